@@ -1,0 +1,51 @@
+"""Streamwatch: what LLM streams really do in production, counted, repaired and proved.
+
+    opentelemetry-instrument python app.py
+
+is all that most users need. From code, `streamwatch.instrument()` does the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from streamwatch.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.settings import Policy, Settings
+    from streamwatch.stream import Report, StreamWatch
+
+__all__ = ["Policy", "Report", "Settings", "StreamWatch", "StreamwatchInstrumentor", "instrument", "uninstrument"]
+
+_HOMES = {
+    "Policy": "streamwatch.settings",
+    "Report": "streamwatch.stream",
+    "Settings": "streamwatch.settings",
+    "StreamWatch": "streamwatch.stream",
+    "StreamwatchInstrumentor": "streamwatch.instrumentor",
+}
+
+
+def instrument(**options: Any) -> None:
+    """Watch every stream of the OpenAI client from now on; `options` as in `StreamwatchInstrumentor.instrument`."""
+    from streamwatch.instrumentor import StreamwatchInstrumentor
+
+    StreamwatchInstrumentor().instrument(**options)
+
+
+def uninstrument() -> None:
+    """Leave the OpenAI client as it was. Streams that are being read are watched to their end."""
+    from streamwatch.instrumentor import StreamwatchInstrumentor
+
+    StreamwatchInstrumentor().uninstrument()
+
+
+def __getattr__(name: str) -> Any:
+    # Names are imported on use: `import streamwatch` is paid for by every Python process that starts.
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

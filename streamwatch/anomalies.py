@@ -1,0 +1,476 @@
+"""The vocabulary: every kind of anomaly a stream can show, and every word that is said about one.
+
+All labels, docs, command-line text, dashboards and rules derive from the tables here, so a kind is
+added in one place. The rules were checked against 2,875 recorded streams of 39 providers: no kind
+of severity `fault` is found on a healthy one.
+
+    severity   hazard   legal, but breaks naive code; never a reason for an alert
+               dialect  another shape than OpenAI's own; the SDK mostly copes
+               fault    data is lost or corrupted, or the SDK raises
+
+    level      default  the preconditions of the repair prove it right
+               auto     default, where it cannot change what a correct consumer computes
+               opt_in   a heuristic, or it changes what a healthy stream delivers
+               never    reported only
+
+A kind has one level, the one of its main repair; where a lesser part of it has another one, the
+rule says so by naming it. This module has no behaviour and imports the standard library only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(str, Enum):
+    """How bad an anomaly is for whoever reads the stream."""
+
+    HAZARD = "hazard"
+    DIALECT = "dialect"
+    FAULT = "fault"
+
+
+class Level(str, Enum):
+    """What has to be asked for before a kind is repaired."""
+
+    DEFAULT = "default"
+    AUTO = "auto"
+    OPT_IN = "opt_in"
+    NEVER = "never"
+
+
+class Strategy(str, Enum):
+    """How a kind is repaired; the value is the label, `meaning` the sentence for people."""
+
+    meaning: str
+
+    def __new__(cls, label: str, meaning: str) -> Strategy:
+        member = str.__new__(cls, label)
+        member._value_ = label
+        member.meaning = meaning
+        return member
+
+    REFRAME = "reframe", "write the frame as OpenAI would: LF, `data: `, a blank line"
+    DROP_FRAME = "drop_frame", "do not hand the frame to the SDK"
+    DROP_DUPLICATE = "drop_duplicate", "drop what was already delivered, or comes after the end"
+    FILL_CONTENT = "fill_content", "make delta.content a string"
+    NORMALIZE_CHOICES = "normalize_choices", "choices a list, delta an object, index within n"
+    NORMALIZE_CHUNK = "normalize_chunk", "correct one wrong scalar of a chunk or event: role, object, finish_reason, ids"
+    NORMALIZE_TOOL_CALL = "normalize_tool_call", "correct the fields of a tool call fragment"
+    REINDEX_TOOL_CALLS = "reindex_tool_calls", "number the tool calls of a choice 0, 1, 2 in order of appearance"
+    HOLD_TOOL_HEADER = "hold_tool_header", "hold the fragments of a tool call until its id and name are known"
+    REORDER_BUFFER = "reorder_buffer", "put events back in order of their sequence numbers, in a bounded window"
+    SYNTHESIZE_EVENTS = "synthesize_events", "insert an event the protocol demands, from data that is on the wire"
+    NONE = "none", "report only"
+
+
+class Outcome(str, Enum):
+    """How one detected anomaly ended.
+
+    The fix rate is (verified + unverified) / all, over the kinds that have a repair; the verified
+    rate is verified / (verified + failed).
+    """
+
+    VERIFIED = "verified"  #: repaired, and evidence in the stream agrees
+    UNVERIFIED = "unverified"  #: repaired, and the stream holds no evidence either way
+    FAILED = "failed"  #: repaired, and evidence contradicts; or the repair ran out of window
+    UNREPAIRED = "unrepaired"  #: the policy is off, or nothing can be done
+
+
+class Verdict(str, Enum):
+    """How a stream ended: the first that applies, in this order."""
+
+    ABANDONED = "abandoned"  #: the consumer left before the end
+    ERROR = "error"  #: the server reported an error in the stream
+    EMPTY = "empty"  #: no JSON payload came
+    TRUNCATED = "truncated"  #: the body ended before the protocol's end
+    COMPLETE = "complete"  #: none of the above; faults that were repaired do not change it
+
+
+class Evidence(str, Enum):
+    """What in the stream itself can prove a repair right."""
+
+    SHAPE = "shape"  #: the repaired shape is right by construction
+    ARGUMENTS = "arguments"  #: the arguments of every tool call parse as JSON
+    SEQUENCE = "sequence"  #: numbers contiguous at the end, `*.done` text equals the joined deltas
+    TEXT = "text"  #: `*.done` or terminal text equals the joined deltas
+    COMPLETE = "complete"  #: the stream still ends with verdict complete
+    NONE = "none"  #: nothing can
+
+
+class Chunk(str, Enum):
+    """What a chunk mainly carries: the label of `streamwatch.chunks`."""
+
+    TEXT = "text"
+    TOOL_CALL = "tool_call"
+    REASONING = "reasoning"
+    REFUSAL = "refusal"
+    ROLE = "role"
+    FINISH = "finish"
+    USAGE = "usage"
+    LIFECYCLE = "lifecycle"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A known issue with the figures published for it: estimates, to be set beside what is measured.
+
+    `fix_ratio` is the published share of cases fixed, `workarounds` the one per workaround; a
+    workaround is named after the strategy that applies it, or described where Streamwatch can only
+    measure it. `dead_ends` are published failure shares of what does not help. Ratios are 0 to 1.
+    """
+
+    name: str
+    error: str
+    fix_ratio: float
+    workarounds: tuple[tuple[str, float], ...]
+    dead_ends: tuple[tuple[str, float], ...]
+
+
+ORDER_MISMATCH = Issue(
+    "llm/streaming-chunk-order-mismatch",
+    "streaming response chunk order mismatch - expected index 5 but got 7",
+    0.75,
+    (
+        ("reorder_buffer", 0.85),
+        ("endpoint without a reordering load balancer", 0.70),
+        ("no proxy or CDN before the streaming endpoint", 0.75),
+    ),
+    (("a longer timeout", 0.60), ("no streaming", 0.30)),
+)
+CONTENT_EMPTY = Issue(
+    "llm/streaming-assistant-content-empty",
+    "KeyError: 'content'",
+    0.90,
+    (("fill_content", 0.95), ("the SDK's streaming helper", 0.90), ("a delta accumulator", 0.85)),
+    (("catching the error and going on", 0.60), ("skipping chunks without content", 0.80), ("no streaming", 0.40)),
+)
+ISSUES = (ORDER_MISMATCH, CONTENT_EMPTY)
+
+
+@dataclass(frozen=True, eq=False, repr=False)  # compared and hashed by identity: a kind is a key on the hot path
+class Kind:
+    """One kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
+
+    name: str
+    severity: Severity
+    surfaces: tuple[str, ...]
+    strategy: Strategy
+    level: Level
+    evidence: Evidence
+    meaning: str
+    issue: Issue | None = None
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+KINDS: dict[str, Kind] = {}
+
+_ALL = ("chat", "responses", "completions", "assistants")
+_CHOICES = ("chat", "completions")
+_CHAT = ("chat",)
+_RESPONSES = ("responses",)
+_NUMBERED = ("responses", "chat")
+
+
+def _kind(
+    name: str,
+    severity: Severity,
+    surfaces: tuple[str, ...],
+    repair: tuple[Strategy, Level, Evidence],
+    meaning: str,
+    issue: Issue | None = None,
+) -> Kind:
+    kind = KINDS[name] = Kind(name, severity, surfaces, *repair, meaning, issue)
+    return kind
+
+
+_REPORT = (Strategy.NONE, Level.NEVER, Evidence.NONE)
+_REINDEX = (Strategy.REINDEX_TOOL_CALLS, Level.DEFAULT, Evidence.ARGUMENTS)
+_TOOL_CALL = (Strategy.NORMALIZE_TOOL_CALL, Level.DEFAULT, Evidence.ARGUMENTS)
+_CHUNK = (Strategy.NORMALIZE_CHUNK, Level.DEFAULT, Evidence.SHAPE)
+_SHAPE = (Strategy.NORMALIZE_CHOICES, Level.DEFAULT, Evidence.SHAPE)
+
+# --- framing, and the payload as such
+
+SSE_FRAMING_VARIANT = _kind(
+    "sse_framing_variant",
+    Severity.DIALECT,
+    _ALL,
+    (Strategy.REFRAME, Level.DEFAULT, Evidence.SHAPE),
+    "The bytes are framed differently from OpenAI's, with nothing lost.",
+)
+PAYLOAD_INVALID = _kind(
+    "payload_invalid",
+    Severity.FAULT,
+    _ALL,
+    (Strategy.DROP_FRAME, Level.DEFAULT, Evidence.COMPLETE),
+    "An event whose payload the SDK cannot use: no data at all, not a JSON object, "
+    "or without the member its type requires.",
+)
+SSE_EVENT_UNTERMINATED = _kind(
+    "sse_event_unterminated",
+    Severity.FAULT,
+    _ALL,
+    (Strategy.REFRAME, Level.DEFAULT, Evidence.COMPLETE),
+    "The last event is not followed by a blank line, so every SSE parser drops it.",
+)
+KEEPALIVE_FRAME = _kind(
+    "keepalive_frame",
+    Severity.HAZARD,
+    _ALL,
+    (Strategy.DROP_FRAME, Level.OPT_IN, Evidence.SHAPE),
+    "A frame without information that keeps the connection open.",
+)
+ERROR_IN_STREAM = _kind(
+    "error_in_stream",
+    Severity.FAULT,
+    _ALL,
+    _REPORT,
+    "The server reports an error inside the stream in a form that the SDK raises on or documents.",
+)
+ERROR_HIDDEN = _kind(
+    "error_hidden",
+    Severity.FAULT,
+    _ALL,
+    (Strategy.REFRAME, Level.OPT_IN, Evidence.SHAPE),
+    "The answer, mostly an error, comes in a form that the SDK silently ignores.",
+)
+STREAM_EMPTY = _kind("stream_empty", Severity.FAULT, _ALL, _REPORT, "HTTP 200 and no event with a payload.")
+STREAM_TRUNCATED = _kind(
+    "stream_truncated",
+    Severity.FAULT,
+    _ALL,
+    _REPORT,
+    "The body ended, cleanly or by a transport error, before the protocol's end.",
+)
+STREAM_SPLICED = _kind(
+    "stream_spliced",
+    Severity.FAULT,
+    _ALL,
+    (Strategy.DROP_DUPLICATE, Level.OPT_IN, Evidence.TEXT),
+    "Chunks of more than one completion in one stream.",
+)
+
+# --- the chunk and its choices
+
+FINISH_REASON_MISSING = _kind(
+    "finish_reason_missing",
+    Severity.FAULT,
+    _CHOICES,
+    (Strategy.SYNTHESIZE_EVENTS, Level.OPT_IN, Evidence.NONE),
+    "[DONE] came although a choice never got a finish_reason.",
+)
+FINISH_REASON_PREMATURE = _kind(
+    "finish_reason_premature",
+    Severity.FAULT,
+    _CHOICES,
+    (Strategy.NORMALIZE_CHUNK, Level.OPT_IN, Evidence.SHAPE),
+    "A choice goes on after its finish_reason.",
+)
+FINISH_REASON_IRREGULAR = _kind(
+    "finish_reason_irregular",
+    Severity.DIALECT,
+    _CHOICES,
+    _CHUNK,
+    "finish_reason has a placeholder, unknown, repeated or contradictory value.",
+)
+CHUNK_METADATA_IRREGULAR = _kind(
+    "chunk_metadata_irregular",
+    Severity.DIALECT,
+    _CHOICES,
+    _CHUNK,
+    "id, model, created or object of a chunk is missing, empty, of another value or changes.",
+)
+CHOICES_EMPTY = _kind(
+    "choices_empty", Severity.HAZARD, _CHOICES, _SHAPE, "A chunk without choices: [], null or absent."
+)
+DELTA_MISSING = _kind("delta_missing", Severity.DIALECT, _CHAT, _SHAPE, "A choice without a delta object.")
+CHOICE_INDEX_INVALID = _kind(
+    "choice_index_invalid",
+    Severity.FAULT,
+    _CHOICES,
+    _SHAPE,
+    "choices[].index does not number the requested choices.",
+)
+USAGE_MISPLACED = _kind(
+    "usage_misplaced",
+    Severity.DIALECT,
+    _CHOICES,
+    _CHUNK,
+    "usage is nested in a choice, repeated, or not in the last chunk.",
+)
+
+# --- the text of a delta
+
+_FILL = (Strategy.FILL_CONTENT, Level.AUTO, Evidence.SHAPE)
+
+CONTENT_ABSENT = _kind(
+    "content_absent",
+    Severity.HAZARD,
+    _CHAT,
+    _FILL,
+    "A delta has no `content` key: legal, but chunk['choices'][0]['delta']['content'] raises KeyError: 'content'.",
+    CONTENT_EMPTY,
+)
+CONTENT_NULL = _kind(
+    "content_null",
+    Severity.HAZARD,
+    _CHAT,
+    _FILL,
+    "A delta has content null: legal, but text += delta.content raises TypeError.",
+    CONTENT_EMPTY,
+)
+CONTENT_NOT_STRING = _kind(
+    "content_not_string",
+    Severity.FAULT,
+    _CHAT,
+    (Strategy.FILL_CONTENT, Level.OPT_IN, Evidence.NONE),
+    "content is neither a string nor null.",
+    CONTENT_EMPTY,
+)
+CONTENT_REPLAYED = _kind(
+    "content_replayed",
+    Severity.FAULT,
+    _CHOICES,
+    (Strategy.DROP_DUPLICATE, Level.OPT_IN, Evidence.NONE),
+    "Text already sent is sent again: the whole answer at the end, or cumulative deltas.",
+)
+CONTENT_UNDECODABLE = _kind(
+    "content_undecodable",
+    Severity.FAULT,
+    _CHOICES,
+    _REPORT,
+    "Multi-byte characters were destroyed upstream: U+FFFD in text or tool arguments.",
+)
+ROLE_IRREGULAR = _kind(
+    "role_irregular",
+    Severity.DIALECT,
+    _CHAT,
+    _CHUNK,
+    "role is missing from the first delta of a choice or repeated later.",
+)
+REASONING_NONSTANDARD = _kind(
+    "reasoning_nonstandard",
+    Severity.HAZARD,
+    _CHAT,
+    _REPORT,
+    "Reasoning comes in reasoning / reasoning_content / reasoning_details.",
+)
+
+# --- tool calls
+
+TOOL_CALL_INDEX_MISSING = _kind(
+    "tool_call_index_missing", Severity.FAULT, _CHAT, _REINDEX, "A tool call fragment has no int index.", CONTENT_EMPTY
+)
+TOOL_CALL_INDEX_REUSED = _kind(
+    "tool_call_index_reused",
+    Severity.FAULT,
+    _CHAT,
+    _REINDEX,
+    "A second tool call comes under the index of the first.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_INDEX_SPARSE = _kind(
+    "tool_call_index_sparse",
+    Severity.FAULT,
+    _CHAT,
+    _REINDEX,
+    "Tool call indexes are not 0, 1, 2 in order of appearance, or a fragment has an index nobody opened.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_FRAGMENT_IRREGULAR = _kind(
+    "tool_call_fragment_irregular",
+    Severity.DIALECT,
+    _CHAT,
+    _TOOL_CALL,
+    "Null, empty or absent fields, or several fragments of one call in one chunk.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_HEADER_INCOMPLETE = _kind(
+    "tool_call_header_incomplete",
+    Severity.DIALECT,
+    _CHAT,
+    (Strategy.HOLD_TOOL_HEADER, Level.DEFAULT, Evidence.SHAPE),
+    "id and name do not both come in the first fragment of a call.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_NAME_REPEATED = _kind(
+    "tool_call_name_repeated",
+    Severity.FAULT,
+    _CHAT,
+    (Strategy.NORMALIZE_TOOL_CALL, Level.DEFAULT, Evidence.SHAPE),
+    "A continuation fragment carries a name again.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_MALFORMED = _kind(
+    "tool_call_malformed", Severity.FAULT, _CHAT, _TOOL_CALL, "Wrong JSON type in a tool call.", CONTENT_EMPTY
+)
+TOOL_CALL_ARGUMENTS_INVALID = _kind(
+    "tool_call_arguments_invalid",
+    Severity.FAULT,
+    _CHAT,
+    (Strategy.DROP_DUPLICATE, Level.OPT_IN, Evidence.ARGUMENTS),
+    "The concatenated arguments of a finished call are not JSON.",
+    CONTENT_EMPTY,
+)
+TOOL_CALLS_INTERLEAVED = _kind(
+    "tool_calls_interleaved", Severity.HAZARD, _CHAT, _REPORT, "Fragments of parallel tool calls alternate: legal."
+)
+
+# --- sequence numbers
+
+SEQUENCE_OUT_OF_ORDER = _kind(
+    "sequence_out_of_order",
+    Severity.FAULT,
+    _NUMBERED,
+    (Strategy.REORDER_BUFFER, Level.DEFAULT, Evidence.SEQUENCE),
+    "Events arrive in another order than their sequence numbers.",
+    ORDER_MISMATCH,
+)
+SEQUENCE_GAP = _kind(
+    "sequence_gap", Severity.FAULT, _NUMBERED, _REPORT, "Sequence numbers are missing for good.", ORDER_MISMATCH
+)
+SEQUENCE_DUPLICATE = _kind(
+    "sequence_duplicate",
+    Severity.FAULT,
+    _NUMBERED,
+    (Strategy.DROP_DUPLICATE, Level.DEFAULT, Evidence.SEQUENCE),
+    "An event comes twice (resumed or retried relay).",
+    ORDER_MISMATCH,
+)
+SEQUENCE_UNUSABLE = _kind(
+    "sequence_unusable",
+    Severity.DIALECT,
+    _NUMBERED,
+    _REPORT,
+    "sequence_number is absent, constant or jumps back from the start.",
+    ORDER_MISMATCH,
+)
+
+# --- the Responses API
+
+RESPONSE_EVENT_MISSING = _kind(
+    "response_event_missing",
+    Severity.FAULT,
+    _RESPONSES,
+    (Strategy.SYNTHESIZE_EVENTS, Level.DEFAULT, Evidence.TEXT),
+    "An announcing or closing event of an item or part is missing.",
+)
+RESPONSE_REFERENCE_INVALID = _kind(
+    "response_reference_invalid",
+    Severity.FAULT,
+    _RESPONSES,
+    (Strategy.NORMALIZE_CHUNK, Level.DEFAULT, Evidence.TEXT),
+    "output_index, content_index, item_id, call_id or response.id does not fit what was announced.",
+)
+RESPONSE_TERMINAL_MISMATCH = _kind(
+    "response_terminal_mismatch",
+    Severity.DIALECT,
+    _RESPONSES,
+    (Strategy.SYNTHESIZE_EVENTS, Level.OPT_IN, Evidence.TEXT),
+    "The terminal event contradicts the events before it.",
+)
