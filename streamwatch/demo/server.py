@@ -1,0 +1,183 @@
+"""An OpenAI-compatible server on the loopback interface that breaks its streams on a schedule.
+
+    POST /v1/chat/completions, POST /v1/responses   as OpenAI's; a third of the streams is healthy
+    GET  /count                                     what was really sent, as JSON
+    POST /pause                                     finish what is being sent, let new requests wait
+
+It prints its base URL once it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from streamwatch.demo import faults, streams
+from streamwatch.demo.streams import Mark, Shape
+
+#: Seconds between two chunks: fast enough for several streams a second, slow enough to look alive.
+_PAUSE = (0.001, 0.005)
+
+
+@dataclass
+class Service:
+    """What the server remembers: its seed, and what it has sent."""
+
+    seed: int
+    requests: Counter[Shape] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    streams: int = 0
+    open: int = 0
+    left_early: int = 0
+    running: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def asgi(self) -> Starlette:
+        self.running.set()
+        return Starlette(
+            routes=[
+                Route("/v1/chat/completions", self.chat, methods=["POST"]),
+                Route("/v1/responses", self.responses, methods=["POST"]),
+                Route("/count", self.count),
+                Route("/pause", self.pause, methods=["POST"]),
+            ]
+        )
+
+    async def chat(self, request: Request) -> Response:
+        body = await request.json()
+        return await self._answer(request, body, Shape.CHAT_TOOLS if body.get("tools") else Shape.CHAT_TEXT)
+
+    async def responses(self, request: Request) -> Response:
+        body = await request.json()
+        return await self._answer(request, body, Shape.RESPONSES_TOOLS if body.get("tools") else Shape.RESPONSES_TEXT)
+
+    async def _answer(self, request: Request, body: dict[str, Any], shape: Shape) -> Response:
+        await self.running.wait()
+        if not body.get("stream"):
+            return JSONResponse(_whole(body, shape))
+        number = self.requests[shape]
+        self.requests[shape] += 1
+        rng = Random(f"{self.seed}/{shape.value}/{number}")
+        fault = faults.fault_for(self.seed, shape, number)
+        make = streams.chat if shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS) else streams.responses
+        healthy = make(body, shape, fault.length, rng)
+        return _Stream(self, request, fault, faults.broken(fault, healthy, rng), rng)
+
+    async def count(self, request: Request) -> Response:
+        sent = {name: self.faults[name] for name in (faults.HEALTHY.name, *faults.FAULTS)}
+        tally = {"streams": self.streams, "open": self.open, "left_early": self.left_early}
+        return JSONResponse({**tally, "faults": sent, "models": dict(self.models)})
+
+    async def pause(self, request: Request) -> Response:
+        self.running.clear()
+        return await self.count(request)
+
+
+class _Stream(Response):
+    """One stream on its way, counted when it is over."""
+
+    def __init__(
+        self, service: Service, request: Request, fault: faults.Fault, events: list[streams.Event], rng: Random
+    ) -> None:
+        super().__init__(media_type="text/event-stream")
+        self._service, self._request, self._fault, self._events, self._rng = service, request, fault, events, rng
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-request-id", b"req_demo")]
+        self._service.streams += 1
+        self._service.open += 1
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for frame in streams.encode(self._events):
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+                await asyncio.sleep(self._rng.uniform(*_PAUSE))
+            await self._count()
+            # A body that is never ended makes the server close the connection: a real cut.
+            if Mark.CUT not in self._events:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._service.open -= 1
+
+    async def _count(self) -> None:
+        # A client that left may not have seen the fault: then it was not sent.
+        if await self._request.is_disconnected():
+            self._service.left_early += 1
+        else:
+            self._service.faults[self._fault.name] += 1
+        models = {_model(event) for event in self._events if isinstance(event, dict)} - {None}
+        self._service.models.update(str(model) for model in models)
+
+
+def _model(event: dict[str, Any]) -> Any:
+    return event.get("model") or event.get("response", {}).get("model")
+
+
+def _whole(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """The answer to a request that does not stream: text, whatever was asked for."""
+    rng = Random(0)
+    if shape in (Shape.RESPONSES_TEXT, Shape.RESPONSES_TOOLS):
+        last = streams.responses(body, Shape.RESPONSES_TEXT, streams.SHORT, rng)[-1]
+        assert isinstance(last, dict)
+        response: dict[str, Any] = last["response"]
+        return response
+    message = {"role": "assistant", "content": "".join(streams.words(streams.SHORT)), "refusal": None}
+    return {
+        "id": "chatcmpl-demo",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": streams.snapshot(str(body.get("model")), rng),
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 17, "completion_tokens": streams.SHORT, "total_tokens": 17 + streams.SHORT},
+    }
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """A cut stream is meant; everything else that uvicorn complains about is not."""
+    return "without completing response" not in record.getMessage()
+
+
+def _leave_with_parent(server: uvicorn.Server, parent: int) -> None:
+    # A killed demo cannot tell its children; a server nobody asked for would stay for good.
+    while os.getppid() == parent:
+        time.sleep(1)
+    server.should_exit = True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    options = parser.parse_args()
+    logging.getLogger("uvicorn.error").addFilter(_quiet)
+    listener = socket.create_server(("127.0.0.1", options.port))
+    config = uvicorn.Config(
+        Service(options.seed).asgi(),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,  # a stream lasts less than half a second; paused requests never end
+    )
+    server = uvicorn.Server(config)
+    threading.Thread(target=_leave_with_parent, args=(server, os.getppid()), daemon=True).start()
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", flush=True)
+    server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
