@@ -1,0 +1,203 @@
+"""The two processes of the demo, how they are started, asked and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from streamwatch.demo.measured import Measured, parse
+
+_T = TypeVar("_T")
+
+#: Seconds until the first stream must be counted: importing openai takes ten of them on a slow machine.
+_START_SECONDS = 60.0
+
+#: Seconds a process gets to end by itself, and the last streams get to be finished and counted.
+_END_SECONDS = 5.0
+
+#: Ports tried after the one that was asked for: more processes than that are not meant to share a machine.
+_PORTS = 20
+
+# A proxy that the environment names has no business on the loopback interface.
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class DemoFailed(Exception):
+    """The demo cannot go on; the message is for the person who started it."""
+
+
+class Child:
+    """A process of the demo; its last lines are kept, and `end` leaves nothing of it."""
+
+    def __init__(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> None:
+        self.name = name
+        self.last_line = ""
+        self._last_words: deque[str] = deque(maxlen=12)
+        self._process = subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the demo alone: the last numbers are read before anything ends
+        )
+        self._follow(self._process.stdout, lambda line: setattr(self, "last_line", line))
+        self._follow(self._process.stderr, self._last_words.append)
+
+    def _follow(self, pipe: IO[str] | None, take: Callable[[str], object]) -> None:
+        def read() -> None:
+            for line in pipe or ():
+                take(line.rstrip())
+
+        threading.Thread(target=read, daemon=True).start()
+
+    def check(self) -> None:
+        """Raise, with its last words, if the process has ended."""
+        code = self._process.poll()
+        if code is not None:
+            time.sleep(0.2)  # the threads that read its last words are not done at once
+            words = "".join(f"\n    {line}" for line in self._last_words)
+            msg = f"The {self.name} ended by itself with code {code}." + (f" Its last words:{words}" if words else "")
+            raise DemoFailed(msg)
+
+    def end(self) -> None:
+        """Ask it to end, and make it."""
+        self._process.terminate()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Demo:
+    """The running demo: a server that breaks its streams, an application, and where to ask them."""
+
+    def __init__(self, seed: int, rate: float, processes: ExitStack) -> None:
+        port = free_port(wanted_port())
+        application = app_command(rate)
+        self.metrics_url = f"http://localhost:{port}/metrics"
+        self._processes, self._children = processes, list[Child]()
+        self._start(Child("server", server_command(seed)))
+        url = self._wait(lambda: self._children[0].last_line, "The server did not start.")
+        self._server_url = url.removesuffix("/v1")
+        self._start(Child("application", application, app_environ(url, port)))
+        msg = f"No stream was counted at {self.metrics_url}: is OTEL_METRICS_EXPORTER or OTEL_SDK_DISABLED set?"
+        self._wait(lambda: self.measured().streams, msg)
+
+    def _start(self, child: Child) -> None:
+        self._processes.callback(child.end)
+        self._children.append(child)
+
+    def _wait(self, ready: Callable[[], _T], otherwise: str) -> _T:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            found = ready()
+            if found:
+                return found
+            self.check()
+            time.sleep(0.1)
+        raise DemoFailed(otherwise)
+
+    def check(self) -> None:
+        """Raise if one of the processes has ended."""
+        for child in self._children:
+            child.check()
+
+    def measured(self) -> Measured:
+        """What the endpoint says; nothing while it is not there."""
+        try:
+            return parse(_fetch(self.metrics_url))
+        except OSError:
+            return Measured()
+
+    def sent(self) -> dict[str, Any]:
+        """What the server says it sent."""
+        return _object(_fetch(f"{self._server_url}/count"))
+
+    def totals(self) -> dict[str, Any]:
+        """What the application printed last."""
+        return _object(self._children[-1].last_line)
+
+    def settle(self) -> None:
+        """Return when no stream is on its way any more and all are counted, so that all numbers agree."""
+        _fetch(f"{self._server_url}/pause", b"")
+        deadline = time.monotonic() + _END_SECONDS
+        before = -1
+        while time.monotonic() < deadline:
+            streams = self.measured().streams
+            if streams == before and not self.sent()["open"]:
+                break
+            before = streams
+            time.sleep(0.3)
+        time.sleep(1.2)  # the application prints its totals once a second
+
+
+def _fetch(url: str, body: bytes | None = None) -> str:
+    with _opener.open(url, data=body, timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def _object(text: str) -> dict[str, Any]:
+    # Before the first line of totals there is nothing to parse.
+    value = json.loads(text or "{}")
+    return value if isinstance(value, dict) else {}
+
+
+def server_command(seed: int) -> list[str]:
+    """The command line of the server."""
+    return [sys.executable, "-m", "streamwatch.demo.server", "--seed", str(seed)]
+
+
+def app_command(rate: float) -> list[str]:
+    """The command line a user types, with the programs of this environment."""
+    instrument = Path(sys.executable).with_name("opentelemetry-instrument")
+    if not instrument.exists():
+        msg = f"There is no {instrument}: pip install 'openai-streamwatch[demo]' installs it."
+        raise DemoFailed(msg)
+    return [str(instrument), sys.executable, str(Path(__file__).with_name("app.py")), "--rate", str(rate)]
+
+
+def app_environ(url: str, port: int) -> dict[str, str]:
+    """The environment, and where the service is; a real API key stays out of it."""
+    no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    direct = ",".join(filter(None, ("127.0.0.1,localhost", no_proxy)))
+    ours = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "demo", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
+    return {**os.environ, **ours, "NO_PROXY": direct, "no_proxy": direct}
+
+
+def wanted_port() -> int:
+    """The port the environment asks for, or the usual one."""
+    text = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "").strip() or "9464"
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        msg = f"OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not usable: it must be a port from 1 to 65535."
+        raise DemoFailed(msg)
+    return int(text)
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or the next port that nobody listens on."""
+    for port in range(wanted, min(wanted + _PORTS, 65536)):
+        try:
+            socket.create_server(("localhost", port)).close()
+        except OSError:
+            continue
+        if port != wanted:
+            print(f"Port {wanted} is taken: the metrics are on port {port}.", flush=True)
+        return port
+    msg = (
+        f"The ports from {wanted} to {wanted + _PORTS - 1} are taken: set OTEL_EXPORTER_PROMETHEUS_PORT to a free one."
+    )
+    raise DemoFailed(msg)

@@ -1,0 +1,123 @@
+"""How the demo looks: what was found, what was repaired, and what the application saw of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from streamwatch.anomalies import ISSUES, KINDS, Kind, Outcome, Severity, Strategy
+from streamwatch.demo.faults import FAULTS
+from streamwatch.demo.measured import Measured, Rate
+
+_COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
+
+#: Lines that everything but the anomalies and the errors takes; and the fewest rows worth showing of those.
+_FRAME_LINES, _FEWEST_ROWS = 24, 6
+
+#: Errors of the application that are shown: the ones it really suffers from are the most frequent.
+_MOST_ERRORS = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that is shown, at one moment."""
+
+    title: str
+    observe: bool
+    measured: Measured = field(default_factory=Measured)
+    sent: dict[str, Any] = field(default_factory=dict)
+    totals: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+def draw(view: View, height: int | None = None) -> RenderableType:
+    """The whole picture; `height` is that of the terminal it has to fit, None shows everything."""
+    rows = None if height is None else max(_FEWEST_ROWS, height - _FRAME_LINES)
+    parts: list[RenderableType] = [Text(view.title, style="bold"), *(Text(line, "yellow") for line in view.notices)]
+    tables = (_issues(view), _anomalies(view, rows), _application(view))
+    return Group(*parts, Text(_streams(view)), *(Padding(table, (1, 0, 0, 0)) for table in tables))
+
+
+def injected(faults: dict[str, int]) -> Counter[str]:
+    """How many streams were sent that must show each kind, given how often each fault was sent."""
+    kinds: Counter[str] = Counter()
+    for name, count in faults.items():
+        if name in FAULTS:
+            kinds.update({kind.name: count for kind in FAULTS[name].kinds})
+    return kinds
+
+
+def _streams(view: View) -> str:
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in view.measured.verdicts.most_common())
+    versions, snapshots = sorted(view.measured.openai_versions), sorted(view.measured.snapshots)
+    return (
+        f"{view.measured.streams} streams seen of {view.sent.get('streams', 0)} sent: {verdicts or 'none ended yet'}\n"
+        f"openai {', '.join(versions) or '?'}; {', '.join(snapshots) or 'no snapshot yet'}"
+    )
+
+
+def _issues(view: View) -> Table:
+    repaired = "would repair" if view.observe else "repaired"
+    table = _table("known issue", "published", "measured", repaired, "proved right")
+    for issue in ISSUES:
+        rate = view.measured.rate_of(issue)
+        table.add_row(
+            issue.error,
+            _percent(issue.fix_ratio),
+            Text(_percent(rate.fix_ratio), "bold"),
+            f"{rate.fixed} of {rate.detected}",
+            _percent(rate.verified_ratio),
+        )
+    return table
+
+
+def _anomalies(view: View, rows: int | None) -> Table:
+    repaired = "would repair" if view.observe else "repaired"
+    table = _table("anomaly", "severity", "injected", "found", repaired, "verified", "failed", "left")
+    sent = injected(view.sent.get("faults", {}))
+    kinds = [kind for kind in KINDS.values() if view.measured.anomalies[kind.name] or sent[kind.name]]
+    kinds.sort(key=lambda kind: list(_COLOURS).index(kind.severity))  # faults first: they are what is cut last
+    for kind in kinds[:rows]:
+        table.add_row(*_row(kind, view.measured, sent))
+    if rows is not None and len(kinds) > rows:
+        table.caption = f"and {len(kinds) - rows} more kinds: enlarge the terminal, or wait for the summary"
+    return table
+
+
+def _row(kind: Kind, measured: Measured, sent: Counter[str]) -> list[RenderableType]:
+    rate = measured.rate([kind])
+    outcomes = [str(number) for number in _outcomes(rate)] if kind.strategy is not Strategy.NONE else ["-"] * 4
+    severity = Text(kind.severity.value, _COLOURS[kind.severity])
+    return [kind.name, severity, str(sent[kind.name] or ""), str(measured.anomalies[kind.name]), *outcomes]
+
+
+def _outcomes(rate: Rate) -> tuple[int, ...]:
+    return rate.fixed, rate[Outcome.VERIFIED], rate[Outcome.FAILED], rate[Outcome.UNREPAIRED]
+
+
+def _application(view: View) -> Table:
+    failed: Counter[str] = Counter(view.totals.get("failed", {}))
+    table = _table("what the application saw", "requests")
+    table.add_row(Text("answered", "green"), str(view.totals.get("ok", 0)))
+    table.add_row(Text("failed", "red"), str(sum(failed.values())))
+    for error, count in failed.most_common(_MOST_ERRORS):
+        table.add_row(f"  {error}", str(count))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column(columns[0], no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column, justify="left" if column == "severity" else "right", no_wrap=True)
+    return table
+
+
+def _percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1%}"
