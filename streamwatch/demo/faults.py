@@ -74,7 +74,7 @@ def reorder(events: list[Event], rng: Random) -> list[Event]:
     return [*events[:at], events[at + 2], events[at], events[at + 1], *events[at + 3 :]]
 
 
-@_fault((Shape.RESPONSES_TEXT,), anomalies.SEQUENCE_GAP, length=LONG)
+@_fault((Shape.RESPONSES_TEXT,), anomalies.SEQUENCE_OUT_OF_ORDER, length=LONG)
 def reorder_too_far(events: list[Event], rng: Random) -> list[Event]:
     """One delta comes so late that no bounded window can wait for it."""
     at = rng.choice(_deltas(events)[1:10])

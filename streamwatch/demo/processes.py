@@ -53,21 +53,21 @@ class Child:
             text=True,
             start_new_session=True,  # Ctrl-C is for the demo alone: the last numbers are read before anything ends
         )
-        self._follow(self._process.stdout, lambda line: setattr(self, "last_line", line))
-        self._follow(self._process.stderr, self._last_words.append)
-
-    def _follow(self, pipe: IO[str] | None, take: Callable[[str], object]) -> None:
-        def read() -> None:
-            for line in pipe or ():
-                take(line.rstrip())
-
-        threading.Thread(target=read, daemon=True).start()
+        out, words = self._process.stdout, self._process.stderr
+        assert out is not None
+        assert words is not None
+        self._readers = (
+            threading.Thread(target=_read, args=(out, lambda line: setattr(self, "last_line", line)), daemon=True),
+            threading.Thread(target=_read, args=(words, self._last_words.append), daemon=True),
+        )
+        for reader in self._readers:
+            reader.start()
 
     def check(self) -> None:
         """Raise, with its last words, if the process has ended."""
         code = self._process.poll()
         if code is not None:
-            time.sleep(0.2)  # the threads that read its last words are not done at once
+            self._read_up()
             words = "".join(f"\n    {line}" for line in self._last_words)
             msg = f"The {self.name} ended by itself with code {code}." + (f" Its last words:{words}" if words else "")
             raise DemoFailed(msg)
@@ -80,6 +80,18 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._read_up()
+
+    def _read_up(self) -> None:
+        # Its pipes end with it, unless a process that it started still holds them.
+        for reader in self._readers:
+            reader.join(1)
+
+
+def _read(pipe: IO[str], take: Callable[[str], object]) -> None:
+    with pipe:
+        for line in pipe:
+            take(line.rstrip())
 
 
 class Demo:

@@ -104,10 +104,12 @@ class _Stream(Response):
         self._service.open += 1
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            for frame in streams.encode(self._events):
+            frames = list(streams.encode(self._events))
+            for frame in frames[:-1]:
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
                 await asyncio.sleep(self._rng.uniform(*_PAUSE))
-            await self._count()
+            await self._count()  # before the last frame: after it a client is free to go
+            await send({"type": "http.response.body", "body": b"".join(frames[-1:]), "more_body": True})
             # A body that is never ended makes the server close the connection: a real cut.
             if Mark.CUT not in self._events:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -79,7 +79,7 @@ def _issues(view: View) -> Table:
 
 def _anomalies(view: View, rows: int | None) -> Table:
     repaired = "would repair" if view.observe else "repaired"
-    table = _table("anomaly", "severity", "injected", "found", repaired, "verified", "failed", "left")
+    table = _table("anomaly", "severity", "streams broken", "found", repaired, "verified", "failed", "left")
     sent = injected(view.sent.get("faults", {}))
     kinds = [kind for kind in KINDS.values() if view.measured.anomalies[kind.name] or sent[kind.name]]
     kinds.sort(key=lambda kind: list(_COLOURS).index(kind.severity))  # faults first: they are what is cut last
