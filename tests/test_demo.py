@@ -443,4 +443,4 @@ def test_make_demo_passes_on_the_seconds_of_its_command_line_only(arguments: lis
     environ = {**os.environ, "SECONDS": "1234"}
     said = subprocess.run(command, cwd=MAKEFILE.parent, env=environ, capture_output=True, text=True, check=True)
 
-    assert f"-m streamwatch.demo{expected}" == said.stdout.splitlines()[-1].partition(" ")[2]
+    assert f"-m streamwatch.demo{expected}" == said.stdout.splitlines()[-1].partition(" ")[2].strip()

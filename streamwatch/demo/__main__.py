@@ -105,9 +105,9 @@ def _watch(demo: Demo, seconds: float | None, console: Console) -> None:
 def _view(demo: Demo) -> View:
     from streamwatch.demo.table import View
 
-    settings, complaints = Settings.from_environ(os.environ)
+    settings, _ = Settings.from_environ(os.environ)
     title = f"Streamwatch on {demo.metrics_url}, STREAMWATCH_REPAIR={settings.repair.text}"
-    return View(title, settings.repair.observe, demo.measured(), demo.sent(), demo.totals(), tuple(complaints))
+    return View(title, settings.repair.observe, demo.measured(), demo.sent(), demo.totals(), demo.notices())
 
 
 def _hint() -> str:

@@ -26,6 +26,9 @@ _START_SECONDS = 60.0
 #: Seconds a process gets to end by itself, and the last streams get to be finished and counted.
 _END_SECONDS = 5.0
 
+#: Lines of Streamwatch's own that are kept: it says a thing once.
+_NOTICES = 5
+
 #: Ports tried after the one that was asked for: more processes than that are not meant to share a machine.
 _PORTS = 20
 
@@ -43,6 +46,7 @@ class Child:
     def __init__(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> None:
         self.name = name
         self.last_line = ""
+        self.notices: list[str] = []
         self._last_words: deque[str] = deque(maxlen=12)
         self._process = subprocess.Popen(
             command,
@@ -58,19 +62,28 @@ class Child:
         assert words is not None
         self._readers = (
             threading.Thread(target=_read, args=(out, lambda line: setattr(self, "last_line", line)), daemon=True),
-            threading.Thread(target=_read, args=(words, self._last_words.append), daemon=True),
+            threading.Thread(target=_read, args=(words, self._hear), daemon=True),
         )
         for reader in self._readers:
             reader.start()
+
+    def _hear(self, line: str) -> None:
+        self._last_words.append(line)
+        # What Streamwatch says must not drown in what the application says.
+        if "streamwatch" in line.lower() and len(self.notices) < _NOTICES:
+            self.notices.append(line)
 
     def check(self) -> None:
         """Raise, with its last words, if the process has ended."""
         code = self._process.poll()
         if code is not None:
             self._read_up()
-            words = "".join(f"\n    {line}" for line in self._last_words)
-            msg = f"The {self.name} ended by itself with code {code}." + (f" Its last words:{words}" if words else "")
-            raise DemoFailed(msg)
+            raise DemoFailed(f"The {self.name} ended by itself with code {code}. {self.last_words()}")
+
+    def last_words(self) -> str:
+        """The last lines it wrote to stderr, in words."""
+        words = "".join(f"\n    {line}" for line in dict.fromkeys((*self.notices, *self._last_words)))
+        return f"Its last words:{words}" if words else "It said nothing."
 
     def end(self) -> None:
         """Ask it to end, and make it."""
@@ -121,7 +134,8 @@ class Demo:
                 return found
             self.check()
             time.sleep(0.1)
-        raise DemoFailed(otherwise)
+        child = self._children[-1]
+        raise DemoFailed(f"{otherwise} The {child.name} is still running. {child.last_words()}")
 
     def check(self) -> None:
         """Raise if one of the processes has ended."""
@@ -142,6 +156,10 @@ class Demo:
     def totals(self) -> dict[str, Any]:
         """What the application printed last."""
         return _object(self._children[-1].last_line)
+
+    def notices(self) -> tuple[str, ...]:
+        """What Streamwatch had to say in the application."""
+        return tuple(self._children[-1].notices)
 
     def settle(self) -> None:
         """Return when no stream is on its way any more and all are counted, so that all numbers agree."""
