@@ -13,14 +13,25 @@ from streamwatch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.report import Report, Request
     from streamwatch.settings import Policy, Settings
-    from streamwatch.stream import Report, StreamWatch
+    from streamwatch.stream import StreamWatch
 
-__all__ = ["Policy", "Report", "Settings", "StreamWatch", "StreamwatchInstrumentor", "instrument", "uninstrument"]
+__all__ = [
+    "Policy",
+    "Report",
+    "Request",
+    "Settings",
+    "StreamWatch",
+    "StreamwatchInstrumentor",
+    "instrument",
+    "uninstrument",
+]
 
 _HOMES = {
     "Policy": "streamwatch.settings",
-    "Report": "streamwatch.stream",
+    "Report": "streamwatch.report",
+    "Request": "streamwatch.report",
     "Settings": "streamwatch.settings",
     "StreamWatch": "streamwatch.stream",
     "StreamwatchInstrumentor": "streamwatch.instrumentor",

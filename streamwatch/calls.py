@@ -1,0 +1,198 @@
+"""What can be known of the call that opened a stream, from the SDK's stream object.
+
+Everything here is a best effort: a datum that this release of the SDK hides, or that the caller
+never gave, is left out. Nothing is changed, and no content is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from typing import Any
+
+from streamwatch.report import Request
+from streamwatch.telemetry import Call
+
+#: The end of the request's path -> the surface, and what its operation is called in telemetry.
+_ENDPOINTS = (
+    ("/chat/completions", "chat", "chat"),
+    ("/completions", "completions", "text_completion"),
+    ("/responses", "responses", "responses"),
+    ("/runs", "assistants", "assistants"),
+    ("/submit_tool_outputs", "assistants", "assistants"),
+)
+#: Hosts whose provider has a well-known name in the GenAI conventions, by the end of the host name.
+_PROVIDERS = (
+    (".openai.azure.com", "azure.ai.openai"),
+    (".cognitiveservices.azure.com", "azure.ai.openai"),
+    (".services.ai.azure.com", "azure.ai.inference"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.groq.com", "groq"),
+    ("api.mistral.ai", "mistral_ai"),
+    ("api.perplexity.ai", "perplexity"),
+    ("api.x.ai", "x_ai"),
+    (".amazonaws.com", "aws.bedrock"),
+    (".googleapis.com", "gcp.gemini"),
+)
+_REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
+#: Packages that stand between the application's call and the SDK without reading the stream for it:
+#: the SDK itself, and the instrumentations that wrap its methods.
+_TRANSPARENT = (
+    "openai.",
+    "streamwatch.",
+    "typing.",  # Stream[ChatCompletionChunk](...)
+    "wrapt.",
+    "opentelemetry.",
+    "openinference.",
+    "openlit.",
+    "logfire.",
+    "langfuse.",
+    "langsmith.",
+    "ddtrace.",
+    "sentry_sdk.",
+    "elasticotel.",
+    "traceloop.",
+)
+#: Frames looked at to find the caller: the SDK needs about ten, an instrumentation a few more.
+_MAX_FRAMES = 60
+_INSTALLED = tuple(
+    {path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+
+
+def openai_version() -> str:
+    """The release of the SDK."""
+    version = getattr(sys.modules.get("openai._version"), "__version__", None)
+    if isinstance(version, str):
+        return version
+    with contextlib.suppress(Exception):
+        from importlib.metadata import version as installed
+
+        return installed("openai")
+    return "unknown"
+
+
+def sent_at(response: Any) -> float:
+    """When the request was sent, on `time.perf_counter`; now, where httpx does not tell."""
+    with contextlib.suppress(Exception):
+        stream = response.stream
+        start = getattr(stream, "_start", None) or getattr(getattr(stream, "_timer", None), "start", None)
+        if isinstance(start, float) and start <= time.perf_counter():
+            return start
+    return time.perf_counter()
+
+
+def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loads) -> tuple[str, Request, Call]:
+    """The surface, the request and the call of a stream of the SDK."""
+    # `response.request` raises where a response was made by hand, as tests do.
+    request = _attempt(lambda: stream.response.request)
+    url = _attempt(lambda: request.url)
+    path = _attempt(lambda: url.path, "") or ""
+    surface, operation = _surface(path, stream)
+    body = _body(stream, request, loads)
+    model = body.get("model")
+    if not isinstance(model, str):
+        model = _deployment(path)
+    host = _attempt(lambda: url.host, "") or ""
+    call = Call(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
+    n, choice = body.get("n"), body.get("tool_choice")
+    known = Request(
+        model=model,
+        n=n if type(n) is int else 1 if body else None,
+        tools=_tools(body),
+        names_tool=isinstance(choice, dict),
+        starting_after=_attempt(lambda: int(url.params["starting_after"])),
+        id=_request_id(stream),
+        accumulated=_attempt(lambda: "x-stainless-helper-method" in request.headers, default=False) or False,
+        naive=_attempt(called_by_application, default=False) or False,
+    )
+    return surface, known, call
+
+
+def called_by_application() -> bool:
+    """Whether the code that called the SDK is the application's own, rather than an installed package's.
+
+    A framework reads streams with care, and may take "" for something other than nothing; a loop in
+    an application is what known issue `KeyError: 'content'` is about. Where a task or a thread hides
+    the caller, the answer is no.
+    """
+    frame = sys._getframe(1)
+    for _ in range(_MAX_FRAMES):
+        name = frame.f_globals.get("__name__", "")
+        if not f"{name}.".startswith(_TRANSPARENT):
+            return not _is_installed(frame.f_code.co_filename)
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False
+
+
+def _is_installed(filename: str) -> bool:
+    return "site-packages" in filename or "dist-packages" in filename or filename.startswith(_INSTALLED)
+
+
+def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
+    try:
+        return read()
+    except Exception:
+        return default
+
+
+def _surface(path: str, stream: Any) -> tuple[str, str]:
+    for end, surface, operation in _ENDPOINTS:
+        if path.endswith(end):
+            return surface, operation
+    if "/responses/" in path:  # a response that is being read again
+        return "responses", "responses"
+    name = getattr(getattr(stream, "_cast_to", None), "__name__", "")
+    if name == "ChatCompletionChunk":
+        return "chat", "chat"
+    return ("completions", "text_completion") if name == "Completion" else ("other", "other")
+
+
+def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
+    """The JSON body of the request; empty where there is none, or none to be had."""
+    options = getattr(stream, "_options", None)
+    body = getattr(options, "json_data", None)
+    if isinstance(body, dict):
+        extra = getattr(options, "extra_json", None)  # what `extra_body` overrides
+        return {**body, **extra} if isinstance(extra, dict) else body
+    body = _attempt(lambda: loads(request.content))
+    return body if isinstance(body, dict) else {}
+
+
+def _deployment(path: str) -> str:
+    """Azure carries the deployment in the path."""
+    _, found, rest = path.partition("/deployments/")
+    return rest.partition("/")[0] if found else ""
+
+
+def _provider(host: str) -> str:
+    for end, provider in _PROVIDERS:
+        if host.endswith(end):
+            return provider
+    # Whoever else serves this API: the convention names the API's format, `server.address` the server.
+    return "openai"
+
+
+def _tools(body: dict[str, Any]) -> frozenset[str]:
+    tools = body.get("tools")
+    names = set()
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        name = _attempt(lambda tool=tool: tool["function"]["name"])  # type: ignore[misc]
+        if isinstance(name, str):
+            names.add(name)
+    return frozenset(names)
+
+
+def _request_id(stream: Any) -> str:
+    headers = _attempt(lambda: stream.response.headers)
+    for name in _REQUEST_IDS:
+        value = _attempt(lambda name=name: headers.get(name))  # type: ignore[misc]
+        if isinstance(value, str):
+            return value
+    return ""

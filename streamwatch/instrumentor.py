@@ -1,0 +1,229 @@
+"""The hook below the SDK's parser: the only module that knows `openai`.
+
+How it works. The SDK gives every stream a decoder that turns the bytes of the response into
+server-sent events (`Stream._decoder`, in every release from 1.0). Right after a stream is made, its
+decoder is exchanged for one of ours, which reads the same bytes and hands on the same events, each
+with its JSON parsed already. All else stays the SDK's own: the stream object, its loop, its
+exceptions and the way it closes; and every API, helper and instrumentation above it sees what we
+hand on.
+
+An exception of ours never reaches the application. Whatever has not been handed on then goes to the
+SDK's own decoder, byte for byte, and so does the rest of the stream.
+
+`openai` is not imported here: the hook waits until the application does that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import weakref
+from collections.abc import Callable, Collection
+from queue import Empty, SimpleQueue
+from types import ModuleType
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from wrapt import register_post_import_hook
+
+from streamwatch.calls import openai_version
+from streamwatch.reading import Decoder, Reading
+from streamwatch.report import Report
+from streamwatch.settings import Policy, Settings
+from streamwatch.sse import Event
+from streamwatch.telemetry import Telemetry
+
+logger = logging.getLogger("streamwatch")
+
+
+class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in some releases
+    """Switches Streamwatch on and off.
+
+    `instrument()` takes, all optional: `settings` (a `Settings`; else the environment is read),
+    `repair` (its policy alone, as in `STREAMWATCH_REPAIR`; raises ValueError), `tracer_provider`,
+    `meter_provider`, and `on_report`, a callable that gets the `Report` of every stream that ends.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """The releases of the SDK whose inside is known."""
+        return ("openai >= 1.0, < 4",)
+
+    def _instrument(self, **options: Any) -> None:
+        settings = options.get("settings")
+        if settings is None:
+            settings, complaints = Settings.from_environ(os.environ)
+            for complaint in complaints:
+                logger.warning("%s", complaint)
+        if options.get("repair") is not None:
+            settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
+        telemetry = Telemetry(
+            options.get("tracer_provider"),
+            options.get("meter_provider"),
+            settings.max_label_values,
+            before_collection=_watching.record_collected,
+        )
+        _watching.start(settings, telemetry, options.get("on_report"))
+        register_post_import_hook(_patch, "openai._streaming")
+
+    def _uninstrument(self, **_options: Any) -> None:
+        _watching.stop()
+
+
+class _Watching:
+    """What is switched on in this process, and the streams that are being read."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self.settings = Settings()
+        self.telemetry: Telemetry
+        self.loads: Callable[[bytes], Any] = json.loads
+        self.event_type: type[Event] = Event
+        self.version = ""
+        self.on_report: Callable[[Report], None] | None = None
+        self._open: weakref.WeakSet[Reading] = weakref.WeakSet()
+        self._collected: SimpleQueue[Reading] = SimpleQueue()
+        self._undo: list[Callable[[], None]] = []
+        self._warned = False
+
+    def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
+        self.settings, self.telemetry, self.on_report = settings, telemetry, on_report
+        self.active = True
+        atexit.register(self._at_exit)
+
+    def stop(self) -> None:
+        self.active = False
+        atexit.unregister(self._at_exit)
+        while self._undo:
+            self._undo.pop()()
+
+    def patch(self, streaming: ModuleType) -> None:
+        """Exchange the decoder of every stream made from now on."""
+        if self._undo:
+            return
+        self.event_type = _event_type(streaming)
+        self.loads = _fastest_loads()
+        self.version = openai_version()
+        stock = streaming.SSEDecoder
+        self._undo = [_wrap(streaming.Stream, stock), _wrap(streaming.AsyncStream, stock)]
+
+    @property
+    def any_open(self) -> bool:
+        """Whether a stream is being read."""
+        return bool(self._open)
+
+    # --- what a reading tells
+
+    def opened(self, reading: Reading) -> None:
+        """A stream was opened."""
+        self._open.add(reading)
+
+    def ended(self, reading: Reading, report: Report) -> None:
+        """A stream has ended, and is recorded."""
+        self._open.discard(reading)
+        if self.on_report is not None:
+            self.on_report(report)
+
+    def collected(self, reading: Reading) -> None:
+        """A stream was collected as garbage before its end; `put` may be called from anywhere."""
+        self._collected.put(reading)
+
+    def record_collected(self) -> None:
+        """Record what the garbage collector found: before a stream is opened, and before a scrape."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._collected.get_nowait().end(abandoned=True)
+
+    def internal_error(self, error: BaseException, doing: str) -> None:
+        """Count and log an error of ours; the application goes on as if we were not there."""
+        with contextlib.suppress(Exception):
+            self.telemetry.internal_error(error)
+        with contextlib.suppress(Exception):
+            level = logging.DEBUG if self._warned else logging.WARNING
+            self._warned = True
+            logger.log(
+                level,
+                "Streamwatch failed while %s (%s: %s). The application is not affected, and this stream is not watched"
+                " any further. Further failures are counted in streamwatch.internal_errors and logged at level DEBUG.",
+                doing,
+                type(error).__name__,
+                error,
+                exc_info=error,
+            )
+
+    def _at_exit(self) -> None:
+        for reading in list(self._open):
+            reading.end(abandoned=True)
+        self.record_collected()
+
+
+_watching = _Watching()
+
+
+def _patch(streaming: ModuleType) -> None:
+    """Called when `openai._streaming` is imported, or at once if it was before."""
+    if not _watching.active:
+        return
+    try:
+        _watching.patch(streaming)
+    except Exception as error:
+        logger.warning(
+            "openai %s is not built as Streamwatch knows it (%s: %s): its streams are not watched and not repaired."
+            " See whether a newer openai-streamwatch knows this release.",
+            openai_version(),
+            type(error).__name__,
+            error,
+        )
+
+
+def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
+    """Watch every stream of a class; returns how to undo that."""
+    original = stream_class.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if not _watching.active:  # whoever wrapped us in turn may call us after we were switched off
+            return
+        try:
+            _watching.record_collected()
+            # The caller's span is current here, and no longer when the stream is read.
+            self._decoder = Decoder(Reading(self, _watching), self._decoder, is_stock=type(self._decoder) is stock)
+        except Exception as error:
+            _watching.internal_error(error, "opening a stream")
+
+    __init__.__doc__ = original.__doc__
+    stream_class.__init__ = __init__
+
+    def undo() -> None:
+        if stream_class.__init__ is __init__:
+            stream_class.__init__ = original
+
+    return undo
+
+
+def _event_type(streaming: ModuleType) -> type[Event]:
+    """What the SDK takes for one of its own events; its JSON is parsed already."""
+    own = streaming.ServerSentEvent
+    if not all(hasattr(own, name) for name in ("data", "event", "id", "retry", "json")):
+        msg = "ServerSentEvent lacks an attribute"
+        raise AttributeError(msg)
+
+    class SentEvent(Event, own):  # type: ignore[misc, valid-type]
+        __slots__ = ()
+
+        def json(self) -> Any:
+            return self.payload if self.shared and self.payload is not None else json.loads(self.data)
+
+    return SentEvent
+
+
+def _fastest_loads() -> Callable[[bytes], Any]:
+    """jiter comes with the SDK from 1.40 on: from bytes, and three times as fast as `json.loads`."""
+    try:
+        from jiter import from_json
+    except ImportError:
+        return json.loads
+    return from_json  # type: ignore[no-any-return, unused-ignore]

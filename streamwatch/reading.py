@@ -1,0 +1,437 @@
+"""A stream of the SDK being read: bytes from the response to our watch, events from it to the SDK.
+
+Both iterators, for synchronous and asynchronous code, are classes and not generators. The
+asynchronous SDK stops at [DONE] and leaves what it iterates over suspended: of 596 streams read to
+their end, a generator reported 181 as cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from streamwatch import calls
+from streamwatch.report import Report
+from streamwatch.settings import Settings
+from streamwatch.sse import Event
+from streamwatch.stream import StreamWatch
+from streamwatch.telemetry import Telemetry
+
+#: Seconds between two recordings of a stream that goes on: a scrape interval or less.
+_RECORD_EVERY = 10.0
+
+#: What we can't go on with: events that came, then bytes. It is the SDK's to decode.
+Remainder = tuple[list[Event], bytes]
+
+
+class Owner(Protocol):
+    """What a reading needs of whoever switched the watching on."""
+
+    settings: Settings
+    telemetry: Telemetry
+    loads: Callable[[bytes], Any]
+    event_type: type[Event]
+    version: str
+
+    def opened(self, reading: Reading) -> None:
+        """A stream was opened."""
+
+    def ended(self, reading: Reading, report: Report) -> None:
+        """A stream has ended, and is recorded."""
+
+    def collected(self, reading: Reading) -> None:
+        """A stream was collected as garbage before its end."""
+
+    def internal_error(self, error: BaseException, doing: str) -> None:
+        """Count and log an error of ours."""
+
+
+class Reading:
+    """One stream being read: its watch, its span, and its end, which comes once, from wherever it comes.
+
+    The end is, whichever is first: [DONE], the end of the body, an exception, the closing of the
+    response by the consumer, the stream's collection as garbage, or the exit of the process.
+    """
+
+    def __init__(self, stream: Any, owner: Owner) -> None:
+        self.has_ended = True  # nothing to end, unless all of this succeeds
+        self.owner = owner
+        self.response = stream.response
+        opened = calls.sent_at(self.response)
+        surface, request, call = calls.describe(stream, owner.version, owner.loads)
+        self.watch = StreamWatch(
+            surface, request, owner.settings, loads=owner.loads, clock=time.perf_counter, event_type=owner.event_type
+        )
+        self.ready = self.watch.ready
+        self.in_next = False
+        self._opened = self._last = self._recorded = opened
+        self._first: float | None = None
+        opened_ns = time.time_ns() - int((time.perf_counter() - opened) * 1e9)
+        self._recording = owner.telemetry.open(call, opened_ns)
+        self.has_ended = False
+        self._notice_closing()
+        owner.opened(self)
+
+    # --- what comes
+
+    def receive(self, data: bytes) -> Remainder | None:
+        """Take bytes off the wire."""
+        try:
+            watch = self.watch
+            watch.receive(data)
+            if watch.rest is not None:
+                large = len(watch.rest) > self.owner.settings.max_event_bytes
+                watch.leave("event too large" if large else "not UTF-8")
+                return watch.undelivered()
+            self._tick()
+        except Exception as error:
+            return self._rescue(error, data)
+        return None
+
+    def receive_event(self, event: Any) -> Remainder | None:
+        """Take an event that a decoder of the client's own made."""
+        try:
+            raw = event.data.encode("utf-8", "surrogatepass")
+            self.watch.receive_event(self.owner.event_type(event.data, raw, event.event, event.id, event.retry))
+            self._tick()
+        except Exception as error:
+            events, _ = self._rescue(error, b"")
+            return [*(kept for kept in events if kept.data != event.data), event], b""
+        return None
+
+    def expire(self) -> None:
+        """Let go what has waited for its turn too long."""
+        try:
+            self.watch.expire()
+        except Exception as error:
+            self.owner.internal_error(error, "ordering a stream")
+
+    def close(self, error: BaseException | None) -> Remainder | None:
+        """The body ended, or broke; what was held is in `ready` then."""
+        try:
+            self.watch.close(error)
+        except Exception as ours:
+            return self._rescue(ours, b"")
+        return None
+
+    def _rescue(self, error: Exception, data: bytes) -> Remainder:
+        """An error of ours: nothing that came may be lost by it."""
+        self.owner.internal_error(error, "reading a stream")
+        try:
+            self.watch.leave("internal error")
+            return self.watch.undelivered()
+        except Exception:
+            return list(self.ready), data
+
+    def _tick(self) -> None:
+        """Once a read: when the first chunk came, and whether the counters are due."""
+        self._last = now = time.perf_counter()
+        if self._first is None and self.watch.events:
+            self._first = now
+        if now - self._recorded > _RECORD_EVERY:
+            self._recorded = now
+            self.owner.telemetry.record(self._recording, self.watch.report())
+
+    # --- the end
+
+    def end(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
+        """Record the stream, once."""
+        if self.has_ended:
+            return
+        self.has_ended = True
+        try:
+            self._forget_closing()
+            self.watch.close(error, abandoned=abandoned)
+            report = self.watch.report()
+            first = None if self._first is None else self._first - self._opened
+            end_ns = time.time_ns() - int((time.perf_counter() - self._last) * 1e9)
+            self.owner.telemetry.end(self._recording, report, self._last - self._opened, first, end_ns)
+            self.owner.ended(self, report)
+        except Exception as ours:
+            self.owner.internal_error(ours, "recording a stream")
+
+    def closing(self) -> None:
+        """The response is being closed by somebody else than httpx at the end of the body."""
+        if not self.in_next:
+            self.end(abandoned=True)
+
+    def _notice_closing(self) -> None:
+        """Helpers and context managers close the response, not the stream: notice it there."""
+        me = weakref.ref(self)
+        for name, wrapped in (("close", _noticing), ("aclose", _noticing_async)):
+            original = getattr(self.response, name, None)
+            if original is not None:
+                with contextlib.suppress(AttributeError):
+                    setattr(self.response, name, wrapped(original, me))
+
+    def _forget_closing(self) -> None:
+        for name in ("close", "aclose"):
+            with contextlib.suppress(AttributeError):
+                delattr(self.response, name)
+
+    def __del__(self) -> None:
+        # Nobody can read on. The collector may have interrupted anything, a lock of OpenTelemetry held
+        # by this very thread included: nothing may be recorded from here.
+        if not self.has_ended:
+            self.owner.collected(self)
+
+
+def _noticing(close: Callable[[], None], reading: weakref.ref[Reading]) -> Callable[[], None]:
+    def noticed() -> None:
+        _tell(reading)
+        close()
+
+    return noticed
+
+
+def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Reading]) -> Callable[[], Any]:
+    async def noticed() -> None:
+        _tell(reading)
+        await aclose()
+
+    return noticed
+
+
+def _tell(reading: weakref.ref[Reading]) -> None:
+    found = reading()
+    if found is not None:
+        found.closing()
+
+
+class Decoder:
+    """Stands where the SDK's own decoder stood; `own` is that one."""
+
+    def __init__(self, reading: Reading, own: Any, *, is_stock: bool) -> None:
+        self._reading = reading
+        self._own = own
+        self._is_stock = is_stock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+    def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
+        """The events of a body; a decoder that the client brought is respected, and watched from above."""
+        if self._is_stock:
+            return Events(self._reading, chunks, self._own.iter_bytes)
+        return Events(self._reading, self._own.iter_bytes(chunks), None)
+
+    def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        """The same for asynchronous code."""
+        if self._is_stock:
+            return AsyncEvents(self._reading, chunks, self._own.aiter_bytes)
+        return AsyncEvents(self._reading, self._own.aiter_bytes(chunks), None)
+
+    def iter(self, lines: Iterator[str]) -> Iterator[Any]:
+        """The same for openai before 1.14, which decodes lines: the bytes are read instead of them."""
+        return Events(self._reading, self._reading.response.iter_bytes(), lambda chunks: self._own.iter(_lines(chunks)))
+
+    def aiter(self, lines: AsyncIterator[str]) -> AsyncIterator[Any]:
+        """The same for asynchronous code, with openai before 1.14."""
+        chunks = self._reading.response.aiter_bytes()
+        return AsyncEvents(self._reading, chunks, lambda chunks: self._own.aiter(_alines(chunks)))
+
+
+class _Source:
+    """What both iterators share: where events come from, and what is done when they end."""
+
+    def __init__(self, reading: Reading, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
+        self._reading = reading
+        self._ready: Any = reading.ready
+        self._chunks = chunks
+        self._decode = decode
+        self._receive = reading.receive_event if decode is None else reading.receive
+        self._handed_over = False
+        self._end: BaseException | None = None
+
+    def _received(self, data: Any) -> None:
+        self._reading.in_next = False
+        if self._reading.watch.done:
+            return  # after [DONE]: read for the connection's sake alone
+        if self._handed_over:
+            self._ready.append(data)
+            return
+        remainder = self._receive(data)
+        if remainder is not None:
+            self._hand_over(remainder)
+
+    def _take(self) -> Any:
+        event = self._ready.popleft()
+        if not self._ready:
+            reading = self._reading
+            # The asynchronous SDK never comes back after [DONE].
+            if reading.watch.done or (self._handed_over and event.data.startswith("[DONE]")):
+                reading.end()
+        return event
+
+    def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
+        """The source has no more; raises unless something is left to be handed on."""
+        reading = self._reading
+        reading.in_next = False
+        if reading.has_ended:
+            # Nothing that goes wrong after [DONE] is of interest: a socket left open times out here.
+            done = reading.watch.done and isinstance(error, Exception) and not reading.watch.policy.observe
+            mute = error is None or done
+            self._end = stop() if mute else error
+        elif error is not None and not isinstance(error, Exception):
+            reading.end(abandoned=True)  # cancelled, interrupted
+            self._end = error
+        else:
+            self._end = error if error is not None else stop()
+            remainder = None if self._handed_over else reading.close(error)
+            if remainder is not None:
+                self._ready.clear()
+                self._ready.extend(remainder[0])
+        if not self._ready:
+            self._stop()
+
+    def _stop(self) -> None:
+        assert self._end is not None  # noqa: S101 -- called when the end was met
+        self._reading.end(None if isinstance(self._end, (StopIteration, StopAsyncIteration)) else self._end)
+        raise self._end
+
+    def _hand_over(self, remainder: Remainder) -> None:
+        """From here on the stream is the SDK's own affair."""
+        events, rest = remainder
+        self._ready.clear()
+        self._ready.extend(events)
+        self._handed_over = True
+        if self._decode is not None:
+            self._chunks = self._decode(self._chained(rest))
+
+    def _chained(self, rest: bytes) -> Any:
+        raise NotImplementedError
+
+
+class Events(_Source):
+    """The events of one stream, for synchronous code."""
+
+    def __iter__(self) -> Events:
+        return self
+
+    def __next__(self) -> Any:
+        while not self._ready:
+            self._fetch()
+        return self._take()
+
+    def _fetch(self) -> None:
+        if self._end is not None:
+            self._stop()
+        self._reading.in_next = True  # httpx closes the response itself when it has read all of it
+        try:
+            data = next(self._chunks)
+        except StopIteration:
+            self._ended(None, StopIteration)
+        except BaseException as error:
+            self._ended(error, StopIteration)
+        else:
+            self._received(data)
+
+    def _chained(self, rest: bytes) -> Iterator[bytes]:
+        chunks = self._chunks
+        if rest:
+            yield rest
+        yield from chunks
+
+
+class AsyncEvents(_Source):
+    """The events of one stream, for asynchronous code."""
+
+    def __init__(self, reading: Reading, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
+        super().__init__(reading, chunks, decode)
+        self._read_ahead: asyncio.Task[Any] | None = None
+
+    def __aiter__(self) -> AsyncEvents:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._ready:
+            await self._fetch()
+        return self._take()
+
+    async def _fetch(self) -> None:
+        if self._end is not None:
+            self._stop()
+        self._reading.in_next = True
+        try:
+            if self._read_ahead is None and self._reading.watch.deadline is None:
+                data = await self._chunks.__anext__()
+            else:
+                data = await self._next_in_time()
+        except StopAsyncIteration:
+            self._ended(None, StopAsyncIteration)
+        except BaseException as error:
+            self._ended(error, StopAsyncIteration)
+        else:
+            if data is not None:
+                self._received(data)
+
+    async def _next_in_time(self) -> Any:
+        """The next bytes, or None when the window of what is held has passed without any."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # not asyncio: the window is looked at when bytes come
+            return await self._chunks.__anext__()
+        if self._read_ahead is None:
+            self._read_ahead = loop.create_task(_next_of(self._chunks))
+        deadline = self._reading.watch.deadline
+        timeout = None if deadline is None else max(deadline - time.perf_counter(), 0.0)
+        try:
+            done, _ = await asyncio.wait({self._read_ahead}, timeout=timeout)
+        except BaseException:
+            await self._stop_reading_ahead()
+            raise
+        if not done:
+            self._reading.in_next = False
+            self._reading.expire()
+            return None
+        task, self._read_ahead = self._read_ahead, None
+        return task.result()
+
+    async def _stop_reading_ahead(self) -> None:
+        task, self._read_ahead = self._read_ahead, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    async def _chained(self, rest: bytes) -> AsyncIterator[bytes]:
+        chunks = self._chunks
+        if rest:
+            yield rest
+        async for data in chunks:
+            yield data
+
+
+async def _next_of(chunks: Any) -> Any:
+    return await chunks.__anext__()
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Text lines, as httpx gives them to old releases of the SDK."""
+    decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    for data in chunks:
+        *whole, text = (text + decoder.decode(data)).splitlines(keepends=True) or [""]
+        yield from (line.rstrip("\r\n") for line in whole)
+        if text.endswith("\n"):
+            yield text.rstrip("\r\n")
+            text = ""
+    if text:
+        yield text.rstrip("\r\n")
+
+
+async def _alines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    async for data in chunks:
+        *whole, text = (text + decoder.decode(data)).splitlines(keepends=True) or [""]
+        for line in whole:
+            yield line.rstrip("\r\n")
+        if text.endswith("\n"):
+            yield text.rstrip("\r\n")
+            text = ""
+    if text:
+        yield text.rstrip("\r\n")

@@ -1,0 +1,78 @@
+"""What is known of a stream: of its request beforehand, and of itself afterwards.
+
+Frozen records without behaviour, so that telemetry, tests and people read the same thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamwatch.anomalies import Chunk, Kind, Outcome, Verdict
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is known of the request that a stream answers; everything may be unknown.
+
+    `accumulated` says that the SDK's own helper reads the stream, `naive` that the application's
+    own code does, so that filling in an absent content can help it and confuse nobody.
+    """
+
+    model: str = ""
+    n: int | None = None
+    tools: frozenset[str] = frozenset()
+    names_tool: bool = False  #: tool_choice names a function
+    starting_after: int | None = None
+    id: str = ""  #: the provider's own name for the request, from the response headers
+    accumulated: bool = False
+    naive: bool = True
+
+
+class Tally:
+    """How often a kind was found in one stream, and what became of it."""
+
+    __slots__ = ("count", "failed", "repaired")
+
+    def __init__(self) -> None:
+        self.count = self.repaired = self.failed = 0
+
+    def outcomes(self, evidence: bool | None) -> dict[Outcome, int]:
+        """Every anomaly in exactly one outcome, by what the stream says of the repaired ones."""
+        repaired = {None: Outcome.UNVERIFIED, True: Outcome.VERIFIED, False: Outcome.FAILED}[evidence]
+        outcomes = dict.fromkeys(Outcome, 0)
+        outcomes[repaired] += self.repaired
+        outcomes[Outcome.FAILED] += self.failed
+        outcomes[Outcome.UNREPAIRED] += self.count - self.repaired - self.failed
+        return {outcome: count for outcome, count in outcomes.items() if count}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known of a stream: the one record that telemetry, tests and people read.
+
+    `verdict` and `outcomes` are there when the stream has ended. Counts are of the whole stream;
+    distances are in places, delays in seconds.
+    """
+
+    serial: int  #: counts the streams of this process, in the order in which they were opened
+    surface: str
+    request: Request
+    verdict: Verdict | None
+    response_model: str
+    response_id: str
+    finish_reasons: tuple[str, ...]
+    events: int
+    chunks: dict[Chunk, int]
+    anomalies: dict[Kind, int]
+    outcomes: dict[Kind, dict[Outcome, int]]
+    applied: bool
+    reorder_distances: tuple[int, ...] = ()
+    reorder_delays: tuple[float, ...] = ()
+    reorder_max_distance: int = 0
+    reorder_max_delay: float = 0.0
+    unwatched: str = ""  #: why the rest of the stream was left alone, if it was
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of the kinds found, in the order they were first seen."""
+        return tuple(kind.name for kind in self.anomalies)

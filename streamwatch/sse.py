@@ -1,0 +1,227 @@
+"""Bytes to server-sent events, incrementally, telling framing faults apart.
+
+How it works. A body is cut at blank lines into blocks, and nothing else is looked for while bytes
+arrive: one search over each read finds every event in it. A block of one `data: ` line, or of an
+`event: ` line before it, is an event at once; every other block is read line by line, with the
+semantics of the SDK's own decoder, sticky `id:` included. So the cost is linear in the bytes,
+whatever the size of the reads, and an event is decoded once.
+
+The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from streamwatch.anomalies import (
+    ERROR_HIDDEN,
+    KEEPALIVE_FRAME,
+    PAYLOAD_INVALID,
+    SSE_EVENT_UNTERMINATED,
+    SSE_FRAMING_VARIANT,
+    Kind,
+)
+
+_BOM = b"\xef\xbb\xbf"
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+#: Line ends in Unicode and in `str.splitlines`, but not in SSE: old readers split events there.
+_FALSE_LINE_END = re.compile("[\u0085\u2028\u2029]")
+#: A body that is a JSON document instead of a stream is kept up to here, to read the error in it.
+_MAX_DOCUMENT = 64 << 10
+
+
+class Event:
+    """One server-sent event on its way to the SDK.
+
+    `data` and `raw` are the payload as text and as it came, `payload` the parsed JSON object where
+    it is one. `shared` says that whoever reads the event may have that very object, repairs
+    included; otherwise a reader parses `data` for itself.
+    """
+
+    __slots__ = ("data", "event", "id", "payload", "raw", "retry", "shared")
+
+    def __init__(
+        self,
+        data: str,
+        raw: bytes,
+        event: str | None = None,
+        id: str | None = None,
+        retry: int | None = None,
+    ) -> None:
+        self.data = data
+        self.raw = raw
+        self.event = event
+        self.id = id
+        self.retry = retry
+        self.payload: Any = None
+        self.shared = True
+
+
+class Decoder:
+    """The body of one stream: bytes in, events out.
+
+    `found` is told every framing anomaly and answers whether it is to be repaired. What cannot be
+    decoded, because it is not UTF-8 or larger than `max_event_bytes`, is left alone with all that
+    follows: `rest` then holds those bytes, and nothing more may be fed.
+    """
+
+    def __init__(self, found: Callable[[Kind], bool], max_event_bytes: int, event_type: type[Event] = Event) -> None:
+        self.buffer = bytearray()  #: what came since the last event
+        self.rest: bytes | None = None
+        self.document = b""  #: the body, where it is a JSON document instead of a stream
+        self._found = found
+        self._event_type = event_type
+        self._max_event_bytes = max_event_bytes
+        self._started = False
+        self._lf_only = True
+        self._skip_lf = False
+        self.done_pending = False  #: the body ends in a [DONE] without its blank line
+        self._last_id: str | None = None
+        self._any_event = False
+        self._reframe: bool | None = None
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes. The buffer changes in one step, at the end."""
+        if not self._started:
+            data = self._start(data)
+        if self._skip_lf and data:
+            self._skip_lf = False
+            data = data[data[:1] == b"\n" :]
+        if self._lf_only and b"\r" in data:
+            self._lf_only = False
+        buffer = self.buffer
+        if buffer:
+            # Only the seam and the new bytes can hold a boundary that was not there before.
+            seam = bytes(buffer[-3:]) + data
+            if not (b"\n\n" in seam if self._lf_only else _BLANK_LINE.search(seam)):
+                if len(buffer) + len(data) > self._max_event_bytes:
+                    self.rest = bytes(buffer) + data
+                else:
+                    buffer += data
+                return []
+            data = bytes(buffer) + data
+        if self._lf_only:
+            *blocks, last = data.split(b"\n\n")
+        else:
+            *blocks, last = _BLANK_LINE.split(data)
+            self._skip_lf = not last and data.endswith(b"\r")
+        events = self._events(blocks, last)
+        self._any_event = self._any_event or bool(events)
+        self.buffer = bytearray(last if self.rest is None else b"")
+        return events
+
+    def close(self) -> list[Event]:
+        """The end of the body: the last event, if only its blank line is missing."""
+        if self.rest is not None:
+            return []
+        lines = [line for line in _LINE_END.split(bytes(self.buffer)) if line]
+        self.buffer = bytearray()
+        if not lines:
+            return []
+        try:
+            events = self._lines([*lines, b""])
+        except UnicodeDecodeError:
+            return []
+        return [event for event in events if self._terminate(event)]
+
+    def _terminate(self, event: Event) -> bool:
+        """Whether an event without its blank line is handed on all the same."""
+        # A pending [DONE] is no fault: nothing is lost with it. A torn payload stays lost.
+        self.done_pending = event.raw.startswith(b"[DONE]")
+        whole = event.raw[:1] == b"{" and event.raw.rstrip()[-1:] == b"}"
+        return whole and self._found(SSE_EVENT_UNTERMINATED)
+
+    def _start(self, data: bytes) -> bytes:
+        """The first bytes of the body, without a byte order mark."""
+        head = bytes(self.buffer) + data
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            return data
+        self._started = True
+        if head.startswith(_BOM) and self._found(PAYLOAD_INVALID):
+            self.buffer = bytearray()
+            return head[len(_BOM) :]
+        return data
+
+    def _events(self, blocks: list[bytes], last: bytes) -> list[Event]:
+        events: list[Event] = []
+        event_type = self._event_type
+        for number, block in enumerate(blocks):
+            try:
+                if self._last_id is None and self._lf_only:
+                    name = None
+                    raw = block
+                    if raw.startswith(b"event: "):
+                        head, _, raw = raw.partition(b"\n")
+                        name = head[7:].decode() or None
+                    if raw.startswith(b"data: ") and b"\n" not in raw:
+                        raw = raw[6:]
+                        text = raw.decode()
+                        if not text.isascii() and _FALSE_LINE_END.search(text):
+                            self._variant()
+                        events.append(event_type(text, raw, name))
+                        continue
+                events += self._lines([*_LINE_END.split(block), b""])
+            except UnicodeDecodeError:
+                # The SDK raises on it, at just this place: it gets the bytes.
+                self._found(PAYLOAD_INVALID)
+                self.rest = b"\n\n".join([*blocks[number:], last])
+                break
+        return events
+
+    def _lines(self, lines: list[bytes]) -> list[Event]:
+        """The events of some whole lines, as the SDK's decoder reads them."""
+        events: list[Event] = []
+        name, retry = "", None
+        data: list[bytes] = []
+        for line in lines:
+            if not line:
+                if name or data or self._last_id or retry is not None:
+                    raw = b"\n".join(data)
+                    events.append(self._event_type(raw.decode(), raw, name or None, self._last_id, retry))
+                name, data, retry = "", [], None
+                continue
+            field, colon, value = line.partition(b":")
+            if value[:1] == b" ":
+                value = value[1:]
+            elif colon and field:
+                self._variant()
+            if field == b"data":
+                data.append(value)
+                if not value.isascii() and _FALSE_LINE_END.search(value.decode()):
+                    self._variant()
+            elif field == b"event":
+                name = value.decode()
+            elif field == b"id":
+                self._last_id = self._last_id if b"\0" in value else value.decode()
+            elif field == b"retry":
+                retry = int(value) if value.isdigit() else retry
+            elif not field:
+                self._found(KEEPALIVE_FRAME)  # a comment
+            else:
+                data += self._unknown(line, field, value)
+        if not self._lf_only:
+            self._variant()
+        return events
+
+    def _unknown(self, line: bytes, field: bytes, value: bytes) -> list[bytes]:
+        """A line that every SSE parser ignores; what of it is data all the same."""
+        if field == b"error" or self.document or (line[:1] == b"{" and not self._any_event):
+            if not self.document:
+                self._found(ERROR_HIDDEN)
+            document = value if field == b"error" else line
+            self.document = (self.document + document)[:_MAX_DOCUMENT]
+        elif line.strip() == b"[DONE]" and self._variant():
+            return [b"[DONE]"]
+        else:
+            line.decode()  # the SDK decodes what it ignores, and raises where it can't
+            self._variant()
+        return []
+
+    def _variant(self) -> bool:
+        """Count the stream's framing once, however many of its lines show it."""
+        if self._reframe is None:
+            self._reframe = self._found(SSE_FRAMING_VARIANT)
+        return self._reframe

@@ -1,0 +1,395 @@
+"""One stream, from its first byte to its report.
+
+    watch = StreamWatch("chat")
+    watch.receive(data)          # bytes of the body, as they come
+    watch.ready                  # events to hand on, repaired; take them from the left
+    watch.close()                # the body ended; more may be ready
+    watch.report()               # verdict, anomalies, outcomes
+
+How it works. Bytes become events (`sse`), events with a number are put in order (`sequence`), and
+the rules of the surface (`chat`, `responses`) look at each one, count what is wrong with it, and
+mend it where the policy wants that. There is no I/O here, no clock but the one that is given, and
+nothing is held back while a stream is as it should be.
+
+`receive` and `close` never raise on what the peer sent; anything they do raise is a bug of ours.
+All that is not yet handed on then stands in `undelivered`, so that nothing need be lost by it.
+
+A stream of which nothing is to be repaired is watched by the same code: its events go on untouched
+and at once, and the rules work on data of our own, so that the outcome of a repair is known before
+it is ever applied.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from streamwatch.anomalies import (
+    ERROR_HIDDEN,
+    PAYLOAD_INVALID,
+    STREAM_EMPTY,
+    STREAM_TRUNCATED,
+    Evidence,
+    Kind,
+    Level,
+    Strategy,
+    Verdict,
+)
+from streamwatch.chat import Chat
+from streamwatch.report import Report, Request, Tally
+from streamwatch.responses import Responses
+from streamwatch.sequence import Order
+from streamwatch.settings import Settings
+from streamwatch.sse import Decoder, Event
+from streamwatch.surface import Surface
+
+_serials = itertools.count(1)
+_SURFACES: Mapping[str, type[Surface]] = {"chat": Chat, "completions": Chat, "responses": Responses}
+
+
+class StreamWatch:
+    """The state of one stream.
+
+    Args:
+        surface: `chat`, `completions`, `responses`, `assistants`, or `other` for any further event
+            stream (audio, images): framing, counting, errors.
+        request: what is known of the request.
+        settings: what to repair, and the bounds.
+        loads: bytes of a JSON text to its value; raises ValueError.
+        clock: seconds, monotonic.
+        event_type: what `ready` holds: `Event` or a subclass.
+    """
+
+    def __init__(
+        self,
+        surface: str,
+        request: Request | None = None,
+        settings: Settings | None = None,
+        *,
+        loads: Callable[[bytes], Any] = json.loads,
+        clock: Callable[[], float] = time.monotonic,
+        event_type: type[Event] = Event,
+    ) -> None:
+        self.serial = next(_serials)
+        self.request = request or Request()
+        self.settings = settings or Settings()
+        self.policy = self.settings.repair
+        self.ready: deque[Event] = deque()
+        self.anomalies: dict[Kind, Tally] = {}
+        self.verdict: Verdict | None = None
+        self.done = False  #: the body's own end was seen: [DONE], or the terminal event
+        self.error = False  #: the server reported an error in the stream
+        self.events = 0
+        self._broken = False
+        self._observe = self.policy.observe
+        self._loads = loads
+        self._clock = clock
+        self._event_type = event_type
+        self._pending: deque[Event] = deque()
+        self._unfed = b""
+        self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type)
+        self._surface = _SURFACES.get(surface, Surface)(self, surface)
+        self._number: Callable[[dict[str, Any], Event], Any] | None = None
+        self._order: Order | None = None
+        self._orders: list[Order] = []
+        self._current: Event | None = None
+        self._passing = True
+        self._unwatched = ""
+
+    # --- what the owner of the I/O calls
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the body; what may be handed on now is in `ready`."""
+        self._unfed = data
+        pending = self._pending
+        pending.extend(self._decoder.feed(data))
+        self._unfed = b""
+        while pending:
+            self._see(pending[0])
+            pending.popleft()
+        if self._order is not None and self._order.held:
+            self.expire()
+
+    def receive_event(self, event: Event) -> None:
+        """Take an event that somebody else decoded."""
+        self._pending.append(event)
+        self._see(event)
+        self._pending.popleft()
+
+    def expire(self) -> None:
+        """Let go what has waited for its turn too long; `deadline` tells when to call."""
+        if self._order is not None:
+            self._release(self._order.expire())
+
+    def close(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
+        """The end: of the body, by the transport's `error`, or because the consumer left."""
+        if self.verdict is not None:
+            return
+        if abandoned and self._broken:
+            abandoned = False  # it was the SDK that left: it can't read what came last
+        if not abandoned:
+            if error is None:
+                for event in self._decoder.close():
+                    self.receive_event(event)
+                self.done = self.done or self._decoder.done_pending
+            if self._order is not None:
+                self._release(self._order.close())
+            self._current = None
+            self._surface.close()
+        self.verdict = self._judge(error, abandoned=abandoned)
+        if self.verdict is Verdict.TRUNCATED and not self._surface.cut_arguments:
+            self.found(STREAM_TRUNCATED)
+        elif self.verdict is Verdict.EMPTY:
+            self.found(STREAM_EMPTY)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `expire` is to be called, on the clock; None, the usual answer, while nothing waits."""
+        return self._order.deadline if self._order is not None and self._order.held else None
+
+    @property
+    def rest(self) -> bytes | None:
+        """The bytes from where on the stream is left to the SDK; None while it is watched."""
+        return self._decoder.rest
+
+    def undelivered(self) -> tuple[list[Event], bytes]:
+        """Everything that came and is not handed on: events as they came, then bytes."""
+        held = self._order.held.values() if self._order is not None and not self._observe else ()
+        events = list(dict.fromkeys((*self.ready, *held, *self._pending)))
+        for event in (*self._pending, self._current):
+            if event is not None:
+                event.shared = False  # a rule may have been at work on it
+        rest = self._decoder.rest
+        return events, bytes(self._decoder.buffer) + self._unfed if rest is None else rest
+
+    def leave(self, reason: str) -> None:
+        """Watch no further; the stream goes on without us."""
+        self._unwatched = reason
+
+    # --- what the rules call
+
+    def found(self, kind: Kind, level: Level = Level.DEFAULT) -> bool:
+        """Count an anomaly; whether its repair, which has this level, is wanted."""
+        tally = self.anomalies.get(kind)
+        if tally is None:
+            tally = self.anomalies[kind] = Tally()
+        tally.count += 1
+        if level is Level.DEFAULT:
+            wanted = kind in self.policy.default
+        else:
+            wanted = level is Level.OPT_IN and kind in self.policy.opt_in
+        if wanted:
+            tally.repaired += 1
+            if self._observe and self._current is not None:
+                self._current.shared = False
+        return wanted
+
+    def unrepaired(self, kind: Kind) -> None:
+        """The repair just wanted could not be made: its preconditions do not hold."""
+        self.anomalies[kind].repaired -= 1
+
+    def failed(self, kind: Kind) -> None:
+        """The repair just wanted was tried, and failed."""
+        tally = self.anomalies[kind]
+        if tally.repaired:
+            tally.repaired -= 1
+            tally.failed += 1
+
+    def held(self, event: Event) -> None:
+        """`event` goes on later than it came."""
+        if self._observe:
+            event.shared = False
+
+    def drop(self) -> None:
+        """The event being looked at is not handed on."""
+        self._passing = False
+
+    def insert(self, payload: dict[str, Any], like: Event) -> None:
+        """Hand on an event that never came, before the one being looked at."""
+        raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        name = str(payload.get("type")) if like.event else None
+        event = self._event_type(raw.decode(), raw, name)
+        event.payload = payload
+        if not self._observe:
+            self.ready.append(event)
+
+    # --- an event on its way
+
+    def _see(self, event: Event) -> None:
+        if self.done:
+            return  # no release of the SDK delivers anything after [DONE]
+        self._current = event
+        if self._observe:
+            self.ready.append(event)
+        raw = event.raw
+        if raw[:1] != b"{":
+            self._see_text(event)
+            return
+        try:
+            event.payload = payload = self._loads(raw)
+        except ValueError:
+            try:  # jiter refuses lone surrogates and deep nesting, which the SDK reads
+                event.payload = payload = json.loads(raw)
+            except (ValueError, RecursionError):
+                self._see_broken(event)
+                return
+        self._take(event, payload)
+
+    def _take(self, event: Event, payload: dict[str, Any]) -> None:
+        """An event with a JSON object: in its turn, by the rules."""
+        self.events += 1
+        if self.events == 1:
+            self._first(event, payload)
+        if self._number is not None and self._order is not None:
+            released = self._order.place(self._number(payload, event), event)
+            if released is not None:
+                if not self._order.usable:
+                    self._order = None
+                self._release(released)
+                return
+        self._hand_on(event)
+
+    def _hand_on(self, event: Event) -> None:
+        self._current = event
+        self._passing = True
+        self._surface.see(event)
+        if self._passing and not self._observe:
+            self.ready.append(event)
+
+    def _release(self, events: list[Event]) -> None:
+        for event in events:
+            self._hand_on(event)
+
+    def _pass(self, event: Event) -> None:
+        """Hand on an event that no rule looks at."""
+        if not self._observe:
+            self.ready.append(event)
+
+    def _first(self, event: Event, payload: dict[str, Any]) -> None:
+        """The first JSON object tells whether the stream is numbered, and where."""
+        number = self._surface.number(payload, event)
+        if number is None:
+            return
+        self._number = number
+        self._order = Order(self, self.settings, self._clock, specified=self._surface.numbered)
+        self._orders.append(self._order)
+        begins = payload.get("type") == "response.created"
+        self._order.start(number(payload, event), begins=begins, resumed=self.request.starting_after is not None)
+        if not self._order.usable:
+            self._order = None
+
+    def _see_text(self, event: Event) -> None:
+        """A payload that is no JSON object: the end of the stream, or nothing that the SDK can use."""
+        if event.raw.startswith(b"[DONE]"):
+            if self._order is not None:
+                self._release(self._order.close())
+                self._order = None
+            self._current = event
+            self._surface.done()
+            self.done = True
+            self._pass(event)
+            return
+        stripped = event.raw.strip()
+        if stripped.startswith(b"data:"):
+            self._strip_prefix(event, stripped)
+        elif not stripped or stripped[:1] == b":" or self._is_json(stripped):
+            if not self.found(PAYLOAD_INVALID):
+                self._pass(event)
+        else:
+            self._see_broken(event)
+
+    def _strip_prefix(self, event: Event, stripped: bytes) -> None:
+        """`data: data: {...}`: a relay framed a frame."""
+        raw = stripped
+        while raw.startswith(b"data:"):
+            raw = raw[5:].strip()
+        usable = raw.startswith(b"[DONE]") or (raw[:1] == b"{" and self._is_json(raw))
+        if not usable or not self.found(PAYLOAD_INVALID):
+            self._see_broken(event) if not usable else self._pass(event)
+            return
+        mended = self._event_type(raw.decode(), raw, event.event, event.id, event.retry)
+        self._current = event
+        if raw[:1] == b"{":
+            mended.payload = self._loads(raw)
+            self._take(mended, mended.payload)
+        else:
+            self._see_text(mended)
+
+    def _see_broken(self, event: Event) -> None:
+        """Not JSON at all: the SDK raises on it, and should."""
+        self.found(PAYLOAD_INVALID, Level.NEVER)
+        self._broken = True
+        if self._order is not None:
+            self._release(self._order.close())
+            self._order = None
+        self._pass(event)
+
+    def _is_json(self, raw: bytes) -> bool:
+        try:
+            self._loads(raw)
+        except ValueError:
+            return False
+        return True
+
+    # --- the end
+
+    def _judge(self, error: BaseException | None, *, abandoned: bool) -> Verdict:
+        ended = self.done or (self._surface.finished() and not (error and self._surface.name == "other"))
+        if self._unwatched:
+            ended = error is None and not abandoned
+        if abandoned and not ended and not self.error:
+            return Verdict.ABANDONED
+        if self.error or ERROR_HIDDEN in self.anomalies:
+            return Verdict.ERROR
+        if not self.events:
+            return Verdict.EMPTY if error is None else Verdict.TRUNCATED
+        if not ended or self._surface.cut_arguments:
+            return Verdict.TRUNCATED
+        return Verdict.COMPLETE
+
+    def _evidence(self, kind: Kind) -> bool | None:
+        """What the stream itself says of the repairs of a kind: right, wrong, or nothing."""
+        if kind.evidence is Evidence.SHAPE:
+            return True
+        if kind.evidence is Evidence.COMPLETE:
+            return self.verdict is Verdict.COMPLETE
+        if kind.evidence is Evidence.SEQUENCE:
+            contiguous = [order.contiguous for order in self._orders]
+            if False in contiguous or self._surface.agrees is False:
+                return False
+            return True if contiguous and contiguous[-1] else None
+        if kind.evidence is Evidence.ARGUMENTS:
+            return self._surface.arguments_parse()
+        return self._surface.agrees if kind.evidence is Evidence.TEXT else None
+
+    def report(self) -> Report:
+        """What is known up to now; complete once the stream is closed."""
+        surface, order = self._surface, self._orders[-1] if self._orders else None
+        ended = self.verdict is not None
+        return Report(
+            serial=self.serial,
+            surface=surface.name,
+            request=self.request,
+            verdict=self.verdict,
+            response_model=surface.model,
+            response_id=surface.id,
+            finish_reasons=surface.finish_reasons(),
+            events=self.events,
+            chunks=surface.chunk_counts(),
+            anomalies={kind: tally.count for kind, tally in self.anomalies.items()},
+            outcomes={
+                kind: tally.outcomes(self._evidence(kind))
+                for kind, tally in self.anomalies.items()
+                if ended and kind.strategy is not Strategy.NONE
+            },
+            applied=not self._observe,
+            reorder_distances=tuple(order.distances) if order else (),
+            reorder_delays=tuple(order.delays) if order else (),
+            reorder_max_distance=order.max_distance if order else 0,
+            reorder_max_delay=order.max_delay if order else 0.0,
+            unwatched=self._unwatched,
+        )

@@ -1,0 +1,93 @@
+"""What the rules of every API have in common: the request, the errors, the counts.
+
+A surface is one API as it streams. `chat` and `responses` know their own in depth; this module
+alone serves every other event stream: framing, errors and the end are told, content is let be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from streamwatch.anomalies import ERROR_HIDDEN, ERROR_IN_STREAM, Chunk, Level
+from streamwatch.report import Request
+from streamwatch.sequence import Findings
+from streamwatch.settings import Settings
+from streamwatch.sse import Event
+
+
+class Watching(Findings, Protocol):
+    """What a rule may do with the stream it looks at: `StreamWatch`."""
+
+    request: Request
+    settings: Settings
+    error: bool
+    done: bool
+
+    def drop(self) -> None:
+        """The event being looked at is not handed on."""
+
+    def insert(self, payload: dict[str, Any], like: Event) -> None:
+        """Hand on an event that never came, before the one being looked at."""
+
+
+class Surface:
+    """One streamed answer of any API."""
+
+    #: The protocol promises a number on every event.
+    numbered = False
+
+    def __init__(self, stream: Watching, name: str) -> None:
+        self.stream = stream
+        self.name = name
+        self.id = ""
+        self.model = ""
+        self.counts = dict.fromkeys(Chunk, 0)
+        self.cut_arguments = False  #: a finished answer whose tool arguments stop short
+        self.agrees: bool | None = None  #: whether repeated text equals the deltas
+
+    def see(self, event: Event) -> None:
+        """Look at one event, in its turn: count it, and mend it where that is wanted."""
+        payload = event.payload
+        self.error_in_stream(payload)
+        self.counts[Chunk.LIFECYCLE if event.event else Chunk.OTHER] += 1
+
+    def done(self) -> None:
+        """[DONE] came."""
+
+    def finished(self) -> bool:
+        """Whether the answer reached its end, [DONE] or not."""
+        # Assistants always close with `event: done`; of other streams nothing is known.
+        return self.name == "other"
+
+    def close(self) -> None:
+        """The rules that can only be asked at the end."""
+
+    def number(self, payload: dict[str, Any], event: Event) -> Callable[[dict[str, Any], Event], Any] | None:
+        """How to read an event's number, judging by the first one; None where there is none."""
+        return None
+
+    def arguments_parse(self) -> bool | None:
+        """Whether the arguments of every tool call are JSON; None where that is not known."""
+        return None
+
+    def finish_reasons(self) -> tuple[str, ...]:
+        """The finish reason of each choice, in order."""
+        return ()
+
+    def chunk_counts(self) -> dict[Chunk, int]:
+        """How many chunks of each sort came."""
+        return {chunk: count for chunk, count in self.counts.items() if count}
+
+    def error_in_stream(self, payload: dict[str, Any]) -> bool:
+        """The server reports an error where the SDK looks for it: a truthy `error` member."""
+        if not payload.get("error"):
+            return False
+        self.stream.found(ERROR_IN_STREAM, Level.NEVER)
+        self.stream.error = True
+        return True
+
+    def error_hidden(self) -> None:
+        """The server reports an error where the SDK does not look."""
+        self.stream.found(ERROR_HIDDEN, Level.NEVER)
+        self.stream.error = True

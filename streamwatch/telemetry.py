@@ -1,0 +1,271 @@
+"""Reports to spans and metrics, through the OpenTelemetry API alone.
+
+Everything is aggregated per stream: nothing here is called for a chunk. A stream is recorded when
+it ends, and every few seconds while it goes on, so that counters move during a long one; what a
+repair came to is known, and recorded, at the end.
+
+Values that come off the wire are labels here, and a server chooses them: they are cut to a length,
+made printable, and their number is capped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
+from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer
+
+from streamwatch.anomalies import ISSUES, Verdict
+from streamwatch.report import Report
+from streamwatch.version import __version__
+
+#: Label values longer than this are cut: model names are well below it, error texts are not.
+_MAX_LABEL = 100
+_OTHER = "_other"
+#: Seconds. From a first token over a LAN to an answer of half an hour; the GenAI conventions' own
+#: boundaries up to 82 s, then longer, as reasoning models need.
+_DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 300.0, 1800.0)
+#: Seconds. A reorder window is 2 s by default: from one millisecond to beyond it.
+_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+#: Places. A window is 64 events by default.
+_DISTANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+_BROKEN = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is known of the call that opened a stream, before its first byte."""
+
+    operation: str
+    request_model: str
+    provider: str
+    address: str
+    port: int | None
+    openai_version: str
+
+
+
+class Recording:
+    """One stream's span, and how much of its report is in the counters already."""
+
+    __slots__ = ("anomalies", "call", "chunks", "delays", "distances", "span")
+
+    def __init__(self, call: Call, span: Span) -> None:
+        self.call = call
+        self.span = span
+        self.chunks: dict[Any, int] = {}
+        self.anomalies: dict[Any, int] = {}
+        self.delays = self.distances = 0
+
+
+class Telemetry:
+    """The instruments, and what is recorded with them."""
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        max_label_values: int = 100,
+        before_collection: Callable[[], None] | None = None,
+    ) -> None:
+        self._before_collection = before_collection
+        self._tracer = get_tracer("streamwatch", __version__, tracer_provider)
+        meter = get_meter("streamwatch", __version__, meter_provider)
+        self._seen: dict[str, set[str]] = {}
+        self._max_label_values = max_label_values
+        self._attributes: dict[tuple[Call, str], dict[str, Any]] = {}
+        self._streams = meter.create_counter("streamwatch.streams", "{stream}", "Streams read, by how they ended.")
+        self._chunks = meter.create_counter("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry.")
+        self._anomalies = meter.create_counter("streamwatch.anomalies", "{anomaly}", "Anomalies found, by kind.")
+        self._repairs = meter.create_counter(
+            "streamwatch.repairs", "{repair}", "Anomalies of kinds that have a repair, by how each ended."
+        )
+        self._distance = meter.create_histogram(
+            "streamwatch.reorder.distance",
+            "{event}",
+            "How many places early an event came.",
+            explicit_bucket_boundaries_advisory=_DISTANCES,
+        )
+        self._delay = meter.create_histogram(
+            "streamwatch.reorder.delay",
+            "s",
+            "How long events were held to put them in order.",
+            explicit_bucket_boundaries_advisory=_DELAYS,
+        )
+        self._duration = meter.create_histogram(
+            "streamwatch.stream.duration",
+            "s",
+            "From the request to the end of the stream.",
+            explicit_bucket_boundaries_advisory=_DURATIONS,
+        )
+        self._first_chunk = meter.create_histogram(
+            "streamwatch.stream.time_to_first_chunk",
+            "s",
+            "From the request to the first chunk.",
+            explicit_bucket_boundaries_advisory=_DURATIONS,
+        )
+        self._internal_errors = meter.create_counter(
+            "streamwatch.internal_errors", "{error}", "Errors of Streamwatch itself; the application saw none of them."
+        )
+        meter.create_observable_gauge(
+            "streamwatch.published_fix_ratio",
+            [self._published],
+            "1",
+            "The published share of cases that a workaround fixes, to be set beside the measured one.",
+        )
+
+    def open(self, call: Call, start: int | None = None) -> Recording:
+        """Start the span of a stream, in the context that is current; `start` in ns since the epoch."""
+        name = f"stream {call.operation} {call.request_model}".rstrip()
+        return Recording(call, self._tracer.start_span(name, attributes=_call_attributes(call), start_time=start))
+
+    def record(self, recording: Recording, report: Report) -> None:
+        """Add to the counters what is new in a report since the last one."""
+        common = self._common(recording.call, report)
+        for chunk, count in report.chunks.items():
+            new = count - recording.chunks.get(chunk, 0)
+            if new:
+                self._chunks.add(new, {**common, "streamwatch.chunk": chunk.value})
+        for kind, count in report.anomalies.items():
+            new = count - recording.anomalies.get(kind, 0)
+            if new:
+                labels = {"streamwatch.anomaly": kind.name, "streamwatch.severity": kind.severity.value}
+                self._anomalies.add(new, {**common, **labels})
+        for distance in report.reorder_distances[recording.distances :]:
+            self._distance.record(distance, common)
+        for delay in report.reorder_delays[recording.delays :]:
+            self._delay.record(delay, common)
+        recording.chunks, recording.anomalies = report.chunks, report.anomalies
+        recording.distances, recording.delays = len(report.reorder_distances), len(report.reorder_delays)
+
+    def end(
+        self,
+        recording: Recording,
+        report: Report,
+        duration: float,
+        time_to_first_chunk: float | None,
+        end: int | None = None,
+    ) -> None:
+        """Record a stream that has ended; times in seconds, `end` in ns since the epoch."""
+        try:
+            self.record(recording, report)
+            common = self._common(recording.call, report)
+            verdict = report.verdict.value if report.verdict else ""
+            with_verdict = {**common, "streamwatch.verdict": verdict}
+            self._streams.add(1, with_verdict)
+            self._duration.record(duration, with_verdict)
+            if time_to_first_chunk is not None:
+                self._first_chunk.record(time_to_first_chunk, common)
+            for kind, outcomes in report.outcomes.items():
+                labels = {
+                    **common,
+                    "streamwatch.anomaly": kind.name,
+                    "streamwatch.strategy": kind.strategy.value,
+                    "streamwatch.applied": report.applied,
+                }
+                for outcome, count in outcomes.items():
+                    self._repairs.add(count, {**labels, "streamwatch.outcome": outcome.value})
+            if recording.span.is_recording():
+                _describe(recording.span, report, time_to_first_chunk)
+        finally:
+            recording.span.end(end)
+
+    def internal_error(self, error: BaseException) -> None:
+        """Count an error of ours, by its type."""
+        self._internal_errors.add(1, {"error.type": type(error).__qualname__})
+
+    def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
+        if self._before_collection is not None:
+            self._before_collection()
+        for issue in ISSUES:
+            for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds):
+                yield Observation(ratio, {"streamwatch.issue": issue.name, "streamwatch.strategy": strategy})
+
+    def _common(self, call: Call, report: Report) -> dict[str, Any]:
+        """The attributes that every metric has; one dict per combination, made once."""
+        key = (call, self._label("gen_ai.response.model", report.response_model))
+        attributes = self._attributes.get(key)
+        if attributes is None:
+            attributes = {
+                "gen_ai.operation.name": call.operation,
+                "gen_ai.request.model": self._label("gen_ai.request.model", call.request_model),
+                "gen_ai.response.model": key[1],
+                "gen_ai.provider.name": call.provider,
+                "server.address": self._label("server.address", call.address),
+                "streamwatch.openai.version": call.openai_version,
+            }
+            if len(self._attributes) >= self._max_label_values * 10:  # a cache, not a store
+                self._attributes.clear()
+            self._attributes[key] = attributes
+        return attributes
+
+    def _label(self, name: str, value: str) -> str:
+        """A value that is safe as a label: one of a bounded number, short and printable."""
+        seen = self._seen.setdefault(name, set())
+        if value in seen:
+            return value
+        value = clean(value)
+        if value not in seen:
+            if len(seen) >= self._max_label_values:
+                return _OTHER
+            seen.add(value)
+        return value
+
+
+def clean(value: str) -> str:
+    """A text off the wire, printable and of bounded length."""
+    value = value[:_MAX_LABEL]
+    return value if value.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in value)
+
+
+def _call_attributes(call: Call) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "gen_ai.operation.name": call.operation,
+        "gen_ai.provider.name": call.provider,
+        "gen_ai.request.model": clean(call.request_model),
+        "server.address": clean(call.address),
+        "streamwatch.openai.version": call.openai_version,
+    }
+    if call.port is not None:
+        attributes["server.port"] = call.port
+    return attributes
+
+
+def _describe(span: Span, report: Report, time_to_first_chunk: float | None) -> None:
+    """What a person looks for in one stream: how it ended, and what was odd about it."""
+    attributes: dict[str, Any] = {
+        "gen_ai.response.model": clean(report.response_model),
+        "gen_ai.response.id": clean(report.response_id),
+        "gen_ai.response.finish_reasons": tuple(clean(reason) for reason in report.finish_reasons),
+        "streamwatch.verdict": report.verdict.value if report.verdict else "",
+        "streamwatch.events": report.events,
+        "streamwatch.anomalies": sum(report.anomalies.values()),
+        "streamwatch.repairs": sum(
+            count for outcomes in report.outcomes.values() for name, count in outcomes.items() if name != "unrepaired"
+        ),
+    }
+    if report.reorder_max_distance:
+        attributes["streamwatch.reorder.max_distance"] = report.reorder_max_distance
+        attributes["streamwatch.reorder.max_delay"] = report.reorder_max_delay
+    if time_to_first_chunk is not None:
+        attributes["gen_ai.response.time_to_first_chunk"] = time_to_first_chunk
+    if report.request.id:
+        attributes["streamwatch.request.id"] = clean(report.request.id)
+    if report.unwatched:
+        attributes["streamwatch.unwatched"] = report.unwatched
+    span.set_attributes({name: value for name, value in attributes.items() if value not in ("", ())})
+    for kind, count in report.anomalies.items():
+        event: dict[str, Any] = {
+            "streamwatch.anomaly": kind.name,
+            "streamwatch.severity": kind.severity.value,
+            "streamwatch.strategy": kind.strategy.value,
+            "streamwatch.count": count,
+        }
+        for outcome, repaired in report.outcomes.get(kind, {}).items():
+            event[f"streamwatch.outcome.{outcome.value}"] = repaired
+        span.add_event("streamwatch.anomaly", event)
+    if report.verdict in _BROKEN:
+        span.set_attribute("error.type", report.verdict.value)
+        span.set_status(Status(StatusCode.ERROR, f"the stream ended {report.verdict.value}"))
