@@ -285,6 +285,8 @@ streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatc
 streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="verified",gen_ai_request_model="b"} 1.0
 streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="failed"} 1.0
 streamwatch_repairs_total{streamwatch_anomaly="sequence_gap",streamwatch_outcome="unrepaired"} 1.0
+# TYPE streamwatch_internal_errors_total counter
+streamwatch_internal_errors_total{error_type="TypeError"} 2.0
 """
 
 
@@ -297,6 +299,7 @@ def test_the_counters_are_summed_over_models() -> None:
     assert {"sequence_out_of_order": 4, "sequence_gap": 1} == seen.anomalies
     assert {"gpt-4o-2024-05-13"} == seen.snapshots
     assert {"3.54.0"} == seen.openai_versions
+    assert 2 == seen.internal_errors
 
 
 def test_the_fix_rate_leaves_out_what_has_no_repair() -> None:
@@ -346,6 +349,15 @@ def test_the_table_shows_what_the_application_saw() -> None:
     assert re.search(r"answered +5 *\n", text)
     assert re.search(r"failed +10 *\n +KeyError: 'content' +9 *\n +TypeError: no +1 *\n", text)
     assert "would repair" in text
+
+
+def test_the_table_hides_nothing_that_streamwatch_says() -> None:
+    """Its warnings and its own errors stand above everything else."""
+    view = table.View("title", observe=False, measured=measured.parse(EXPOSITION), notices=("careful",))
+
+    assert ["title", "careful", "2 errors of Streamwatch's own: please report them"] == [
+        line.rstrip() for line in drawn(view).splitlines()[:3]
+    ]
 
 
 def test_the_table_fits_its_terminal() -> None:
@@ -406,6 +418,17 @@ def test_a_process_that_dies_is_reported_with_its_last_words() -> None:
     child._process.wait(30)
     with pytest.raises(processes.DemoFailed, match=r"The helper ended by itself with code 1\.(?s:.*)out of cheese"):
         child.check()
+
+
+def test_what_streamwatch_says_is_kept_apart() -> None:
+    """Its lines do not drown in those of the application, and a traceback is no part of them."""
+    said = "Streamwatch is here\n  File streamwatch/x.py\n" + "request failed\n" * 50
+    child = processes.Child("helper", [sys.executable, "-c", f"import sys; sys.stderr.write({said!r})"])
+    child._process.wait(30)
+    child.end()
+
+    assert ["Streamwatch is here"] == child.notices
+    assert "Its last words:\n    Streamwatch is here\n    request failed" == child.last_words()
 
 
 def test_a_process_that_does_not_want_to_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def chat_error(events: list[Event], rng: Random) -> list[Event]:
     """The server fails after its HTTP 200 and says so in the stream."""
     message = "The server had an error while processing your request. Sorry about that!"
     error = {"message": message, "type": "server_error", "param": None, "code": None}
-    return [*events[: rng.randrange(3, len(events) - 4)], {"error": error}]
+    return [*events[: rng.randrange(3, len(events) - 4)], {"error": error}, Mark.DONE]
 
 
 @_fault(_RESPONSES, anomalies.ERROR_IN_STREAM)

@@ -47,6 +47,7 @@ class Measured:
     verdicts: Counter[str] = field(default_factory=Counter)
     anomalies: Counter[str] = field(default_factory=Counter)
     repairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    internal_errors: int = 0
     openai_versions: frozenset[str] = frozenset()
     snapshots: frozenset[str] = frozenset()
 
@@ -73,6 +74,7 @@ def parse(exposition: str) -> Measured:
     found: Counter[str] = Counter()
     repairs: Counter[tuple[str, str]] = Counter()
     versions, snapshots = set(), set()
+    errors = 0
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
             labels, count = sample.labels, int(sample.value)
@@ -84,4 +86,6 @@ def parse(exposition: str) -> Measured:
                 found[labels["streamwatch_anomaly"]] += count
             elif sample.name == "streamwatch_repairs_total":
                 repairs[labels["streamwatch_anomaly"], labels["streamwatch_outcome"]] += count
-    return Measured(verdicts, found, repairs, frozenset(versions - {""}), frozenset(snapshots - {""}))
+            elif sample.name == "streamwatch_internal_errors_total":
+                errors += count
+    return Measured(verdicts, found, repairs, errors, frozenset(versions - {""}), frozenset(snapshots - {""}))

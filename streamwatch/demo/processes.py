@@ -69,8 +69,8 @@ class Child:
 
     def _hear(self, line: str) -> None:
         self._last_words.append(line)
-        # What Streamwatch says must not drown in what the application says.
-        if "streamwatch" in line.lower() and len(self.notices) < _NOTICES:
+        # What Streamwatch says must not drown in what the application says; a traceback is no part of it.
+        if "streamwatch" in line.lower() and not line.startswith(" ") and len(self.notices) < _NOTICES:
             self.notices.append(line)
 
     def check(self) -> None:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import logging
 import os
+import random
 import socket
 import threading
 import time
@@ -29,7 +31,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from streamwatch.demo import faults, streams
-from streamwatch.demo.streams import Mark, Shape
+from streamwatch.demo.streams import Event, Mark, Shape
 
 #: Seconds between two chunks: fast enough for several streams a second, slow enough to look alive.
 _PAUSE = (0.001, 0.005)
@@ -77,7 +79,8 @@ class Service:
         fault = faults.fault_for(self.seed, shape, number)
         make = streams.chat if shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS) else streams.responses
         healthy = make(body, shape, fault.length, rng)
-        return _Stream(self, request, fault, faults.broken(fault, healthy, rng), rng)
+        broken = faults.broken(fault, healthy, rng)
+        return _Stream(self, request, fault, broken, _first_difference(healthy, broken))
 
     async def count(self, request: Request) -> Response:
         sent = {name: self.faults[name] for name in (faults.HEALTHY.name, *faults.FAULTS)}
@@ -90,13 +93,11 @@ class Service:
 
 
 class _Stream(Response):
-    """One stream on its way, counted when it is over."""
+    """One stream on its way; its fault counts as sent once it has gone out."""
 
-    def __init__(
-        self, service: Service, request: Request, fault: faults.Fault, events: list[streams.Event], rng: Random
-    ) -> None:
+    def __init__(self, service: Service, request: Request, fault: faults.Fault, events: list[Event], at: int) -> None:
         super().__init__(media_type="text/event-stream")
-        self._service, self._request, self._fault, self._events, self._rng = service, request, fault, events, rng
+        self._service, self._request, self._fault, self._events, self._at = service, request, fault, events, at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-request-id", b"req_demo")]
@@ -104,26 +105,37 @@ class _Stream(Response):
         self._service.open += 1
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            frames = list(streams.encode(self._events))
-            for frame in frames[:-1]:
+            frames = list(streams.encode(self._events)) or [b""]
+            at = min(self._at, len(frames) - 1)
+            for place, frame in enumerate(frames):
+                await asyncio.sleep(random.uniform(*_PAUSE))
+                if place == at:
+                    await self._count()
                 await send({"type": "http.response.body", "body": frame, "more_body": True})
-                await asyncio.sleep(self._rng.uniform(*_PAUSE))
-            await self._count()  # before the last frame: after it a client is free to go
-            await send({"type": "http.response.body", "body": b"".join(frames[-1:]), "more_body": True})
-            # A body that is never ended makes the server close the connection: a real cut.
+            # A body that is never ended makes uvicorn close the connection: a real cut.
             if Mark.CUT not in self._events:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._service.open -= 1
 
     async def _count(self) -> None:
-        # A client that left may not have seen the fault: then it was not sent.
+        # A client that left before the fault never saw it.
         if await self._request.is_disconnected():
             self._service.left_early += 1
         else:
             self._service.faults[self._fault.name] += 1
         models = {_model(event) for event in self._events if isinstance(event, dict)} - {None}
         self._service.models.update(str(model) for model in models)
+
+
+def _first_difference(healthy: list[Event], broken: list[Event]) -> int:
+    """The place of the fault; a number on every chunk is none yet."""
+    pairs = itertools.zip_longest(map(_unnumbered, healthy), map(_unnumbered, broken))
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), len(healthy))
+
+
+def _unnumbered(event: Event) -> Event:
+    return {**event, "sequence_number": 0} if isinstance(event, dict) else event
 
 
 def _model(event: dict[str, Any]) -> Any:

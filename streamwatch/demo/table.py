@@ -39,7 +39,10 @@ class View:
 def draw(view: View, height: int | None = None) -> RenderableType:
     """The whole picture; `height` is that of the terminal it has to fit, None shows everything."""
     rows = None if height is None else max(_FEWEST_ROWS, height - _FRAME_LINES)
-    parts: list[RenderableType] = [Text(view.title, style="bold"), *(Text(line, "yellow") for line in view.notices)]
+    notices = list(view.notices)
+    if view.measured.internal_errors:
+        notices.append(f"{view.measured.internal_errors} errors of Streamwatch's own: please report them")
+    parts: list[RenderableType] = [Text(view.title, style="bold"), *(Text(line, "yellow") for line in notices)]
     tables = (_issues(view), _anomalies(view, rows), _application(view))
     return Group(*parts, Text(_streams(view)), *(Padding(table, (1, 0, 0, 0)) for table in tables))
 
