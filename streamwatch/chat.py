@@ -2,8 +2,12 @@
 
 How it works. `Chat.see` first tries the commonest chunk of all, one more piece of text or of tool
 arguments for a choice that has begun, with a handful of look-ups. Any other chunk goes through the
-rules, in order: of the chunk, of each choice, of its delta, of each fragment of a tool call (in
-`tool_calls`). A rule is a plain function that records what it finds and mends it on the next line.
+rules, in order: of the chunk, of each choice, of its delta (`deltas`), of each fragment of a tool
+call (`tool_calls`). A rule is a plain function that records what it finds and mends it on the next
+line.
+
+A repair that has to know the next chunk keeps one chunk back; one that has to know an earlier
+choice keeps the later one's. Both happen only once something is wrong, and end with the stream.
 """
 
 from __future__ import annotations
@@ -12,46 +16,39 @@ from collections.abc import Callable
 from typing import Any
 
 from streamwatch.anomalies import (
+    CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
     CHUNK_METADATA_IRREGULAR,
     CONTENT_ABSENT,
-    CONTENT_NOT_STRING,
-    CONTENT_NULL,
-    CONTENT_UNDECODABLE,
     DELTA_MISSING,
     FINISH_REASON_IRREGULAR,
     FINISH_REASON_MISSING,
     FINISH_REASON_PREMATURE,
-    REASONING_NONSTANDARD,
-    ROLE_IRREGULAR,
+    KEEPALIVE_FRAME,
     SSE_FRAMING_VARIANT,
-    TOOL_CALL_ARGUMENTS_INVALID,
-    TOOL_CALL_FRAGMENT_IRREGULAR,
+    STREAM_SPLICED,
+    USAGE_MISPLACED,
     Chunk,
     Level,
 )
+from streamwatch.deltas import Choice, content, content_absent, reasoning, role, sort_of, text
 from streamwatch.sse import Event
 from streamwatch.surface import Surface, Watching
-from streamwatch.tool_calls import ToolCalls
 
 _OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-_PLACEHOLDERS = frozenset({"", "null", "None"})
-_FAILURES = frozenset({"error", "network_error", "malformed_function_call"})
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details")
+_PLACEHOLDERS = ("", "null", "None")
+_FAILURES = ("error", "network_error", "malformed_function_call")
+#: What other APIs call the same end.
+_SYNONYMS = {
+    **dict.fromkeys(("eos", "end_turn", "STOP", "stop_sequence", "eos_token"), "stop"),
+    **dict.fromkeys(("MAX_TOKENS", "max_tokens", "max_output_tokens"), "length"),
+    **dict.fromkeys(("SAFETY", "sensitive", "guardrail_intervened"), "content_filter"),
+    "tool_use": "tool_calls",
+}
+#: Ids of earlier completions that are remembered, to notice when one comes back.
+_MAX_IDS = 16
 _ABSENT: Any = object()
-
-
-class Choice:
-    """What is known of one choice."""
-
-    __slots__ = ("begun", "calls", "finish_reason", "text")
-
-    def __init__(self, chat: Chat) -> None:
-        self.begun = False  #: its first delta was seen
-        self.text = False  #: some text of it was seen
-        self.finish_reason: str | None = None
-        self.calls = ToolCalls(chat.stream)
 
 
 class Chat(Surface):
@@ -59,21 +56,27 @@ class Chat(Surface):
 
     def __init__(self, stream: Watching, name: str) -> None:
         super().__init__(stream, name)
-        self.choices: dict[int, Choice] = {}
-        self.texts = 0
-        self.fragments = 0
-        self.any_id = False
-        self.any_choices = False
-        self.audio = False
-        self._object = _OBJECTS[name]
-        request, policy = stream.request, stream.policy
-        asked_for = CONTENT_ABSENT in policy.opt_in
-        #: Whether every delta may get a content, or only one that can't tell a careful reader anything.
+        request = stream.request
+        asked_for = CONTENT_ABSENT in stream.policy.opt_in and not stream.policy.observe
         self.fills = not request.accumulated and (request.naive or asked_for)
+        self.holds_finish = FINISH_REASON_PREMATURE in stream.policy.opt_in and not stream.policy.observe
+        self.object = _OBJECTS[name]
+        self.choices: dict[int, Choice] = {}
+        self.usage: Any = None
+        self.kept: Event | None = None  #: the chunk that waits for the next one
+        self.early: list[Event] = []  #: chunks of choices whose predecessors have not come
+        self.any_id = self.any_choices = self.audio = False
+        self.last: dict[str, Any] = {}  #: the last chunk that went through the rules
+        self.past_ids: list[str] = []
+        self._calm = True  #: nothing is under way that the shortcut of `see` could miss
+        self.passes = True
+        self.finishes = 0
+        self._texts = self._fragments = 0
+        self._empty_raw = b""
 
     # --- one chunk
 
-    def see(self, event: Event) -> None:
+    def see(self, event: Event) -> bool:
         chunk = event.payload
         try:
             (choice,) = chunk["choices"]
@@ -81,110 +84,220 @@ class Chat(Surface):
             delta = choice["delta"]
             if (
                 len(delta) == 1
+                and self._calm
                 and state.begun
                 and choice["finish_reason"] is None
                 and state.finish_reason is None
                 and chunk["id"] == self.id
                 and chunk["model"] == self.model
-                and chunk["object"] == self._object
+                and chunk["object"] == self.object
                 and chunk["created"]
                 and chunk.get("usage") is None
                 and "error" not in chunk
             ):
-                content = delta.get("content")
-                if type(content) is str:
-                    if content and (content.isascii() or "\ufffd" not in content):
-                        state.text = True
-                        self.texts += 1
-                        return
-                elif content is None and state.calls.more(delta.get("tool_calls")):
-                    self.fragments += 1
-                    content_absent(delta, state, self)
-                    return
+                new = delta.get("content")
+                if type(new) is str:
+                    if new and state.deltas is None and (new.isascii() or "\ufffd" not in new):
+                        state.text.add(new)
+                        self._texts += 1
+                        return True
+                elif "tool_calls" in delta and state.calls.more(delta["tool_calls"]):
+                    self._fragments += 1
+                    content_absent(delta, state, self.stream)
+                    return True
         except (KeyError, TypeError, ValueError, AttributeError):
             pass  # not that shape: the rules say what is odd about it, if anything
-        self._see(chunk, event)
+        return self._see(chunk, event)
 
-    def _see(self, chunk: dict[str, Any], event: Event) -> None:
+    def _see(self, chunk: dict[str, Any], event: Event) -> bool:
+        self._go_on(chunk)
+        self.passes = True
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
             self.counts[Chunk.OTHER] += 1
-            return
+            return True
+        choices = choices_of(chunk)
+        if self._is_early(choices) and self._keep_early(event):
+            return False
         for rule in CHUNK_RULES:
             rule(chunk, self)
         sort = Chunk.USAGE if chunk.get("usage") else Chunk.OTHER
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict):
-                sort = self._see_choice(choice)
+        for choice in choices:
+            sort = self._see_choice(choice)
         self.counts[sort] += 1
+        self.last = chunk
+        self._keepalive(event, sort, choices)
+        self._keep(event, choices)
+        return self.passes
 
     def _see_choice(self, choice: dict[str, Any]) -> Chunk:
-        index = choice.get("index")
-        index = index if type(index) is int else 0
+        index = choice_index(choice, self)
         state = self.choices.get(index)
         if state is None:
-            state = self.choices[index] = Choice(self)
-        if self.name == "completions":
-            sort = self._see_text(choice, state)
-        else:
-            delta_missing(choice, state, self)
-            sort = self._see_delta(choice, state)
+            state = self.choices[index] = Choice(self.stream, fills=self.fills)
         before = state.finish_reason
-        finish_reason(choice, state, self)
-        return sort if state.finish_reason == before else Chunk.FINISH
+        if self.name == "completions":
+            finish_reason(choice, state, self)
+            finishes = before is None and state.finish_reason is not None
+            sort = Chunk.TEXT if choice.get("text") else Chunk.OTHER
+            text(choice, "text", state, self.stream, finishes=finishes)
+        else:
+            delta_missing(choice, self)
+            delta = choice.get("delta")
+            delta = delta if isinstance(delta, dict) else {}
+            sort = sort_of(delta)
+            if before is not None and sort not in (Chunk.OTHER, Chunk.ROLE):
+                self.stream.found(FINISH_REASON_PREMATURE, Level.NEVER)
+            finish_reason(choice, state, self)
+            finishes = before is None and state.finish_reason is not None
+            self._see_delta(delta, state, finishes=finishes)
+        return Chunk.FINISH if finishes else sort
 
-    def _see_text(self, choice: dict[str, Any], state: Choice) -> Chunk:
-        text = choice.get("text")
-        undecodable(text, self)
-        return Chunk.TEXT if text else Chunk.OTHER
-
-    def _see_delta(self, choice: dict[str, Any], state: Choice) -> Chunk:
-        delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            return Chunk.OTHER
-        if "audio" in delta:
-            self.audio = True
-        sort = sort_of(delta)
-        if state.finish_reason is not None and sort is not Chunk.OTHER and sort is not Chunk.ROLE:
-            self.stream.found(FINISH_REASON_PREMATURE, Level.NEVER)
-        for rule in DELTA_RULES:
-            rule(delta, state, self)
-        content(delta, choice, state, self)
+    def _see_delta(self, delta: dict[str, Any], state: Choice, *, finishes: bool) -> None:
+        self.audio = self.audio or "audio" in delta
+        role(delta, state, self.stream)
+        reasoning(delta, state, self.stream)
         if "tool_calls" in delta:
             state.calls.see(delta)
+        if finishes:
+            state.calls.finish(delta)
+        content(delta, state, self.stream, finishes=finishes)
+        text(delta, "content", state, self.stream, finishes=finishes)
         state.begun = True
-        return sort
+
+    # --- chunks that wait
+
+    def _go_on(self, chunk: dict[str, Any]) -> None:
+        """A chunk came: what waited for it goes on before it."""
+        if self._calm:
+            return
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            self._blank_finish(kept.payload, chunk)
+            self.stream.release(kept)
+        early, self.early = self.early, []
+        for event in early:
+            if self._is_early(choices_of(event.payload)):
+                self.early.append(event)
+            elif self.see(event):
+                self.stream.release(event)
+        self._settle()
+
+    def _settle(self) -> None:
+        withholding = any(state.overlap or state.withheld for state in self.choices.values())
+        self._calm = self.usage is None and self.kept is None and not self.early and not withholding
+
+    def _is_early(self, choices: list[dict[str, Any]]) -> bool:
+        """Whether n > 1, and a choice comes before a lower one: helpers fail on it."""
+        n = self.stream.request.n or 1
+        indexes = [choice.get("index") for choice in choices] if n > 1 else []
+        return any(type(i) is int and 0 < i < n and i - 1 not in self.choices for i in indexes)
+
+    def _keep_early(self, event: Event) -> bool:
+        if not self.stream.found(CHOICE_INDEX_INVALID):
+            return False
+        if len(self.early) >= self.stream.settings.window_events:
+            self.stream.failed(CHOICE_INDEX_INVALID)
+            return False
+        self.early.append(event)
+        self._calm = False
+        self.stream.held(event)
+        return True
+
+    def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
+        """Keep a chunk back that may have to say more, or less, depending on the next one."""
+        lacks_usage = self.usage is not None and not event.payload.get("usage")
+        misplaced = lacks_usage and self.stream.found(USAGE_MISPLACED)
+        finishes = self.holds_finish and any(choice.get("finish_reason") for choice in choices)
+        if misplaced or finishes:
+            self.kept = event
+            self.passes = False
+            self.stream.held(event)
+        self._settle()
+
+    def _blank_finish(self, kept: dict[str, Any], chunk: dict[str, Any]) -> None:
+        """A finish_reason that came too soon is taken back when its choice goes on."""
+        goes_on = {choice.get("index") for choice in choices_of(chunk) if _says_something(choice)}
+        for choice in choices_of(kept) if self.holds_finish else ():
+            state = self.choices.get(choice.get("index", 0))
+            if state is not None and choice.get("finish_reason") and choice.get("index") in goes_on:
+                self.stream.found(FINISH_REASON_PREMATURE, Level.OPT_IN)
+                state.taken_back = choice["finish_reason"]
+                choice["finish_reason"] = state.finish_reason = None
+
+    def _keepalive(self, event: Event, sort: Chunk, choices: list[dict[str, Any]]) -> None:
+        """The same empty chunk again: it keeps the connection open."""
+        if sort is not Chunk.OTHER or not choices:
+            self._empty_raw = b""
+        elif event.raw == self._empty_raw:
+            if self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN):
+                self.passes = False
+        else:
+            self._empty_raw = event.raw
 
     # --- the end
 
     def done(self) -> None:
+        self._finish_up()
         # Audio models and Snowflake never finish a choice, and mean nothing by it.
-        if not self.audio and self.any_id and not self.stream.error:
-            for state in self.choices.values():
-                if state.finish_reason is None:
-                    self.stream.found(FINISH_REASON_MISSING, Level.NEVER)
+        if self.audio or not self.any_id or self.stream.error:
+            return
+        for index, state in self.choices.items():
+            if state.finish_reason is not None:
+                continue
+            level = Level.OPT_IN if state.calls.parse() is not False else Level.NEVER
+            if self.stream.found(FINISH_REASON_MISSING, level):
+                native = _SYNONYMS.get(state.native_reason, state.native_reason)
+                reason = "tool_calls" if state.calls.calls else "stop"
+                self._insert(index, {}, native if native in _FINISH_REASONS else reason)
+
+    def _finish_up(self) -> None:
+        """What waited for a chunk that never came."""
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            if self.usage is not None and not kept.payload.get("usage"):
+                kept.payload["usage"] = self.usage
+            self.stream.release(kept)
+        self._go_on({})
+        for event in self.early:  # what they waited for never came
+            self.stream.release(event)
+        self.early.clear()
+        for index, state in self.choices.items():
+            delta: dict[str, Any] = {}
+            state.calls.flush(delta)
+            if state.withheld:
+                key = "content" if self.name == "chat" else "text"
+                delta[key], state.withheld = state.withheld, ""
+            if delta or (state.taken_back and state.finish_reason is None):
+                state.finish_reason = state.finish_reason or state.taken_back
+                self._insert(index, delta, state.taken_back)
+
+    def _insert(self, index: int, delta: dict[str, Any], reason: str | None) -> None:
+        """A chunk that never came, in the shape of the last one."""
+        chunk = {key: self.last[key] for key in ("id", "object", "created", "model") if key in self.last}
+        held = delta if self.name == "completions" else {"delta": delta}
+        self.stream.insert({**chunk, "choices": [{"index": index, **held, "finish_reason": reason}]})
 
     def finished(self) -> bool:
         # Where no chunk ever had choices, the server speaks another protocol, and only it knows its end.
         return bool(self.choices or not self.any_choices) and all(state.finish_reason for state in self.choices.values())
 
     def close(self) -> None:
-        if self.finished() and not self.stream.done:
-            self.stream.found(SSE_FRAMING_VARIANT, Level.NEVER)
+        if not self.stream.done:
+            self._finish_up()
+            if self.finished():
+                self.stream.found(SSE_FRAMING_VARIANT, Level.NEVER)
+        n = self.stream.request.n or 1
+        if n > len(self.choices) and self.finishes >= n > 1:
+            self.stream.found(CHOICE_INDEX_INVALID, Level.NEVER)
         for state in self.choices.values():
             if state.finish_reason and state.finish_reason != "length":
-                for call in state.calls.calls:
-                    if not call.size:
-                        self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR, Level.NEVER)
-                    elif call.parses() is False:
-                        self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
-                        self.cut_arguments = self.cut_arguments or call.unfinished()
+                self.cut_arguments = state.calls.close() or self.cut_arguments
 
     def arguments_parse(self) -> bool | None:
         if not all(state.finish_reason and state.finish_reason != "length" for state in self.choices.values()):
             return None
-        parsed = {call.parses() for state in self.choices.values() for call in state.calls.calls}
-        return False if False in parsed else True if parsed == {True} else None
+        parsed = {state.calls.parse() for state in self.choices.values()} - {None}
+        return False if False in parsed else True if parsed else None
 
     def finish_reasons(self) -> tuple[str, ...]:
         # "error" for a choice that was cut off: the convention of the GenAI attributes.
@@ -192,34 +305,32 @@ class Chat(Surface):
 
     def chunk_counts(self) -> dict[Chunk, int]:
         counts = dict(self.counts)
-        counts[Chunk.TEXT] += self.texts
-        counts[Chunk.TOOL_CALL] += self.fragments
+        counts[Chunk.TEXT] += self._texts
+        counts[Chunk.TOOL_CALL] += self._fragments
         return {chunk: count for chunk, count in counts.items() if count}
 
     def number(self, payload: dict[str, Any], event: Event) -> Callable[[dict[str, Any], Event], Any] | None:
         for name in self.stream.settings.sequence_fields:
             if type(payload.get(name)) is int:
                 return lambda payload, event: payload.get(name)
-        return _sse_id if event.id and _sse_id(payload, event) is not None else None
+        return _sse_id if _sse_id(payload, event) is not None else None
+
+
+def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choices of a chunk that are what they should be."""
+    choices = chunk.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _says_something(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta")
+    return bool(choice.get("text")) or (isinstance(delta, dict) and sort_of(delta) not in (Chunk.OTHER, Chunk.ROLE))
 
 
 def _sse_id(payload: dict[str, Any], event: Event) -> int | None:
     """The number in an SSE `id:` line."""
-    text = event.id or ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
-
-
-def sort_of(delta: dict[str, Any]) -> Chunk:
-    """What a delta mainly carries."""
-    if delta.get("tool_calls"):
-        return Chunk.TOOL_CALL
-    if delta.get("content"):
-        return Chunk.TEXT
-    if any(delta.get(name) for name in _REASONING):
-        return Chunk.REASONING
-    if delta.get("refusal"):
-        return Chunk.REFUSAL
-    return Chunk.ROLE if delta.get("role") else Chunk.OTHER
+    number = event.id or ""
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 16 else None
 
 
 # --- rules of a chunk
@@ -230,49 +341,99 @@ def error_hidden(chunk: dict[str, Any], event: Event, chat: Chat) -> bool:
     named = event.event == "error" or chunk.get("type") == "error"
     if "choices" in chunk or not (named or "detail" in chunk or chunk.get("object") == "error"):
         return False
-    chat.error_hidden()
+    if chat.error_hidden():
+        error = dict(chunk)
+        error.setdefault("message", str(error.get("detail", "")))
+        chunk.clear()
+        chunk["error"] = error
     return True
 
 
 def choices_empty(chunk: dict[str, Any], chat: Chat) -> None:
     """`choices` is a list, if an empty one: readers iterate over it."""
     chat.any_choices = chat.any_choices or "choices" in chunk
-    if chunk.get("choices"):
+    choices = chunk.get("choices")
+    if choices:
         return
-    level = Level.NEVER if "choices" in chunk and chunk["choices"] is not None else Level.DEFAULT
-    if chat.stream.found(CHOICES_EMPTY, level):
-        chunk["choices"] = []
+    if choices is None:
+        if chat.stream.found(CHOICES_EMPTY):
+            chunk["choices"] = []
+    elif chat.stream.found(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
+        chat.passes = False  # chunk.choices[0] is what tutorials say
+
+
+def spliced(chunk: dict[str, Any], chat: Chat) -> None:
+    """Chunks of more than one completion: another model, or an id that comes back after another one."""
+    id, model = chunk.get("id"), chunk.get("model")
+    if not chunk.get("choices"):
+        return
+    another_model = bool(model and chat.model and model != chat.model)
+    if another_model or (id and id != chat.id and id in chat.past_ids):
+        restarts = another_model and chat.stream.found(STREAM_SPLICED, Level.OPT_IN)
+        if not another_model:
+            chat.stream.found(STREAM_SPLICED, Level.NEVER)
+        for state in chat.choices.values():
+            state.overlap = restarts and bool(len(state.text))
+        if restarts and not any(state.overlap for state in chat.choices.values()):
+            chat.stream.unrepaired(STREAM_SPLICED)
 
 
 def metadata(chunk: dict[str, Any], chat: Chat) -> None:
     """id, model, created and object are there, and stay what they were."""
     id, model, object = chunk.get("id"), chunk.get("model"), chunk.get("object")
-    changed = bool(id and chat.id and id != chat.id)
-    chat.any_id = chat.any_id or bool(id)
-    if isinstance(id, str):
-        chat.id = id or chat.id
-    if isinstance(model, str):
-        chat.model = model or chat.model
     choices = chunk.get("choices")
     # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
-    whole = bool(choices) and all(_has_delta(choice) for choice in choices)
-    if object != chat._object and chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.DEFAULT if whole else Level.NEVER):
-        chunk["object"] = chat._object
-    elif object == chat._object and (changed or not (id and model and chunk.get("created"))):
-        chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.NEVER)
+    whole = bool(choices) and isinstance(choices, list) and all(_has_delta(choice) for choice in choices)
+    if object != chat.object and chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.DEFAULT if whole else Level.NEVER):
+        chunk["object"] = chat.object
+    wrong = bool(id and chat.id and id != chat.id) or not (id and model and chunk.get("created"))
+    known = {"id": chat.id, "model": chat.model, "created": chat.last.get("created")}
+    if wrong and object == chat.object:
+        pinned = choices and all(known.values())
+        if chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
+            chunk.update(known)
+    chat.any_id = chat.any_id or bool(id)
+    if isinstance(id, str) and id and id != chat.id:
+        chat.past_ids = [*chat.past_ids, chat.id][-_MAX_IDS:]
+        chat.id = id
+    if isinstance(model, str):
+        chat.model = model or chat.model
 
 
 def _has_delta(choice: Any) -> bool:
     return isinstance(choice, dict) and isinstance(choice.get("delta", choice.get("text")), (dict, str))
 
 
-CHUNK_RULES = (choices_empty, metadata)
+def usage(chunk: dict[str, Any], chat: Chat) -> None:
+    """usage stands in the chunk, once, and in the last one: helpers keep the last chunk's."""
+    if not chunk.get("usage"):
+        for choice in choices_of(chunk):
+            if choice.get("usage") and chat.stream.found(USAGE_MISPLACED):
+                chunk["usage"] = choice.pop("usage")
+    if chunk.get("usage"):
+        if chat.usage is not None:
+            chat.stream.found(USAGE_MISPLACED, Level.NEVER)
+        chat.usage = chunk["usage"]
+
+
+CHUNK_RULES = (choices_empty, spliced, metadata, usage)
 
 
 # --- rules of a choice
 
 
-def delta_missing(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
+def choice_index(choice: dict[str, Any], chat: Chat) -> int:
+    """The index of a choice is below the number of choices that were asked for."""
+    index, n = choice.get("index"), chat.stream.request.n
+    if type(index) is int and 0 <= index and (n is None or index < n):
+        return index
+    one = n == 1 or (n is None and not any(chat.choices))
+    if chat.stream.found(CHOICE_INDEX_INVALID, Level.DEFAULT if one else Level.NEVER):
+        choice["index"] = 0
+    return index if type(index) is int and not one else 0
+
+
+def delta_missing(choice: dict[str, Any], chat: Chat) -> None:
     """Every choice has a delta, if an empty one."""
     if not isinstance(choice.get("delta"), dict) and chat.stream.found(DELTA_MISSING):
         choice["delta"] = {}
@@ -281,72 +442,22 @@ def delta_missing(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
 def finish_reason(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
     """finish_reason is null up to the last chunk, and then one of five words."""
     reason = choice.get("finish_reason", _ABSENT)
+    state.native_reason = choice.get("finishReason") or choice.get("native_finish_reason") or state.native_reason
     if reason is None:
         return
     if reason is _ABSENT or reason in _PLACEHOLDERS:
         if chat.stream.found(FINISH_REASON_IRREGULAR):
             choice["finish_reason"] = None
         return
-    if reason not in _FINISH_REASONS or state.finish_reason is not None:
-        chat.stream.found(FINISH_REASON_IRREGULAR, Level.NEVER)
+    reason = str(reason)
+    chat.finishes += 1
     chat.stream.error = chat.stream.error or reason in _FAILURES
-    state.finish_reason = str(reason)
+    better = _SYNONYMS.get(reason, "")
+    if reason == "stop" and state.calls.calls and not chat.stream.request.names_tool and state.calls.parse():
+        better = "tool_calls"
+    if better or reason not in _FINISH_REASONS or state.finish_reason is not None:
+        wanted = chat.stream.found(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER)
+        choice["finish_reason"] = reason = better if wanted else reason
+    state.finish_reason = reason
 
 
-# --- rules of a delta
-
-
-def role(delta: dict[str, Any], state: Choice, chat: Chat) -> None:
-    """The role stands in the first delta, and only there: helpers join repeated ones."""
-    if delta.get("role") is None:
-        if not state.begun and chat.stream.found(ROLE_IRREGULAR):
-            delta["role"] = "assistant"
-    elif state.begun and chat.stream.found(ROLE_IRREGULAR):
-        del delta["role"]
-
-
-def reasoning(delta: dict[str, Any], state: Choice, chat: Chat) -> None:
-    """Reasoning has no place of its own in this API."""
-    if any(delta.get(name) for name in _REASONING):
-        chat.stream.found(REASONING_NONSTANDARD, Level.NEVER)
-
-
-DELTA_RULES = (role, reasoning)
-
-
-def content(delta: dict[str, Any], choice: dict[str, Any], state: Choice, chat: Chat) -> None:
-    """content is a string: the known issue `KeyError: 'content'`."""
-    text = delta.get("content", _ABSENT)
-    if isinstance(text, str):
-        undecodable(text, chat)
-        state.text = state.text or bool(text)
-    elif text is _ABSENT:
-        content_absent(delta, state, chat, strict=not delta and choice.get("finish_reason") is None)
-    elif text is None:
-        strict = len(delta) == 1 and choice.get("finish_reason") is None
-        if chat.stream.found(CONTENT_NULL, _fill_level(state, chat, strict=strict)):
-            delta["content"] = ""
-    else:
-        chat.stream.found(CONTENT_NOT_STRING, Level.NEVER)
-
-
-def content_absent(delta: dict[str, Any], state: Choice, chat: Chat, *, strict: bool = False) -> None:
-    """A delta of a tool call carries no content; tutorials read it all the same."""
-    if chat.stream.found(CONTENT_ABSENT, _fill_level(state, chat, strict=strict)):
-        delta["content"] = ""
-
-
-def _fill_level(state: Choice, chat: Chat, *, strict: bool) -> Level:
-    """Fill where nobody but a naive reader sees a difference.
-
-    Where the SDK's accumulating helper or a framework reads, "" instead of nothing makes events and
-    texts that were not there (21 tests of the SDK's own suite fail on it). A delta that carries
-    nothing else, in the middle of a text, can be filled for every reader: no test fails.
-    """
-    return Level.DEFAULT if chat.fills or (strict and state.text) else Level.NEVER
-
-
-def undecodable(text: Any, chat: Chat) -> None:
-    """U+FFFD: a relay cut a character in two and replaced the halves."""
-    if isinstance(text, str) and "\ufffd" in text:
-        chat.stream.found(CONTENT_UNDECODABLE, Level.NEVER)

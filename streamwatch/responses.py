@@ -76,7 +76,7 @@ class Responses(Surface):
         self.status = ""
         self.texts: dict[tuple[Any, Any, Any], Text] = {}
 
-    def see(self, event: Event) -> None:
+    def see(self, event: Event) -> bool:
         payload = event.payload
         type_ = payload.get("type")
         sort = _SORTS.get(type_, Chunk.LIFECYCLE)
@@ -92,6 +92,7 @@ class Responses(Surface):
             self._done_text(payload, *_DONE[type_])
         else:
             self._lifecycle(type_, payload)
+        return True
 
     def _done_text(self, payload: dict[str, Any], delta_type: str, member: str) -> None:
         index = payload.get("content_index", payload.get("summary_index"))

@@ -97,7 +97,6 @@ class StreamWatch:
         self._order: Order | None = None
         self._orders: list[Order] = []
         self._current: Event | None = None
-        self._passing = True
         self._unwatched = ""
 
     # --- what the owner of the I/O calls
@@ -204,18 +203,18 @@ class StreamWatch:
         if self._observe:
             event.shared = False
 
-    def drop(self) -> None:
-        """The event being looked at is not handed on."""
-        self._passing = False
-
-    def insert(self, payload: dict[str, Any], like: Event) -> None:
-        """Hand on an event that never came, before the one being looked at."""
-        raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-        name = str(payload.get("type")) if like.event else None
-        event = self._event_type(raw.decode(), raw, name)
-        event.payload = payload
+    def release(self, event: Event) -> None:
+        """Hand on an event that was held, before the one being looked at."""
         if not self._observe:
             self.ready.append(event)
+
+    def insert(self, payload: dict[str, Any]) -> None:
+        """Hand on an event that never came, before the one being looked at."""
+        raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        name = payload.get("type") if self._current is not None and self._current.event else None
+        event = self._event_type(raw.decode("utf-8", "surrogatepass"), raw, name)
+        event.payload = payload
+        self.release(event)
 
     # --- an event on its way
 
@@ -255,19 +254,12 @@ class StreamWatch:
 
     def _hand_on(self, event: Event) -> None:
         self._current = event
-        self._passing = True
-        self._surface.see(event)
-        if self._passing and not self._observe:
+        if self._surface.see(event) and not self._observe:
             self.ready.append(event)
 
     def _release(self, events: list[Event]) -> None:
         for event in events:
             self._hand_on(event)
-
-    def _pass(self, event: Event) -> None:
-        """Hand on an event that no rule looks at."""
-        if not self._observe:
-            self.ready.append(event)
 
     def _first(self, event: Event, payload: dict[str, Any]) -> None:
         """The first JSON object tells whether the stream is numbered, and where."""
@@ -291,14 +283,14 @@ class StreamWatch:
             self._current = event
             self._surface.done()
             self.done = True
-            self._pass(event)
+            self.release(event)
             return
         stripped = event.raw.strip()
         if stripped.startswith(b"data:"):
             self._strip_prefix(event, stripped)
         elif not stripped or stripped[:1] == b":" or self._is_json(stripped):
             if not self.found(PAYLOAD_INVALID):
-                self._pass(event)
+                self.release(event)
         else:
             self._see_broken(event)
 
@@ -309,7 +301,7 @@ class StreamWatch:
             raw = raw[5:].strip()
         usable = raw.startswith(b"[DONE]") or (raw[:1] == b"{" and self._is_json(raw))
         if not usable or not self.found(PAYLOAD_INVALID):
-            self._see_broken(event) if not usable else self._pass(event)
+            self._see_broken(event) if not usable else self.release(event)
             return
         mended = self._event_type(raw.decode(), raw, event.event, event.id, event.retry)
         self._current = event
@@ -326,7 +318,7 @@ class StreamWatch:
         if self._order is not None:
             self._release(self._order.close())
             self._order = None
-        self._pass(event)
+        self.release(event)
 
     def _is_json(self, raw: bytes) -> bool:
         try:

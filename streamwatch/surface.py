@@ -24,10 +24,10 @@ class Watching(Findings, Protocol):
     error: bool
     done: bool
 
-    def drop(self) -> None:
-        """The event being looked at is not handed on."""
+    def release(self, event: Event) -> None:
+        """Hand on an event that was held, before the one being looked at."""
 
-    def insert(self, payload: dict[str, Any], like: Event) -> None:
+    def insert(self, payload: dict[str, Any]) -> None:
         """Hand on an event that never came, before the one being looked at."""
 
 
@@ -46,11 +46,12 @@ class Surface:
         self.cut_arguments = False  #: a finished answer whose tool arguments stop short
         self.agrees: bool | None = None  #: whether repeated text equals the deltas
 
-    def see(self, event: Event) -> None:
-        """Look at one event, in its turn: count it, and mend it where that is wanted."""
+    def see(self, event: Event) -> bool:
+        """Look at one event, in its turn: count it, mend it where that is wanted; whether to hand it on."""
         payload = event.payload
         self.error_in_stream(payload)
         self.counts[Chunk.LIFECYCLE if event.event else Chunk.OTHER] += 1
+        return True
 
     def done(self) -> None:
         """[DONE] came."""
@@ -87,7 +88,7 @@ class Surface:
         self.stream.error = True
         return True
 
-    def error_hidden(self) -> None:
-        """The server reports an error where the SDK does not look."""
-        self.stream.found(ERROR_HIDDEN, Level.NEVER)
+    def error_hidden(self) -> bool:
+        """The server reports an error where the SDK does not look; whether to show it."""
         self.stream.error = True
+        return self.stream.found(ERROR_HIDDEN, Level.OPT_IN)

@@ -1,15 +1,19 @@
 """The tool calls of one choice, fragment by fragment, and their rules.
 
 A fragment belongs to a call by its index; what else it says (id, name) tells whether the index can
-be believed. Calls are numbered 0, 1, 2 in order of appearance, as OpenAI does.
+be believed. Calls are numbered 0, 1, 2 in order of appearance, as OpenAI does. A call whose header
+is incomplete is held back, fragments and not chunks, until the rest of it comes, or its place ends.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
 from streamwatch.anomalies import (
+    CONTENT_UNDECODABLE,
+    TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_FRAGMENT_IRREGULAR,
     TOOL_CALL_HEADER_INCOMPLETE,
     TOOL_CALL_INDEX_MISSING,
@@ -30,7 +34,7 @@ _MAX_ARGUMENTS = 16 << 10
 class Call:
     """One tool call."""
 
-    __slots__ = ("_parses", "index", "id", "name", "pieces", "size")
+    __slots__ = ("_parses", "again", "braces", "header", "id", "index", "name", "pieces", "size")
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -38,6 +42,9 @@ class Call:
         self.name = ""
         self.pieces: list[str] = []
         self.size = 0
+        self.header: dict[str, Any] | None = None  #: what came of an incomplete header, held back
+        self.braces = ""  #: arguments `{}`, held back: some servers put them before the real ones
+        self.again = ""  #: arguments that may be the same ones a second time, held back
         self._parses: bool | None = None
 
     def add(self, arguments: str) -> None:
@@ -79,7 +86,7 @@ class Call:
 class ToolCalls:
     """The tool calls of one choice."""
 
-    __slots__ = ("by_index", "calls", "last", "renumbered", "stream")
+    __slots__ = ("by_index", "calls", "checks", "last", "renumbered", "stream")
 
     def __init__(self, stream: Watching) -> None:
         self.stream = stream
@@ -87,6 +94,8 @@ class ToolCalls:
         self.by_index: dict[int, Call] = {}  # the index on the wire -> the call it means now
         self.last: Call | None = None
         self.renumbered = False
+        opt_in = TOOL_CALL_ARGUMENTS_INVALID in stream.policy.opt_in and not stream.policy.observe
+        self.checks = opt_in  #: whether arguments are held back that may be repeated
 
     def more(self, fragments: Any) -> bool:
         """Take the commonest case, more arguments for the call that is being written; False for any other."""
@@ -94,9 +103,13 @@ class ToolCalls:
         last = self.last
         if last is None or len(fragment) != 2 or self.renumbered or fragment["index"] != last.index:
             return False
+        if self.checks or last.header is not None:
+            return False
         function = fragment["function"]
         arguments = function["arguments"]
         if len(function) != 1 or type(arguments) is not str or self.by_index.get(last.index) is not last:
+            return False
+        if not arguments.isascii() and "\ufffd" in arguments:
             return False
         last.add(arguments)
         return True
@@ -115,16 +128,18 @@ class ToolCalls:
             fragments = [fragments]
             if self.stream.found(TOOL_CALL_MALFORMED):
                 delta["tool_calls"] = fragments
-        kept = [fragment for fragment in fragments if self._fragment(fragment)]
-        if len(kept) != len(fragments):
-            fragments[:] = kept
-            if not kept:
-                del delta["tool_calls"]
-                return
+        kept: list[Any] = []
+        for fragment in fragments:
+            if self._fragment(fragment, kept):
+                kept.append(fragment)
         self._merge(kept)
+        if not kept:
+            del delta["tool_calls"]
+        elif len(kept) != len(fragments) or isinstance(delta["tool_calls"], list):
+            fragments[:] = kept
 
-    def _fragment(self, fragment: Any) -> bool:
-        """One fragment; whether it is to be handed on."""
+    def _fragment(self, fragment: Any, before: list[Any]) -> bool:
+        """One fragment; whether it is to be handed on. `before` takes what has to go before it."""
         if not isinstance(fragment, dict):
             return not self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
         if not isinstance(fragment.get("function"), dict) and fragment.get("type") != "custom":
@@ -137,6 +152,8 @@ class ToolCalls:
         if call is None:
             return True
         opens = len(self.calls) > known
+        if opens and known:
+            self._flush_call(self.calls[-2], before)
         if self.renumbered and fragment.get("index") != call.index:
             fragment["index"] = call.index
         if not opens and call is not self.last and call is not self.calls[-1]:
@@ -147,7 +164,7 @@ class ToolCalls:
         else:
             self._continuation(fragment, function, call)
         self._arguments(function, call)
-        return True
+        return call.header is None or self._complete(fragment, function, call)
 
     def _without_function(self, fragment: dict[str, Any]) -> bool:
         """`function` is null, absent or no object; True drops the fragment: it says nothing."""
@@ -220,8 +237,8 @@ class ToolCalls:
         """The first fragment: id, type and name."""
         call.id = str(fragment.get("id") or "")
         call.name = str(function.get("name") or "")
-        if not (call.id and call.name):
-            self.stream.found(TOOL_CALL_HEADER_INCOMPLETE, Level.NEVER)
+        if not (call.id and call.name) and self.stream.found(TOOL_CALL_HEADER_INCOMPLETE):
+            call.header = {}
         if not fragment.get("type") and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
             fragment["type"] = "function"
 
@@ -251,7 +268,92 @@ class ToolCalls:
             arguments = json.dumps(arguments, ensure_ascii=False)
             if self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if only else Level.NEVER):
                 function["arguments"] = arguments
+        if "\ufffd" in arguments:
+            self.stream.found(CONTENT_UNDECODABLE, Level.NEVER)
+        if self.checks and arguments:
+            function["arguments"] = arguments = self._without_repeats(arguments, call)
         call.add(arguments)
+
+    def _without_repeats(self, arguments: str, call: Call) -> str:
+        """`{}` before the real arguments, or all of them a second time: what may be that is held back."""
+        if not call.size and not call.braces and arguments.strip() == "{}":
+            call.braces = arguments
+            return ""
+        if call.braces:
+            braces, call.braces = call.braces, ""
+            if not arguments.lstrip().startswith("{"):
+                return braces + arguments
+            self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN)
+        elif call.size and call.parses():
+            said, whole = call.again + arguments, "".join(call.pieces)
+            call.again = said if whole.startswith(said) and said != whole else ""
+            if said == whole and self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN):
+                return ""
+            return "" if call.again else said
+        return arguments
+
+    # --- what was held back
+
+    def _complete(self, fragment: dict[str, Any], function: dict[str, Any], call: Call) -> bool:
+        """Add a fragment to an incomplete header; True when it is whole, and stands in the fragment."""
+        header = call.header
+        assert header is not None  # noqa: S101 -- the caller saw it
+        held = header.setdefault("function", {})
+        held["arguments"] = held.get("arguments", "") + (function.get("arguments") or "")
+        held.update({key: value for key, value in function.items() if value and key != "arguments"})
+        header.update({key: value for key, value in fragment.items() if value is not None and key != "function"})
+        too_long = len(held["arguments"]) > self.stream.settings.window_bytes
+        if not (call.id and call.name) and not too_long:
+            return False
+        call.header = None
+        if too_long:
+            self.stream.failed(TOOL_CALL_HEADER_INCOMPLETE)
+        fragment.clear()
+        fragment.update({**header, "index": call.index, "type": header.get("type") or "function"})
+        return True
+
+    def _flush_call(self, call: Call, fragments: list[Any]) -> None:
+        """A call's place ends: what is held of it goes on, with an id made up if none came."""
+        if call.header is not None:
+            header, call.header = call.header, None
+            if not call.name:  # cannot be made up
+                self.stream.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)
+            call.id = call.id or f"call_{uuid4().hex}"
+            fragments.append({"type": "function", **header, "index": call.index, "id": call.id})
+        rest, call.braces, call.again = call.braces + call.again, "", ""
+        if rest:
+            call.add(rest)
+            fragments.append({"index": call.index, "function": {"arguments": rest}})
+
+    def flush(self, delta: dict[str, Any]) -> None:
+        """Put everything that is held back before what a delta carries."""
+        fragments: list[Any] = []
+        for call in self.calls:
+            self._flush_call(call, fragments)
+        if fragments:
+            delta["tool_calls"] = [*fragments, *(delta.get("tool_calls") or [])]
+
+    def finish(self, delta: dict[str, Any]) -> None:
+        """The chunk with the finish_reason: nothing is held back beyond it."""
+        self.flush(delta)
+        for call in self.calls:
+            if not call.size and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
+                call.add("{}")
+                delta.setdefault("tool_calls", []).append({"index": call.index, "function": {"arguments": "{}"}})
+
+    def parse(self) -> bool | None:
+        """Whether the arguments of every call are JSON; None where nothing is known of any."""
+        parsed = {call.parses() for call in self.calls} - {None}
+        return False if False in parsed else True if parsed else None
+
+    def close(self) -> bool:
+        """The arguments of a finished answer; whether some of them stop short."""
+        cut = False
+        for call in self.calls:
+            if call.parses() is False:
+                self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
+                cut = cut or call.unfinished()
+        return cut
 
     def _merge(self, fragments: list[Any]) -> None:
         """Several fragments of one call in one chunk: readers that take one a chunk lose the second."""

@@ -1,0 +1,54 @@
+"""A text that comes in deltas, known again without being kept: a length and a checksum.
+
+A stream may be a hundred thousand deltas long and must not cost memory.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+#: Deltas joined before they are summed: a checksum for each would cost more than all else per chunk.
+_BATCH = 64
+
+
+class Text:
+    """The text so far."""
+
+    __slots__ = ("_crc", "_length", "_pieces")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._length = 0
+        self._crc = 0
+
+    def add(self, delta: str) -> None:
+        """One more delta."""
+        self._pieces.append(delta)
+        if len(self._pieces) >= _BATCH:
+            self._sum()
+
+    def __len__(self) -> int:
+        """Characters."""
+        self._sum()
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and len(self) == len(other) and self.begins(other)
+
+    __hash__ = None  # type: ignore[assignment] # it grows
+
+    def begins(self, other: str) -> bool:
+        """Whether `other` starts with the whole text so far."""
+        length = len(self)
+        return length <= len(other) and self._crc == crc32(_bytes(other[:length]))
+
+    def _sum(self) -> None:
+        if self._pieces:
+            new = "".join(self._pieces)
+            self._pieces.clear()
+            self._length += len(new)
+            self._crc = crc32(_bytes(new), self._crc)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
