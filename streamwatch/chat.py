@@ -282,16 +282,25 @@ class Chat(Surface):
         return bool(self.choices or not self.any_choices) and all(state.finish_reason for state in self.choices.values())
 
     def close(self) -> None:
-        if not self.stream.done:
-            self._finish_up()
-            if self.finished():
-                self.stream.found(SSE_FRAMING_VARIANT, Level.NEVER)
+        self._finish_up()
+        if self.choices and self.finished() and not self.stream.done:
+            self.stream.found(SSE_FRAMING_VARIANT, Level.NEVER)
         n = self.stream.request.n or 1
         if n > len(self.choices) and self.finishes >= n > 1:
             self.stream.found(CHOICE_INDEX_INVALID, Level.NEVER)
         for state in self.choices.values():
             if state.finish_reason and state.finish_reason != "length":
                 self.cut_arguments = state.calls.close() or self.cut_arguments
+
+    def from_document(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        choices = choices_of(document)
+        if not choices:
+            return super().from_document(document)
+        head = {key: document.get(key) for key in ("id", "created", "model")}
+        said = [{"index": 0, "finish_reason": None, "delta": {}, **choice} for choice in choices]
+        for choice in said:
+            choice["delta"] = choice.pop("message", {})
+        return [{**head, "object": self.object, "choices": said}]
 
     def arguments_parse(self) -> bool | None:
         if not all(state.finish_reason and state.finish_reason != "length" for state in self.choices.values()):

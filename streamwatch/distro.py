@@ -98,13 +98,14 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
 
 def defaults(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables to set where the user said nothing: metrics to Prometheus, and by OTLP what OTLP is set up for."""
+    if environ.get("OTEL_PYTHON_CONFIGURATOR") not in (None, "", _NAME):
+        return {}  # another configurator would let a busy port cost the process everything
     values = {"OTEL_PYTHON_CONFIGURATOR": _NAME}
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true":
         values["OTEL_TRACES_EXPORTER"] = "otlp" if _otlp_wanted("TRACES", environ) else "none"
         values["OTEL_METRICS_EXPORTER"] = "prometheus,otlp" if _otlp_wanted("METRICS", environ) else "prometheus"
         values["OTEL_LOGS_EXPORTER"] = "none"
-    exporters = [f"OTEL_{signal}_EXPORTER" for signal in _SIGNALS]
-    if any("otlp" in (environ.get(name) or values.get(name, "")) for name in exporters):
+    if any("otlp" in {**values, **environ}.get(f"OTEL_{signal}_EXPORTER", "") for signal in _SIGNALS):
         values[f"{_OTLP}PROTOCOL"] = _otlp_protocol(environ)
     return {name: value for name, value in values.items() if not environ.get(name)}
 
@@ -158,13 +159,11 @@ def _exporter(signal: str, name: str) -> EntryPoint | None:
 def _exporters_named(exporters: Mapping[str, list[str]]) -> Iterator[None]:
     """Name these exporters in the environment, where OpenTelemetry looks for them, and put the user's words back."""
     variables = {f"OTEL_{signal}_EXPORTER": ",".join(names) or "none" for signal, names in exporters.items()}
-    before = {name: os.environ[name] for name in variables if name in os.environ}
+    before = {name: os.environ.get(name, "") for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name in variables.keys() - before.keys():
-            del os.environ[name]
         os.environ.update(before)
 
 
@@ -181,7 +180,8 @@ class Endpoint:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.host = environ.get(_HOST) or "localhost"
-        self.first = _port(environ.get(_PORT, ""))
+        first = _port(environ.get(_PORT, ""))
+        self.ports = range(first, min(first + _PORTS, 65536)) if first else range(1)
         self.server: Any = None
 
     def open(self) -> None:
@@ -199,25 +199,21 @@ class Endpoint:
         except (OSError, UnicodeError) as error:
             if self.host == "localhost":
                 raise
-            _say(f"{_HOST}={self.host[:100]!r} is not usable; using localhost ({_reason(error)})")
+            _say(f"{_HOST}={self.host[:100]!r} is not usable; using localhost", error=error)
             self.host = "localhost"
             self.server = self._server(registry)
+        pid, first, last = os.getpid(), self.ports[0], self.ports[-1]
         if self.server is None:
-            _say(f"process {os.getpid()} has no Prometheus endpoint: no port from {self.first} to {self._last} is free")
-        elif self.first in (0, self.server.server_port):
-            _say(f"Prometheus metrics on port {self.server.server_port}", logging.INFO)
+            _say(f"process {pid} has no Prometheus endpoint, as no port from {first} to {last} is free")
+        elif first in (0, self.server.server_port):
+            _say(f"Prometheus metrics are on port {self.server.server_port}", logging.INFO)
         else:
-            where = f"Prometheus metrics of process {os.getpid()} are on port {self.server.server_port}"
-            _say(f"port {self.first} is in use; {where}", moved)
-
-    @property
-    def _last(self) -> int:
-        return min(self.first + _PORTS - 1, 65535)
+            _say(f"port {first} is in use; Prometheus metrics of process {pid} are on {self.server.server_port}", moved)
 
     def _server(self, registry: Any) -> Any:
         from prometheus_client import start_http_server
 
-        for port in range(self.first, self._last + 1) if self.first else (0,):
+        for port in self.ports:
             try:
                 return start_http_server(port, self.host, registry)[0]
             except OSError as error:
@@ -227,7 +223,7 @@ class Endpoint:
 
     def _after_fork(self) -> None:
         """Let go of the parent's port; the rest in a thread, as a lock that was held at the fork is held forever."""
-        with _warned("the parent's Prometheus endpoint could not be left"):
+        with _warned("the Prometheus endpoint of a forked process could not be opened"):
             if self.server is not None:
                 self.server.socket.close()
                 self.server = None
@@ -235,16 +231,18 @@ class Endpoint:
 
     def _serve_child(self) -> None:
         """Serve a reader that starts at zero: the reader of the parent has the parent's counts."""
-        with _warned(
-            f"forked process {os.getpid()} has no Prometheus endpoint; opentelemetry-sdk 1.43 or newer may help"
-        ):
+        with _warned(f"forked process {os.getpid()} has no Prometheus endpoint"):
             from opentelemetry.exporter.prometheus import PrometheusMetricReader
             from prometheus_client import CollectorRegistry
 
-            registry, provider = CollectorRegistry(), get_meter_provider()
-            provider.add_metric_reader(PrometheusMetricReader(registry=registry))  # type: ignore[attr-defined]
+            registry, add_reader = CollectorRegistry(), getattr(get_meter_provider(), "add_metric_reader", None)
+            if add_reader:
+                add_reader(PrometheusMetricReader(registry=registry))
             time.sleep(_SETTLED)
-            self.serve(registry, moved=logging.INFO)
+            if add_reader:
+                self.serve(registry, moved=logging.INFO)
+            else:
+                _say(f"forked process {os.getpid()} has no Prometheus endpoint before opentelemetry-sdk 1.43")
 
 
 def _port(text: str) -> int:
@@ -264,16 +262,13 @@ def _warned(message: str, *expected: type[Exception]) -> Iterator[None]:
     except expected:
         raise
     except Exception as error:  # noqa: BLE001 -- that is the point
-        _say(f"{message} ({_reason(error)})")
+        _say(message, error=error)
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
-
-
-def _say(message: str, level: int = logging.WARNING) -> None:
+def _say(message: str, level: int = logging.WARNING, error: Exception | None = None) -> None:
     """Log it; a warning also reaches stderr while the only handlers are such as OpenTelemetry's, which show nothing."""
-    logger.log(level, "streamwatch: %s", message)
+    reason = f" ({type(error).__name__}: {error})"[:300] if error else ""
+    logger.log(level, "streamwatch: %s%s", message, reason)
     handlers = logging.getLogger().handlers + logger.handlers
     if level >= logging.WARNING and handlers and not any(isinstance(one, logging.StreamHandler) for one in handlers):
-        print(f"streamwatch: {message}", file=sys.stderr)
+        print(f"streamwatch: {message}{reason}", file=sys.stderr)

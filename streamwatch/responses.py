@@ -1,68 +1,39 @@
 """One streamed answer of the Responses API, and its rules.
 
-Every event says by its `type` what it is, by `output_index` and `content_index` where it belongs,
-and by `sequence_number` when it comes; `sequence` has put them in order before they are seen here.
-Text is not kept: a length and a checksum tell whether what is repeated at the end equals the deltas.
+How it works. Every event says by its `type` what it is, and by `output_index` and `content_index`
+where it belongs; `sequence` has put the events in order before they are seen here. An item is
+announced, its parts are announced, their text comes in deltas and is repeated when it is done, and
+the terminal event repeats everything: so what is missing can mostly be told from what is there.
+
+`Responses.see` first tries the commonest event, one more delta of a text that is open. Texts are
+not kept: a length and a checksum tell whether what is repeated equals the deltas.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from zlib import crc32
 
-from streamwatch.anomalies import ERROR_IN_STREAM, Chunk, Level
+from streamwatch.anomalies import (
+    ERROR_IN_STREAM,
+    KEEPALIVE_FRAME,
+    PAYLOAD_INVALID,
+    RESPONSE_EVENT_MISSING,
+    RESPONSE_REFERENCE_INVALID,
+    RESPONSE_TERMINAL_MISMATCH,
+    STREAM_SPLICED,
+    Chunk,
+    Level,
+)
+from streamwatch.items import FAMILIES, Family, Item, Part, index_of
 from streamwatch.sse import Event
 from streamwatch.surface import Surface, Watching
 
-_TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_SORTS = {
-    "response.output_text.delta": Chunk.TEXT,
-    "response.refusal.delta": Chunk.REFUSAL,
-    "response.function_call_arguments.delta": Chunk.TOOL_CALL,
-    "response.custom_tool_call_input.delta": Chunk.TOOL_CALL,
-    "response.mcp_call_arguments.delta": Chunk.TOOL_CALL,
-    "response.reasoning_text.delta": Chunk.REASONING,
-    "response.reasoning_summary_text.delta": Chunk.REASONING,
-    **dict.fromkeys(_TERMINAL, Chunk.FINISH),
-}
-#: The events that repeat what deltas said, and the member that holds it.
-_DONE = {
-    "response.output_text.done": ("response.output_text.delta", "text"),
-    "response.refusal.done": ("response.refusal.delta", "refusal"),
-    "response.function_call_arguments.done": ("response.function_call_arguments.delta", "arguments"),
-    "response.reasoning_text.done": ("response.reasoning_text.delta", "text"),
-    "response.reasoning_summary_text.done": ("response.reasoning_summary_text.delta", "text"),
-}
-
-
-class Text:
-    """A text that comes in deltas: enough of it to know it again."""
-
-    __slots__ = ("crc", "length", "pieces")
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.length = 0
-        self.crc = 0
-
-    def add(self, delta: str) -> None:
-        """One more delta."""
-        self.pieces.append(delta)
-        if len(self.pieces) >= 64:  # checksums by the batch: a call each would cost more than all else here
-            self._sum()
-
-    def is_(self, text: str) -> bool:
-        """Whether the deltas up to now are this text."""
-        self._sum()
-        data = text.encode("utf-8", "surrogatepass")
-        return self.length == len(data) and self.crc == crc32(data)
-
-    def _sum(self) -> None:
-        data = "".join(self.pieces).encode("utf-8", "surrogatepass")
-        self.pieces.clear()
-        self.length += len(data)
-        self.crc = crc32(data, self.crc)
+_TERMINAL = ("response.completed", "response.incomplete", "response.failed")
+_LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
+_PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
+#: Bytes of finished items that are kept, for a terminal event that forgets them: a stream must not cost memory.
+_MAX_KEPT = 32 << 10
 
 
 class Responses(Surface):
@@ -72,48 +43,256 @@ class Responses(Surface):
 
     def __init__(self, stream: Watching, name: str) -> None:
         super().__init__(stream, name)
+        self.items: dict[int, Item] = {}
         self.terminal = ""
         self.status = ""
-        self.texts: dict[tuple[Any, Any, Any], Text] = {}
+        self.resumed = False  #: begins in the middle: what came before is not missing
+        self.passes = True
+        self._open: dict[tuple[Any, Any, Any], Part] = {}
+        self._kept = 0
+        self._first = True
+        self._number: Any = None
+
+    # --- one event
 
     def see(self, event: Event) -> bool:
         payload = event.payload
         type_ = payload.get("type")
-        sort = _SORTS.get(type_, Chunk.LIFECYCLE)
-        self.counts[sort] += 1
-        delta = payload.get("delta")
-        if type(delta) is str:
-            key = (type_, payload.get("output_index"), payload.get("content_index", payload.get("summary_index")))
-            text = self.texts.get(key)
-            if text is None:
-                text = self.texts[key] = Text()
-            text.add(delta)
-        elif type_ in _DONE:
-            self._done_text(payload, *_DONE[type_])
-        else:
-            self._lifecycle(type_, payload)
-        return True
+        try:
+            index = payload.get("content_index", payload.get("summary_index"))
+            part = self._open[type_, payload["output_index"], index]
+            delta = payload["delta"]
+            if type(delta) is str and payload["item_id"] == part.item_id:
+                part.text.add(delta)
+                self.counts[part.family.sort] += 1
+                return True
+        except (KeyError, TypeError):
+            pass  # not that shape
+        self.passes = True
+        self._number = payload.get("sequence_number")
+        if self.terminal:
+            return not self.stream.found(STREAM_SPLICED)
+        self._see(type_ if isinstance(type_, str) else "", event)
+        self._first = False
+        return self.passes
 
-    def _done_text(self, payload: dict[str, Any], delta_type: str, member: str) -> None:
-        index = payload.get("content_index", payload.get("summary_index"))
-        text = self.texts.pop((delta_type, payload.get("output_index"), index), None)
-        repeated = payload.get(member)
-        if text is not None and isinstance(repeated, str):
-            self.agrees = self.agrees is not False and text.is_(repeated)
-
-    def _lifecycle(self, type_: Any, payload: dict[str, Any]) -> None:
-        response = payload.get("response")
-        if isinstance(response, dict):
-            self.id = str(response.get("id") or self.id)
-            self.model = str(response.get("model") or self.model)
-        if type_ in _TERMINAL:
-            self.terminal = type_
-            self.status = str(type_).removeprefix("response.")
-        if type_ in ("error", "response.failed"):
+    def _see(self, type_: str, event: Event) -> None:
+        payload = event.payload
+        family, _, verb = type_.rpartition(".")
+        sort = Chunk.LIFECYCLE
+        if type_ in _LIFECYCLE:
+            sort = Chunk.FINISH if type_ in _TERMINAL else sort
+            self._see_lifecycle(type_, payload)
+        elif type_ == "keepalive":
+            self.passes = not self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN)
+        elif family == "response.output_item" and verb in ("added", "done"):
+            self._see_item(verb, payload, len(event.raw))
+        elif family in _PARTS and verb in ("added", "done"):
+            self._see_part(verb, payload, _PARTS[family])
+        elif family in FAMILIES and verb in ("delta", "done"):
+            sort = FAMILIES[family].sort if verb == "delta" else sort
+            self._see_text(type_, FAMILIES[family], payload)
+        elif type_ == "error":
             self.stream.found(ERROR_IN_STREAM, Level.NEVER)
             self.stream.error = True
-        else:
-            self.error_in_stream(payload)
+        elif not self.error_in_stream(payload):
+            sort = sort if type_.startswith("response.") else Chunk.OTHER
+        self.counts[sort] += 1
+
+    def _see_lifecycle(self, type_: str, payload: dict[str, Any]) -> None:
+        response = payload.get("response")
+        if not isinstance(response, dict):
+            # Before response.created there is nothing that the event could be about.
+            level = Level.DEFAULT if self._first and type_ not in _TERMINAL else Level.NEVER
+            self.passes = not self.stream.found(PAYLOAD_INVALID, level)
+            return
+        self.resumed = self.resumed or (self._first and type_ != "response.created")
+        response_id = response.get("id")
+        if self.id and response_id and response_id != self.id and self.stream.found(RESPONSE_REFERENCE_INVALID):
+            response["id"] = self.id
+        self.id = self.id or str(response_id or "")
+        self.model = str(response.get("model") or self.model)
+        if type_ in _TERMINAL:
+            self._see_terminal(type_, response)
+        if type_ == "response.failed":
+            self.stream.found(ERROR_IN_STREAM, Level.NEVER)
+            self.stream.error = True
+
+    def _see_item(self, verb: str, payload: dict[str, Any], size: int) -> None:
+        item = payload.get("item")
+        if not isinstance(item, dict):
+            return
+        self.resumed = self.resumed or self._first
+        index = self._output_index(payload, item.get("id"), opens=verb == "added")
+        if verb == "added":
+            self.items[index] = Item(index, item)
+            return
+        known = self._announced(index, item)
+        for key in ("id", "call_id"):
+            announced = known.announced.get(key)
+            if announced and item.get(key) and item[key] != announced and self.stream.found(RESPONSE_REFERENCE_INVALID):
+                item[key] = announced
+        known.done = True
+        for part in known.parts.values():
+            self._forget(part)
+        if self._kept + size <= _MAX_KEPT:
+            self._kept += size
+            known.finished = item
+
+    def _see_part(self, verb: str, payload: dict[str, Any], key: str) -> None:
+        item = self._item_of(payload, "reasoning" if key == "summary_index" else "message")
+        index = self._part_index(payload, key, item, opens=verb == "added")
+        part = item.parts.get((key, index))
+        if verb == "added":
+            said = payload.get("part")
+            item.parts[key, index] = Part(item, key, index, said if isinstance(said, dict) else {})
+        elif part is not None:
+            part.done = True
+            self._forget(part)
+
+    def _see_text(self, type_: str, family: Family, payload: dict[str, Any]) -> None:
+        item = self._item_of(payload, family.item)
+        part = self._part_of(payload, family, item)
+        delta = payload.get("delta")
+        if type_.endswith(".delta"):
+            if isinstance(delta, str):
+                part.text.add(delta)
+                part.begun = True
+                where = payload.get("content_index", payload.get("summary_index"))
+                self._open[type_, payload.get("output_index"), where] = part
+            return
+        said = payload.get(family.member)
+        if not isinstance(said, str):
+            return
+        if said and not part.begun:
+            if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
+                place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
+                self._insert(f"{family.name}.delta", **place, delta=said)
+                part.text.add(said)
+        elif part.text != said and not self.resumed:
+            self.agrees = False
+            self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+        if self.agrees is None and part.begun:
+            self.agrees = True
+        part.text_done = True
+        self._forget(part)
+
+    def _forget(self, part: Part) -> None:
+        for key in [key for key, known in self._open.items() if known is part]:
+            del self._open[key]
+
+    # --- where an event belongs
+
+    def _output_index(self, payload: dict[str, Any], item_id: Any, *, opens: bool) -> int:
+        """The item that an event is about."""
+        index = payload.get("output_index")
+        if index_of(index):
+            return int(index)
+        by_id = [item.index for item in self.items.values() if item_id and item.announced.get("id") == item_id]
+        still_open = [item.index for item in self.items.values() if not item.done]
+        meant = by_id or ([len(self.items)] if opens else still_open if len(still_open) == 1 else [])
+        if self.stream.found(RESPONSE_REFERENCE_INVALID, Level.DEFAULT if meant else Level.NEVER):
+            payload["output_index"] = meant[0]
+        return meant[0] if meant else 0
+
+    def _item_of(self, payload: dict[str, Any], type_: str) -> Item:
+        """The item that an event about a part is about, by its index; its id has to agree."""
+        self.resumed = self.resumed or self._first
+        item_id = payload.get("item_id")
+        index = self._output_index(payload, item_id, opens=False)
+        item = self._announced(index, {"id": item_id, "type": type_, "name": payload.get("name")})
+        announced = item.announced.get("id")
+        if announced and item_id and item_id != announced and self.stream.found(RESPONSE_REFERENCE_INVALID):
+            payload["item_id"] = announced
+        return item
+
+    def _announced(self, index: int, like: dict[str, Any]) -> Item:
+        """An item; announced here, if nobody did."""
+        item = self.items.get(index)
+        if item is None:
+            item = self.items[index] = Item.made_up(index, like)
+            if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
+                self._insert("response.output_item.added", output_index=index, item=item.announced)
+        return item
+
+    def _part_index(self, payload: dict[str, Any], key: str, item: Item, *, opens: bool) -> int:
+        """The part of an item that an event is about."""
+        index = payload.get(key)
+        still_open = item.open_part(key)
+        if index_of(index) and (opens or (key, index) in item.parts or still_open is None):
+            return int(index)
+        meant = len(item.parts) if opens else still_open.index if still_open is not None else 0
+        if not self.resumed and self.stream.found(RESPONSE_REFERENCE_INVALID):
+            payload[key] = meant
+        return meant
+
+    def _part_of(self, payload: dict[str, Any], family: Family, item: Item) -> Part:
+        """The part that a text belongs to; announced here, if nobody did."""
+        if not family.part:
+            return item.parts.setdefault((family.name, 0), Part.of_family(item, family, 0))
+        index = self._part_index(payload, family.key, item, opens=False)
+        part = item.parts.get((family.key, index))
+        if part is None:
+            part = item.parts[family.key, index] = Part.of_family(item, family, index)
+            if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
+                place = {"item_id": item.announced.get("id"), "output_index": item.index, family.key: index}
+                self._insert(f"{family.announcement}.added", **place, part=family.empty_part())
+        part.family = family
+        return part
+
+    # --- the terminal event
+
+    def _see_terminal(self, type_: str, response: dict[str, Any]) -> None:
+        self.terminal, self.status = type_, type_.removeprefix("response.")
+        output = response.get("output")
+        output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+        if response.get("status") not in (None, self.status):
+            self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+        if type_ != "response.completed" or self.resumed:
+            return
+        if not output and self.items:
+            self._restore_output(response)
+            return
+        if not self.items:
+            self._announce_all(output)
+            return
+        for item in list(self.items.values()):
+            if not item.done or not all(part.is_done() for part in item.parts.values()):
+                self._finish_item(item, output)
+
+    def _restore_output(self, response: dict[str, Any]) -> None:
+        """An empty output: the finished items are what it should hold."""
+        items = [self.items[index].finished for index in sorted(self.items)]
+        whole = all(item is not None for item in items)
+        if self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.DEFAULT if whole else Level.NEVER):
+            response["output"] = items
+        if any(not item.done for item in self.items.values()):
+            self.stream.found(RESPONSE_EVENT_MISSING, Level.NEVER)
+
+    def _announce_all(self, output: list[dict[str, Any]]) -> None:
+        """Items that only the terminal event has."""
+        if output and self.stream.found(RESPONSE_EVENT_MISSING, Level.OPT_IN):
+            for index, item in enumerate(output):
+                announced = Item.made_up(index, item).announced
+                self._insert("response.output_item.added", output_index=index, item=announced)
+                self._insert("response.output_item.done", output_index=index, item=item)
+
+    def _finish_item(self, item: Item, output: list[dict[str, Any]]) -> None:
+        """The closing events of an item, from the terminal event, if it holds the item as it was streamed."""
+        final = next((known for known in output if known.get("id") == item.announced.get("id")), None)
+        proved = final is not None and item.equals(final)
+        if not self.stream.found(RESPONSE_EVENT_MISSING, Level.DEFAULT if proved else Level.NEVER) or final is None:
+            return
+        for type_, payload in item.closing_events(final):
+            self._insert(type_, **payload)
+        self.agrees = self.agrees is not False
+
+    def _insert(self, type_: str, **payload: Any) -> None:
+        """An event that never came; it shares the number of the one that it goes before."""
+        number = {} if self._number is None else {"sequence_number": self._number}
+        self.stream.insert({"type": type_, **number, **payload})
+
+    # --- the end
 
     def finished(self) -> bool:
         return bool(self.terminal)

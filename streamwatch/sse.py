@@ -21,7 +21,7 @@ from streamwatch.anomalies import (
     PAYLOAD_INVALID,
     SSE_EVENT_UNTERMINATED,
     SSE_FRAMING_VARIANT,
-    Kind,
+    Level,
 )
 
 _BOM = b"\xef\xbb\xbf"
@@ -31,6 +31,9 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _FALSE_LINE_END = re.compile("[\u0085\u2028\u2029]")
 #: A body that is a JSON document instead of a stream is kept up to here, to read the error in it.
 _MAX_DOCUMENT = 64 << 10
+
+
+_FIELDS = (b"data", b"event", b"id", b"retry")
 
 
 class Event:
@@ -63,15 +66,16 @@ class Event:
 class Decoder:
     """The body of one stream: bytes in, events out.
 
-    `found` is told every framing anomaly and answers whether it is to be repaired. What cannot be
+    `found` is told every framing anomaly, as `StreamWatch.found`, and answers whether it is to be repaired. What cannot be
     decoded, because it is not UTF-8 or larger than `max_event_bytes`, is left alone with all that
     follows: `rest` then holds those bytes, and nothing more may be fed.
     """
 
-    def __init__(self, found: Callable[[Kind], bool], max_event_bytes: int, event_type: type[Event] = Event) -> None:
+    def __init__(self, found: Callable[..., bool], max_event_bytes: int, event_type: type[Event] = Event) -> None:
         self.buffer = bytearray()  #: what came since the last event
         self.rest: bytes | None = None
         self.document = b""  #: the body, where it is a JSON document instead of a stream
+        self.shows_document = False
         self._found = found
         self._event_type = event_type
         self._max_event_bytes = max_event_bytes
@@ -183,10 +187,10 @@ class Decoder:
                     events.append(self._event_type(raw.decode(), raw, name or None, self._last_id, retry))
                 name, data, retry = "", [], None
                 continue
-            field, colon, value = line.partition(b":")
+            field, _, value = line.partition(b":")
             if value[:1] == b" ":
                 value = value[1:]
-            elif colon and field:
+            elif field in _FIELDS:
                 self._variant()
             if field == b"data":
                 data.append(value)
@@ -199,7 +203,7 @@ class Decoder:
             elif field == b"retry":
                 retry = int(value) if value.isdigit() else retry
             elif not field:
-                self._found(KEEPALIVE_FRAME)  # a comment
+                self._found(KEEPALIVE_FRAME, Level.OPT_IN)  # a comment
             else:
                 data += self._unknown(line, field, value)
         if not self._lf_only:
@@ -210,7 +214,7 @@ class Decoder:
         """A line that every SSE parser ignores; what of it is data all the same."""
         if field == b"error" or self.document or (line[:1] == b"{" and not self._any_event):
             if not self.document:
-                self._found(ERROR_HIDDEN)
+                self.shows_document = self._found(ERROR_HIDDEN, Level.OPT_IN)
             document = value if field == b"error" else line
             self.document = (self.document + document)[:_MAX_DOCUMENT]
         elif line.strip() == b"[DONE]" and self._variant():

@@ -21,6 +21,7 @@ it is ever applied.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import time
@@ -134,10 +135,13 @@ class StreamWatch:
             if error is None:
                 for event in self._decoder.close():
                     self.receive_event(event)
-                self.done = self.done or self._decoder.done_pending
             if self._order is not None:
                 self._release(self._order.close())
             self._current = None
+            self._show_document()
+            if self._decoder.done_pending and not self.done:
+                self._surface.done()
+                self.done = True
             self._surface.close()
         self.verdict = self._judge(error, abandoned=abandoned)
         if self.verdict is Verdict.TRUNCATED and not self._surface.cut_arguments:
@@ -328,6 +332,18 @@ class StreamWatch:
         return True
 
     # --- the end
+
+    def _show_document(self) -> None:
+        """A body that is a JSON document: what the SDK silently ignores, in a form that it reads."""
+        if self._decoder.shows_document:
+            document = None
+            with contextlib.suppress(ValueError):
+                document = json.loads(self._decoder.document)
+            payloads = self._surface.from_document(document) if isinstance(document, dict) else []
+            for payload in payloads:
+                self.insert(payload)
+            if not payloads:
+                self.unrepaired(ERROR_HIDDEN)
 
     def _judge(self, error: BaseException | None, *, abandoned: bool) -> Verdict:
         ended = self.done or (self._surface.finished() and not (error and self._surface.name == "other"))

@@ -88,6 +88,12 @@ class Surface:
         self.stream.error = True
         return True
 
+    def from_document(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a stream would have said where the body is a JSON document; nothing where that is not clear."""
+        if document.get("error"):
+            return [{"error": document["error"]}]
+        return [{"error": document}] if document.get("message") or document.get("detail") else []
+
     def error_hidden(self) -> bool:
         """The server reports an error where the SDK does not look; whether to show it."""
         self.stream.error = True

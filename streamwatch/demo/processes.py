@@ -29,8 +29,8 @@ _END_SECONDS = 5.0
 #: Lines of Streamwatch's own that are kept: it says a thing once.
 _NOTICES = 5
 
-#: Ports tried after the one that was asked for: more processes than that are not meant to share a machine.
-_PORTS = 20
+#: Ports tried, from the one that was asked for on: as many as Streamwatch tries.
+_PORTS = 10
 
 # A proxy that the environment names has no business on the loopback interface.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -209,24 +209,28 @@ def app_environ(url: str, port: int) -> dict[str, str]:
 
 
 def wanted_port() -> int:
-    """The port the environment asks for, or the usual one."""
+    """The port the environment asks for, or the usual one; 0 for any."""
     text = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "").strip() or "9464"
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        msg = f"OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not usable: it must be a port from 1 to 65535."
+    if not text.isdecimal() or int(text) > 65535:
+        msg = f"OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not usable: it must be a port from 0 to 65535."
         raise DemoFailed(msg)
     return int(text)
 
 
 def free_port(wanted: int) -> int:
-    """`wanted`, or the next port that nobody listens on."""
+    """`wanted`, or the next port that nobody listens on, as Streamwatch itself would choose it."""
     for port in range(wanted, min(wanted + _PORTS, 65536)):
+        # The family is the one that the Prometheus client takes for the same name.
+        family = socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         try:
-            socket.create_server(("localhost", port)).close()
+            with socket.create_server(("localhost", port), family=family) as listener:
+                found = int(listener.getsockname()[1])
         except OSError:
             continue
-        if port != wanted:
-            print(f"Port {wanted} is taken: the metrics are on port {port}.", flush=True)
-        return port
+        if found != wanted:
+            why = f"Port {wanted} is taken: the" if wanted else "The"
+            print(f"{why} metrics are on port {found}.", flush=True)
+        return found
     msg = (
         f"The ports from {wanted} to {wanted + _PORTS - 1} are taken: set OTEL_EXPORTER_PROMETHEUS_PORT to a free one."
     )

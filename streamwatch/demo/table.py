@@ -90,6 +90,9 @@ def _anomalies(view: View, rows: int | None) -> Table:
         table.add_row(*_row(kind, view.measured, sent))
     if rows is not None and len(kinds) > rows:
         table.caption = f"and {len(kinds) - rows} more kinds: enlarge the terminal, or wait for the summary"
+    elif kinds:
+        table.caption = "A stream may show a kind more than once; hazards are found in healthy streams as well."
+    table.caption_justify = "left"
     return table
 
 
