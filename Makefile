@@ -2,18 +2,45 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo
+.PHONY: help demo test e2e check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## a server that breaks its streams, an application, a live table [SECONDS=n]
-	@$(VENV)/bin/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
+	@$(BIN)/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
+
+test: $(VENV)/dev ## unit tests, oracles, recordings, and the main job end to end
+	$(BIN)/python -m pytest -n auto
+
+e2e: $(VENV)/dev ## only what starts servers and processes
+	$(BIN)/python -m pytest -m e2e
+
+check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_package.py
+
+format: $(VENV)/dev ## let ruff format everything
+	$(BIN)/ruff format .
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 # Made again when the dependencies change; the stamp says that everything is there.
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	$(PIP) install --editable '.[demo]'
+	@touch $@
+
+# --group needs pip 25.1.
+$(VENV)/dev: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable '.[demo]' --group dev
 	@touch $@

@@ -56,7 +56,7 @@ class Strategy(str, Enum):
     DROP_DUPLICATE = "drop_duplicate", "drop what was already delivered, or comes after the end"
     FILL_CONTENT = "fill_content", "make delta.content a string"
     NORMALIZE_CHOICES = "normalize_choices", "choices a list, delta an object, index within n"
-    NORMALIZE_CHUNK = "normalize_chunk", "correct one wrong scalar of a chunk or event: role, object, finish_reason, ids"
+    NORMALIZE_CHUNK = "normalize_chunk", "mend one wrong scalar of a chunk or event: role, object, finish_reason, ids"
     NORMALIZE_TOOL_CALL = "normalize_tool_call", "correct the fields of a tool call fragment"
     REINDEX_TOOL_CALLS = "reindex_tool_calls", "number the tool calls of a choice 0, 1, 2 in order of appearance"
     HOLD_TOOL_HEADER = "hold_tool_header", "hold the fragments of a tool call until its id and name are known"

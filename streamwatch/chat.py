@@ -46,6 +46,8 @@ _SYNONYMS = {
     **dict.fromkeys(("SAFETY", "sensitive", "guardrail_intervened"), "content_filter"),
     "tool_use": "tool_calls",
 }
+#: What every chunk of a completion has in common.
+_HEAD = ("id", "object", "created", "model")
 #: Ids of earlier completions that are remembered, to notice when one comes back.
 _MAX_IDS = 16
 _ABSENT: Any = object()
@@ -273,13 +275,15 @@ class Chat(Surface):
 
     def _insert(self, index: int, delta: dict[str, Any], reason: str | None) -> None:
         """A chunk that never came, in the shape of the last one."""
-        chunk = {key: self.last[key] for key in ("id", "object", "created", "model") if key in self.last}
+        chunk: dict[str, Any] = {key: self.last[key] for key in _HEAD if key in self.last}
         held = delta if self.name == "completions" else {"delta": delta}
         self.stream.insert({**chunk, "choices": [{"index": index, **held, "finish_reason": reason}]})
 
     def finished(self) -> bool:
         # Where no chunk ever had choices, the server speaks another protocol, and only it knows its end.
-        return bool(self.choices or not self.any_choices) and all(state.finish_reason for state in self.choices.values())
+        if not self.choices:
+            return not self.any_choices
+        return all(state.finish_reason for state in self.choices.values())
 
     def close(self) -> None:
         self._finish_up()
@@ -468,5 +472,3 @@ def finish_reason(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
         wanted = chat.stream.found(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER)
         choice["finish_reason"] = reason = better if wanted else reason
     state.finish_reason = reason
-
-

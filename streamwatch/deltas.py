@@ -34,7 +34,18 @@ _REPLAY_FIRST = 8
 class Choice:
     """What is known of one choice."""
 
-    __slots__ = ("begun", "calls", "deltas", "fills", "finish_reason", "native_reason", "overlap", "taken_back", "text", "withheld")
+    __slots__ = (
+        "begun",
+        "calls",
+        "deltas",
+        "fills",
+        "finish_reason",
+        "native_reason",
+        "overlap",
+        "taken_back",
+        "text",
+        "withheld",
+    )
 
     def __init__(self, stream: Watching, *, fills: bool) -> None:
         self.fills = fills  #: whether every delta may get a content, or only one that tells nobody anything
@@ -108,7 +119,7 @@ def _fill_level(state: Choice, stream: Watching, *, strict: bool) -> Level:
 
 def content_not_string(delta: dict[str, Any], content: Any, stream: Watching) -> None:
     """Mistral's list of parts: text and thinking, in the members that others use for them."""
-    parts = content if isinstance(content, list) else [None]
+    parts: list[Any] = content if isinstance(content, list) else [None]
     known = all(isinstance(part, dict) and part.get("type") in ("text", "thinking") for part in parts)
     if stream.found(CONTENT_NOT_STRING, Level.OPT_IN if known else Level.NEVER):
         thinking = "".join(_text_of(part.get("thinking")) for part in parts if part["type"] == "thinking")

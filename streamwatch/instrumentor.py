@@ -27,7 +27,7 @@ from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any
 
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # no __all__
 from wrapt import register_post_import_hook
 
 from streamwatch.calls import openai_version

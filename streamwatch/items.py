@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from streamwatch.anomalies import Chunk
 from streamwatch.texts import Text
@@ -32,7 +32,7 @@ class Family:
 
     def empty_part(self) -> dict[str, Any]:
         """The part as it is announced."""
-        more = {"annotations": []} if self.part == "output_text" else {}
+        more: dict[str, Any] = {"annotations": []} if self.part == "output_text" else {}
         return {"type": self.part, self.member: "", **more}
 
 
@@ -52,7 +52,7 @@ _OTHER = Family("", "", "", "", Chunk.OTHER)
 _BY_PART = {family.part: family for family in FAMILIES.values() if family.part}
 
 
-def index_of(value: Any) -> bool:
+def is_index(value: Any) -> TypeGuard[int]:
     """Whether a value can be an index."""
     return type(value) is int and value >= 0
 
@@ -141,7 +141,7 @@ class Item:
         for part in self.parts.values():
             family, where = part.family, {**place, part.key: part.index} if part.family.part else place
             if part.begun and not part.text_done:
-                more = {"logprobs": []} if family.part == "output_text" else {}
+                more: dict[str, Any] = {"logprobs": []} if family.part == "output_text" else {}
                 yield f"{family.name}.done", {**where, family.member: self._final_text(part, final), **more}
             if family.part and not part.done:
                 yield f"{family.announcement}.done", {**where, "part": self._final_part(part, final)}

@@ -301,9 +301,9 @@ class _Source:
         self._ready.extend(events)
         self._handed_over = True
         if self._decode is not None:
-            self._chunks = self._decode(self._chained(rest))
+            self._chunks = self._decode(self._chained(rest, self._chunks))
 
-    def _chained(self, rest: bytes) -> Any:
+    def _chained(self, rest: bytes, chunks: Any) -> Any:
         raise NotImplementedError
 
 
@@ -331,8 +331,7 @@ class Events(_Source):
         else:
             self._received(data)
 
-    def _chained(self, rest: bytes) -> Iterator[bytes]:
-        chunks = self._chunks
+    def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
             yield rest
         yield from chunks
@@ -399,8 +398,7 @@ class AsyncEvents(_Source):
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
 
-    async def _chained(self, rest: bytes) -> AsyncIterator[bytes]:
-        chunks = self._chunks
+    async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if rest:
             yield rest
         async for data in chunks:

@@ -36,7 +36,7 @@ class Tally:
     def __init__(self) -> None:
         self.count = self.repaired = self.failed = 0
 
-    def outcomes(self, evidence: bool | None) -> dict[Outcome, int]:
+    def outcomes(self, *, evidence: bool | None) -> dict[Outcome, int]:
         """Every anomaly in exactly one outcome, by what the stream says of the repaired ones."""
         repaired = {None: Outcome.UNVERIFIED, True: Outcome.VERIFIED, False: Outcome.FAILED}[evidence]
         outcomes = dict.fromkeys(Outcome, 0)

@@ -25,7 +25,7 @@ from streamwatch.anomalies import (
     Chunk,
     Level,
 )
-from streamwatch.items import FAMILIES, Family, Item, Part, index_of
+from streamwatch.items import FAMILIES, Family, Item, Part, is_index
 from streamwatch.sse import Event
 from streamwatch.surface import Surface, Watching
 
@@ -186,8 +186,8 @@ class Responses(Surface):
     def _output_index(self, payload: dict[str, Any], item_id: Any, *, opens: bool) -> int:
         """The item that an event is about."""
         index = payload.get("output_index")
-        if index_of(index):
-            return int(index)
+        if is_index(index):
+            return index
         by_id = [item.index for item in self.items.values() if item_id and item.announced.get("id") == item_id]
         still_open = [item.index for item in self.items.values() if not item.done]
         meant = by_id or ([len(self.items)] if opens else still_open if len(still_open) == 1 else [])
@@ -219,8 +219,8 @@ class Responses(Surface):
         """The part of an item that an event is about."""
         index = payload.get(key)
         still_open = item.open_part(key)
-        if index_of(index) and (opens or (key, index) in item.parts or still_open is None):
-            return int(index)
+        if is_index(index) and (opens or (key, index) in item.parts or still_open is None):
+            return index
         meant = len(item.parts) if opens else still_open.index if still_open is not None else 0
         if not self.resumed and self.stream.found(RESPONSE_REFERENCE_INVALID):
             payload[key] = meant

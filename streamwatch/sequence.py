@@ -140,7 +140,7 @@ class Order:
         if number < self.expected:
             return self._behind(number, event)
         if number in self.held:
-            return self._again(event, self.held[number].raw == event.raw)
+            return self._again(event, same=self.held[number].raw == event.raw)
         if self.held and number < max(self.held):
             self._stream.found(SEQUENCE_OUT_OF_ORDER)
         if number == self.expected:
@@ -216,7 +216,7 @@ class Order:
         if number < self._first:
             return self._straggler(event)
         place = len(self._digests) - (self.expected - number)
-        return self._again(event, place >= 0 and self._digests[place] == hash(event.raw))
+        return self._again(event, same=place >= 0 and self._digests[place] == hash(event.raw))
 
     def _straggler(self, event: Event) -> list[Event]:
         """Too late for the window: it goes on at once, and shows that waiting would have paid."""
@@ -225,7 +225,7 @@ class Order:
         self._patient = True
         return [event]
 
-    def _again(self, event: Event, same: bool) -> list[Event]:
+    def _again(self, event: Event, *, same: bool) -> list[Event]:
         if not same or self._count < _PROOF:
             return [*self._give_up(), event]
         if self._stream.found(SEQUENCE_DUPLICATE):

@@ -66,7 +66,7 @@ class Event:
 class Decoder:
     """The body of one stream: bytes in, events out.
 
-    `found` is told every framing anomaly, as `StreamWatch.found`, and answers whether it is to be repaired. What cannot be
+    `found` is `StreamWatch.found`: told an anomaly, it answers whether that is to be repaired. What cannot be
     decoded, because it is not UTF-8 or larger than `max_event_bytes`, is left alone with all that
     follows: `rest` then holds those bytes, and nothing more may be fed.
     """

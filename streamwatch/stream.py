@@ -390,7 +390,7 @@ class StreamWatch:
             chunks=surface.chunk_counts(),
             anomalies={kind: tally.count for kind, tally in self.anomalies.items()},
             outcomes={
-                kind: tally.outcomes(self._evidence(kind))
+                kind: tally.outcomes(evidence=self._evidence(kind))
                 for kind, tally in self.anomalies.items()
                 if ended and kind.strategy is not Strategy.NONE
             },

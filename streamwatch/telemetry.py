@@ -46,7 +46,6 @@ class Call:
     openai_version: str
 
 
-
 class Recording:
     """One stream's span, and how much of its report is in the counters already."""
 

@@ -42,7 +42,11 @@ _last = _Last()
 
 
 def instrument(level: str = "default", **options: Any) -> None:
-    """Switch Streamwatch on; `level` is `none`, `default`, `opt_in` or `all`, or a policy as in `STREAMWATCH_REPAIR`."""
+    """Switch Streamwatch on.
+
+    `level` is `none`, `default`, `opt_in` or `all`, or a policy as in `STREAMWATCH_REPAIR`; raises
+    ValueError for anything else. `options` are those of `StreamwatchInstrumentor.instrument`.
+    """
     instrumentor = StreamwatchInstrumentor()
     if instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.uninstrument()

@@ -142,9 +142,9 @@ class ToolCalls:
         """One fragment; whether it is to be handed on. `before` takes what has to go before it."""
         if not isinstance(fragment, dict):
             return not self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
-        if not isinstance(fragment.get("function"), dict) and fragment.get("type") != "custom":
-            if self._without_function(fragment):
-                return False
+        no_function = not isinstance(fragment.get("function"), dict) and fragment.get("type") != "custom"
+        if no_function and self._without_function(fragment):
+            return False
         function = fragment.get("function")
         function = function if isinstance(function, dict) else {}
         known = len(self.calls)
