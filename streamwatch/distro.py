@@ -1,9 +1,9 @@
 """`opentelemetry-instrument python app.py` with nothing configured.
 
-OpenTelemetry sets a process up in three steps and stops at the first exception: a busy port, or an exporter that is
-not installed, costs the process its telemetry, its other instrumentors and its repairs. Here the distro fills in what
-the user left open, the configurator lets OpenTelemetry build only what is known to work and serves the Prometheus
-endpoint itself, and an instrumentor that fails is left out alone.
+OpenTelemetry sets a process up in three steps and stops at the first exception, so that a busy port or a missing
+exporter costs all telemetry, all instrumentors and all repairs. Here the distro fills in what the user left open, the
+configurator lets OpenTelemetry build what is known to work and serves the Prometheus endpoint itself, and an
+instrumentor that fails is left out alone.
 """
 
 from __future__ import annotations
@@ -35,17 +35,14 @@ _HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
 _PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
 
 #: Our entry point for OpenTelemetry's own Prometheus reader, without the server its entry point `prometheus` starts.
-_PROMETHEUS_READER = "streamwatch_prometheus"
+_READER = "streamwatch_prometheus"
 
-#: The port that OpenTelemetry's specification gives to Prometheus exporters.
-_FIRST_PORT = 9464
-
+_FIRST_PORT = 9464  # what OpenTelemetry's specification gives to Prometheus exporters
 #: Ports tried, from the first one on: enough for the workers and helper processes of an ordinary host, and few enough
 #: to be listed in one scrape configuration.
 _PORTS = 10
 
-#: Seconds for which a forked child must live before it takes a port: a double fork, or a fork to run another program,
-#: is over long before.
+#: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
 
 
@@ -57,10 +54,8 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
         os.environ.update(defaults(os.environ))
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
-        # The caller expects these two exceptions and goes on; any other would end its loop.
-        with _warned(
-            f"{entry_point.name} instrumentation failed; the others go on", ImportError, DependencyConflictError
-        ):
+        # The caller expects two exceptions and goes on; any other would end its loop.
+        with _warned(f"{entry_point.name} is not instrumented", ImportError, DependencyConflictError):
             super().load_instrumentor(entry_point, **kwargs)
 
 
@@ -72,28 +67,34 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
 
     def _configure(self, **kwargs: Any) -> None:
         if not self.chosen and os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:
-            _make_way(**kwargs)
-        elif os.environ.get("OTEL_CONFIG_FILE"):
-            self._build(**kwargs)  # the file names every exporter
-        else:
-            exporters = {signal: usable_exporters(signal, os.environ) for signal in _SIGNALS}
-            # Where OTEL_PYTHON_METER_PROVIDER is set, asking for the provider would already choose it.
-            before = None if os.environ.get("OTEL_PYTHON_METER_PROVIDER") else get_meter_provider()
-            with _exporters_named(exporters):
+            others = [one for one in entry_points(group="opentelemetry_configurator") if one.name != _NAME]
+            for first in others[:1]:  # the one that would run if ours were not installed
+                first.load()().configure(**kwargs)
+            return
+        with _warned("OpenTelemetry could not be set up; telemetry is missing, repairs still work"):
+            if os.environ.get("OTEL_CONFIG_FILE"):  # it names every exporter
+                super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+            else:
                 self._build(**kwargs)
-            if _PROMETHEUS_READER not in exporters["METRICS"]:
-                return
-            if get_meter_provider() is before:
-                _say(
-                    "another MeterProvider was set before Streamwatch started and stays; no Prometheus endpoint is served"
-                )
-                return
-            with _warned("the Prometheus endpoint could not be opened"):
-                Endpoint(os.environ).open()
 
     def _build(self, **kwargs: Any) -> None:
-        with _warned("OpenTelemetry could not be set up; telemetry is missing, repairs still work"):
+        exporters = {signal: usable_exporters(signal, os.environ) for signal in _SIGNALS}
+        # Where OTEL_PYTHON_METER_PROVIDER is set, asking for the provider would already choose it.
+        provider = None if os.environ.get("OTEL_PYTHON_METER_PROVIDER") else get_meter_provider()
+        # The environment is where OpenTelemetry looks for the names; the user's own words are put back.
+        named = {f"OTEL_{signal}_EXPORTER": ",".join(names) or "none" for signal, names in exporters.items()}
+        before = {name: os.environ.get(name, "") for name in named}
+        os.environ.update(named)
+        try:
             super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+        finally:
+            os.environ.update(before)
+        if _READER in exporters["METRICS"]:
+            if get_meter_provider() is provider:
+                _say("no Prometheus endpoint: the MeterProvider was set by other code before Streamwatch started")
+            else:
+                with _warned("no Prometheus endpoint"):
+                    Endpoint(os.environ).open()
 
 
 def defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -105,8 +106,6 @@ def defaults(environ: Mapping[str, str]) -> dict[str, str]:
         values["OTEL_TRACES_EXPORTER"] = "otlp" if _otlp_wanted("TRACES", environ) else "none"
         values["OTEL_METRICS_EXPORTER"] = "prometheus,otlp" if _otlp_wanted("METRICS", environ) else "prometheus"
         values["OTEL_LOGS_EXPORTER"] = "none"
-    if any("otlp" in {**values, **environ}.get(f"OTEL_{signal}_EXPORTER", "") for signal in _SIGNALS):
-        values[f"{_OTLP}PROTOCOL"] = _otlp_protocol(environ)
     return {name: value for name, value in values.items() if not environ.get(name)}
 
 
@@ -116,11 +115,14 @@ def _otlp_wanted(signal: str, environ: Mapping[str, str]) -> bool:
     return any(name.startswith(_OTLP) and not name.startswith(others) and value for name, value in environ.items())
 
 
-def _otlp_protocol(environ: Mapping[str, str]) -> str:
-    """http/protobuf, which is installed with us; grpc for a user who has it and sends to the port that is its own."""
-    endpoints = [environ.get(f"{_OTLP}{part}ENDPOINT", "") for part in ("", *(f"{signal}_" for signal in _SIGNALS))]
-    to_grpc = any(endpoint.rstrip("/").endswith(":4317") for endpoint in endpoints)
-    return "grpc" if to_grpc and _exporter("TRACES", _OTLP_EXPORTERS["grpc"]) else "http/protobuf"
+def _otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
+    """http/protobuf, which is installed with us; grpc for a user who says so, or has it and sends to its own port."""
+    protocol = environ.get(f"{_OTLP}{signal}_PROTOCOL") or environ.get(f"{_OTLP}PROTOCOL")
+    endpoint = environ.get(f"{_OTLP}{signal}_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT", "")
+    if not protocol and endpoint.rstrip("/").endswith(":4317"):
+        has_grpc = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=_OTLP_EXPORTERS["grpc"])
+        protocol = "grpc" if has_grpc else None
+    return (protocol or "http/protobuf").strip()
 
 
 def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
@@ -136,43 +138,18 @@ def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
 def _tried(signal: str, name: str, environ: Mapping[str, str]) -> str:
     """The entry point of an exporter, once it has been made for a try: OpenTelemetry makes its exporters unguarded."""
     if name == "otlp":
-        protocol = environ.get(f"{_OTLP}{signal}_PROTOCOL") or environ.get(f"{_OTLP}PROTOCOL") or "grpc"
-        name = _OTLP_EXPORTERS.get(protocol.strip(), f"otlp by {protocol}")
+        protocol = _otlp_protocol(signal, environ)
+        name = _OTLP_EXPORTERS.get(protocol, f"otlp by {protocol}")
     elif name == "prometheus":
-        name = _PROMETHEUS_READER
-    entry_point = _exporter(signal, name)
-    if entry_point is None:
-        msg = f"no installed package has {name!r} among its {signal.lower()} exporters"
-        raise LookupError(msg)
-    exporter = entry_point.load()
+        name = _READER
+    found = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=name)
+    if not found:
+        raise LookupError(f"no installed package has {name!r} among its {signal.lower()} exporters")
+    exporter = next(iter(found)).load()
     # Making a reader may have effects that last, such as a port, so readers are only loaded.
     if not issubclass(exporter, MetricReader):
         exporter().shutdown()
     return name
-
-
-def _exporter(signal: str, name: str) -> EntryPoint | None:
-    return next(iter(entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=name)), None)
-
-
-@contextmanager
-def _exporters_named(exporters: Mapping[str, list[str]]) -> Iterator[None]:
-    """Name these exporters in the environment, where OpenTelemetry looks for them, and put the user's words back."""
-    variables = {f"OTEL_{signal}_EXPORTER": ",".join(names) or "none" for signal, names in exporters.items()}
-    before = {name: os.environ.get(name, "") for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.update(before)
-
-
-def _make_way(**kwargs: Any) -> None:
-    """Run the configurator that would have been the first one if ours were not installed."""
-    for entry_point in entry_points(group="opentelemetry_configurator"):
-        if entry_point.name != _NAME:
-            entry_point.load()().configure(**kwargs)
-            break
 
 
 class Endpoint:
@@ -204,34 +181,35 @@ class Endpoint:
             self.server = self._server(registry)
         pid, first, last = os.getpid(), self.ports[0], self.ports[-1]
         if self.server is None:
-            _say(f"process {pid} has no Prometheus endpoint, as no port from {first} to {last} is free")
+            _say(f"no Prometheus endpoint for process {pid}: no port from {first} to {last} is free")
         elif first in (0, self.server.server_port):
-            _say(f"Prometheus metrics are on port {self.server.server_port}", logging.INFO)
+            _say(f"Prometheus metrics of process {pid} are on port {self.server.server_port}", logging.INFO)
         else:
             _say(f"port {first} is in use; Prometheus metrics of process {pid} are on {self.server.server_port}", moved)
 
     def _server(self, registry: Any) -> Any:
+        return next(filter(None, (self._listening(port, registry) for port in self.ports)), None)
+
+    def _listening(self, port: int, registry: Any) -> Any:
         from prometheus_client import start_http_server
 
-        for port in self.ports:
-            try:
-                return start_http_server(port, self.host, registry)[0]
-            except OSError as error:
-                if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                    raise
-        return None
+        try:
+            return start_http_server(port, self.host, registry)[0]
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return None
+            raise
 
     def _after_fork(self) -> None:
         """Let go of the parent's port; the rest in a thread, as a lock that was held at the fork is held forever."""
-        with _warned("the Prometheus endpoint of a forked process could not be opened"):
+        with _warned("no Prometheus endpoint in a forked process"):
             if self.server is not None:
                 self.server.socket.close()
-                self.server = None
             threading.Thread(target=self._serve_child, name="streamwatch-endpoint", daemon=True).start()
 
     def _serve_child(self) -> None:
         """Serve a reader that starts at zero: the reader of the parent has the parent's counts."""
-        with _warned(f"forked process {os.getpid()} has no Prometheus endpoint"):
+        with _warned(f"no Prometheus endpoint for forked process {os.getpid()}"):
             from opentelemetry.exporter.prometheus import PrometheusMetricReader
             from prometheus_client import CollectorRegistry
 
@@ -239,10 +217,9 @@ class Endpoint:
             if add_reader:
                 add_reader(PrometheusMetricReader(registry=registry))
             time.sleep(_SETTLED)
-            if add_reader:
-                self.serve(registry, moved=logging.INFO)
-            else:
-                _say(f"forked process {os.getpid()} has no Prometheus endpoint before opentelemetry-sdk 1.43")
+            if not add_reader:
+                raise RuntimeError("it takes opentelemetry-sdk 1.43 or newer")
+            self.serve(registry, moved=logging.INFO)
 
 
 def _port(text: str) -> int:
@@ -261,7 +238,7 @@ def _warned(message: str, *expected: type[Exception]) -> Iterator[None]:
         yield
     except expected:
         raise
-    except Exception as error:  # noqa: BLE001 -- that is the point
+    except Exception as error:
         _say(message, error=error)
 
 
@@ -271,4 +248,4 @@ def _say(message: str, level: int = logging.WARNING, error: Exception | None = N
     logger.log(level, "streamwatch: %s%s", message, reason)
     handlers = logging.getLogger().handlers + logger.handlers
     if level >= logging.WARNING and handlers and not any(isinstance(one, logging.StreamHandler) for one in handlers):
-        print(f"streamwatch: {message}{reason}", file=sys.stderr)
+        sys.stderr.write(f"streamwatch: {message}{reason}\n")
