@@ -400,7 +400,7 @@ def test_a_taken_port_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_port_that_is_none_is_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the variable and its value."""
     monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", text)
-    with pytest.raises(processes.DemoFailed, match=f"OTEL_EXPORTER_PROMETHEUS_PORT='{text}' is not usable"):
+    with pytest.raises(processes.DemoError, match=f"OTEL_EXPORTER_PROMETHEUS_PORT='{text}' is not usable"):
         processes.wanted_port()
 
 
@@ -417,7 +417,7 @@ def test_a_process_that_dies_is_reported_with_its_last_words() -> None:
     """Its exit code and its last lines stand in the message."""
     child = processes.Child("helper", [sys.executable, "-c", "import sys; sys.exit('out of cheese')"])
     child._process.wait(30)
-    with pytest.raises(processes.DemoFailed, match=r"The helper ended by itself with code 1\.(?s:.*)out of cheese"):
+    with pytest.raises(processes.DemoError, match=r"The helper ended by itself with code 1\.(?s:.*)out of cheese"):
         child.check()
 
 

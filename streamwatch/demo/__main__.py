@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from streamwatch.demo.processes import Demo, DemoFailed
+from streamwatch.demo.processes import Demo, DemoError
 from streamwatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def main() -> int:
             msg = (
                 f"The demo needs {', '.join(missing)}: pip install 'openai-streamwatch[demo]' installs what is missing."
             )
-            raise DemoFailed(msg)
+            raise DemoError(msg)
         _run(options)
-    except DemoFailed as failure:
+    except DemoError as failure:
         print(failure, file=sys.stderr)
         return 1
     except KeyboardInterrupt:  # before there was anything to sum up, or while it was summed up

@@ -237,7 +237,7 @@ def work(totals: Totals, stop: threading.Event, interval: float) -> None:
             try:
                 ask(client, api, request, answer())
                 totals.succeeded()
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, the next request is sent
+            except Exception as error:  # whatever went wrong, the next request is sent
                 totals.caught(error)
             if stop.wait(max(0.0, interval - (time.monotonic() - started))):
                 return
@@ -252,7 +252,7 @@ async def work_async(totals: Totals, stop: threading.Event, interval: float) -> 
             try:
                 await ask_async(client, api, request, answer())
                 totals.succeeded()
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, the next request is sent
+            except Exception as error:  # whatever went wrong, the next request is sent
                 totals.caught(error)
 
     async with AsyncOpenAI() as client:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from streamwatch.demo.measured import Measured, parse
 
@@ -22,6 +22,9 @@ _T = TypeVar("_T")
 
 #: Seconds until the first stream must be counted: importing openai takes ten of them on a slow machine.
 _START_SECONDS = 60.0
+
+#: Requests after which a stream must have been counted; one that fails before its stream begins is not.
+_UNCOUNTED = 30
 
 #: Seconds a process gets to end by itself, and the last streams get to be finished and counted.
 _END_SECONDS = 5.0
@@ -36,7 +39,7 @@ _PORTS = 10
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class DemoFailed(Exception):
+class DemoError(Exception):
     """The demo cannot go on; the message is for the person who started it."""
 
 
@@ -48,7 +51,7 @@ class Child:
         self.last_line = ""
         self.notices: list[str] = []
         self._last_words: deque[str] = deque(maxlen=12)
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 -- the command is ours
             command,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -57,9 +60,7 @@ class Child:
             text=True,
             start_new_session=True,  # Ctrl-C is for the demo alone: the last numbers are read before anything ends
         )
-        out, words = self._process.stdout, self._process.stderr
-        assert out is not None
-        assert words is not None
+        out, words = cast("IO[str]", self._process.stdout), cast("IO[str]", self._process.stderr)
         self._readers = (
             threading.Thread(target=_read, args=(out, lambda line: setattr(self, "last_line", line)), daemon=True),
             threading.Thread(target=_read, args=(words, self._hear), daemon=True),
@@ -78,7 +79,7 @@ class Child:
         code = self._process.poll()
         if code is not None:
             self._read_up()
-            raise DemoFailed(f"The {self.name} ended by itself with code {code}. {self.last_words()}")
+            raise DemoError(f"The {self.name} ended by itself with code {code}. {self.last_words()}")
 
     def last_words(self) -> str:
         """The last lines it wrote to stderr, in words."""
@@ -114,13 +115,14 @@ class Demo:
         port = free_port(wanted_port())
         application = app_command(rate)
         self.metrics_url = f"http://localhost:{port}/metrics"
+        where = f"No stream was counted at {self.metrics_url}"
+        self._nothing_counted = f"{where}: is OTEL_METRICS_EXPORTER or OTEL_SDK_DISABLED set?"
         self._processes, self._children = processes, list[Child]()
         self._start(Child("server", server_command(seed)))
         url = self._wait(lambda: self._children[0].last_line, "The server did not start.")
         self._server_url = url.removesuffix("/v1")
         self._start(Child("application", application, app_environ(url, port)))
-        msg = f"No stream was counted at {self.metrics_url}: is OTEL_METRICS_EXPORTER or OTEL_SDK_DISABLED set?"
-        self._wait(lambda: self.measured().streams, msg)
+        self._wait(self._counted, self._nothing_counted)
 
     def _start(self, child: Child) -> None:
         self._processes.callback(child.end)
@@ -134,8 +136,19 @@ class Demo:
                 return found
             self.check()
             time.sleep(0.1)
+        raise self._failure(otherwise)
+
+    def _counted(self) -> bool:
+        requests = self.requests()  # asked first: what was answered by now must be counted by then
+        if self.measured().streams:
+            return True
+        if requests > _UNCOUNTED:
+            raise self._failure(self._nothing_counted)
+        return False
+
+    def _failure(self, what: str) -> DemoError:
         child = self._children[-1]
-        raise DemoFailed(f"{otherwise} The {child.name} is still running. {child.last_words()}")
+        return DemoError(f"{what} The {child.name} is still running. {child.last_words()}")
 
     def check(self) -> None:
         """Raise if one of the processes has ended."""
@@ -151,11 +164,23 @@ class Demo:
 
     def sent(self) -> dict[str, Any]:
         """What the server says it sent."""
-        return _object(_fetch(f"{self._server_url}/count"))
+        return _object(self._ask("count"))
+
+    def _ask(self, path: str, body: bytes | None = None) -> str:
+        try:
+            return _fetch(f"{self._server_url}/{path}", body)
+        except OSError as error:
+            self.check()
+            raise DemoError(f"The server does not answer ({error}).") from error
 
     def totals(self) -> dict[str, Any]:
         """What the application printed last."""
         return _object(self._children[-1].last_line)
+
+    def requests(self) -> int:
+        """How many requests of the application have ended."""
+        totals = self.totals()
+        return int(totals.get("ok", 0) + sum(totals.get("failed", {}).values()))
 
     def notices(self) -> tuple[str, ...]:
         """What Streamwatch had to say in the application."""
@@ -163,7 +188,7 @@ class Demo:
 
     def settle(self) -> None:
         """Return when no stream is on its way any more and all are counted, so that all numbers agree."""
-        _fetch(f"{self._server_url}/pause", b"")
+        self._ask("pause", b"")
         deadline = time.monotonic() + _END_SECONDS
         before = -1
         while time.monotonic() < deadline:
@@ -196,7 +221,7 @@ def app_command(rate: float) -> list[str]:
     instrument = Path(sys.executable).with_name("opentelemetry-instrument")
     if not instrument.exists():
         msg = f"There is no {instrument}: pip install 'openai-streamwatch[demo]' installs it."
-        raise DemoFailed(msg)
+        raise DemoError(msg)
     return [str(instrument), sys.executable, str(Path(__file__).with_name("app.py")), "--rate", str(rate)]
 
 
@@ -213,7 +238,7 @@ def wanted_port() -> int:
     text = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "").strip() or "9464"
     if not text.isdecimal() or int(text) > 65535:
         msg = f"OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not usable: it must be a port from 0 to 65535."
-        raise DemoFailed(msg)
+        raise DemoError(msg)
     return int(text)
 
 
@@ -234,4 +259,4 @@ def free_port(wanted: int) -> int:
     msg = (
         f"The ports from {wanted} to {wanted + _PORTS - 1} are taken: set OTEL_EXPORTER_PROMETHEUS_PORT to a free one."
     )
-    raise DemoFailed(msg)
+    raise DemoError(msg)

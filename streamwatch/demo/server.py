@@ -146,10 +146,8 @@ def _whole(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
     """The answer to a request that does not stream: text, whatever was asked for."""
     rng = Random(0)
     if shape in (Shape.RESPONSES_TEXT, Shape.RESPONSES_TOOLS):
-        last = streams.responses(body, Shape.RESPONSES_TEXT, streams.SHORT, rng)[-1]
-        assert isinstance(last, dict)
-        response: dict[str, Any] = last["response"]
-        return response
+        *_, last = streams.responses(body, Shape.RESPONSES_TEXT, streams.SHORT, rng)
+        return dict(last["response"]) if isinstance(last, dict) else {}
     message = {"role": "assistant", "content": "".join(streams.words(streams.SHORT)), "refusal": None}
     return {
         "id": "chatcmpl-demo",

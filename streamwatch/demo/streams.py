@@ -116,7 +116,29 @@ def _tool_deltas(rng: Random) -> Iterator[dict[str, Any]]:
 
 def responses(body: dict[str, Any], shape: Shape, length: int, rng: Random) -> list[Event]:
     """The events of POST /v1/responses, numbered from 0 without a gap."""
-    response: dict[str, Any] = {
+    begun = _response(body, rng)
+    items = _call_items(rng) if shape is Shape.RESPONSES_TOOLS else _message_items(words(length), rng)
+    middle = [event for item in items for event in item]
+    output = [event["item"] for event in middle if event["type"] == "response.output_item.done"]
+    usage = {
+        "input_tokens": 17,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": length,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 17 + length,
+    }
+    events = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+        *middle,
+        {"type": "response.completed", "response": {**begun, "status": "completed", "output": output, "usage": usage}},
+    ]
+    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
+
+
+def _response(body: dict[str, Any], rng: Random) -> dict[str, Any]:
+    """A response that has just begun."""
+    return {
         "id": f"resp_{_id(rng, 48)}",
         "object": "response",
         "created_at": 1780000000 + rng.randrange(10**6),
@@ -134,26 +156,6 @@ def responses(body: dict[str, Any], shape: Shape, length: int, rng: Random) -> l
         "top_p": 1.0,
         "usage": None,
     }
-    items = _call_items(rng) if shape is Shape.RESPONSES_TOOLS else _message_items(words(length), rng)
-    middle = [event for item in items for event in item]
-    output = [event["item"] for event in middle if event["type"] == "response.output_item.done"]
-    usage = {
-        "input_tokens": 17,
-        "input_tokens_details": {"cached_tokens": 0},
-        "output_tokens": length,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 17 + length,
-    }
-    events = [
-        {"type": "response.created", "response": response},
-        {"type": "response.in_progress", "response": response},
-        *middle,
-        {
-            "type": "response.completed",
-            "response": {**response, "status": "completed", "output": output, "usage": usage},
-        },
-    ]
-    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
 
 
 def _message_items(deltas: list[str], rng: Random) -> Iterator[list[dict[str, Any]]]:
