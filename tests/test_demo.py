@@ -323,9 +323,9 @@ def test_every_outcome_counts_in_the_fix_rate() -> None:
 # --- what is shown
 
 
-def drawn(view: table.View, height: int | None = None) -> str:
+def drawn(view: table.View, height: int | None = None, width: int = 120) -> str:
     """The picture as plain text."""
-    console = Console(width=120, color_system=None)
+    console = Console(width=width, color_system=None)
     with console.capture() as text:
         console.print(table.draw(view, height))
     return text.get()
@@ -348,7 +348,18 @@ def test_the_table_shows_what_the_application_saw() -> None:
 
     assert re.search(r"answered +5 *\n", text)
     assert re.search(r"failed +10 *\n +KeyError: 'content' +9 *\n +TypeError: no +1 *\n", text)
-    assert "would repair" in text
+    assert "fixable" in text
+
+
+@pytest.mark.parametrize("observe", [False, True])
+def test_no_kind_and_no_number_is_cut_at_80_columns(observe: bool) -> None:
+    """The usual terminal shows all of it; only long errors of the application give way."""
+    everything = measured.Measured(anomalies=Counter(dict.fromkeys(KINDS, 12345)))
+    totals = {"ok": 12345, "failed": {"Error: " + "long " * 30: 12345}}
+    text = drawn(table.View("title", observe=observe, measured=everything, totals=totals), width=80)
+
+    assert 1 == text.count("…")
+    assert len(KINDS) + 3 == text.count("12345")
 
 
 def test_the_table_hides_nothing_that_streamwatch_says() -> None:

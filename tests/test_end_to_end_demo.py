@@ -91,7 +91,7 @@ def test_without_repairs_the_application_fails_on_its_own(port: int, monkeypatch
 
     assert (0, "") == (demo.returncode, demo.stderr)
     assert re.search(r"KeyError: 'content' +\d+", demo.stdout.partition("what the application saw")[2])
-    assert "would repair" in demo.stdout
+    assert "fixable" in demo.stdout
     assert [] == left_over()
 
 

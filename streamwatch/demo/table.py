@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -66,7 +66,7 @@ def _streams(view: View) -> str:
 
 
 def _issues(view: View) -> Table:
-    repaired = "would repair" if view.observe else "repaired"
+    repaired = _repaired(view)
     table = _table("known issue", "published", "measured", repaired, "proved right")
     for issue in ISSUES:
         rate = view.measured.rate_of(issue)
@@ -81,8 +81,8 @@ def _issues(view: View) -> Table:
 
 
 def _anomalies(view: View, rows: int | None) -> Table:
-    repaired = "would repair" if view.observe else "repaired"
-    table = _table("anomaly", "severity", "streams broken", "found", repaired, "verified", "failed", "left")
+    repaired = _repaired(view)
+    table = _table("anomaly", "severity", "broken", "found", repaired, "verified", "failed", "left")
     sent = injected(view.sent.get("faults", {}))
     kinds = [kind for kind in KINDS.values() if view.measured.anomalies[kind.name] or sent[kind.name]]
     kinds.sort(key=lambda kind: list(_COLOURS).index(kind.severity))  # faults first: they are what is cut last
@@ -91,7 +91,7 @@ def _anomalies(view: View, rows: int | None) -> Table:
     if rows is not None and len(kinds) > rows:
         table.caption = f"and {len(kinds) - rows} more kinds: enlarge the terminal, or wait for the summary"
     elif kinds:
-        table.caption = "A stream may show a kind more than once; hazards are found in healthy streams as well."
+        table.caption = "`broken` counts streams, the rest anomalies; healthy streams have hazards too."
     table.caption_justify = "left"
     return table
 
@@ -100,7 +100,7 @@ def _row(kind: Kind, measured: Measured, sent: Counter[str]) -> list[RenderableT
     rate = measured.rate([kind])
     outcomes = [str(number) for number in _outcomes(rate)] if kind.strategy is not Strategy.NONE else ["-"] * 4
     severity = Text(kind.severity.value, _COLOURS[kind.severity])
-    return [kind.name, severity, str(sent[kind.name] or ""), str(measured.anomalies[kind.name]), *outcomes]
+    return [_line(kind.name), severity, str(sent[kind.name] or ""), str(measured.anomalies[kind.name]), *outcomes]
 
 
 def _outcomes(rate: Rate) -> tuple[int, ...]:
@@ -110,19 +110,30 @@ def _outcomes(rate: Rate) -> tuple[int, ...]:
 def _application(view: View) -> Table:
     failed: Counter[str] = Counter(view.totals.get("failed", {}))
     table = _table("what the application saw", "requests")
-    table.add_row(Text("answered", "green"), str(view.totals.get("ok", 0)))
-    table.add_row(Text("failed", "red"), str(sum(failed.values())))
+    table.add_row(_line("answered", "green"), str(view.totals.get("ok", 0)))
+    table.add_row(_line("failed", "red"), str(sum(failed.values())))
     for error, count in failed.most_common(_MOST_ERRORS):
-        table.add_row(f"  {error}", str(count))
+        table.add_row(_line(f"  {error}"), str(count))
     return table
+
+
+def _repaired(view: View) -> str:
+    return "fixable" if view.observe else "repaired"
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column(columns[0], no_wrap=True)
+    """A table of words and numbers: where it is too narrow, the words of the first column give way."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column(columns[0])
     for column in columns[1:]:
-        table.add_column(column, justify="left" if column == "severity" else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if column == "severity" else "right"
+        table.add_column(column, justify=justify, no_wrap=True, min_width=len(column))
     return table
+
+
+def _line(text: str, style: str = "") -> Text:
+    """Words that give way by being cut, not by a second line."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def _percent(ratio: float | None) -> str:
