@@ -31,6 +31,8 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from wrapt import register_post_import_hook
 
 from streamwatch.calls import openai_version
+from streamwatch.capture import Captures
+from streamwatch.log import FindingsLog
 from streamwatch.reading import Decoder, Reading
 from streamwatch.report import Report
 from streamwatch.settings import Policy, Settings
@@ -83,14 +85,24 @@ class _Watching:
         self.loads: Callable[[bytes], Any] = json.loads
         self.event_type: type[Event] = Event
         self.version = ""
+        self.captures: Captures | None = None
         self.on_report: Callable[[Report], None] | None = None
         self._open: weakref.WeakSet[Reading] = weakref.WeakSet()
         self._collected: SimpleQueue[Reading] = SimpleQueue()
         self._undo: list[Callable[[], None]] = []
+        self._log = FindingsLog()
         self._warned = False
 
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
         self.settings, self.telemetry, self.on_report = settings, telemetry, on_report
+        self.captures = None
+        if settings.capture_dir:
+            self.captures = Captures(
+                settings.capture_dir,
+                content=settings.capture_content,
+                max_files=settings.capture_files,
+                max_bytes=settings.capture_bytes,
+            )
         self.active = True
         atexit.register(self._at_exit)
 
@@ -124,6 +136,7 @@ class _Watching:
     def ended(self, reading: Reading, report: Report) -> None:
         """A stream has ended, and is recorded."""
         self._open.discard(reading)
+        self._log.tell(report, reading.call.address)
         if self.on_report is not None:
             self.on_report(report)
 

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from streamwatch import calls
+from streamwatch.capture import Captures
 from streamwatch.report import Report
 from streamwatch.settings import Settings
 from streamwatch.sse import Event
@@ -37,6 +38,7 @@ class Owner(Protocol):
     loads: Callable[[bytes], Any]
     event_type: type[Event]
     version: str
+    captures: Captures | None
 
     def opened(self, reading: Reading) -> None:
         """A stream was opened."""
@@ -63,7 +65,7 @@ class Reading:
         self.owner = owner
         self.response = stream.response
         opened = calls.sent_at(self.response)
-        surface, request, call = calls.describe(stream, owner.version, owner.loads)
+        surface, request, self.call = calls.describe(stream, owner.version, owner.loads)
         self.watch = StreamWatch(
             surface, request, owner.settings, loads=owner.loads, clock=time.perf_counter, event_type=owner.event_type
         )
@@ -71,8 +73,10 @@ class Reading:
         self.in_next = False
         self._opened = self._last = self._recorded = opened
         self._first: float | None = None
+        self._body = bytearray()
+        self._captured = owner.captures.max_bytes if owner.captures is not None else 0
         opened_ns = time.time_ns() - int((time.perf_counter() - opened) * 1e9)
-        self._recording = owner.telemetry.open(call, opened_ns)
+        self._recording = owner.telemetry.open(self.call, opened_ns)
         self.has_ended = False
         self._notice_closing()
         owner.opened(self)
@@ -82,6 +86,8 @@ class Reading:
     def receive(self, data: bytes) -> Remainder | None:
         """Take bytes off the wire."""
         try:
+            if self._captured > len(self._body):
+                self._body += data[: self._captured - len(self._body)]
             watch = self.watch
             watch.receive(data)
             if watch.rest is not None:
@@ -151,6 +157,9 @@ class Reading:
             first = None if self._first is None else self._first - self._opened
             end_ns = time.time_ns() - int((time.perf_counter() - self._last) * 1e9)
             self.owner.telemetry.end(self._recording, report, self._last - self._opened, first, end_ns)
+            if self.owner.captures is not None:
+                ended = "closed" if abandoned else "cut" if error is not None else "end"
+                self.owner.captures.write(report, bytes(self._body), ended, self.owner.version)
             self.owner.ended(self, report)
         except Exception as ours:
             self.owner.internal_error(ours, "recording a stream")

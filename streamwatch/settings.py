@@ -101,6 +101,15 @@ class Settings:
     #: STREAMWATCH_MAX_LABEL_VALUES: distinct values of a label that comes off the wire; then `_other`.
     max_label_values: int = 100
 
+    #: STREAMWATCH_CAPTURE_DIR: where anomalous streams are kept as files; empty: nowhere.
+    capture_dir: str = ""
+    #: STREAMWATCH_CAPTURE_CONTENT: keep their content too, instead of masking it.
+    capture_content: bool = False
+    #: STREAMWATCH_CAPTURE_FILES, _BYTES: how many a process keeps, and how much of each. Enough for a
+    #: day's odd streams, and at worst 100 MiB of disk.
+    capture_files: int = 100
+    capture_bytes: int = 1 << 20
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         """The settings of an environment, and one sentence for each value that is not usable."""
@@ -125,6 +134,10 @@ class Settings:
             sequence_fields=read("SEQUENCE_FIELDS", defaults.sequence_fields, _names, ",".join(SEQUENCE_FIELDS)),
             max_event_bytes=read("MAX_EVENT_BYTES", defaults.max_event_bytes, _positive_int),
             max_label_values=read("MAX_LABEL_VALUES", defaults.max_label_values, _positive_int),
+            capture_dir=read("CAPTURE_DIR", defaults.capture_dir, str),
+            capture_content=read("CAPTURE_CONTENT", defaults.capture_content, _boolean, "false"),
+            capture_files=read("CAPTURE_FILES", defaults.capture_files, _positive_int),
+            capture_bytes=read("CAPTURE_BYTES", defaults.capture_bytes, _positive_int),
         )
         return settings, complaints
 
@@ -135,6 +148,14 @@ def _positive_int(text: str) -> int:
         msg = "must be at least 1"
         raise ValueError(msg)
     return number
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        msg = "must be true or false"
+        raise ValueError(msg)
+    return words[text.lower()]
 
 
 def _seconds(text: str) -> float:

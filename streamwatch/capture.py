@@ -1,0 +1,287 @@
+"""Anomalous streams as files, to be looked at and replayed: masked, bounded, never in the way.
+
+A capture is the body of one stream as it came, behind a few comment lines that say what was found
+in it. Unless content is asked for, everything that could be content is masked in place: structure,
+lengths and JSON types stay, letters and digits do not. What stands in for a letter depends on its
+place in the text alone, so a masked delta and the masked whole agree as the real ones did, a masked
+stream shows the same kinds, and nothing of the text can be told from it but where its words end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from streamwatch.anomalies import Severity, Verdict
+from streamwatch.report import Report
+
+logger = logging.getLogger("streamwatch")
+
+_HEADER = b": streamwatch "
+_LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|$)")
+#: A string, with whether it is a name; a number; or a word.
+_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*"?)(\s*:)?|(-?\d[\d.eE+-]*)|([A-Za-z]+)', re.DOTALL)
+_CHARACTER = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
+_LITERALS = frozenset({"true", "false", "null"})
+#: Members whose values are the protocol's own words, or names that say what belongs together.
+_KEPT = frozenset(
+    {"id", "object", "model", "type", "role", "name", "status", "call_id", "item_id", "service_tier"}
+    | {"finish_reason", "finishReason", "native_finish_reason", "system_fingerprint", "provider", "event"}
+)
+_KEPT_NUMBER = re.compile(r"index|sequence|seq|token|created|^n$", re.IGNORECASE)
+_ARGUMENTS = frozenset({"arguments", "input"})
+#: What stands in for a letter at each place of a text; a longer text begins again.
+_STAND_INS = "".join(Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=1 << 12))  # noqa: S311 -- no secret
+#: Lines remembered, to know one that comes again: a replay is never longer.
+_MAX_LINES = 1 << 12
+_KEPT_CHARACTERS = frozenset("\ufffd\u0085\u2028\u2029")
+_WIDE = {1: "x", 2: "\u00e9", 3: "\u3042", 4: "\U0001f600"}
+
+
+class Captures:
+    """The captures of one process: at most `max_files` of at most `max_bytes` each, in `directory`."""
+
+    def __init__(self, directory: str, *, content: bool, max_files: int, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._directory = Path(directory)
+        self._content = content
+        self._left = max_files
+        self._warned = False
+
+    def write(self, report: Report, body: bytes, ended: str, version: str) -> Path | None:
+        """Keep a stream, if it is anomalous; a full or read-only disk is one warning."""
+        if not is_anomalous(report) or self._left <= 0:
+            return None
+        self._left -= 1
+        shown = body if self._content else mask(body)
+        if len(body) >= self.max_bytes:
+            ended = "beyond what is kept"
+        path = self._directory / f"{time.strftime('%Y%m%dT%H%M%S')}-{report.serial}-{_worst(report)}.sse"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(header(report, ended, version, masked=not self._content) + shown)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                logger.warning("STREAMWATCH_CAPTURE_DIR=%s cannot be written (%s): no capture", path.parent, error)
+            return None
+        return path
+
+
+def is_anomalous(report: Report) -> bool:
+    """Whether a stream is worth a file: hazards are in every healthy one."""
+    serious = any(kind.severity is not Severity.HAZARD for kind in report.anomalies)
+    return serious or report.verdict not in (Verdict.COMPLETE, Verdict.ABANDONED)
+
+
+def _worst(report: Report) -> str:
+    order = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
+    kinds = sorted(report.anomalies, key=lambda kind: order.index(kind.severity))
+    return kinds[0].name if kinds else str(report.verdict and report.verdict.value)
+
+
+def header(report: Report, ended: str, version: str, *, masked: bool) -> bytes:
+    """The comment lines of a capture, and the blank line that ends them."""
+    facts = {
+        "surface": report.surface,
+        "verdict": report.verdict.value if report.verdict else "",
+        "kinds": ",".join(report.kinds),
+        "request_model": report.request.model,
+        "response_model": report.response_model,
+        "openai": version,
+        "n": "" if report.request.n is None else str(report.request.n),
+        "ended": ended,
+        "masked": "true" if masked else "false",
+    }
+    lines = [_HEADER + f"{name}={value}".encode("ascii", "backslashreplace") for name, value in facts.items() if value]
+    return b"\n".join(line.replace(b"\r", b" ").replace(b"\n", b" ") for line in lines) + b"\n\n"
+
+
+def load(capture: bytes) -> tuple[dict[str, str], bytes]:
+    """The header of a capture, and the body as it came; any other body has an empty header."""
+    facts: dict[str, str] = {}
+    rest = capture
+    while rest.startswith(_HEADER):
+        line, _, rest = rest.partition(b"\n")
+        name, _, value = line[len(_HEADER) :].decode("ascii", "replace").partition("=")
+        facts[name] = value
+    return facts, rest.removeprefix(b"\n") if facts else capture
+
+
+def mask(body: bytes) -> bytes:
+    """A body without a letter or digit of its content."""
+    masked = _Mask()
+    return b"".join(masked.line(line) + end for line, end in _LINES.findall(body))
+
+
+class _Mask:
+    """The masking of one stream: how far each text of it has come."""
+
+    def __init__(self) -> None:
+        self._said: dict[Any, str] = {}  # a text that comes in deltas -> what came of it
+        self._last: dict[Any, str] = {}
+        self._inside: dict[Any, int] = {}  # JSON that comes in deltas -> where it stands
+        self._lines: dict[bytes, bytes] = {}
+        self._place = 0
+
+    def line(self, line: bytes) -> bytes:
+        """One line of the body; the same line again is masked the same, as a duplicate is known by that."""
+        masked = self._lines.get(line)
+        if masked is None:
+            field, colon, value = line.partition(b":")
+            if field in (b"event", b"id", b"retry") or line.strip() == b"[DONE]":
+                return line
+            kept, text = (field + colon, value) if field in (b"data", b"error") and colon else (b"", line)
+            shown = self._payload(text.decode("utf-8", "surrogateescape"))
+            masked = kept + shown.encode("utf-8", "surrogateescape")
+            # Arguments go on from where they were, whatever line came before.
+            if len(self._lines) < _MAX_LINES and b'"arguments"' not in line:
+                self._lines[line] = masked
+        return masked
+
+    def _payload(self, text: str) -> str:
+        if text.strip().startswith("[DONE]"):
+            return text
+        try:
+            payload = json.loads(text)
+        except (ValueError, RecursionError):
+            payload = None
+        payload = payload if isinstance(payload, dict) else {}
+        type_ = str(payload.get("type", ""))
+        places = [_ANYWHERE] if type_.startswith("response.") else [*_chat_places(payload)]
+        pieces, end, name = [], 0, ""
+        for match in _TOKEN.finditer(text):
+            string, colon, number, word = match.groups()
+            pieces.append(text[end : match.start()])
+            end = match.end()
+            if string is not None and colon is not None:
+                name = string[1:-1]
+                pieces.append(string + colon)
+            elif string is not None:
+                pieces.append(string if name in _KEPT else self._string(string, name, places))
+            elif number is not None:
+                pieces.append(number if _KEPT_NUMBER.search(name) else re.sub(r"\d", "1", number))
+            else:
+                pieces.append(word if word in _LITERALS or name in _KEPT else "x" * len(word))
+        return "".join([*pieces, text[end:]])
+
+    def _string(self, literal: str, name: str, places: list[Any]) -> str:
+        """A string in quotes, as it stands in the JSON."""
+        closing = '"' if len(literal) > 1 and literal.endswith('"') else ""
+        said = literal[1:-1] if closing else literal[1:]
+        known = bool(places) and places[0][0] in ("", name)
+        member, key, is_json = (places[0] if places[0][0] == "" else places.pop(0)) if known else (name, None, False)
+        if known and not member:  # of Responses: what is repeated at the end is the same, in whatever order it came
+            shown = _plain_text(None, said)
+        elif is_json or name in _ARGUMENTS:
+            shown = self._json_text(key, said)
+        else:
+            shown = _plain_text(self._start(key, said), said)
+        return f'"{shown}{closing}'
+
+    def _start(self, key: Any, said: str) -> int:
+        """The place where a text goes on; its beginning, where it is said again."""
+        if key is None:
+            self._place += len(said)
+            return self._place
+        before, last = self._said.get(key, ""), self._last.get(key, "")
+        again = bool(before) and (said == before or (len(said) > len(last) and said.startswith(last)))
+        self._said[key], self._last[key] = before + said, said
+        return 0 if again else len(before)
+
+    def _json_text(self, key: Any, text: str) -> str:
+        """JSON inside a string: outside of its own strings its punctuation and literals stay."""
+        state = self._inside.get(key, _OUTSIDE) if key is not None else _OUTSIDE
+        pieces, word = [""], ""
+        for character in _CHARACTER.findall(text):
+            if state == _OUTSIDE and character.isalpha():
+                word += character
+                continue
+            pieces.append(_word(word, begins=len(pieces) == 1, ends=False))
+            word = ""
+            shown, state = _json_character(character, state)
+            pieces.append(shown)
+        if key is not None:
+            self._inside[key] = state
+        return "".join([*pieces, _word(word, begins=len(pieces) == 1, ends=True)])
+
+
+#: Where a character of JSON inside a string stands: outside of its strings, inside of one, after a
+#: backslash in one, or so many places before the end of a \\u escape.
+_OUTSIDE, _INSIDE, _ESCAPED = -1, 0, 9
+
+
+def _word(word: str, *, begins: bool, ends: bool) -> str:
+    """Letters between the strings of JSON: true, false and null, which a delta may cut, or a text after all."""
+    cut = any((begins and known.endswith(word)) or (ends and known.startswith(word)) for known in _LITERALS)
+    exponent = word in ("e", "E")
+    return word if word in _LITERALS or cut or exponent else "x" * len(word)
+
+
+def _json_character(character: str, state: int) -> tuple[str, int]:
+    """What is shown for a character, or an escape, of JSON that itself stands in a string."""
+    if state == _OUTSIDE:
+        return ("1" if character.isdigit() else character), _INSIDE if character == '\\"' else _OUTSIDE
+    if state == _ESCAPED:
+        return character, 4 if character == "u" else _INSIDE
+    if state != _INSIDE:
+        return "0078"[4 - state], state - 1
+    if character in ('\\"', "\\\\"):
+        return character, _OUTSIDE if character == '\\"' else _ESCAPED
+    return _stand_in(character, "x"), _INSIDE
+
+
+#: A text of a payload: the member it stands in ("" for any), what it goes on from, whether it is JSON.
+_Place = tuple[str, Any, bool]
+
+
+_ANYWHERE: _Place = ("", None, False)
+
+
+def _chat_places(payload: dict[str, Any]) -> Iterator[_Place]:
+    """The texts of a chunk, in order."""
+    choices = payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        index = choice.get("index") if isinstance(choice, dict) else None
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        for holder in (choice, delta):
+            for name, value in holder.items() if isinstance(holder, dict) else ():
+                if name in ("content", "text") and isinstance(value, str):
+                    yield name, (index, name), False
+                elif name == "tool_calls" and isinstance(value, list):
+                    yield from _argument_places(index, value)
+
+
+def _argument_places(choice: Any, fragments: list[Any]) -> Iterator[_Place]:
+    for fragment in fragments:
+        function = fragment.get("function") if isinstance(fragment, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+            yield "arguments", (choice, fragment.get("index")), True
+
+
+def _plain_text(start: int | None, text: str) -> str:
+    """A text, from a place of it on; None where places tell nothing."""
+    pieces = []
+    for match in _CHARACTER.finditer(text):
+        letter = "x" if start is None else _STAND_INS[(start + match.start()) % len(_STAND_INS)]
+        pieces.append(_stand_in(match.group(), letter))
+    return "".join(pieces)
+
+
+def _stand_in(character: str, letter: str) -> str:
+    """What is shown for one character, or one escape, of a text."""
+    if character[:1] == "\\":
+        kept = len(character) == 2 or character[2:].lower() in ("fffd", "2028", "2029", "0085")
+        surrogate = character[2:3].lower() == "d" and character[3:4].lower() in "89abcdef"
+        return character if kept or surrogate else "\\u0078"
+    if character.isspace() or character in _KEPT_CHARACTERS or "\udc80" <= character <= "\udcff":
+        return character
+    if character.isascii():
+        return letter if character.isalpha() else "1" if character.isdigit() else "."
+    return _WIDE[len(character.encode("utf-8", "surrogatepass"))]
