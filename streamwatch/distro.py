@@ -50,7 +50,6 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
     """Fills in what the user left open; one instrumentor that fails costs no other."""
 
     def _configure(self, **kwargs: Any) -> None:
-        StreamwatchConfigurator.chosen = True
         os.environ.update(defaults(os.environ))
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
@@ -62,11 +61,8 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
 class StreamwatchConfigurator(_OTelSDKConfigurator):
     """Lets OpenTelemetry build the providers with the exporters that work, and serves the Prometheus endpoint."""
 
-    #: Whether our distro is the one in charge. Under another one, configuring is not our business.
-    chosen = False
-
     def _configure(self, **kwargs: Any) -> None:
-        if not self.chosen and os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:
+        if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # as our distro says: another one is in charge
             others = [one for one in entry_points(group="opentelemetry_configurator") if one.name != _NAME]
             for first in others[:1]:  # the one that would run if ours were not installed
                 first.load()().configure(**kwargs)
@@ -90,11 +86,10 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
         finally:
             os.environ.update(before)
         if _READER in exporters["METRICS"]:
-            if get_meter_provider() is provider:
-                _say("no Prometheus endpoint: the MeterProvider was set by other code before Streamwatch started")
-            else:
-                with _warned("no Prometheus endpoint"):
-                    Endpoint(os.environ).open()
+            with _warned("no Prometheus endpoint"):
+                if get_meter_provider() is provider:
+                    raise RuntimeError("other code set the MeterProvider before Streamwatch started, and it stays")
+                Endpoint(os.environ).open()
 
 
 def defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -119,10 +114,9 @@ def _otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
     """http/protobuf, which is installed with us; grpc for a user who says so, or has it and sends to its own port."""
     protocol = environ.get(f"{_OTLP}{signal}_PROTOCOL") or environ.get(f"{_OTLP}PROTOCOL")
     endpoint = environ.get(f"{_OTLP}{signal}_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT", "")
-    if not protocol and endpoint.rstrip("/").endswith(":4317"):
-        has_grpc = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=_OTLP_EXPORTERS["grpc"])
-        protocol = "grpc" if has_grpc else None
-    return (protocol or "http/protobuf").strip()
+    has_grpc = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=_OTLP_EXPORTERS["grpc"])
+    usual = "grpc" if has_grpc and endpoint.rstrip("/").endswith(":4317") else "http/protobuf"
+    return (protocol or usual).strip()
 
 
 def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
@@ -158,7 +152,7 @@ class Endpoint:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.host = environ.get(_HOST) or "localhost"
         first = _port(environ.get(_PORT, ""))
-        self.ports = range(first, min(first + _PORTS, 65536)) if first else range(1)
+        self.ports = range(first, min(first + _PORTS, 65536))
         self.server: Any = None
 
     def open(self) -> None:

@@ -676,3 +676,28 @@ def test_a_forked_child_counts_from_zero_on_a_port_of_its_own(ports: range) -> N
     else:
         assert "3.0 None None\n" == ran.stdout
         assert 1 == ran.stderr.count("no Prometheus endpoint for forked process")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_does_not_keep_the_port_of_its_parent(ports: range) -> None:
+    """A parent that is started anew finds its port free, while children of the old one still work."""
+    code = (
+        APP
+        + """
+    import socket, time
+    parent = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == parent:
+            time.sleep(0.05)
+        try:
+            socket.create_connection(("localhost", first), timeout=10)
+            print("kept")
+        except ConnectionRefusedError:
+            print("free")
+        sys.stdout.flush()
+    os._exit(0)
+    """
+    )
+    ran = instrumented(code, OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]))
+
+    assert ("free\n", "") == (ran.stdout, ran.stderr)
