@@ -62,7 +62,8 @@ def _done(report: Report, kind: Kind) -> str:
     if set(outcomes) <= {Outcome.UNREPAIRED}:
         return "left as it is"
     told = ", ".join(f"{count} {outcome.value}" for outcome, count in outcomes.items())
-    return f"{'repaired' if report.applied else 'observed only: a repair would have come to'} ({kind.strategy.value}): {told}"
+    what = "repaired" if report.applied else "observed only, a repair would have come to"
+    return f"{what} ({kind.strategy.value}): {told}"
 
 
 def _shown(text: str) -> str:

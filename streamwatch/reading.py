@@ -43,8 +43,8 @@ class Owner(Protocol):
     def opened(self, reading: Reading) -> None:
         """A stream was opened."""
 
-    def ended(self, reading: Reading, report: Report) -> None:
-        """A stream has ended, and is recorded."""
+    def ended(self, reading: Reading, report: Report | None) -> None:
+        """A stream has ended, and is recorded; None if that failed."""
 
     def collected(self, reading: Reading) -> None:
         """A stream was collected as garbage before its end."""
@@ -71,6 +71,8 @@ class Reading:
         )
         self.ready = self.watch.ready
         self.in_next = False
+        self.read_ahead: asyncio.Task[Any] | None = None  #: reads on while the window of what is held passes
+        self._failure: Exception | None = None
         self._opened = self._last = self._recorded = opened
         self._first: float | None = None
         self._body = bytearray()
@@ -110,12 +112,24 @@ class Reading:
             return [*(kept for kept in events if kept.data != event.data), event], b""
         return None
 
-    def expire(self) -> None:
+    def seconds_left(self) -> float | None:
+        """How long more bytes may be waited for; None, the usual answer, while nothing waits for its turn."""
+        try:
+            deadline = self.watch.deadline
+            return None if deadline is None else max(deadline - time.perf_counter(), 0.0)
+        except Exception as error:
+            self._failure = error  # `expire`, which is due now, deals with it
+            return 0.0
+
+    def expire(self) -> Remainder | None:
         """Let go what has waited for its turn too long."""
         try:
+            if self._failure is not None:
+                raise self._failure
             self.watch.expire()
         except Exception as error:
-            self.owner.internal_error(error, "ordering a stream")
+            return self._rescue(error, b"")
+        return None
 
     def close(self, error: BaseException | None) -> Remainder | None:
         """The body ended, or broke; what was held is in `ready` then."""
@@ -163,6 +177,9 @@ class Reading:
             self.owner.ended(self, report)
         except Exception as ours:
             self.owner.internal_error(ours, "recording a stream")
+            with contextlib.suppress(Exception):
+                self.owner.telemetry.close(self._recording)
+                self.owner.ended(self, None)
 
     def closing(self) -> None:
         """The response is being closed by somebody else than httpx at the end of the body."""
@@ -183,7 +200,19 @@ class Reading:
             with contextlib.suppress(AttributeError):
                 delattr(self.response, name)
 
+    async def stop_reading_ahead(self) -> None:
+        """Nobody waits for what the task reads."""
+        task, self.read_ahead = self.read_ahead, None
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
     def __del__(self) -> None:
+        task = getattr(self, "read_ahead", None)
+        if task is not None:
+            with contextlib.suppress(Exception):  # the loop may be closed
+                task.get_loop().call_soon_threadsafe(task.cancel)
         # Nobody can read on. The collector may have interrupted anything, a lock of OpenTelemetry held
         # by this very thread included: nothing may be recorded from here.
         if not self.has_ended:
@@ -192,7 +221,9 @@ class Reading:
 
 def _noticing(close: Callable[[], None], reading: weakref.ref[Reading]) -> Callable[[], None]:
     def noticed() -> None:
-        _tell(reading)
+        found = reading()
+        if found is not None:
+            found.closing()
         close()
 
     return noticed
@@ -200,16 +231,18 @@ def _noticing(close: Callable[[], None], reading: weakref.ref[Reading]) -> Calla
 
 def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Reading]) -> Callable[[], Any]:
     async def noticed() -> None:
-        _tell(reading)
+        found = reading()
+        # httpx closes the response when it has read all of it, here in the task that reads ahead.
+        if found is not None and not _is_current(found.read_ahead):
+            found.closing()
+            await found.stop_reading_ahead()
         await aclose()
 
     return noticed
 
 
-def _tell(reading: weakref.ref[Reading]) -> None:
-    found = reading()
-    if found is not None:
-        found.closing()
+def _is_current(task: asyncio.Task[Any] | None) -> bool:
+    return task is not None and task is asyncio.current_task()
 
 
 class Decoder:
@@ -349,10 +382,6 @@ class Events(_Source):
 class AsyncEvents(_Source):
     """The events of one stream, for asynchronous code."""
 
-    def __init__(self, reading: Reading, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
-        super().__init__(reading, chunks, decode)
-        self._read_ahead: asyncio.Task[Any] | None = None
-
     def __aiter__(self) -> AsyncEvents:
         return self
 
@@ -364,12 +393,14 @@ class AsyncEvents(_Source):
     async def _fetch(self) -> None:
         if self._end is not None:
             self._stop()
-        self._reading.in_next = True
+        reading = self._reading
+        reading.in_next = True
         try:
-            if self._read_ahead is None and self._reading.watch.deadline is None:
+            seconds = None if self._handed_over else reading.seconds_left()
+            if seconds is None and reading.read_ahead is None:
                 data = await self._chunks.__anext__()
             else:
-                data = await self._next_in_time()
+                data = await self._next_in_time(seconds)
         except StopAsyncIteration:
             self._ended(None, StopAsyncIteration)
         except BaseException as error:
@@ -378,34 +409,35 @@ class AsyncEvents(_Source):
             if data is not None:
                 self._received(data)
 
-    async def _next_in_time(self) -> Any:
+    async def _next_in_time(self, seconds: float | None) -> Any:
         """The next bytes, or None when the window of what is held has passed without any."""
+        reading = self._reading
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # not asyncio: the window is looked at when bytes come
             return await self._chunks.__anext__()
-        if self._read_ahead is None:
-            self._read_ahead = loop.create_task(_next_of(self._chunks))
-        deadline = self._reading.watch.deadline
-        timeout = None if deadline is None else max(deadline - time.perf_counter(), 0.0)
+        if reading.read_ahead is None:
+            reading.read_ahead = loop.create_task(_next_of(self._chunks))
+            reading.read_ahead.add_done_callback(_look_at)
         try:
-            done, _ = await asyncio.wait({self._read_ahead}, timeout=timeout)
+            done, _ = await asyncio.wait({reading.read_ahead}, timeout=seconds)
         except BaseException:
-            await self._stop_reading_ahead()
+            await reading.stop_reading_ahead()
             raise
         if not done:
-            self._reading.in_next = False
-            self._reading.expire()
+            reading.in_next = False
+            remainder = reading.expire()
+            if remainder is not None:
+                self._hand_over(remainder)
             return None
-        task, self._read_ahead = self._read_ahead, None
+        task, reading.read_ahead = reading.read_ahead, None
         return task.result()
 
-    async def _stop_reading_ahead(self) -> None:
-        task, self._read_ahead = self._read_ahead, None
+    def _hand_over(self, remainder: Remainder) -> None:
+        task, self._reading.read_ahead = self._reading.read_ahead, None
         if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+            self._chunks = _after(task, self._chunks)
+        super()._hand_over(remainder)
 
     async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if rest:
@@ -416,6 +448,23 @@ class AsyncEvents(_Source):
 
 async def _next_of(chunks: Any) -> Any:
     return await chunks.__anext__()
+
+
+async def _after(task: asyncio.Task[Any], chunks: Any) -> AsyncIterator[Any]:
+    """What a task is reading already, then the rest."""
+    try:
+        data = await task
+    except StopAsyncIteration:
+        return
+    yield data
+    async for data in chunks:
+        yield data
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    # asyncio complains of exceptions that nobody looks at, and the consumer may have left.
+    if not task.cancelled():
+        task.exception()
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:

@@ -122,7 +122,7 @@ class Order:
     @property
     def contiguous(self) -> bool | None:
         """Whether the numbers came without a gap; None where they tell nothing."""
-        return (not self._gaps and not self.held) if self.usable else None
+        return not self._gaps if self.usable and not self.held else None
 
     def _pass(self, number: int, event: Event) -> None:
         self.expected = number + 1
