@@ -120,7 +120,8 @@ class _Watching:
         self.loads = _fastest_loads()
         self.version = openai_version()
         stock = streaming.SSEDecoder
-        self._undo = [_wrap(streaming.Stream, stock), _wrap(streaming.AsyncStream, stock)]
+        classes = streaming.Stream, streaming.AsyncStream
+        self._undo = [_wrap(stream_class, stock) for stream_class in classes]
 
     @property
     def any_open(self) -> bool:
@@ -133,9 +134,11 @@ class _Watching:
         """A stream was opened."""
         self._open.add(reading)
 
-    def ended(self, reading: Reading, report: Report) -> None:
-        """A stream has ended, and is recorded."""
+    def ended(self, reading: Reading, report: Report | None) -> None:
+        """A stream has ended, and is recorded; None if that failed."""
         self._open.discard(reading)
+        if report is None:
+            return
         self._log.tell(report, reading.call.address)
         if self.on_report is not None:
             self.on_report(report)
@@ -195,10 +198,11 @@ def _patch(streaming: ModuleType) -> None:
 def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
     """Watch every stream of a class; returns how to undo that."""
     original = stream_class.__init__
+    wanted = True
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if not _watching.active:  # whoever wrapped us in turn may call us after we were switched off
+        if not wanted:  # whoever wrapped us in turn may call us after we were switched off
             return
         try:
             _watching.record_collected()
@@ -211,6 +215,8 @@ def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
     stream_class.__init__ = __init__
 
     def undo() -> None:
+        nonlocal wanted
+        wanted = False
         if stream_class.__init__ is __init__:
             stream_class.__init__ = original
 

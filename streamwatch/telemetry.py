@@ -171,6 +171,11 @@ class Telemetry:
         finally:
             recording.span.end(end)
 
+    def close(self, recording: Recording) -> None:
+        """End the span of a stream that could not be recorded."""
+        if recording.span.is_recording():
+            recording.span.end()
+
     def internal_error(self, error: BaseException) -> None:
         """Count an error of ours, by its type."""
         self._internal_errors.add(1, {"error.type": type(error).__qualname__})
