@@ -40,7 +40,7 @@ def explain(what: str, as_json: bool) -> None:  # noqa: FBT001 -- click passes i
     \b
     streamwatch explain tool_call_index_reused
     streamwatch explain "KeyError: 'content'"
-    """
+    """  # noqa: D301 -- click keeps the lines after this character as they are
     found = matching(what)
     if not found:
         msg = f"{what!r} is neither a kind, nor a known issue, nor its error. `streamwatch kinds` lists the kinds."
