@@ -54,7 +54,7 @@ def command(*arguments: str) -> list[str]:
 
 def running(mark: str) -> list[str]:
     """The command lines of the processes that have `mark` in theirs."""
-    said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in said.splitlines() if mark in line]
 
 
