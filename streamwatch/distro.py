@@ -79,11 +79,13 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
         provider = None if os.environ.get("OTEL_PYTHON_METER_PROVIDER") else get_meter_provider()
         # The environment is where OpenTelemetry looks for the names; the user's own words are put back.
         named = {f"OTEL_{signal}_EXPORTER": ",".join(names) or "none" for signal, names in exporters.items()}
-        before = {name: os.environ.get(name, "") for name in named}
+        before = {name: os.environ[name] for name in named if name in os.environ}
         os.environ.update(named)
         try:
             super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
         finally:
+            for name in named:
+                os.environ.pop(name, None)
             os.environ.update(before)
         if _READER in exporters["METRICS"]:
             with _warned("no Prometheus endpoint"):

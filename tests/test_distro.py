@@ -478,6 +478,17 @@ def test_an_exporter_that_fails_costs_a_process_no_other(ports: range) -> None:
     ]
 
 
+def test_a_disabled_sdk_takes_no_port_and_changes_no_exporter(ports: range) -> None:
+    """What is put into the environment for OpenTelemetry to read is gone afterward."""
+    ran = instrumented(
+        APP + "    print(served(first), sorted(name for name in os.environ if name.endswith('S_EXPORTER')))",
+        OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]),
+        OTEL_SDK_DISABLED="true",
+    )
+
+    assert ("None []\n", "") == (ran.stdout, ran.stderr)
+
+
 def test_a_failing_instrumentor_costs_no_other(ports: range, tmp_path: Path) -> None:
     """Also where it stands first, and where an exporter cannot be made and no port is free."""
     installed(
