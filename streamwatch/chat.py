@@ -12,7 +12,6 @@ choice keeps the later one's. Both happen only once something is wrong, and end 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from streamwatch.anomalies import (
@@ -322,11 +321,9 @@ class Chat(Surface):
         counts[Chunk.TOOL_CALL] += self._fragments
         return {chunk: count for chunk, count in counts.items() if count}
 
-    def number(self, payload: dict[str, Any], event: Event) -> Callable[[dict[str, Any], Event], Any] | None:
-        for name in self.stream.settings.sequence_fields:
-            if type(payload.get(name)) is int:
-                return lambda payload, event: payload.get(name)
-        return _sse_id if _sse_id(payload, event) is not None else None
+    def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
+        stamped = (name for name in self.stream.settings.sequence_fields if type(payload.get(name)) is int)
+        return next(stamped, "" if event.number is not None else None)
 
 
 def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
@@ -338,12 +335,6 @@ def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
 def _says_something(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta")
     return bool(choice.get("text")) or (isinstance(delta, dict) and sort_of(delta) not in (Chunk.OTHER, Chunk.ROLE))
-
-
-def _sse_id(payload: dict[str, Any], event: Event) -> int | None:
-    """The number in an SSE `id:` line."""
-    number = event.id or ""
-    return int(number) if number.isascii() and number.isdigit() and len(number) < 16 else None
 
 
 # --- rules of a chunk

@@ -72,7 +72,6 @@ class Reading:
         self.ready = self.watch.ready
         self.in_next = False
         self.read_ahead: asyncio.Task[Any] | None = None  #: reads on while the window of what is held passes
-        self._failure: Exception | None = None
         self._opened = self._last = self._recorded = opened
         self._first: float | None = None
         self._body = bytearray()
@@ -112,20 +111,17 @@ class Reading:
             return [*(kept for kept in events if kept.data != event.data), event], b""
         return None
 
-    def seconds_left(self) -> float | None:
+    def seconds_left(self) -> float | Remainder | None:
         """How long more bytes may be waited for; None, the usual answer, while nothing waits for its turn."""
         try:
             deadline = self.watch.deadline
             return None if deadline is None else max(deadline - time.perf_counter(), 0.0)
         except Exception as error:
-            self._failure = error  # `expire`, which is due now, deals with it
-            return 0.0
+            return self._rescue(error, b"")
 
     def expire(self) -> Remainder | None:
         """Let go what has waited for its turn too long."""
         try:
-            if self._failure is not None:
-                raise self._failure
             self.watch.expire()
         except Exception as error:
             return self._rescue(error, b"")
@@ -397,6 +393,9 @@ class AsyncEvents(_Source):
         reading.in_next = True
         try:
             seconds = None if self._handed_over else reading.seconds_left()
+            if isinstance(seconds, tuple):
+                self._hand_over(seconds)
+                return
             if seconds is None and reading.read_ahead is None:
                 data = await self._chunks.__anext__()
             else:

@@ -11,7 +11,6 @@ not kept: a length and a checksum tell whether what is repeated equals the delta
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from streamwatch.anomalies import (
@@ -300,9 +299,5 @@ class Responses(Surface):
     def finish_reasons(self) -> tuple[str, ...]:
         return (self.status,) if self.status else ()
 
-    def number(self, payload: dict[str, Any], event: Event) -> Callable[[dict[str, Any], Event], Any] | None:
-        return _sequence_number
-
-
-def _sequence_number(payload: dict[str, Any], event: Event) -> Any:
-    return payload.get("sequence_number")
+    def number_field(self, payload: dict[str, Any], event: Event) -> str:
+        return "sequence_number"

@@ -32,7 +32,8 @@ _MAX_NUMBER = 2**53
 #: A run of consecutive numbers as long as this proves a number that no specification promises.
 _PROOF = 3
 #: Digests of the latest events, to know a duplicate: 32 KiB, and longer than any replay seen.
-_DIGESTS = 4096
+_DIGESTS = 2048
+_MAX_DIGESTS = 2 * _DIGESTS
 #: Gaps that are remembered, in case a straggler comes: one dict entry each.
 _GAPS = 256
 #: Distances and delays kept between two recordings; a stream with more is described well enough.
@@ -94,7 +95,11 @@ class Order:
     def place(self, number: Any, event: Event) -> list[Event] | None:
         """The events that may go on now that `event` came; None, the usual answer, for just this one."""
         if number == self.expected and not self.held:
-            self._pass(number, event)
+            self.expected = number + 1
+            self._count += 1
+            self._digests.append(hash(event.raw))
+            if len(self._digests) > _MAX_DIGESTS:
+                del self._digests[:_DIGESTS]
             return None
         return self._place(number, event)
 
@@ -127,10 +132,7 @@ class Order:
     def _pass(self, number: int, event: Event) -> None:
         self.expected = number + 1
         self._count += 1
-        digests = self._digests
-        digests.append(hash(event.raw))
-        if len(digests) > 2 * _DIGESTS:
-            del digests[:_DIGESTS]
+        self._digests.append(hash(event.raw))
 
     def _place(self, number: Any, event: Event) -> list[Event]:
         if not self.usable:

@@ -52,6 +52,18 @@ _serials = itertools.count(1)
 _SURFACES: Mapping[str, type[Surface]] = {"chat": Chat, "completions": Chat, "responses": Responses}
 
 
+#: What `_read` says of something that is no JSON.
+_BROKEN: Any = object()
+
+
+def _read(raw: bytes) -> Any:
+    """The value of a JSON text that jiter refused: it takes neither lone surrogates nor deep nesting."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return _BROKEN
+
+
 class StreamWatch:
     """The state of one stream.
 
@@ -90,11 +102,11 @@ class StreamWatch:
         self._loads = loads
         self._clock = clock
         self._event_type = event_type
-        self._pending: deque[Event] = deque()
+        self._pending: list[Event] = []
         self._unfed = b""
         self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type)
         self._surface = _SURFACES.get(surface, Surface)(self, surface)
-        self._number: Callable[[dict[str, Any], Event], Any] | None = None
+        self._number_field: str | None = None
         self._order: Order | None = None
         self._orders: list[Order] = []
         self._current: Event | None = None
@@ -105,20 +117,19 @@ class StreamWatch:
     def receive(self, data: bytes) -> None:
         """Take bytes of the body; what may be handed on now is in `ready`."""
         self._unfed = data
-        pending = self._pending
-        pending.extend(self._decoder.feed(data))
+        self._pending = pending = self._decoder.feed(data)
         self._unfed = b""
         while pending:
             self._see(pending[0])
-            pending.popleft()
+            del pending[0]
         if self._order is not None and self._order.held:
             self.expire()
 
     def receive_event(self, event: Event) -> None:
         """Take an event that somebody else decoded."""
-        self._pending.append(event)
+        self._pending = [event]
         self._see(event)
-        self._pending.popleft()
+        self._pending = []
 
     def expire(self) -> None:
         """Let go what has waited for its turn too long; `deadline` tells when to call."""
@@ -228,29 +239,30 @@ class StreamWatch:
         self._current = event
         if self._observe:
             self.ready.append(event)
-        raw = event.raw
-        if raw[:1] != b"{":
-            self._see_text(event)
-            return
         try:
-            event.payload = payload = self._loads(raw)
+            payload = self._loads(event.raw)
         except ValueError:
-            try:  # jiter refuses lone surrogates and deep nesting, which the SDK reads
-                event.payload = payload = json.loads(raw)
-            except (ValueError, RecursionError):
-                self._see_broken(event)
-                return
-        self._take(event, payload)
+            payload = _read(event.raw)
+        if type(payload) is not dict:
+            self._see_text(event, payload)
+            return
+        event.payload = payload
+        self.events += 1
+        if self._order is not None or self.events == 1:
+            self._take(event, payload)
+        elif self._surface.see(event) and not self._observe:
+            self.ready.append(event)
 
     def _take(self, event: Event, payload: dict[str, Any]) -> None:
-        """An event with a JSON object: in its turn, by the rules."""
-        self.events += 1
+        """An event of a stream that may be numbered: in its turn."""
         if self.events == 1:
             self._first(event, payload)
-        if self._number is not None and self._order is not None:
-            released = self._order.place(self._number(payload, event), event)
+        order = self._order
+        if order is not None:
+            name = self._number_field
+            released = order.place(payload.get(name) if name else event.number, event)
             if released is not None:
-                if not self._order.usable:
+                if not order.usable:
                     self._order = None
                 self._release(released)
                 return
@@ -267,18 +279,18 @@ class StreamWatch:
 
     def _first(self, event: Event, payload: dict[str, Any]) -> None:
         """The first JSON object tells whether the stream is numbered, and where."""
-        number = self._surface.number(payload, event)
-        if number is None:
+        name = self._number_field = self._surface.number_field(payload, event)
+        if name is None:
             return
-        self._number = number
         self._order = Order(self, self.settings, self._clock, specified=self._surface.numbered)
         self._orders.append(self._order)
+        number = payload.get(name) if name else event.number
         begins = payload.get("type") == "response.created"
-        self._order.start(number(payload, event), begins=begins, resumed=self.request.starting_after is not None)
+        self._order.start(number, begins=begins, resumed=self.request.starting_after is not None)
         if not self._order.usable:
             self._order = None
 
-    def _see_text(self, event: Event) -> None:
+    def _see_text(self, event: Event, value: Any) -> None:
         """A payload that is no JSON object: the end of the stream, or nothing that the SDK can use."""
         if event.raw.startswith(b"[DONE]"):
             if self._order is not None:
@@ -292,7 +304,7 @@ class StreamWatch:
         stripped = event.raw.strip()
         if stripped.startswith(b"data:"):
             self._strip_prefix(event, stripped)
-        elif not stripped or stripped[:1] == b":" or self._is_json(stripped):
+        elif value is not _BROKEN or not stripped or stripped[:1] == b":":
             if not self.found(PAYLOAD_INVALID):
                 self.release(event)
         else:
@@ -300,20 +312,20 @@ class StreamWatch:
 
     def _strip_prefix(self, event: Event, stripped: bytes) -> None:
         """`data: data: {...}`: a relay framed a frame."""
-        raw = stripped
-        while raw.startswith(b"data:"):
-            raw = raw[5:].strip()
-        usable = raw.startswith(b"[DONE]") or (raw[:1] == b"{" and self._is_json(raw))
-        if not usable or not self.found(PAYLOAD_INVALID):
-            self._see_broken(event) if not usable else self.release(event)
-            return
-        mended = self._event_type(raw.decode(), raw, event.event, event.id, event.retry)
-        self._current = event
-        if raw[:1] == b"{":
-            mended.payload = self._loads(raw)
-            self._take(mended, mended.payload)
+        while stripped.startswith(b"data:"):
+            stripped = stripped[5:].strip()
+        done = stripped.startswith(b"[DONE]")
+        if not done and type(_read(stripped)) is not dict:
+            self._see_broken(event)
+        elif self.found(PAYLOAD_INVALID):
+            mended = self._event_type(stripped.decode(), stripped, event.event, event.id, event.retry)
+            if self._observe:
+                self.ready.pop()  # `event` went on already: `_see` is for what comes, and puts it there
+            self._see(mended)
+            if self._observe:
+                self.ready[-1] = event
         else:
-            self._see_text(mended)
+            self.release(event)
 
     def _see_broken(self, event: Event) -> None:
         """Not JSON at all: the SDK raises on it, and should."""
@@ -323,13 +335,6 @@ class StreamWatch:
             self._release(self._order.close())
             self._order = None
         self.release(event)
-
-    def _is_json(self, raw: bytes) -> bool:
-        try:
-            self._loads(raw)
-        except ValueError:
-            return False
-        return True
 
     # --- the end
 

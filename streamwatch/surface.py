@@ -6,7 +6,6 @@ alone serves every other event stream: framing, errors and the end are told, con
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from streamwatch.anomalies import ERROR_HIDDEN, ERROR_IN_STREAM, Chunk, Level
@@ -64,8 +63,8 @@ class Surface:
     def close(self) -> None:
         """The rules that can only be asked at the end."""
 
-    def number(self, payload: dict[str, Any], event: Event) -> Callable[[dict[str, Any], Event], Any] | None:
-        """How to read an event's number, judging by the first one; None where there is none."""
+    def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
+        """The member that numbers the events, judging by the first one; "" for SSE `id:` lines, None for nothing."""
         return None
 
     def arguments_parse(self) -> bool | None:
