@@ -60,8 +60,10 @@ class Reading:
     response by the consumer, the stream's collection as garbage, or the exit of the process.
     """
 
+    has_ended = True  #: nothing to end, unless all of `__init__` succeeds
+    read_ahead: asyncio.Task[Any] | None = None  #: reads on while the window of what is held passes
+
     def __init__(self, stream: Any, owner: Owner) -> None:
-        self.has_ended = True  # nothing to end, unless all of this succeeds
         self.owner = owner
         self.response = stream.response
         opened = calls.sent_at(self.response)
@@ -71,8 +73,8 @@ class Reading:
         )
         self.ready = self.watch.ready
         self.in_next = False
-        self.read_ahead: asyncio.Task[Any] | None = None  #: reads on while the window of what is held passes
-        self._opened = self._last = self._recorded = opened
+        self._opened = self._last = opened
+        self._due = 0.0  # when to look at the clock in earnest: at once, until the first chunk came
         self._first: float | None = None
         self._body = bytearray()
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
@@ -87,15 +89,14 @@ class Reading:
     def receive(self, data: bytes) -> Remainder | None:
         """Take bytes off the wire."""
         try:
-            if self._captured > len(self._body):
-                self._body += data[: self._captured - len(self._body)]
-            watch = self.watch
-            watch.receive(data)
-            if watch.rest is not None:
-                large = len(watch.rest) > self.owner.settings.max_event_bytes
-                watch.leave("event too large" if large else "not UTF-8")
-                return watch.undelivered()
-            self._tick()
+            if self._captured:
+                self._capture(data)
+            readable = self.watch.receive(data)
+            self._last = now = time.perf_counter()
+            if now > self._due:
+                self._tick(now)
+            if not readable:
+                return self._left_to_the_sdk()
         except Exception as error:
             return self._rescue(error, data)
         return None
@@ -105,7 +106,7 @@ class Reading:
         try:
             raw = event.data.encode("utf-8", "surrogatepass")
             self.watch.receive_event(self.owner.event_type(event.data, raw, event.event, event.id, event.retry))
-            self._tick()
+            self._tick(time.perf_counter())
         except Exception as error:
             events, _ = self._rescue(error, b"")
             return [*(kept for kept in events if kept.data != event.data), event], b""
@@ -144,14 +145,25 @@ class Reading:
         except Exception:
             return list(self.ready), data
 
-    def _tick(self) -> None:
-        """Once a read: when the first chunk came, and whether the counters are due."""
-        self._last = now = time.perf_counter()
-        if self._first is None and self.watch.events:
+    def _tick(self, now: float) -> None:
+        """When the first chunk came, and whenever the counters are due."""
+        self._last = now
+        if self._first is None:
+            if not self.watch.events:
+                return
             self._first = now
-        if now - self._recorded > _RECORD_EVERY:
-            self._recorded = now
+        if now > self._due > 0:
             self.owner.telemetry.record(self._recording, self.watch.report())
+        self._due = max(now, self._opened) + _RECORD_EVERY
+
+    def _capture(self, data: bytes) -> None:
+        self._body += data[: self._captured]
+        self._captured = max(self._captured - len(data), 0)
+
+    def _left_to_the_sdk(self) -> Remainder:
+        large = len(self.watch.rest or b"") > self.owner.settings.max_event_bytes
+        self.watch.leave("event too large" if large else "not UTF-8")
+        return self.watch.undelivered()
 
     # --- the end
 
@@ -205,7 +217,7 @@ class Reading:
                 await task
 
     def __del__(self) -> None:
-        task = getattr(self, "read_ahead", None)
+        task = self.read_ahead
         if task is not None:
             with contextlib.suppress(Exception):  # the loop may be closed
                 task.get_loop().call_soon_threadsafe(task.cancel)
@@ -280,6 +292,7 @@ class _Source:
     def __init__(self, reading: Reading, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
         self._reading = reading
         self._ready: Any = reading.ready
+        self._watch = reading.watch
         self._chunks = chunks
         self._decode = decode
         self._receive = reading.receive_event if decode is None else reading.receive
@@ -288,7 +301,7 @@ class _Source:
 
     def _received(self, data: Any) -> None:
         self._reading.in_next = False
-        if self._reading.watch.done:
+        if self._watch.done:
             return  # after [DONE]: read for the connection's sake alone
         if self._handed_over:
             self._ready.append(data)
@@ -297,14 +310,10 @@ class _Source:
         if remainder is not None:
             self._hand_over(remainder)
 
-    def _take(self) -> Any:
-        event = self._ready.popleft()
-        if not self._ready:
-            reading = self._reading
-            # The asynchronous SDK never comes back after [DONE].
-            if reading.watch.done or (self._handed_over and event.data.startswith("[DONE]")):
-                reading.end()
-        return event
+    def _look_at_last(self, event: Any) -> None:
+        """The asynchronous SDK never comes back after [DONE]."""
+        if self._watch.done or (self._handed_over and event.data.startswith("[DONE]")):
+            self._reading.end()
 
     def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
         """The source has no more; raises unless something is left to be handed on."""
@@ -352,22 +361,23 @@ class Events(_Source):
         return self
 
     def __next__(self) -> Any:
-        while not self._ready:
-            self._fetch()
-        return self._take()
-
-    def _fetch(self) -> None:
-        if self._end is not None:
-            self._stop()
-        self._reading.in_next = True  # httpx closes the response itself when it has read all of it
-        try:
-            data = next(self._chunks)
-        except StopIteration:
-            self._ended(None, StopIteration)
-        except BaseException as error:
-            self._ended(error, StopIteration)
-        else:
-            self._received(data)
+        ready = self._ready
+        while not ready:
+            if self._end is not None:
+                self._stop()
+            self._reading.in_next = True  # httpx closes the response itself when it has read all of it
+            try:
+                data = next(self._chunks)
+            except StopIteration:
+                self._ended(None, StopIteration)
+            except BaseException as error:
+                self._ended(error, StopIteration)
+            else:
+                self._received(data)
+        event = ready.popleft()
+        if not ready:
+            self._look_at_last(event)
+        return event
 
     def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
@@ -382,35 +392,36 @@ class AsyncEvents(_Source):
         return self
 
     async def __anext__(self) -> Any:
-        while not self._ready:
-            await self._fetch()
-        return self._take()
-
-    async def _fetch(self) -> None:
-        if self._end is not None:
-            self._stop()
-        reading = self._reading
-        reading.in_next = True
-        try:
-            seconds = None if self._handed_over else reading.seconds_left()
-            if isinstance(seconds, tuple):
-                self._hand_over(seconds)
-                return
-            if seconds is None and reading.read_ahead is None:
-                data = await self._chunks.__anext__()
+        ready = self._ready
+        while not ready:
+            if self._end is not None:
+                self._stop()
+            reading = self._reading
+            reading.in_next = True
+            try:
+                if not self._watch.holding and reading.read_ahead is None:
+                    data = await self._chunks.__anext__()
+                else:
+                    data = await self._next_in_time()
+            except StopAsyncIteration:
+                self._ended(None, StopAsyncIteration)
+            except BaseException as error:
+                self._ended(error, StopAsyncIteration)
             else:
-                data = await self._next_in_time(seconds)
-        except StopAsyncIteration:
-            self._ended(None, StopAsyncIteration)
-        except BaseException as error:
-            self._ended(error, StopAsyncIteration)
-        else:
-            if data is not None:
-                self._received(data)
+                if data is not None:
+                    self._received(data)
+        event = ready.popleft()
+        if not ready:
+            self._look_at_last(event)
+        return event
 
-    async def _next_in_time(self, seconds: float | None) -> Any:
+    async def _next_in_time(self) -> Any:
         """The next bytes, or None when the window of what is held has passed without any."""
         reading = self._reading
+        seconds = None if self._handed_over else reading.seconds_left()
+        if isinstance(seconds, tuple):
+            self._hand_over(seconds)
+            return None
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # not asyncio: the window is looked at when bytes come

@@ -97,6 +97,7 @@ class StreamWatch:
         self.done = False  #: the body's own end was seen: [DONE], or the terminal event
         self.error = False  #: the server reported an error in the stream
         self.events = 0
+        self.holding = False  #: something waits for its turn; `deadline` tells until when
         self._broken = False
         self._observe = self.policy.observe
         self._loads = loads
@@ -114,16 +115,20 @@ class StreamWatch:
 
     # --- what the owner of the I/O calls
 
-    def receive(self, data: bytes) -> None:
-        """Take bytes of the body; what may be handed on now is in `ready`."""
+    def receive(self, data: bytes) -> bool:
+        """Take bytes of the body; what may be handed on now is in `ready`.
+
+        False when the body can't be read on: `undelivered` then has what is left of it.
+        """
         self._unfed = data
         self._pending = pending = self._decoder.feed(data)
         self._unfed = b""
         while pending:
             self._see(pending[0])
             del pending[0]
-        if self._order is not None and self._order.held:
+        if self._order is not None:
             self.expire()
+        return self._decoder.rest is None
 
     def receive_event(self, event: Event) -> None:
         """Take an event that somebody else decoded."""
@@ -133,8 +138,10 @@ class StreamWatch:
 
     def expire(self) -> None:
         """Let go what has waited for its turn too long; `deadline` tells when to call."""
-        if self._order is not None:
-            self._release(self._order.expire())
+        order = self._order
+        if order is not None and (order.held or self.holding):
+            self._release(order.expire())
+            self.holding = bool(order.held)
 
     def close(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
         """The end: of the body, by the transport's `error`, or because the consumer left."""
@@ -264,6 +271,7 @@ class StreamWatch:
             if released is not None:
                 if not order.usable:
                     self._order = None
+                    self.holding = False
                 self._release(released)
                 return
         self._hand_on(event)
@@ -296,6 +304,7 @@ class StreamWatch:
             if self._order is not None:
                 self._release(self._order.close())
                 self._order = None
+                self.holding = False
             self._current = event
             self._surface.done()
             self.done = True
@@ -334,6 +343,7 @@ class StreamWatch:
         if self._order is not None:
             self._release(self._order.close())
             self._order = None
+            self.holding = False
         self.release(event)
 
     # --- the end
