@@ -1,0 +1,166 @@
+"""Fixtures for all tests: Streamwatch switched on, what it recorded, and a watch over its own errors."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from streamwatch import instrumentor
+from streamwatch.instrumentor import StreamwatchInstrumentor
+from streamwatch.report import Report
+
+pytest_plugins = ["pytester"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers of this project."""
+    config.addinivalue_line("markers", "e2e: real processes and sockets; slow")
+    config.addinivalue_line("markers", "internal_errors_expected: the test makes Streamwatch itself fail")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what was imported out of garbage collection: tests collect often, and it would cost 50 ms a time."""
+    gc.collect()
+    gc.freeze()
+
+
+def settle() -> None:
+    """Let streams that nobody holds any longer come to their end."""
+    if instrumentor._watching.any_open:
+        gc.collect()
+    instrumentor._watching.record_collected()
+
+
+class Watched:
+    """Streamwatch switched on, and all that it recorded since."""
+
+    def __init__(self, spans: InMemorySpanExporter, metrics: InMemoryMetricReader) -> None:
+        self.reports: list[Report] = []
+        self._spans = spans
+        self._metrics = metrics
+
+    @property
+    def report(self) -> Report:
+        """The report of the one stream that ended."""
+        self.settle()
+        (report,) = self.reports
+        return report
+
+    @property
+    def spans(self) -> list[ReadableSpan]:
+        """The spans that ended."""
+        self.settle()
+        return list(self._spans.get_finished_spans())
+
+    def settle(self) -> None:
+        """Let streams that nobody holds any longer come to their end."""
+        settle()
+
+    def points(self, name: str) -> list[Any]:
+        """The data points of a metric."""
+        self.settle()
+        data = self._metrics.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+    def samples(self, name: str, *labels: str) -> dict[Any, float]:
+        """The values of a counter or gauge by some of its labels, the others added up."""
+        totals: dict[Any, float] = {}
+        for point in self.points(name):
+            values = tuple((point.attributes or {}).get(label) for label in labels)
+            key = values[0] if len(values) == 1 else values
+            totals[key] = totals.get(key, 0) + point.value
+        return totals
+
+    def internal_errors(self) -> float:
+        """How many errors of its own Streamwatch counted."""
+        return sum(self.samples("streamwatch.internal_errors").values())
+
+
+@pytest.fixture
+def spans() -> InMemorySpanExporter:
+    """Every span that ends."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def metrics() -> InMemoryMetricReader:
+    """Every metric, read on demand."""
+    return InMemoryMetricReader()
+
+
+@pytest.fixture
+def providers(spans: InMemorySpanExporter, metrics: InMemoryMetricReader) -> Iterator[dict[str, Any]]:
+    """Where telemetry goes in a test."""
+    tracer_provider, meter_provider = TracerProvider(), MeterProvider([metrics])
+    tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
+    yield {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
+    tracer_provider.shutdown()
+    meter_provider.shutdown()
+
+
+@pytest.fixture
+def watch(
+    providers: dict[str, Any], spans: InMemorySpanExporter, metrics: InMemoryMetricReader
+) -> Iterator[Callable[..., Watched]]:
+    """Switches Streamwatch on, with options as in `instrument()`; it is off again after the test."""
+    on = StreamwatchInstrumentor()
+
+    def start(**options: Any) -> Watched:
+        watched = Watched(spans, metrics)
+        on.instrument(on_report=watched.reports.append, **providers, **options)
+        return watched
+
+    yield start
+    if on.is_instrumented_by_opentelemetry:
+        on.uninstrument()
+    # What the test dropped is to be recorded in this test, and not in the next one.
+    settle()
+
+
+@pytest.fixture
+def watched(watch: Callable[..., Watched]) -> Watched:
+    """Streamwatch switched on as it is for most users."""
+    return watch()
+
+
+@pytest.fixture(autouse=True)
+def internal_errors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The errors of Streamwatch itself: a test in which one is counted fails, unless it is marked."""
+    seen: list[str] = []
+    count = instrumentor._Watching.internal_error
+
+    def noticed(self: Any, error: BaseException, doing: str) -> None:
+        # As text: the exception would keep the stream alive. In full the first time only, for it takes its time.
+        seen.append(repr(error) if seen else "".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        count(self, error, doing)
+
+    monkeypatch.setattr(instrumentor._Watching, "internal_error", noticed)
+    yield seen
+    if seen and not request.node.get_closest_marker("internal_errors_expected"):
+        pytest.fail(f"Streamwatch itself failed {len(seen)} times, first with\n{seen[0]}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of material beside the checkout, where there is one."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("there is no ../shared beside this checkout")
+    return folder
