@@ -124,6 +124,11 @@ def changed(payload: Payload, **members: Any) -> Payload:
     return {**payload, "choices": [choice]}
 
 
+def without(events: list[Payload], *types: str) -> list[Payload]:
+    """Events but those of these types."""
+    return [event for event in events if event["type"] not in types]
+
+
 # 0 created, 1 in_progress, 2 item added, 3 part added, 4-7 deltas, 8 text done, 9 part done, 10 item done, 11 completed
 ONE = answered("One ", "two ", "three ", "four")
 FOUR = "One two three four"
@@ -739,4 +744,260 @@ HEALTHY = [
     Case("healthy-run", "assistants", run("One ", "two"), {}, plain("One two", "completed")),
 ]
 
-CASES = [*ORDER, *NUMBERS, *CONTENT, *TOOL_CALLS, *ENDS, *FRAMES, *DIALECTS, *HEALTHY]
+ONCE = [Call("call_a", "weather", PARIS)]
+HEADER = {a.TOOL_CALL_HEADER_INCOMPLETE: VERIFIED}
+MORE = [
+    chat(
+        "choice-index-1-on-tool-chunks",
+        {a.CHOICE_INDEX_INVALID: VERIFIED},
+        [*CHAT[:2], *(chunk({"tool_calls": [each]}, index=1) for each in _A), chunk({}, "tool_calls")],
+        Answer({0: Said("One ", "tool_calls", ONCE)}),
+        request=Request(n=1),
+    ),
+    chat(
+        "choice-index-counts-chunks",
+        {a.CHOICE_INDEX_INVALID: VERIFIED},
+        [changed(each, index=number) for number, each in enumerate(CHAT)],
+        FOUR,
+        request=Request(n=1),
+    ),
+    chat(
+        "choice-index-1-before-0",
+        {a.CHOICE_INDEX_INVALID: VERIFIED},
+        [
+            *(begin(1), *texts("b", index=1), begin(0), *texts("a")),
+            *(chunk({}, "stop"), chunk({}, "stop", index=1)),
+        ],
+        Answer({0: Said("a"), 1: Said("b")}),
+        request=Request(n=2),
+    ),
+    chat(
+        "usage-inside-a-choice",
+        {a.USAGE_MISPLACED: VERIFIED},
+        [*CHAT[:5], changed(CHAT[5], usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3})],
+        FOUR,
+    ),
+    chat("usage-before-the-last-chunk", {a.USAGE_MISPLACED: VERIFIED}, [*CHAT[:5], usage_chunk(), CHAT[5]], FOUR),
+    chat(
+        "tool-header-id-then-name",
+        HEADER,
+        called(
+            *(
+                {"index": 0, "id": "call_a", "type": "function", "function": {}},
+                {"index": 0, "function": {"name": "weather"}},
+            ),
+            *(*_A[1:], *_B),
+        ),
+        two_calls(),
+    ),
+    chat(
+        "tool-header-name-after-arguments",
+        HEADER,
+        called(
+            {"index": 0, "id": "call_a", "type": "function", "function": {"arguments": '{"city":'}},
+            {"index": 0, "function": {"name": "weather", "arguments": '"Paris"}'}},
+            *_B,
+        ),
+        two_calls(),
+    ),
+    chat(
+        "content-replayed-is-reported",
+        {a.CONTENT_REPLAYED: UNREPAIRED},
+        [*CHAT[:5], chunk({"content": FOUR}, "stop")],
+        FOUR + FOUR,
+    ),
+    chat(
+        "model-changes",
+        {a.STREAM_SPLICED: UNREPAIRED},
+        [*CHAT[:3], *({**each, "model": "gpt-4o-mini"} for each in CHAT[3:])],
+        FOUR,
+    ),
+    responses(
+        "item-never-announced",
+        {a.RESPONSE_EVENT_MISSING: VERIFIED},
+        numbered(without(response(message(0, *"abc")), "response.output_item.added")),
+        "abc",
+    ),
+    responses(
+        "part-never-announced",
+        {a.RESPONSE_EVENT_MISSING: VERIFIED},
+        numbered(without(response(message(0, *"abc")), "response.content_part.added")),
+        "abc",
+    ),
+    responses(
+        "closing-events-missing",
+        {a.RESPONSE_EVENT_MISSING: VERIFIED},
+        numbered(
+            without(
+                response(message(0, *"abc")),
+                *("response.output_text.done", "response.content_part.done", "response.output_item.done"),
+            )
+        ),
+        "abc",
+    ),
+    responses(
+        "deltas-missing",
+        {a.RESPONSE_EVENT_MISSING: UNVERIFIED},
+        numbered(without(response(message(0, *"abc")), "response.output_text.delta")),
+        "abc",
+    ),
+    responses(
+        "output-index-missing",
+        {a.RESPONSE_REFERENCE_INVALID: VERIFIED},
+        [{k: v for k, v in event.items() if k != "output_index"} for event in ONE],
+        FOUR,
+    ),
+    responses(
+        "item-id-changes",
+        {a.RESPONSE_REFERENCE_INVALID: VERIFIED},
+        [{**event, "item_id": f"msg_{at}"} if "item_id" in event else event for at, event in enumerate(ONE)],
+        FOUR,
+    ),
+    responses(
+        "terminal-output-empty",
+        {a.RESPONSE_TERMINAL_MISMATCH: VERIFIED},
+        [*ONE[:11], {**ONE[11], "response": {**ONE[11]["response"], "output": []}}],
+        FOUR,
+    ),
+    responses("lifecycle-without-response", DROPPED, [{"type": "response.created"}, *ONE], FOUR),
+    responses(
+        "two-lifecycles",
+        {a.STREAM_SPLICED: VERIFIED},
+        named(ONE) + named({**event, "sequence_number": 12 + at} for at, event in enumerate(ONE)),
+        FOUR,
+    ),
+    chat("hidden-error-field", {a.ERROR_HIDDEN: UNREPAIRED}, b'error: {"message":"Overloaded"}\n\n', Answer(), ERROR),
+    chat(
+        "hidden-error-document",
+        {a.ERROR_HIDDEN: UNREPAIRED},
+        json.dumps(OVERLOADED, indent=1).encode(),
+        Answer(),
+        ERROR,
+    ),
+]
+
+OPT_IN = [
+    chat(
+        "opt-in-finish-never-sent",
+        {a.FINISH_REASON_MISSING: UNVERIFIED},
+        CHAT[:5],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-finish-of-calls-never-sent",
+        {a.FINISH_REASON_MISSING: UNVERIFIED},
+        called(*_A, *_B)[:-1],
+        two_calls(),
+        repair="all",
+    ),
+    chat(
+        "opt-in-finish-then-text",
+        {a.FINISH_REASON_PREMATURE: VERIFIED},
+        [*CHAT[:3], chunk({}, "stop"), *CHAT[3:]],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-finish-of-another-vocabulary",
+        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        [*CHAT[:5], chunk({}, "MAX_TOKENS")],
+        plain(FOUR, "length"),
+        repair="all",
+    ),
+    chat(
+        "opt-in-stop-with-tool-calls",
+        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        called(*_A, *_B, finish="stop"),
+        two_calls(),
+        repair="all",
+    ),
+    chat(
+        "opt-in-content-in-parts",
+        {a.CONTENT_NOT_STRING: UNVERIFIED},
+        [begin(), chunk({"content": [{"type": "text", "text": "One "}, {"type": "text", "text": "two"}]}), CHAT[5]],
+        "One two",
+        repair="all",
+    ),
+    chat(
+        "opt-in-content-replayed-at-the-end",
+        {a.CONTENT_REPLAYED: UNVERIFIED},
+        [*CHAT[:5], chunk({"content": FOUR}, "stop")],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-content-cumulative",
+        {a.CONTENT_REPLAYED: UNVERIFIED},
+        said("One ", "One two ", "One two three ", FOUR),
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-restart-by-another-model",
+        {a.STREAM_SPLICED: None},
+        [*CHAT[:3], *({**each, "id": "chatcmpl-2", "model": "gpt-4o-mini"} for each in CHAT[1:])],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-arguments-behind-an-empty-object",
+        {a.TOOL_CALL_ARGUMENTS_INVALID: VERIFIED},
+        called(fragment(0, "{}", id="call_a", name="weather"), fragment(0, PARIS)),
+        Answer({0: Said("", "tool_calls", ONCE)}),
+        repair="all",
+    ),
+    chat(
+        "opt-in-arguments-twice",
+        {a.TOOL_CALL_ARGUMENTS_INVALID: VERIFIED},
+        called(*_A, fragment(0, PARIS)),
+        Answer({0: Said("", "tool_calls", ONCE)}),
+        repair="all",
+    ),
+    chat(
+        "opt-in-ids-change",
+        {a.CHUNK_METADATA_IRREGULAR: VERIFIED},
+        [{**each, "id": f"chatcmpl-{number}"} for number, each in enumerate(CHAT)],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-empty-chunk-again-and-again",
+        {a.KEEPALIVE_FRAME: VERIFIED},
+        [*CHAT[:3], *[chunk({"content": ""})] * 4, *CHAT[3:]],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-choices-empty",
+        {a.CHOICES_EMPTY: None},
+        [bare(id="", object="", prompt_filter_results=[]), *CHAT, usage_chunk()],
+        FOUR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-hidden-error-field",
+        {a.ERROR_HIDDEN: VERIFIED},
+        b'error: {"message":"Overloaded"}\n\n',
+        raises(),
+        ERROR,
+        repair="all",
+    ),
+    chat(
+        "opt-in-hidden-error-document",
+        {a.ERROR_HIDDEN: VERIFIED},
+        json.dumps(OVERLOADED, indent=1).encode(),
+        raises(),
+        ERROR,
+        repair="all",
+    ),
+    responses(
+        "opt-in-item-only-at-the-end",
+        {a.RESPONSE_EVENT_MISSING: None},
+        numbered([*response(message(0, "abc"))[:2], response(message(0, "abc"))[-1]]),
+        plain("", "completed"),
+        repair="all",
+    ),
+]
+
+CASES = [*ORDER, *NUMBERS, *CONTENT, *TOOL_CALLS, *ENDS, *FRAMES, *DIALECTS, *MORE, *OPT_IN, *HEALTHY]

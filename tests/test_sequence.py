@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -128,7 +129,7 @@ def test_numbers_that_are_no_order_change_nothing(sort: str, seed: int, surface:
     """Bridges write what they like: the order of arrival is kept, and nothing is lost or repeated."""
     rng = random.Random(seed)
     restart = rng.randint(4, 80)
-    value = {
+    values: dict[str, Callable[[int], object]] = {
         "constant": lambda at: 0,
         "absent": lambda at: None,
         "from 0 again": lambda at: at % restart,
@@ -137,9 +138,9 @@ def test_numbers_that_are_no_order_change_nothing(sort: str, seed: int, surface:
         "text": lambda at: str(at),
         "negative": lambda at: -at,
         "now and then": lambda at: at if at % 7 else None,
-    }[sort]
+    }
     plain = response(EVENTS[2:-1]) if surface == "responses" else said(*WORDS)
-    events = [{**event, "sequence_number": value(at), "mark": at} for at, event in enumerate(plain)]
+    events = [{**event, "sequence_number": values[sort](at), "mark": at} for at, event in enumerate(plain)]
     seen = watch(surface, (named if surface == "responses" else body)(events))
 
     if sort == "random":  # may look like an order by chance, for a while
