@@ -105,7 +105,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         n=n if type(n) is int else 1 if body else None,
         tools=_tools(body),
         names_tool=isinstance(choice, dict),
-        starting_after=_attempt(lambda: int(url.params["starting_after"])),
+        starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
         id=_request_id(stream),
         accumulated=_attempt(lambda: "x-stainless-helper-method" in request.headers, default=False) or False,
         naive=_attempt(called_by_application, default=False) or False,

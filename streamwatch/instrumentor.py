@@ -62,11 +62,8 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
                 logger.warning("%s", complaint)
         if options.get("repair") is not None:
             settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
-        telemetry = Telemetry(
-            options.get("tracer_provider"),
-            options.get("meter_provider"),
-            settings.max_label_values,
-            before_collection=_watching.record_collected,
+        telemetry = _watching.telemetry_for(
+            options.get("tracer_provider"), options.get("meter_provider"), settings.max_label_values
         )
         _watching.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
@@ -92,6 +89,16 @@ class _Watching:
         self._undo: list[Callable[[], None]] = []
         self._log = FindingsLog()
         self._warned = False
+        self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def telemetry_for(self, tracer_provider: Any, meter_provider: Any, max_label_values: int) -> Telemetry:
+        """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
+        key = (tracer_provider, meter_provider, max_label_values)
+        if key not in self._telemetry:
+            self._telemetry[key] = Telemetry(*key, before_collection=self.record_collected)
+        return self._telemetry[key]
 
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
         self.settings, self.telemetry, self.on_report = settings, telemetry, on_report
@@ -169,6 +176,15 @@ class _Watching:
                 error,
                 exc_info=error,
             )
+
+    def _after_fork(self) -> None:
+        """The streams that the parent reads, and what it counted, are the parent's to tell."""
+        for reading in list(self._open):
+            reading.has_ended = True
+        self._open = weakref.WeakSet()
+        self._collected = SimpleQueue()
+        for telemetry in self._telemetry.values():
+            telemetry.forget()
 
     def _at_exit(self) -> None:
         for reading in list(self._open):

@@ -38,12 +38,18 @@ class Tally:
 
     def outcomes(self, *, evidence: bool | None) -> dict[Outcome, int]:
         """Every anomaly in exactly one outcome, by what the stream says of the repaired ones."""
-        repaired = {None: Outcome.UNVERIFIED, True: Outcome.VERIFIED, False: Outcome.FAILED}[evidence]
-        outcomes = dict.fromkeys(Outcome, 0)
-        outcomes[repaired] += self.repaired
-        outcomes[Outcome.FAILED] += self.failed
-        outcomes[Outcome.UNREPAIRED] += self.count - self.repaired - self.failed
-        return {outcome: count for outcome, count in outcomes.items() if count}
+        outcomes: dict[Outcome, int] = {}
+        failed = self.failed
+        if self.repaired and evidence is False:
+            failed += self.repaired
+        elif self.repaired:
+            outcomes[Outcome.VERIFIED if evidence else Outcome.UNVERIFIED] = self.repaired
+        if failed:
+            outcomes[Outcome.FAILED] = failed
+        unrepaired = self.count - self.repaired - self.failed
+        if unrepaired:
+            outcomes[Outcome.UNREPAIRED] = unrepaired
+        return outcomes
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ class StreamWatch:
         try:
             payload = self._loads(event.raw)
         except ValueError:
-            payload = _read(event.raw)
+            payload = _BROKEN if event.raw.startswith(b"[DONE]") else _read(event.raw)
         if type(payload) is not dict:
             self._see_text(event, payload)
             return

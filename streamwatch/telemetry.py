@@ -4,12 +4,16 @@ Everything is aggregated per stream: nothing here is called for a chunk. A strea
 it ends, and every few seconds while it goes on, so that counters move during a long one; what a
 repair came to is known, and recorded, at the end.
 
+Counters are kept here, as plain numbers, and told when a reader asks: an `add` for each of the ten
+or so that a stream moves would cost more than all else that is done for a short stream.
+
 Values that come off the wire are labels here, and a server chooses them: they are cut to a length,
 made printable, and their number is capped.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +21,7 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer
 
-from streamwatch.anomalies import ISSUES, Verdict
+from streamwatch.anomalies import ISSUES, Chunk, Kind, Outcome, Verdict
 from streamwatch.report import Report
 from streamwatch.version import __version__
 
@@ -31,6 +35,15 @@ _DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24,
 _DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: Places. A window is 64 events by default.
 _DISTANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+#: The attributes that every metric has.
+_COMMON = (
+    "gen_ai.operation.name",
+    "gen_ai.request.model",
+    "gen_ai.response.model",
+    "gen_ai.provider.name",
+    "server.address",
+    "streamwatch.openai.version",
+)
 _BROKEN = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
 
 
@@ -59,6 +72,33 @@ class Recording:
         self.delays = self.distances = 0
 
 
+class Series:
+    """What is counted under one set of common attributes."""
+
+    __slots__ = ("anomalies", "chunks", "common", "repairs", "streams")
+
+    def __init__(self, common: dict[str, Any]) -> None:
+        self.common = common
+        self.streams: dict[str, int] = {}
+        self.chunks: dict[Chunk, int] = {}
+        self.anomalies: dict[Kind, int] = {}
+        self.repairs: dict[tuple[Kind, Outcome, bool], int] = {}
+
+    def copy(self) -> Series:
+        """The counts as they are now."""
+        copied = Series(self.common)
+        copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
+        copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
+        return copied
+
+
+def _add_new(totals: dict[Any, int], counts: dict[Any, int], before: dict[Any, int]) -> None:
+    for key, count in counts.items():
+        new = count - before.get(key, 0)
+        if new:
+            totals[key] = totals.get(key, 0) + new
+
+
 class Telemetry:
     """The instruments, and what is recorded with them."""
 
@@ -74,12 +114,29 @@ class Telemetry:
         meter = get_meter("streamwatch", __version__, meter_provider)
         self._seen: dict[str, set[str]] = {}
         self._max_label_values = max_label_values
-        self._attributes: dict[tuple[Call, str], dict[str, Any]] = {}
-        self._streams = meter.create_counter("streamwatch.streams", "{stream}", "Streams read, by how they ended.")
-        self._chunks = meter.create_counter("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry.")
-        self._anomalies = meter.create_counter("streamwatch.anomalies", "{anomaly}", "Anomalies found, by kind.")
-        self._repairs = meter.create_counter(
-            "streamwatch.repairs", "{repair}", "Anomalies of kinds that have a repair, by how each ended."
+        self._series: dict[tuple[str, ...], Series] = {}
+        self._errors: dict[str, int] = {}
+        self._lock = threading.Lock()
+        meter.create_observable_counter(
+            "streamwatch.streams", [self._observe_streams], "{stream}", "Streams read, by how they ended."
+        )
+        meter.create_observable_counter(
+            "streamwatch.chunks", [self._observe_chunks], "{chunk}", "Chunks, by what they mainly carry."
+        )
+        meter.create_observable_counter(
+            "streamwatch.anomalies", [self._observe_anomalies], "{anomaly}", "Anomalies found, by kind."
+        )
+        meter.create_observable_counter(
+            "streamwatch.repairs",
+            [self._observe_repairs],
+            "{repair}",
+            "Anomalies of kinds that have a repair, by how each ended.",
+        )
+        meter.create_observable_counter(
+            "streamwatch.internal_errors",
+            [self._observe_errors],
+            "{error}",
+            "Errors of Streamwatch itself; the application saw none of them.",
         )
         self._distance = meter.create_histogram(
             "streamwatch.reorder.distance",
@@ -105,9 +162,6 @@ class Telemetry:
             "From the request to the first chunk.",
             explicit_bucket_boundaries_advisory=_DURATIONS,
         )
-        self._internal_errors = meter.create_counter(
-            "streamwatch.internal_errors", "{error}", "Errors of Streamwatch itself; the application saw none of them."
-        )
         meter.create_observable_gauge(
             "streamwatch.published_fix_ratio",
             [self._published],
@@ -122,20 +176,14 @@ class Telemetry:
 
     def record(self, recording: Recording, report: Report) -> None:
         """Add to the counters what is new in a report since the last one."""
-        common = self._common(recording.call, report)
-        for chunk, count in report.chunks.items():
-            new = count - recording.chunks.get(chunk, 0)
-            if new:
-                self._chunks.add(new, {**common, "streamwatch.chunk": chunk.value})
-        for kind, count in report.anomalies.items():
-            new = count - recording.anomalies.get(kind, 0)
-            if new:
-                labels = {"streamwatch.anomaly": kind.name, "streamwatch.severity": kind.severity.value}
-                self._anomalies.add(new, {**common, **labels})
+        series = self._series_of(recording.call, report)
+        with self._lock:
+            _add_new(series.chunks, report.chunks, recording.chunks)
+            _add_new(series.anomalies, report.anomalies, recording.anomalies)
         for distance in report.reorder_distances[recording.distances :]:
-            self._distance.record(distance, common)
+            self._distance.record(distance, series.common)
         for delay in report.reorder_delays[recording.delays :]:
-            self._delay.record(delay, common)
+            self._delay.record(delay, series.common)
         recording.chunks, recording.anomalies = report.chunks, report.anomalies
         recording.distances, recording.delays = len(report.reorder_distances), len(report.reorder_delays)
 
@@ -150,26 +198,27 @@ class Telemetry:
         """Record a stream that has ended; times in seconds, `end` in ns since the epoch."""
         try:
             self.record(recording, report)
-            common = self._common(recording.call, report)
+            series = self._series_of(recording.call, report)
             verdict = report.verdict.value if report.verdict else ""
-            with_verdict = {**common, "streamwatch.verdict": verdict}
-            self._streams.add(1, with_verdict)
-            self._duration.record(duration, with_verdict)
+            with self._lock:
+                series.streams[verdict] = series.streams.get(verdict, 0) + 1
+                for kind, outcomes in report.outcomes.items():
+                    for outcome, count in outcomes.items():
+                        key = kind, outcome, report.applied
+                        series.repairs[key] = series.repairs.get(key, 0) + count
+            self._duration.record(duration, {**series.common, "streamwatch.verdict": verdict})
             if time_to_first_chunk is not None:
-                self._first_chunk.record(time_to_first_chunk, common)
-            for kind, outcomes in report.outcomes.items():
-                labels = {
-                    **common,
-                    "streamwatch.anomaly": kind.name,
-                    "streamwatch.strategy": kind.strategy.value,
-                    "streamwatch.applied": report.applied,
-                }
-                for outcome, count in outcomes.items():
-                    self._repairs.add(count, {**labels, "streamwatch.outcome": outcome.value})
+                self._first_chunk.record(time_to_first_chunk, series.common)
             if recording.span.is_recording():
                 _describe(recording.span, report, time_to_first_chunk)
         finally:
             recording.span.end(end)
+
+    def forget(self) -> None:
+        """Start at zero: in a forked process, where the counts are the parent's to tell."""
+        self._lock = threading.Lock()  # the parent's may have been held at the fork
+        self._series = {}
+        self._errors = {}
 
     def close(self, recording: Recording) -> None:
         """End the span of a stream that could not be recorded."""
@@ -178,32 +227,68 @@ class Telemetry:
 
     def internal_error(self, error: BaseException) -> None:
         """Count an error of ours, by its type."""
-        self._internal_errors.add(1, {"error.type": type(error).__qualname__})
+        name = type(error).__qualname__
+        with self._lock:
+            self._errors[name] = self._errors.get(name, 0) + 1
 
-    def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
+    # --- what a collection asks for
+
+    def _all_series(self) -> list[Series]:
         if self._before_collection is not None:
             self._before_collection()
+        with self._lock:
+            return [series.copy() for series in self._series.values()]
+
+    def _observe_streams(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for verdict, count in series.streams.items():
+                yield Observation(count, {**series.common, "streamwatch.verdict": verdict})
+
+    def _observe_chunks(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for chunk, count in series.chunks.items():
+                yield Observation(count, {**series.common, "streamwatch.chunk": chunk.value})
+
+    def _observe_anomalies(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for kind, count in series.anomalies.items():
+                labels = {"streamwatch.anomaly": kind.name, "streamwatch.severity": kind.severity.value}
+                yield Observation(count, {**series.common, **labels})
+
+    def _observe_repairs(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for (kind, outcome, applied), count in series.repairs.items():
+                labels = {
+                    "streamwatch.anomaly": kind.name,
+                    "streamwatch.strategy": kind.strategy.value,
+                    "streamwatch.outcome": outcome.value,
+                    "streamwatch.applied": applied,
+                }
+                yield Observation(count, {**series.common, **labels})
+
+    def _observe_errors(self, _options: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            errors = dict(self._errors)
+        for name, count in errors.items():
+            yield Observation(count, {"error.type": name})
+
+    def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
         for issue in ISSUES:
             for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds):
                 yield Observation(ratio, {"streamwatch.issue": issue.name, "streamwatch.strategy": strategy})
 
-    def _common(self, call: Call, report: Report) -> dict[str, Any]:
-        """The attributes that every metric has; one dict per combination, made once."""
-        key = (call, self._label("gen_ai.response.model", report.response_model))
-        attributes = self._attributes.get(key)
-        if attributes is None:
-            attributes = {
-                "gen_ai.operation.name": call.operation,
-                "gen_ai.request.model": self._label("gen_ai.request.model", call.request_model),
-                "gen_ai.response.model": key[1],
-                "gen_ai.provider.name": call.provider,
-                "server.address": self._label("server.address", call.address),
-                "streamwatch.openai.version": call.openai_version,
-            }
-            if len(self._attributes) >= self._max_label_values * 10:  # a cache, not a store
-                self._attributes.clear()
-            self._attributes[key] = attributes
-        return attributes
+    def _series_of(self, call: Call, report: Report) -> Series:
+        """What is counted under one set of common attributes."""
+        request_model = self._label("gen_ai.request.model", call.request_model)
+        response_model = self._label("gen_ai.response.model", report.response_model)
+        address = self._label("server.address", call.address)
+        key = (call.operation, request_model, response_model, call.provider, address, call.openai_version)
+        series = self._series.get(key)
+        if series is None:
+            series = Series(dict(zip(_COMMON, key, strict=True)))
+            with self._lock:
+                series = self._series.setdefault(key, series)
+        return series
 
     def _label(self, name: str, value: str) -> str:
         """A value that is safe as a label: one of a bounded number, short and printable."""
