@@ -235,7 +235,10 @@ class Telemetry:
 
     def _all_series(self) -> list[Series]:
         if self._before_collection is not None:
-            self._before_collection()
+            try:
+                self._before_collection()
+            except Exception as error:  # the counts are worth telling all the same
+                self.internal_error(error)
         with self._lock:
             return [series.copy() for series in self._series.values()]
 
