@@ -218,9 +218,10 @@ class Responses(Surface):
         """The part of an item that an event is about."""
         index = payload.get(key)
         still_open = item.open_part(key)
-        if is_index(index) and (opens or (key, index) in item.parts or still_open is None):
+        announced = sum(known == key for known, _ in item.parts)
+        if is_index(index) and ((key, index) in item.parts or (index == announced and (opens or still_open is None))):
             return index
-        meant = len(item.parts) if opens else still_open.index if still_open is not None else 0
+        meant = announced if opens or still_open is None else still_open.index
         if not self.resumed and self.stream.found(RESPONSE_REFERENCE_INVALID):
             payload[key] = meant
         return meant
