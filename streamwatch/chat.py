@@ -457,9 +457,10 @@ def finish_reason(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
     chat.finishes += 1
     chat.stream.error = chat.stream.error or reason in _FAILURES
     better = _SYNONYMS.get(reason, "")
-    if reason == "stop" and state.calls.calls and not chat.stream.request.names_tool and state.calls.parse():
+    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.stream.request.names_tool
+    if contradicts and state.calls.parse() is not False:
         better = "tool_calls"
-    if better or reason not in _FINISH_REASONS or state.finish_reason is not None:
+    if better or contradicts or reason not in _FINISH_REASONS or state.finish_reason is not None:
         wanted = chat.stream.found(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER)
         choice["finish_reason"] = reason = better if wanted else reason
     state.finish_reason = reason

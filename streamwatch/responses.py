@@ -243,6 +243,7 @@ class Responses(Surface):
     # --- the terminal event
 
     def _see_terminal(self, type_: str, response: dict[str, Any]) -> None:
+        self.over = True
         self.terminal, self.status = type_, type_.removeprefix("response.")
         output = response.get("output")
         output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []

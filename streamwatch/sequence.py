@@ -112,6 +112,13 @@ class Order:
         early = self._specified and not begins and not resumed and 0 < number < _PROOF
         self._first = self.expected = 0 if early else number
 
+    def is_missing(self, number: Any) -> bool:
+        """Whether a number is one that has not come, and still may."""
+        if not _is_number(number) or not self.usable:
+            return False
+        skipped = any(start <= number < end for start, end in self._gaps.items())
+        return skipped or (bool(self.held) and self.expected <= number < max(self.held))
+
     def expire(self) -> list[Event]:
         """What has waited for longer than the window."""
         deadline = self.deadline

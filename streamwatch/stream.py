@@ -40,6 +40,7 @@ from streamwatch.anomalies import (
     Strategy,
     Verdict,
 )
+from streamwatch.assistants import Assistants
 from streamwatch.chat import Chat
 from streamwatch.report import Report, Request, Tally
 from streamwatch.responses import Responses
@@ -49,7 +50,12 @@ from streamwatch.sse import Decoder, Event
 from streamwatch.surface import Surface
 
 _serials = itertools.count(1)
-_SURFACES: Mapping[str, type[Surface]] = {"chat": Chat, "completions": Chat, "responses": Responses}
+_SURFACES: Mapping[str, type[Surface]] = {
+    "assistants": Assistants,
+    "chat": Chat,
+    "completions": Chat,
+    "responses": Responses,
+}
 
 
 #: What `_read` says of something that is no JSON.
@@ -230,6 +236,11 @@ class StreamWatch:
         if not self._observe:
             self.ready.append(event)
 
+    def rename(self, event: Event, name: str) -> None:
+        """Hand on an event under another SSE name."""
+        if not self._observe:
+            event.event = name
+
     def insert(self, payload: dict[str, Any]) -> None:
         """Hand on an event that never came, before the one being looked at."""
         raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -267,7 +278,11 @@ class StreamWatch:
         order = self._order
         if order is not None:
             name = self._number_field
-            released = order.place(payload.get(name) if name else event.number, event)
+            number = payload.get(name) if name else event.number
+            if self._surface.over and not order.is_missing(number):
+                self._hand_on(event)  # whatever it is, it is not of this answer
+                return
+            released = order.place(number, event)
             if released is not None:
                 if not order.usable:
                     self._order = None

@@ -23,6 +23,9 @@ class Watching(Findings, Protocol):
     error: bool
     done: bool
 
+    def rename(self, event: Event, name: str) -> None:
+        """Hand on an event under another SSE name."""
+
     def release(self, event: Event) -> None:
         """Hand on an event that was held, before the one being looked at."""
 
@@ -42,6 +45,7 @@ class Surface:
         self.id = ""
         self.model = ""
         self.counts = dict.fromkeys(Chunk, 0)
+        self.over = False  #: the answer's terminal event came: nothing belongs to it any more
         self.cut_arguments = False  #: a finished answer whose tool arguments stop short
         self.agrees: bool | None = None  #: whether repeated text equals the deltas
 
@@ -57,8 +61,7 @@ class Surface:
 
     def finished(self) -> bool:
         """Whether the answer reached its end, [DONE] or not."""
-        # Assistants always close with `event: done`; of other streams nothing is known.
-        return self.name == "other"
+        return self.name == "other"  # nothing is known of its end; assistants close with `event: done`
 
     def close(self) -> None:
         """The rules that can only be asked at the end."""

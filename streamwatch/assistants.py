@@ -1,0 +1,50 @@
+"""One streamed run of the Assistants API: the names of its events, and its errors.
+
+The SDK tells these events apart by their SSE name alone, and wraps each with it; one whose name it
+does not know reaches no handler.
+"""
+
+from __future__ import annotations
+
+from streamwatch.anomalies import PAYLOAD_INVALID, Chunk, Level
+from streamwatch.sse import Event
+from streamwatch.surface import Surface
+
+_RUN = "created queued in_progress requires_action completed incomplete failed cancelling cancelled expired"
+_NAMES = frozenset(
+    {"thread.created"}
+    | {f"thread.run.{verb}" for verb in _RUN.split()}
+    | {
+        f"thread.run.step.{verb}"
+        for verb in ["created", "in_progress", "delta", "completed", "failed", "cancelled", "expired"]
+    }
+    | {f"thread.message.{verb}" for verb in ["created", "in_progress", "delta", "completed", "incomplete"]}
+)
+
+
+class Assistants(Surface):
+    """The state of one streamed run."""
+
+    def see(self, event: Event) -> bool:
+        payload = event.payload
+        sort = Chunk.LIFECYCLE
+        name = event.event or ""
+        if name.startswith("thread.") and name not in _NAMES:
+            self._unknown(event, name)
+        if self.error_in_stream(payload) or name == "error":
+            sort = Chunk.OTHER
+            self.stream.error = True
+        elif name == "thread.message.delta":
+            sort = Chunk.TEXT
+        self.id = self.id or str(payload.get("id") or "")
+        self.model = str(payload.get("model") or self.model)
+        self.counts[sort] += 1
+        return True
+
+    def _unknown(self, event: Event, name: str) -> None:
+        """A name of a relay's own; what the event is stands in its `object`, or in what it carries."""
+        known = event.payload.get("object")
+        if known not in _NAMES:
+            known = "thread.message.delta" if name.startswith("thread.message.") and "delta" in event.payload else None
+        if self.stream.found(PAYLOAD_INVALID, Level.DEFAULT if known else Level.NEVER):
+            self.stream.rename(event, known)
