@@ -148,7 +148,9 @@ def internal_errors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
     def noticed(self: Any, error: BaseException, doing: str) -> None:
         # As text: the exception would keep the stream alive. In full the first time only, for it takes its time.
-        seen.append(repr(error) if seen else "".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        seen.append(
+            repr(error) if seen else "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        )
         count(self, error, doing)
 
     monkeypatch.setattr(instrumentor._Watching, "internal_error", noticed)

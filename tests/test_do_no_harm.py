@@ -7,9 +7,11 @@ one that is written tomorrow is broken here tomorrow.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 import sdk
+from conftest import settle
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 import streamwatch
@@ -45,8 +48,11 @@ ABSORBED = {
     "calls.called_by_application",
     "calls._is_installed",
     "telemetry.Telemetry.internal_error",  # who counts the counter?
-    "telemetry.Telemetry._published",  # the metrics SDK logs it
     "telemetry.Telemetry.close",  # called after a failure alone
+}
+#: Called by a reader of metrics and by no stream: the metrics SDK logs a failure.
+COLLECTION = {"telemetry.Series.copy", "telemetry.Telemetry._all_series", "telemetry.Telemetry._published"} | {
+    f"telemetry.Telemetry._observe_{what}" for what in ("streams", "chunks", "anomalies", "repairs", "errors")
 }
 #: Not made to fail, because a failure of theirs is one of the call itself.
 SPARED = {
@@ -91,7 +97,7 @@ def every_function() -> dict[str, FunctionType]:
     for name in ("reading", "instrumentor"):
         module = importlib.import_module(f"streamwatch.{name}")
         found |= {name: function for name, function in functions(module) if name in CAUGHT}
-    return {name: function for name, function in found.items() if name not in SPARED}
+    return {name: function for name, function in found.items() if name not in SPARED | COLLECTION}
 
 
 FUNCTIONS = every_function()
@@ -184,7 +190,6 @@ def wild_chat() -> list[bytes]:
     ]
 
 
-
 @dataclass(frozen=True)
 class Stream:
     """A stream that is read while something fails, and how."""
@@ -235,6 +240,7 @@ def mended(plain: Outcomes) -> list[Outcomes]:
         for name, stream in STREAMS.items():
             repair(stream.repair + less)
             some[name] = stream.outcomes()
+    settle()
     streamwatch.uninstrument()
     return outcomes
 
@@ -256,9 +262,11 @@ def reached(mended: list[Outcomes]) -> dict[str, set[str]]:
         called: set[CodeType] = set()
         sys.setprofile(lambda frame, event, argument, called=called: called.add(frame.f_code))  # type: ignore[misc]
         stream.outcomes()
+        settle()
         sys.setprofile(None)
         needed[label] = {names[code] for code in called & names.keys()}
     streamwatch.uninstrument()
+    gc.freeze()  # what the SDK imported meanwhile
     return needed
 
 
@@ -287,18 +295,34 @@ class Spans(SpanProcessor):
         self.open -= 1
 
 
-def harm(name: str, label: str, plain: Outcomes, mended: list[Outcomes]) -> list[str]:
-    """How an application notices that a function fails while it reads a stream."""
-    stream, found = STREAMS[label], []
+def harm(name: str, label: str, plain: Outcomes, mended: list[Outcomes]) -> tuple[bool, list[str]]:
+    """Whether a function failed while a stream was read, and how the application noticed."""
+    stream, found, fired = STREAMS[label], [], False
     repair(stream.repair)
     for when, (fails_from, ways) in FAILURES.items():
         for way in ways:
-            with Fault(FUNCTIONS[name], fails_from):
+            with Fault(FUNCTIONS[name], fails_from) as fault:
                 got = stream.read(way)
+                with contextlib.suppress(Boom):
+                    settle()  # some releases of the SDK leave a stream that they can't read to the garbage collector
+            fired = fired or fault.calls >= fails_from
             others = [some[label][way] for some in mended]
             wrong = differences(stream, got, plain[label][way], others)
             found += [f"{label} {way} {when}: {difference[:600]}" for difference in wrong]
-    return found
+    return fired, found
+
+
+@pytest.fixture(autouse=True)
+def _no_exceptions_in_the_log() -> Iterator[None]:
+    """pytest keeps what is logged, and a logged exception keeps the stream in which it was raised."""
+    logger = logging.getLogger("streamwatch")
+
+    def without_exception(record: logging.LogRecord) -> bool:
+        return not record.exc_info
+
+    logger.addFilter(without_exception)
+    yield
+    logger.removeFilter(without_exception)
 
 
 # --- the properties
@@ -323,8 +347,9 @@ def test_the_application_never_notices_a_failing_function(
     for label in STREAMS.keys() - {"disordered"}:
         if name in reached[label]:
             before = len(internal_errors)
-            wrong += harm(name, label, plain, mended)
-            if name not in ABSORBED and len(internal_errors) == before:
+            fired, found = harm(name, label, plain, mended)
+            wrong += found
+            if fired and name not in ABSORBED and len(internal_errors) == before:
                 wrong.append(f"{label}: not noticed")
 
     counted = watched.internal_errors()
@@ -348,7 +373,7 @@ def test_what_is_held_is_not_lost_by_a_failing_function(
 ) -> None:
     """An event that waits for its turn is delivered once, whatever fails meanwhile."""
     watch()
-    wrong = {name: harm(name, "disordered", plain, mended) for name in reached["disordered"]}
+    wrong = {name: harm(name, "disordered", plain, mended)[1] for name in reached["disordered"]}
 
     assert {} == {name: found for name, found in wrong.items() if found}
 
@@ -358,5 +383,7 @@ def test_the_streams_reach_most_of_what_can_fail(module: str, reached: dict[str,
     """A test that makes functions fail proves nothing of those that are never called."""
     names = {name for name in FUNCTIONS if name.startswith(f"{module}.")}
     called = names & set().union(*reached.values())
+    if module in ("responses", "items", "texts") and not sdk.HAS_RESPONSES:
+        pytest.skip("this release has no Responses API")
 
     assert len(called) >= len(names) * 0.6, f"never called: {sorted(names - called)}"
