@@ -376,9 +376,11 @@ class StreamWatch:
                 self.unrepaired(ERROR_HIDDEN)
 
     def _judge(self, error: BaseException | None, *, abandoned: bool) -> Verdict:
-        ended = self.done or (self._surface.finished() and not (error and self._surface.name == "other"))
+        body_ended = error is None and not abandoned  # all that is known of the end of an `other` stream
+        finished = self.events > 0 and self._surface.finished()
+        ended = self.done or (finished and (body_ended or self._surface.name != "other"))
         if self._unwatched:
-            ended = error is None and not abandoned
+            ended = body_ended
         if abandoned and not ended and not self.error:
             return Verdict.ABANDONED
         if self.error or ERROR_HIDDEN in self.anomalies:

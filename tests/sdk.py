@@ -208,13 +208,24 @@ def create(client: Any, surface: str = "chat", **more: Any) -> Any:
 
 
 def helper(client: Any, surface: str = "chat") -> Any:
-    """The SDK's accumulating helper, not yet entered; None where this release has none."""
+    """The SDK's accumulating helper, not yet entered."""
+    method = _helper(client, surface)
+    given: dict[str, Any] = {"input": PROMPT}
+    return method(
+        model="gpt-4o", **(given if surface == "responses" else {"messages": [{"role": "user", "content": PROMPT}]})
+    )
+
+
+def has_helper(client: Any, surface: str) -> bool:
+    """Whether this release of the SDK has an accumulating helper."""
+    return _helper(client, surface) is not None
+
+
+def _helper(client: Any, surface: str) -> Any:
     if surface == "responses":
-        return client.responses.stream(model="gpt-4o", input=PROMPT) if hasattr(client.responses, "stream") else None
-    for completions in (client.chat.completions, getattr(getattr(client.beta, "chat", None), "completions", None)):
-        if hasattr(completions, "stream"):
-            return completions.stream(model="gpt-4o", messages=[{"role": "user", "content": PROMPT}])
-    return None
+        return getattr(client.responses, "stream", None)
+    beta = getattr(getattr(getattr(client, "beta", None), "chat", None), "completions", None)
+    return getattr(client.chat.completions, "stream", getattr(beta, "stream", None))
 
 
 def dump(chunk: Any) -> Any:
