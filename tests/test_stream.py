@@ -310,14 +310,11 @@ def test_a_watch_tells_what_it_knows_before_the_end() -> None:
     assert report.chunks == {Chunk.ROLE: 1, Chunk.TEXT: 2}
 
 
-_TOO_EARLY = pytest.mark.xfail(strict=True, reason="a chat stream of which nothing came counts as finished")
-
-
 @pytest.mark.parametrize(
     ("received", "verdict"),
     [
         (2, Verdict.ABANDONED),
-        pytest.param(0, Verdict.ABANDONED, marks=_TOO_EARLY),
+        (0, Verdict.ABANDONED),
         (None, Verdict.COMPLETE),
     ],
 )
