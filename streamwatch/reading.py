@@ -106,7 +106,9 @@ class Reading:
         try:
             raw = event.data.encode("utf-8", "surrogatepass")
             self.watch.receive_event(self.owner.event_type(event.data, raw, event.event, event.id, event.retry))
-            self._tick(time.perf_counter())
+            self._last = now = time.perf_counter()
+            if now > self._due:
+                self._tick(now)
         except Exception as error:
             events, _ = self._rescue(error, b"")
             return [*(kept for kept in events if kept.data != event.data), event], b""
@@ -132,6 +134,8 @@ class Reading:
         """The body ended, or broke; what was held is in `ready` then."""
         try:
             self.watch.close(error)
+            if self.watch.rest is not None:  # the body ends inside a character
+                return self._left_to_the_sdk()
         except Exception as ours:
             return self._rescue(ours, b"")
         return None
@@ -147,7 +151,6 @@ class Reading:
 
     def _tick(self, now: float) -> None:
         """When the first chunk came, and whenever the counters are due."""
-        self._last = now
         if self._first is None:
             if not self.watch.events:
                 return
@@ -331,8 +334,10 @@ class _Source:
             self._end = error if error is not None else stop()
             remainder = None if self._handed_over else reading.close(error)
             if remainder is not None:
-                self._ready.clear()
-                self._ready.extend(remainder[0])
+                self._hand_over(remainder)
+                if error is None:
+                    self._end = None  # the end comes from the SDK's own decoder
+                    return
         if not self._ready:
             self._stop()
 

@@ -97,6 +97,24 @@ def async_client(
     return cls(http_client=httpx.AsyncClient(transport=transport(reads, headers)), **_options(options))
 
 
+class _Decoder(openai._streaming.SSEDecoder):
+    """A decoder of a client's own, as clients for other clouds bring one."""
+
+
+class OwnDecoder(openai.OpenAI):
+    """A client that decodes streams itself."""
+
+    def _make_sse_decoder(self) -> Any:
+        return _Decoder()
+
+
+class AsyncOwnDecoder(openai.AsyncOpenAI):
+    """The same for asynchronous code."""
+
+    def _make_sse_decoder(self) -> Any:
+        return _Decoder()
+
+
 def cut_off() -> Exception:
     """What the transport raises when the server goes away in the middle of a body."""
     return httpx.RemoteProtocolError(CUT)  # type: ignore[no-any-return]

@@ -1,0 +1,438 @@
+"""What is told of streams: one span each, counters, and nothing that anybody said."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import pytest
+import sdk
+from conftest import Watched
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind, StatusCode
+
+from streamwatch import reading, telemetry
+from streamwatch.anomalies import ISSUES, KINDS, Verdict
+from streamwatch.report import Report, Request
+from streamwatch.settings import Policy, Settings
+from streamwatch.telemetry import Call, Telemetry
+
+COMMON = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "gpt-4o",
+    "gen_ai.response.model": "gpt-4o-2024-08-06",
+    "gen_ai.provider.name": "openai",
+    "server.address": "server.test",
+    "streamwatch.openai.version": openai.__version__,
+}
+CALL = Call("chat", "gpt-4o", "openai", "server.test", None, "1.2.3")
+
+
+def broken() -> list[bytes]:
+    """A tool call whose second fragment lost its index, and a role too many."""
+    chunks = sdk.tool_chat()
+    del chunks[2]["choices"][0]["delta"]["tool_calls"][0]["index"]
+    chunks[1]["choices"][0]["delta"]["role"] = chunks[2]["choices"][0]["delta"]["role"] = "assistant"
+    return sdk.frames(chunks)
+
+
+def report_of(model: str) -> Report:
+    """The report of a complete stream."""
+    return Report(1, "chat", Request(), Verdict.COMPLETE, model, "id", ("stop",), 1, {}, {}, {}, applied=True)
+
+
+# --- the span
+
+
+def test_a_stream_is_one_span_that_says_how_it_went(watched: Watched) -> None:
+    """Name, kind, every attribute, and no event, for a healthy stream."""
+    sdk.read("sync", sdk.healthy("chat"), headers={"x-request-id": "req_1"})
+    (span,) = watched.spans
+    attributes = dict(span.attributes or {})
+
+    assert "stream chat gpt-4o" == span.name
+    assert SpanKind.INTERNAL is span.kind
+    assert StatusCode.UNSET is span.status.status_code
+    assert 0 < attributes.pop("gen_ai.response.time_to_first_chunk") < 10  # type: ignore[operator]
+    assert {
+        **COMMON,
+        "server.port": None,
+        "gen_ai.response.id": "chatcmpl-1",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "streamwatch.verdict": "complete",
+        "streamwatch.events": 6,
+        "streamwatch.anomalies": 1,
+        "streamwatch.repairs": 1,
+        "streamwatch.request.id": "req_1",
+    } == {"server.port": None, **attributes}
+    assert ["content_absent"] == [event.attributes["streamwatch.anomaly"] for event in span.events if event.attributes]
+    assert span.end_time is not None
+    assert span.start_time is not None
+    assert 0 < span.end_time - span.start_time < 10e9
+
+
+def test_a_span_has_one_event_for_each_kind_of_anomaly(watched: Watched) -> None:
+    """However often a kind is found: its count and its outcomes stand in the event."""
+    sdk.read("sync", broken())
+    (span,) = watched.spans
+    report = watched.report
+    events = {
+        event.attributes["streamwatch.anomaly"]: dict(event.attributes) for event in span.events if event.attributes
+    }
+
+    assert {"streamwatch.anomaly"} == {event.name for event in span.events}
+    assert list(report.kinds) == [event.attributes["streamwatch.anomaly"] for event in span.events if event.attributes]
+    assert {
+        "streamwatch.anomaly": "role_irregular",
+        "streamwatch.severity": "dialect",
+        "streamwatch.strategy": "normalize_chunk",
+        "streamwatch.count": 2,
+        "streamwatch.outcome.verified": 2,
+    } == events["role_irregular"]
+    assert {
+        "streamwatch.anomaly": "tool_call_index_missing",
+        "streamwatch.severity": "fault",
+        "streamwatch.strategy": "reindex_tool_calls",
+        "streamwatch.count": 1,
+        "streamwatch.outcome.verified": 1,
+    } == events["tool_call_index_missing"]
+
+
+@pytest.mark.parametrize(
+    ("reads", "verdict"),
+    [
+        (sdk.healthy("chat")[:3], "truncated"),
+        ([], "empty"),
+        ([sdk.frame({"error": {"message": "overloaded"}})], "error"),
+    ],
+)
+def test_a_stream_that_failed_is_a_span_with_an_error(reads: list[sdk.Read], verdict: str, watched: Watched) -> None:
+    """Status and error.type say how; a complete stream and one that was left have neither."""
+    sdk.read("sync", reads)
+    (span,) = watched.spans
+
+    assert StatusCode.ERROR is span.status.status_code
+    assert f"the stream ended {verdict}" == span.status.description
+    assert verdict == (span.attributes or {})["error.type"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=sdk.MODES)
+async def test_the_parent_is_the_span_in_which_the_stream_was_opened(
+    is_async: bool, watched: Watched, providers: dict[str, Any]
+) -> None:
+    """And not the one that is current when it is read, or nothing at all."""
+    tracer = providers["tracer_provider"].get_tracer("application")
+    with tracer.start_as_current_span("opens") as opens:
+        if is_async:
+            stream = await sdk.create(sdk.async_client(sdk.healthy("chat")))
+        else:
+            stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    with tracer.start_as_current_span("reads"):
+        if is_async:
+            assert [chunk async for chunk in stream]
+        else:
+            assert list(stream)
+    (span,) = [span for span in watched.spans if span.name.startswith("stream ")]
+
+    assert span.parent is not None
+    assert opens.get_span_context().span_id == span.parent.span_id
+    assert opens.get_span_context().trace_id == span.context.trace_id
+
+
+def test_a_stream_without_a_span_around_it_has_no_parent(watched: Watched) -> None:
+    """It is the root of a trace of its own."""
+    sdk.read("sync", sdk.healthy("chat"))
+    (span,) = watched.spans
+
+    assert span.parent is None
+
+
+# --- nothing that anybody said
+
+
+def canaries() -> dict[str, list[sdk.Read]]:
+    """Streams with something to hide in every place where a server puts content."""
+    failed = {"error": {"message": "Canary-error", "type": "server_error", "code": "Canary-code"}}
+    argument = {"tool_calls": [{"index": 9, "function": {"name": "Canary-tool", "arguments": '{"a": "Canary-'}}]}
+    odd = [*sdk.chat(), sdk.chunk({"content": ["Canary-list"], "reasoning": "Canary-thought", "refusal": "Canary-no"})]
+    return {
+        "text": [*sdk.healthy("chat")],
+        "tools": [*sdk.frames(sdk.tool_chat())],
+        "odd": [*sdk.frames([*odd, sdk.chunk(argument), sdk.chunk(argument)])],
+        "error": [*sdk.healthy("chat")[:3], sdk.frame(failed)],
+        "torn": [*sdk.healthy("chat")[:3], b'data: {"choices": "Canary-torn\n\n'],
+        "document": [b'{"error": {"message": "Canary-document"}}'],
+        "undecodable": [*sdk.healthy("chat")[:3], b"data: Canary-\xff\n\n"],
+        "cut": [*sdk.healthy("chat")[:3], sdk.httpx.ReadError("Canary-transport")],
+    }
+
+
+@pytest.mark.parametrize("what", canaries())
+@pytest.mark.parametrize("policy", ["none", "all"])
+def test_nothing_that_was_said_is_exported(
+    what: str, policy: str, watch: Callable[..., Watched], metrics: InMemoryMetricReader
+) -> None:
+    """No text, argument, prompt, key or error message is in any span or metric."""
+    watched = watch(repair=policy)
+    sdk.read("sync", canaries()[what])
+    exported = [span.to_json() for span in watched.spans]
+    data = metrics.get_metrics_data()
+    exported.append(data.to_json() if data else "")
+
+    assert 2 == len(exported)
+    assert "gpt-4o" in exported[0]
+    assert "streamwatch.streams" in exported[1]
+    assert [] == [text for text in exported if "canary" in text.lower()]
+
+
+# --- metrics
+
+
+def expected(**labels: str) -> dict[str, str]:
+    """The common attributes and some more, as keys of keyword arguments."""
+    return {**COMMON, **{f"streamwatch.{name}": value for name, value in labels.items()}}
+
+
+def values(watched: Watched, name: str) -> list[tuple[dict[str, Any], float]]:
+    """The data points of a metric, sorted."""
+    points = [(dict(point.attributes), point.value) for point in watched.points(name)]
+    return sorted(points, key=lambda point: str(sorted(point[0].items())))
+
+
+def test_counters_say_exactly_what_came(watched: Watched) -> None:
+    """Two healthy streams, a cut one and a broken one: every sample, with every attribute."""
+    for reads in (sdk.healthy("chat"), sdk.healthy("chat"), [*sdk.healthy("chat")[:3], sdk.cut_off()], broken()):
+        sdk.read("sync", reads)
+
+    assert [(expected(verdict="complete"), 3), (expected(verdict="truncated"), 1)] == values(
+        watched, "streamwatch.streams"
+    )
+    assert [
+        (expected(chunk="finish"), 3),
+        (expected(chunk="role"), 4),
+        (expected(chunk="text"), 4 + 4 + 2),
+        (expected(chunk="tool_call"), 6),
+    ] == values(watched, "streamwatch.chunks")
+    anomalies = watched.samples("streamwatch.anomalies", "streamwatch.anomaly", "streamwatch.severity")
+    # Six fragments of tool calls and three finishing chunks have no content; a tool call begins with a null one.
+    assert {
+        ("content_absent", "hazard"): 9,
+        ("content_null", "hazard"): 1,
+        ("role_irregular", "dialect"): 2,
+        ("stream_truncated", "fault"): 1,
+        ("tool_call_index_missing", "fault"): 1,
+    } == anomalies
+    assert {
+        ("content_absent", "fill_content", "verified", True): 9,
+        ("content_null", "fill_content", "verified", True): 1,
+        ("role_irregular", "normalize_chunk", "verified", True): 2,
+        ("tool_call_index_missing", "reindex_tool_calls", "verified", True): 1,
+    } == watched.samples(
+        "streamwatch.repairs",
+        *(f"streamwatch.{label}" for label in ("anomaly", "strategy", "outcome", "applied")),
+    )
+    assert all(COMMON.items() <= dict(point.attributes).items() for point in watched.points("streamwatch.repairs"))
+    assert all(COMMON.items() <= dict(point.attributes).items() for point in watched.points("streamwatch.anomalies"))
+
+
+def test_observing_counts_what_a_repair_would_have_come_to(watch: Callable[..., Watched]) -> None:
+    """The same outcomes as of a repaired stream, with applied false."""
+    watched = watch(repair="none")
+    sdk.read("sync", broken())
+    outcomes = watched.samples(
+        "streamwatch.repairs", "streamwatch.anomaly", "streamwatch.outcome", "streamwatch.applied"
+    )
+
+    assert {
+        ("content_absent", "verified", False): 7,
+        ("content_null", "verified", False): 1,
+        ("role_irregular", "verified", False): 2,
+        ("tool_call_index_missing", "verified", False): 1,
+    } == outcomes
+
+
+@pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API")
+def test_histograms_say_how_far_and_how_long_events_were_early(watched: Watched) -> None:
+    """One event two places too late: two come early, and wait for it."""
+    sdk.read("sync", sdk.frames(sdk.disordered(sdk.responses()), done=False), "responses")
+    (distance,) = watched.points("streamwatch.reorder.distance")
+    (delay,) = watched.points("streamwatch.reorder.delay")
+    common = {**COMMON, "gen_ai.operation.name": "responses"}
+    (span,) = watched.spans
+
+    assert (2, 1 + 2, 2) == (distance.count, distance.sum, distance.max)
+    assert 2 == delay.count
+    assert 0 < delay.sum < 1
+    assert [common, common] == [dict(distance.attributes), dict(delay.attributes)]
+    assert 2 == (span.attributes or {})["streamwatch.reorder.max_distance"]
+
+
+def test_histograms_say_how_long_a_stream_took(watched: Watched) -> None:
+    """From the request on, with the verdict on the duration."""
+    sdk.read("sync", [0.05, *sdk.healthy("chat"), 0.05])
+    (duration,) = watched.points("streamwatch.stream.duration")
+    (first,) = watched.points("streamwatch.stream.time_to_first_chunk")
+
+    assert expected(verdict="complete") == dict(duration.attributes)
+    assert COMMON == dict(first.attributes)
+    assert 0.05 <= first.sum <= duration.sum < 5
+    assert 5 < len(duration.explicit_bounds)
+    assert duration.explicit_bounds[0] < 0.1, "buckets are in seconds"
+
+
+def test_the_published_ratios_stand_beside_the_measured_ones(watched: Watched) -> None:
+    """They come out of the table of known issues."""
+    published = {
+        (issue.name, strategy): ratio
+        for issue in ISSUES
+        for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds)
+    }
+
+    assert published == watched.samples("streamwatch.published_fix_ratio", "streamwatch.issue", "streamwatch.strategy")
+
+
+@pytest.mark.parametrize("cls", [openai.OpenAI, sdk.OwnDecoder], ids=["stock", "own decoder"])
+def test_counters_move_while_a_long_stream_goes_on(
+    cls: type[openai.OpenAI], watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at its end nothing is counted twice."""
+    monkeypatch.setattr(reading, "_RECORD_EVERY", 0.0)
+    stream = sdk.create(sdk.client(broken(), cls=cls))
+    counts, so_far = [], []
+    for _ in stream:
+        counts.append(sum(watched.samples("streamwatch.chunks").values()))
+        so_far.append(watched.samples("streamwatch.anomalies", "streamwatch.anomaly").get("content_absent", 0))
+        if len(counts) < 8:
+            assert {} == watched.samples("streamwatch.streams")
+
+    assert [2, 3, 4, 5, 6, 7, 8] == counts[1:]
+    assert [1, 2, 3, 4, 5, 6, 7] == so_far[1:]
+    assert 8 == sum(watched.samples("streamwatch.chunks").values())
+    assert 7 == watched.samples("streamwatch.anomalies", "streamwatch.anomaly")["content_absent"]
+    assert {None: 1} == {None: sum(watched.samples("streamwatch.streams").values())}
+
+
+def test_counters_do_not_move_at_every_chunk(watched: Watched) -> None:
+    """A long stream is recorded every ten seconds: a scrape interval or less."""
+    assert 1.0 <= reading._RECORD_EVERY <= 15.0
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    next(stream)
+
+    assert [] == watched.points("streamwatch.chunks")
+
+
+# --- values off the wire
+
+
+def test_a_server_cannot_invent_labels_without_end(providers: dict[str, Any], metrics: InMemoryMetricReader) -> None:
+    """100,000 model names cost a hundred labels and one for all others, and no memory beyond."""
+    told = Telemetry(None, providers["meter_provider"], 100)
+    recording = told.open(CALL)
+
+    def streams(first: int, last: int) -> None:
+        for number in range(first, last):
+            told.record(recording, report_of(f"model-{number}"))
+
+    streams(0, 1_000)
+    tracemalloc.start()
+    streams(1_000, 100_000)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for number in (1, 99, 100, 99_999):
+        told.end(told.open(CALL), report_of(f"model-{number}"), 1.0, None)
+
+    assert grown < 100_000
+    watched = Watched(None, metrics)  # type: ignore[arg-type]
+    assert {"model-1": 1, "model-99": 1, "_other": 2} == watched.samples("streamwatch.streams", "gen_ai.response.model")
+
+
+def test_every_label_that_a_peer_or_caller_chooses_is_capped(watch: Callable[..., Watched]) -> None:
+    """Models and addresses alike, in the order in which they come."""
+    watched = watch(settings=Settings(repair=Policy(), max_label_values=3))
+    for number in range(5):
+        chunks = [{**chunk, "model": f"snapshot-{number}"} for chunk in sdk.chat()]
+        client = sdk.client(sdk.frames(chunks), base_url=f"http://host-{number}.test/v1")
+        method, arguments = sdk.asks(client, "chat")
+        list(method(**{**arguments, "model": f"model-{number}"}))
+
+    def labels(prefix: str) -> set[str]:
+        return {*(f"{prefix}{number}" for number in range(3)), "_other"}
+
+    assert labels("snapshot-") == set(watched.samples("streamwatch.streams", "gen_ai.response.model"))
+    assert labels("model-") == set(watched.samples("streamwatch.streams", "gen_ai.request.model"))
+    addresses = set(watched.samples("streamwatch.streams", "server.address"))
+    assert {*(f"host-{number}.test" for number in range(3)), "_other"} == addresses
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("gpt-4o", "gpt-4o"), ("a" * 101, "a" * 100), ("a\nb\x00\u202e", "a?b??"), ("modèle", "modèle"), ("\ud83d", "?")],
+)
+def test_values_off_the_wire_are_short_and_printable(given: str, shown: str, watched: Watched) -> None:
+    """In spans and in metrics; a lone surrogate could not even be exported."""
+    chunks = [{**chunk, "model": given, "id": given} for chunk in sdk.chat()]
+    sdk.read("sync", sdk.frames(chunks))
+    (span,) = watched.spans
+
+    assert shown == telemetry.clean(given)
+    assert {shown: 1} == watched.samples("streamwatch.streams", "gen_ai.response.model")
+    assert (shown, shown) == tuple((span.attributes or {})[f"gen_ai.response.{name}"] for name in ("model", "id"))
+
+
+def test_labels_are_words_of_the_table(watched: Watched) -> None:
+    """Anomalies, severities and strategies come out of the vocabulary alone."""
+    sdk.read("sync", broken())
+
+    assert {(name, KINDS[name].severity.value) for name in watched.report.kinds} == set(
+        watched.samples("streamwatch.anomalies", "streamwatch.anomaly", "streamwatch.severity")
+    )
+
+
+# --- what it costs
+
+
+def test_nothing_is_recorded_for_a_chunk(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is recorded once, however many chunks it has."""
+    calls: list[str] = []
+    for name in ("record", "end", "open"):
+        method = getattr(Telemetry, name)
+
+        def counted(self: Any, *args: Any, method: Any = method, name: str = name, **kwargs: Any) -> Any:
+            calls.append(name)
+            return method(self, *args, **kwargs)
+
+        monkeypatch.setattr(Telemetry, name, counted)
+    sdk.read("sync", sdk.frames(sdk.chat(*["text"] * 500)))
+
+    assert ["open", "end", "record"] == calls
+
+
+def test_an_unsampled_stream_is_counted_all_the_same(
+    providers: dict[str, Any], watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampling is about traces."""
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    monkeypatch.setitem(providers, "tracer_provider", TracerProvider(sampler=ALWAYS_OFF))
+    watched = watch()
+    sdk.read("sync", sdk.healthy("chat"))
+
+    assert [] == watched.spans
+    assert {"complete": 1} == watched.samples("streamwatch.streams", "streamwatch.verdict")
+
+
+def test_a_span_lasts_from_the_request_to_the_last_byte(watched: Watched) -> None:
+    """A stream that is dropped and found later by the garbage collector ended when it was read last."""
+    stream = sdk.create(sdk.client([*sdk.healthy("chat")[:2], 0.2]))
+    next(stream)
+    del stream
+    time.sleep(0.2)
+    (span,) = watched.spans
+
+    assert span.end_time is not None
+    assert span.start_time is not None
+    assert span.end_time - span.start_time < 0.15e9
