@@ -69,6 +69,7 @@ class Chat(Surface):
         self.any_id = self.any_choices = self.audio = False
         self.last: dict[str, Any] = {}  #: the last chunk that went through the rules
         self.past_ids: list[str] = []
+        self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
         self._calm = True  #: nothing is under way that the shortcut of `see` could miss
         self.passes = True
         self.finishes = 0
@@ -111,6 +112,7 @@ class Chat(Surface):
         return self._see(chunk, event)
 
     def _see(self, chunk: dict[str, Any], event: Event) -> bool:
+        self.stream.held(event)
         self._go_on(chunk)
         self.passes = True
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
@@ -130,6 +132,15 @@ class Chat(Surface):
         self._keep(event, choices)
         return self.passes
 
+    def remember(self, id: Any, model: Any) -> None:
+        """What a chunk says of the completion it is of, as it came."""
+        self.any_id = self.any_id or bool(id)
+        if isinstance(id, str) and id and id != self.raw_id:
+            self.past_ids = [*self.past_ids, self.raw_id][-_MAX_IDS:]
+            self.raw_id = id
+        if isinstance(model, str) and model:
+            self.raw_model = model
+
     def _see_choice(self, choice: dict[str, Any]) -> Chunk:
         index = choice_index(choice, self)
         state = self.choices.get(index)
@@ -140,7 +151,7 @@ class Chat(Surface):
             finish_reason(choice, state, self)
             finishes = before is None and state.finish_reason is not None
             sort = Chunk.TEXT if choice.get("text") else Chunk.OTHER
-            text(choice, "text", state, self.stream, finishes=finishes)
+            self.passes &= text(choice, "text", state, self.stream, finishes=finishes) or finishes
         else:
             delta_missing(choice, self)
             delta = choice.get("delta")
@@ -162,7 +173,8 @@ class Chat(Surface):
         if finishes:
             state.calls.finish(delta)
         content(delta, state, self.stream, finishes=finishes)
-        text(delta, "content", state, self.stream, finishes=finishes)
+        says = text(delta, "content", state, self.stream, finishes=finishes)
+        self.passes &= says or finishes or len(delta) > 1  # a chunk of nothing but a replay is none
         state.begun = True
 
     # --- chunks that wait
@@ -217,9 +229,10 @@ class Chat(Surface):
 
     def _blank_finish(self, kept: dict[str, Any], chunk: dict[str, Any]) -> None:
         """A finish_reason that came too soon is taken back when its choice goes on."""
-        goes_on = {choice.get("index") for choice in choices_of(chunk) if _says_something(choice)}
+        goes_on = [choice.get("index") for choice in choices_of(chunk) if _says_something(choice)]
         for choice in choices_of(kept) if self.holds_finish else ():
-            state = self.choices.get(choice.get("index", 0))
+            index = choice.get("index")
+            state = self.choices.get(index) if type(index) is int else None
             if state is not None and choice.get("finish_reason") and choice.get("index") in goes_on:
                 self.stream.found(FINISH_REASON_PREMATURE, Level.OPT_IN)
                 state.taken_back = choice["finish_reason"]
@@ -275,18 +288,22 @@ class Chat(Surface):
     def _insert(self, index: int, delta: dict[str, Any], reason: str | None) -> None:
         """A chunk that never came, in the shape of the last one."""
         chunk: dict[str, Any] = {key: self.last[key] for key in _HEAD if key in self.last}
+        if self.fills and self.name == "chat":
+            delta.setdefault("content", "")
         held = delta if self.name == "completions" else {"delta": delta}
         self.stream.insert({**chunk, "choices": [{"index": index, **held, "finish_reason": reason}]})
 
     def finished(self) -> bool:
-        # Where no chunk ever had choices, the server speaks another protocol, and only it knows its end.
-        if not self.choices:
-            return not self.any_choices
-        return all(state.finish_reason for state in self.choices.values())
+        return bool(self.choices) and all(state.finish_reason for state in self.choices.values())
+
+    @property
+    def knows_no_end(self) -> bool:
+        # Where no chunk ever had choices, the server speaks another protocol.
+        return not self.any_choices
 
     def close(self) -> None:
         self._finish_up()
-        if self.choices and self.finished() and not self.stream.done:
+        if self.finished() and not self.stream.done:
             self.stream.found(SSE_FRAMING_VARIANT, Level.NEVER)
         n = self.stream.request.n or 1
         if n > len(self.choices) and self.finishes >= n > 1:
@@ -371,8 +388,8 @@ def spliced(chunk: dict[str, Any], chat: Chat) -> None:
     id, model = chunk.get("id"), chunk.get("model")
     if not chunk.get("choices"):
         return
-    another_model = bool(model and chat.model and model != chat.model)
-    if another_model or (id and id != chat.id and id in chat.past_ids):
+    another_model = bool(model and chat.raw_model and model != chat.raw_model)
+    if another_model or (id and id != chat.raw_id and id in chat.past_ids):
         restarts = another_model and chat.stream.found(STREAM_SPLICED, Level.OPT_IN)
         if not another_model:
             chat.stream.found(STREAM_SPLICED, Level.NEVER)
@@ -385,6 +402,7 @@ def spliced(chunk: dict[str, Any], chat: Chat) -> None:
 def metadata(chunk: dict[str, Any], chat: Chat) -> None:
     """id, model, created and object are there, and stay what they were."""
     id, model, object = chunk.get("id"), chunk.get("model"), chunk.get("object")
+    chat.remember(id, model)
     choices = chunk.get("choices")
     # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
     whole = bool(choices) and isinstance(choices, list) and all(_has_delta(choice) for choice in choices)
@@ -396,10 +414,9 @@ def metadata(chunk: dict[str, Any], chat: Chat) -> None:
         pinned = choices and all(known.values())
         if chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
             chunk.update(known)
-    chat.any_id = chat.any_id or bool(id)
-    if isinstance(id, str) and id and id != chat.id:
-        chat.past_ids = [*chat.past_ids, chat.id][-_MAX_IDS:]
-        chat.id = id
+            id, model = chat.id, chat.model
+    if isinstance(id, str):
+        chat.id = id or chat.id
     if isinstance(model, str):
         chat.model = model or chat.model
 

@@ -134,8 +134,8 @@ def _text_of(part: Any) -> str:
     return part if isinstance(part, str) else ""
 
 
-def text(holder: dict[str, Any], key: str, state: Choice, stream: Watching, *, finishes: bool) -> None:
-    """The text of a delta, or of a legacy completion: `holder[key]`."""
+def text(holder: dict[str, Any], key: str, state: Choice, stream: Watching, *, finishes: bool) -> bool:
+    """The text of a delta, or of a legacy completion: `holder[key]`. False if all of it was taken out."""
     new = holder.get(key)
     if not isinstance(new, str):
         new = ""
@@ -151,6 +151,8 @@ def text(holder: dict[str, Any], key: str, state: Choice, stream: Watching, *, f
             holder[key] = rest
         if rest:
             state.text.add(rest)
+        return bool(rest) or not new
+    return True
 
 
 def _without_overlap(new: str, state: Choice, stream: Watching, *, finishes: bool) -> str:

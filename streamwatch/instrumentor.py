@@ -260,5 +260,14 @@ def _fastest_loads() -> Callable[[bytes], Any]:
     try:
         from jiter import from_json
     except ImportError:
-        return json.loads
+        return _loads
     return from_json  # type: ignore[no-any-return, unused-ignore]
+
+
+def _loads(data: bytes) -> Any:
+    """JSON; a ValueError for all that is none, or nested too deep."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        msg = "nested too deep"
+        raise ValueError(msg) from error

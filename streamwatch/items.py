@@ -89,20 +89,22 @@ class Part:
 class Item:
     """One output item: as it was announced, as it was finished, and its parts."""
 
-    __slots__ = ("announced", "done", "finished", "index", "parts")
+    __slots__ = ("announced", "done", "finished", "index", "made_up", "parts")
 
     def __init__(self, index: int, announced: dict[str, Any]) -> None:
         self.index = index
         #: What an announcement says, without what a finished item would say in the same place.
         self.announced = {key: announced[key] for key in ("id", "type", "call_id", "name") if announced.get(key)}
+        self.made_up: frozenset[str] = frozenset()  #: members of the announcement that nobody sent
         self.finished: dict[str, Any] | None = None
         self.parts: dict[tuple[str, int], Part] = {}
         self.done = False
 
     @classmethod
-    def made_up(cls, index: int, like: dict[str, Any]) -> Item:
+    def unannounced(cls, index: int, like: dict[str, Any]) -> Item:
         """An item that nobody announced, and the announcement that it should have had."""
         item = cls(index, like)
+        item.made_up = frozenset({"id", "call_id", "name"} - item.announced.keys())
         item.announced.setdefault("id", f"item_{index}")
         type_ = item.announced.setdefault("type", "message")
         item.announced["status"] = "in_progress"

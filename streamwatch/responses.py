@@ -67,9 +67,10 @@ class Responses(Surface):
                 return True
         except (KeyError, TypeError):
             pass  # not that shape
+        self.stream.held(event)
         self.passes = True
         self._number = payload.get("sequence_number")
-        if self.terminal:
+        if self.over:
             return not self.stream.found(STREAM_SPLICED)
         self._see(type_ if isinstance(type_, str) else "", event)
         self._first = False
@@ -128,7 +129,7 @@ class Responses(Surface):
             return
         known = self._announced(index, item)
         for key in ("id", "call_id"):
-            announced = known.announced.get(key)
+            announced = known.announced.get(key) if key not in known.made_up else None
             if announced and item.get(key) and item[key] != announced and self.stream.found(RESPONSE_REFERENCE_INVALID):
                 item[key] = announced
         known.done = True
@@ -158,7 +159,8 @@ class Responses(Surface):
                 part.text.add(delta)
                 part.begun = True
                 where = payload.get("content_index", payload.get("summary_index"))
-                self._open[type_, payload.get("output_index"), where] = part
+                if part.family.part or where is None:
+                    self._open[type_, item.index, where if where is None else part.index] = part
             return
         said = payload.get(family.member)
         if not isinstance(said, str):
@@ -209,7 +211,7 @@ class Responses(Surface):
         """An item; announced here, if nobody did."""
         item = self.items.get(index)
         if item is None:
-            item = self.items[index] = Item.made_up(index, like)
+            item = self.items[index] = Item.unannounced(index, like)
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 self._insert("response.output_item.added", output_index=index, item=item.announced)
         return item
@@ -274,7 +276,7 @@ class Responses(Surface):
         """Items that only the terminal event has."""
         if output and self.stream.found(RESPONSE_EVENT_MISSING, Level.OPT_IN):
             for index, item in enumerate(output):
-                announced = Item.made_up(index, item).announced
+                announced = Item.unannounced(index, item).announced
                 self._insert("response.output_item.added", output_index=index, item=announced)
                 self._insert("response.output_item.done", output_index=index, item=item)
 

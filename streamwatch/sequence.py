@@ -75,6 +75,7 @@ class Order:
         self.usable = True
         self.expected = -1
         self.held: dict[int, Event] = {}  #: by number, in order of arrival
+        self.leaving: list[Event] = []  #: held no longer, and not yet in anybody's hands
         self.distances: list[int] = []
         self.delays: list[float] = []
         self.max_distance = 0
@@ -101,6 +102,7 @@ class Order:
             if len(self._digests) > _MAX_DIGESTS:
                 del self._digests[:_DIGESTS]
             return None
+        self.leaving = []
         return self._place(number, event)
 
     def start(self, number: Any, *, begins: bool, resumed: bool) -> None:
@@ -119,13 +121,19 @@ class Order:
         skipped = any(start <= number < end for start, end in self._gaps.items())
         return skipped or (bool(self.held) and self.expected <= number < max(self.held))
 
+    def is_last(self, number: Any, event: Event) -> bool:
+        """Whether the last event came again."""
+        return number == self.expected - 1 and bool(self._digests) and self._digests[-1] == hash(event.raw)
+
     def expire(self) -> list[Event]:
         """What has waited for longer than the window."""
         deadline = self.deadline
+        self.leaving = []
         return self._release_all() if deadline is not None and self._clock() >= deadline else []
 
     def close(self) -> list[Event]:
         """Everything held, in order; the gaps that are left are missing for good."""
+        self.leaving = []
         released = self._release_all()
         for _ in self._gaps:
             self._stream.found(SEQUENCE_GAP)
@@ -176,15 +184,16 @@ class Order:
 
     def _release(self, *, filled: bool) -> list[Event]:
         """The held events that are next in order; `filled` tells that the missing ones came."""
-        released = []
+        released: list[Event] = []
         while self.expected in self.held:
             number = self.expected
-            event = self.held.pop(number)
+            event = self.held[number]
             self._held_bytes -= len(event.raw)
             since, early = self._since.pop(number)
             self._sample(self._clock() - since, early if filled else 0)
             self._pass(number, event)
             released.append(event)
+            self.leaving.append(self.held.pop(number))
         return released
 
     def _release_all(self) -> list[Event]:
@@ -246,6 +255,7 @@ class Order:
         if self._specified or self._count >= _PROOF:
             self._stream.found(SEQUENCE_UNUSABLE)
         released = list(self.held.values())
+        self.leaving = [*self.leaving, *released]
         self.held.clear()
         self._since.clear()
         self._gaps.clear()

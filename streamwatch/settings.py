@@ -48,9 +48,10 @@ class Policy:
             msg = f"{base!r} is none of {', '.join(_LEVELS)}"
             raise ValueError(msg)
         # Observing runs the default repairs in shadow, so that their outcome is known beforehand.
-        levels = _LEVELS["default" if base == "none" else base]
+        observe = base == "none" and not any(change[:1] == "+" for change in changes)
+        levels = _LEVELS["default" if observe else base]
         repaired = [kind for kind in KINDS.values() if kind.strategy is not Strategy.NONE]
-        default = set(repaired)
+        default = set(repaired) if levels else set()
         opt_in = set(repaired) if Level.OPT_IN in levels else set()
         for change in changes:
             named = _named(change[1:].strip())
@@ -65,7 +66,7 @@ class Policy:
                 raise ValueError(msg)
         object.__setattr__(self, "default", frozenset(default))
         object.__setattr__(self, "opt_in", frozenset(opt_in))
-        object.__setattr__(self, "observe", base == "none" and not any(c[:1] == "+" for c in changes))
+        object.__setattr__(self, "observe", observe)
 
 
 def _named(name: str) -> set[Kind]:

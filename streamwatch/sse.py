@@ -11,6 +11,7 @@ The format: https://html.spec.whatwg.org/multipage/server-sent-events.html#event
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -41,10 +42,11 @@ class Event:
 
     `data` and `raw` are the payload as text and as it came, `payload` the parsed JSON object where
     it is one. `shared` says that whoever reads the event may have that very object, repairs
-    included; otherwise a reader parses `data` for itself.
+    included; otherwise a reader parses `data` for itself. `added` says that no SSE parser would have
+    made an event of it: it is there by a repair.
     """
 
-    __slots__ = ("data", "event", "id", "payload", "raw", "retry", "shared")
+    __slots__ = ("added", "data", "event", "id", "payload", "raw", "retry", "shared")
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class Event:
         self.retry = retry
         self.payload: Any = None
         self.shared = True
+        self.added = False
 
     @property
     def number(self) -> int | None:
@@ -77,11 +80,19 @@ class Decoder:
     follows: `rest` then holds those bytes, and nothing more may be fed.
     """
 
-    def __init__(self, found: Callable[..., bool], max_event_bytes: int, event_type: type[Event] = Event) -> None:
+    def __init__(
+        self,
+        found: Callable[..., bool],
+        max_event_bytes: int,
+        event_type: type[Event] = Event,
+        *,
+        observe: bool = False,
+    ) -> None:
         self.buffer = bytearray()  #: what came since the last event
         self.rest: bytes | None = None
         self.document = b""  #: the body, where it is a JSON document instead of a stream
         self.shows_document = False
+        self._observe = observe
         self._found = found
         self._event_type = event_type
         self._max_event_bytes = max_event_bytes
@@ -97,32 +108,27 @@ class Decoder:
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes. The buffer changes in one step, at the end."""
         # One read is mostly one event; seen at a glance it costs a third of what all below does.
-        event = self._glance(data) if self._plain else None
-        if event is not None:
-            return [event]
+        if self._plain and data.endswith(b"\n\n"):
+            event = self._simple(data[:-2])
+            if event is not None:
+                return [event]
         events = self._feed(data)
-        self._any_event = self._any_event or bool(events)
         self._plain = self._started and self._lf_only and self._last_id is None and not self.buffer and self._any_event
         return events
 
-    def _glance(self, data: bytes) -> Event | None:
-        """The one event of a read, if it is one, framed as OpenAI does."""
-        name = None
-        begin = 0
-        if data.startswith(b"event: "):
-            begin = data.find(b"\n") + 1
-        end = len(data) - 2
-        if not data.startswith(b"data: ", begin) or data.find(b"\n", begin) != end or data[end:] != b"\n\n":
+    def _simple(self, block: bytes) -> Event | None:
+        """The event of a block that is framed as OpenAI does: one line of data, its name before it or not."""
+        begin = block.find(b"\n") + 1 if block.startswith(b"event: ") else 0
+        if not block.startswith(b"data: ", begin) or block.find(b"\n", begin) >= 0 or b"\r" in block:
             return None
         try:
-            if begin:
-                name = data[7 : begin - 1].decode() or None
-            raw = data[begin + 6 : end]
+            name = (block[7 : begin - 1].decode() or None) if begin else None
+            raw = block[begin + 6 :]
             text = raw.decode()
         except UnicodeDecodeError:
             return None
-        if b"\r" in data or not (text.isascii() or not _FALSE_LINE_END.search(text)):
-            return None
+        if not text.isascii() and _FALSE_LINE_END.search(text):
+            self._variant()
         return self._event_type(text, raw, name)
 
     def _feed(self, data: bytes) -> list[Event]:
@@ -157,21 +163,24 @@ class Decoder:
         """The end of the body: the last event, if only its blank line is missing."""
         if self.rest is not None:
             return []
-        lines = [line for line in _LINE_END.split(bytes(self.buffer)) if line]
-        self.buffer = bytearray()
-        if not lines:
-            return []
+        *lines, last = _LINE_END.split(bytes(self.buffer))
         try:
-            events = self._lines([*lines, b""])
+            events = self._lines([*lines, *([last] if last else []), b""], closing=True)
         except UnicodeDecodeError:
+            self._found(PAYLOAD_INVALID, Level.NEVER)
+            self.rest = bytes(self.buffer)  # the SDK raises on it
             return []
-        return [event for event in events if self._terminate(event)]
+        self.buffer = bytearray()
+        return [event for event in events if not event.added or self._terminate(event)]
 
     def _terminate(self, event: Event) -> bool:
         """Whether an event without its blank line is handed on all the same."""
         # A pending [DONE] is no fault: nothing is lost with it. A torn payload stays lost.
         self.done_pending = event.raw.startswith(b"[DONE]")
-        whole = event.raw[:1] == b"{" and event.raw.rstrip()[-1:] == b"}"
+        try:
+            whole = isinstance(json.loads(event.raw), dict)
+        except (ValueError, RecursionError):
+            whole = False
         return whole and self._found(SSE_EVENT_UNTERMINATED)
 
     def _start(self, data: bytes) -> bytes:
@@ -180,88 +189,93 @@ class Decoder:
         if len(head) < len(_BOM) and _BOM.startswith(head):
             return data
         self._started = True
-        if head.startswith(_BOM) and self._found(PAYLOAD_INVALID):
+        # Every SSE parser ignores the line that the mark stands in: what is only observed is left so.
+        if head.startswith(_BOM) and self._found(PAYLOAD_INVALID) and not self._observe:
             self.buffer = bytearray()
             return head[len(_BOM) :]
         return data
 
     def _events(self, blocks: list[bytes], last: bytes) -> list[Event]:
         events: list[Event] = []
-        event_type = self._event_type
         for number, block in enumerate(blocks):
+            event = self._simple(block) if self._last_id is None and self._lf_only else None
             try:
-                if self._last_id is None and self._lf_only:
-                    name = None
-                    raw = block
-                    if raw.startswith(b"event: "):
-                        head, _, raw = raw.partition(b"\n")
-                        name = head[7:].decode() or None
-                    if raw.startswith(b"data: ") and b"\n" not in raw:
-                        raw = raw[6:]
-                        text = raw.decode()
-                        if not text.isascii() and _FALSE_LINE_END.search(text):
-                            self._variant()
-                        events.append(event_type(text, raw, name))
-                        continue
-                events += self._lines([*_LINE_END.split(block), b""])
+                new = [event] if event is not None else self._lines([*_LINE_END.split(block), b""])
             except UnicodeDecodeError:
                 # The SDK raises on it, at just this place: it gets the bytes.
-                self._found(PAYLOAD_INVALID)
+                self._found(PAYLOAD_INVALID, Level.NEVER)
                 self.rest = b"\n\n".join([*blocks[number:], last])
                 break
+            self._any_event = self._any_event or bool(new)
+            events += new
         return events
 
-    def _lines(self, lines: list[bytes]) -> list[Event]:
-        """The events of some whole lines, as the SDK's decoder reads them."""
+    def _lines(self, lines: list[bytes], *, closing: bool = False) -> list[Event]:
+        """The events of some whole lines, as the SDK's decoder reads them; `closing` adds the last blank one."""
+        b"\n".join(lines).decode()  # the SDK decodes what it ignores too, and raises where it can't
         events: list[Event] = []
         name, retry = "", None
         data: list[bytes] = []
-        for line in lines:
+        added = False
+        for at, line in enumerate(lines, 1):
             if not line:
-                if name or data or self._last_id or retry is not None:
+                last = closing and at == len(lines)
+                if name or data or (self._last_id and not last) or retry is not None:
                     raw = b"\n".join(data)
-                    events.append(self._event_type(raw.decode(), raw, name or None, self._last_id, retry))
-                name, data, retry = "", [], None
+                    event = self._event_type(raw.decode(), raw, name or None, self._last_id, retry)
+                    event.added = added or last
+                    events.append(event)
+                name, data, retry, added = "", [], None, False
                 continue
             field, _, value = line.partition(b":")
-            if value[:1] == b" ":
-                value = value[1:]
-            elif field in _FIELDS:
-                self._variant()
+            value = self._value(line, field, value)
             if field == b"data":
                 data.append(value)
-                if not value.isascii() and _FALSE_LINE_END.search(value.decode()):
-                    self._variant()
             elif field == b"event":
                 name = value.decode()
             elif field == b"id":
                 self._last_id = self._last_id if b"\0" in value else value.decode()
             elif field == b"retry":
-                retry = int(value) if value.isdigit() else retry
+                retry = _integer(value, retry)
             elif not field:
                 self._found(KEEPALIVE_FRAME, Level.OPT_IN)  # a comment
-            else:
-                data += self._unknown(line, field, value)
+            elif self._unknown(line, field, value):
+                data.append(b"[DONE]")
+                added = True
         if not self._lf_only:
             self._variant()
         return events
 
-    def _unknown(self, line: bytes, field: bytes, value: bytes) -> list[bytes]:
-        """A line that every SSE parser ignores; what of it is data all the same."""
+    def _value(self, line: bytes, field: bytes, value: bytes) -> bytes:
+        """What stands behind the colon of a line."""
+        if value[:1] == b" ":
+            value = value[1:]
+        elif field in _FIELDS:
+            self._variant()
+        if field == b"data" and not value.isascii() and _FALSE_LINE_END.search(value.decode()):
+            self._variant()
+        return value
+
+    def _unknown(self, line: bytes, field: bytes, value: bytes) -> bool:
+        """A line that every SSE parser ignores; whether it is a [DONE] all the same."""
         if field == b"error" or self.document or (line[:1] == b"{" and not self._any_event):
             if not self.document:
                 self.shows_document = self._found(ERROR_HIDDEN, Level.OPT_IN)
             document = value if field == b"error" else line
             self.document = (self.document + document)[:_MAX_DOCUMENT]
-        elif line.strip() == b"[DONE]" and self._variant():
-            return [b"[DONE]"]
-        else:
-            line.decode()  # the SDK decodes what it ignores, and raises where it can't
-            self._variant()
-        return []
+            return False
+        return self._variant() and line.strip() == b"[DONE]"
 
     def _variant(self) -> bool:
         """Count the stream's framing once, however many of its lines show it."""
         if self._reframe is None:
             self._reframe = self._found(SSE_FRAMING_VARIANT)
         return self._reframe
+
+
+def _integer(value: bytes, default: int | None) -> int | None:
+    """The SDK takes whatever `int` takes."""
+    try:
+        return int(value.decode())
+    except ValueError:
+        return default

@@ -105,13 +105,15 @@ class StreamWatch:
         self.events = 0
         self.holding = False  #: something waits for its turn; `deadline` tells until when
         self._broken = False
+        self._sdk_done = False  # the SDK itself has seen [DONE]
         self._observe = self.policy.observe
         self._loads = loads
         self._clock = clock
         self._event_type = event_type
         self._pending: list[Event] = []
+        self._released: list[Event] = []
         self._unfed = b""
-        self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type)
+        self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type, observe=self._observe)
         self._surface = _SURFACES.get(surface, Surface)(self, surface)
         self._number_field: str | None = None
         self._order: Order | None = None
@@ -186,8 +188,10 @@ class StreamWatch:
     def undelivered(self) -> tuple[list[Event], bytes]:
         """Everything that came and is not handed on: events as they came, then bytes."""
         held = self._order.held.values() if self._order is not None and not self._observe else ()
-        events = list(dict.fromkeys((*self.ready, *held, *self._pending)))
-        for event in (*self._pending, self._current):
+        leaving = self._order.leaving if self._order is not None else []
+        released = [] if self._observe else [*self._released, *leaving]
+        events = list(dict.fromkeys((*self.ready, *released, *held, *self._pending)))
+        for event in (*self._pending, *released[:1], self._current):
             if event is not None:
                 event.shared = False  # a rule may have been at work on it
         rest = self._decoder.rest
@@ -227,7 +231,7 @@ class StreamWatch:
             tally.failed += 1
 
     def held(self, event: Event) -> None:
-        """`event` goes on later than it came."""
+        """The rules may change `event`, now or later: what is only observed is read from its text."""
         if self._observe:
             event.shared = False
 
@@ -252,11 +256,11 @@ class StreamWatch:
     # --- an event on its way
 
     def _see(self, event: Event) -> None:
+        if self._observe and not event.added and not self._sdk_done:
+            self.ready.append(event)
         if self.done:
             return  # no release of the SDK delivers anything after [DONE]
         self._current = event
-        if self._observe:
-            self.ready.append(event)
         try:
             payload = self._loads(event.raw)
         except ValueError:
@@ -279,7 +283,7 @@ class StreamWatch:
         if order is not None:
             name = self._number_field
             number = payload.get(name) if name else event.number
-            if self._surface.over and not order.is_missing(number):
+            if self._surface.over and not order.is_missing(number) and not order.is_last(number, event):
                 self._hand_on(event)  # whatever it is, it is not of this answer
                 return
             released = order.place(number, event)
@@ -297,8 +301,13 @@ class StreamWatch:
             self.ready.append(event)
 
     def _release(self, events: list[Event]) -> None:
-        for event in events:
-            self._hand_on(event)
+        """Hand on what is in order now; `undelivered` knows it in the meantime."""
+        self._released = events
+        over, self._surface.over = self._surface.over, False  # what was missing belongs to the answer
+        while events:
+            self._hand_on(events[0])
+            del events[0]
+        self._surface.over = self._surface.over or over
 
     def _first(self, event: Event, payload: dict[str, Any]) -> None:
         """The first JSON object tells whether the stream is numbered, and where."""
@@ -323,6 +332,7 @@ class StreamWatch:
             self._current = event
             self._surface.done()
             self.done = True
+            self._sdk_done = not event.added
             self.release(event)
             return
         stripped = event.raw.strip()
@@ -343,11 +353,8 @@ class StreamWatch:
             self._see_broken(event)
         elif self.found(PAYLOAD_INVALID):
             mended = self._event_type(stripped.decode(), stripped, event.event, event.id, event.retry)
-            if self._observe:
-                self.ready.pop()  # `event` went on already: `_see` is for what comes, and puts it there
+            mended.added = self._observe  # what came has gone on already
             self._see(mended)
-            if self._observe:
-                self.ready[-1] = event
         else:
             self.release(event)
 
@@ -376,11 +383,10 @@ class StreamWatch:
                 self.unrepaired(ERROR_HIDDEN)
 
     def _judge(self, error: BaseException | None, *, abandoned: bool) -> Verdict:
-        body_ended = error is None and not abandoned  # all that is known of the end of an `other` stream
-        finished = self.events > 0 and self._surface.finished()
-        ended = self.done or (finished and (body_ended or self._surface.name != "other"))
-        if self._unwatched:
-            ended = body_ended
+        body_ended = error is None and not abandoned
+        ended = self.done or self._surface.finished()
+        if self._unwatched or self._surface.knows_no_end:
+            ended = ended or body_ended  # it is all that is known of the end
         if abandoned and not ended and not self.error:
             return Verdict.ABANDONED
         if self.error or ERROR_HIDDEN in self.anomalies:

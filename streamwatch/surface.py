@@ -60,8 +60,13 @@ class Surface:
         """[DONE] came."""
 
     def finished(self) -> bool:
-        """Whether the answer reached its end, [DONE] or not."""
-        return self.name == "other"  # nothing is known of its end; assistants close with `event: done`
+        """Whether the answer reached its end, [DONE] or not; assistants always close with `event: done`."""
+        return False
+
+    @property
+    def knows_no_end(self) -> bool:
+        """Whether the protocol is one of which nothing is known."""
+        return self.name == "other"
 
     def close(self) -> None:
         """The rules that can only be asked at the end."""

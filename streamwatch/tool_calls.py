@@ -143,6 +143,8 @@ class ToolCalls:
         if not isinstance(fragment, dict):
             return not self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
         no_function = not isinstance(fragment.get("function"), dict) and fragment.get("type") != "custom"
+        if "function" not in fragment and fragment.get("id"):
+            no_function = False  # an id now, the rest later: the rule of the header says so
         if no_function and self._without_function(fragment):
             return False
         function = fragment.get("function")
@@ -178,11 +180,12 @@ class ToolCalls:
         """The call that a fragment belongs to, opened if need be; None where nothing tells."""
         index, id = fragment.get("index"), fragment.get("id")
         named = bool(function.get("name"))
+        says = function.get("arguments")
         if type(index) is not int:
-            return self._without_index(id, named=named)
+            return self._without_index(id, says, named=named)
         call = self.by_index.get(index)
         if call is None:
-            return self._at_new_index(index, opens=bool(id or named))
+            return self._at_new_index(index, says, opens=bool(id or named))
         if id and named and call.id and id != call.id:
             wanted = self.stream.found(TOOL_CALL_INDEX_REUSED)
             if wanted and call.parses() is False:
@@ -192,23 +195,23 @@ class ToolCalls:
             return self._open(index)
         return call
 
-    def _without_index(self, id: Any, *, named: bool) -> Call | None:
+    def _without_index(self, id: Any, says: Any, *, named: bool) -> Call | None:
         wanted = self.stream.found(TOOL_CALL_INDEX_MISSING)
         call = next((call for call in self.calls if id and call.id == id), None)
         if call is None and (id or named):
             call = self._open(None)
         elif call is None:
-            call = self._only_incomplete()
+            call = self._meant(says)
         if call is None and wanted:
             self.stream.unrepaired(TOOL_CALL_INDEX_MISSING)
         elif wanted:
             self.renumbered = True
         return call
 
-    def _at_new_index(self, index: int, *, opens: bool) -> Call | None:
+    def _at_new_index(self, index: int, says: Any, *, opens: bool) -> Call | None:
         if not opens and self.calls:
             wanted = self.stream.found(TOOL_CALL_INDEX_SPARSE)
-            call = self._only_incomplete()
+            call = self._meant(says)
             if call is None:
                 if wanted:
                     self.stream.unrepaired(TOOL_CALL_INDEX_SPARSE)
@@ -226,8 +229,10 @@ class ToolCalls:
         self.by_index[call.index if index is None else index] = call
         return call
 
-    def _only_incomplete(self) -> Call | None:
-        """The last call, if no other one can be meant."""
+    def _meant(self, says: Any) -> Call | None:
+        """The last call, if no other one can be meant by arguments that say neither index nor id."""
+        if self.calls and (says is None or (isinstance(says, str) and not says.strip())):
+            return self.calls[-1]
         incomplete = [call for call in self.calls if call.parses() is not True]
         return incomplete[0] if len(incomplete) == 1 and incomplete[0] is self.calls[-1] else None
 
@@ -299,7 +304,8 @@ class ToolCalls:
         header = call.header
         assert header is not None  # noqa: S101 -- the caller saw it
         held = header.setdefault("function", {})
-        held["arguments"] = held.get("arguments", "") + (function.get("arguments") or "")
+        arguments = function.get("arguments")
+        held["arguments"] = held.get("arguments", "") + (arguments if isinstance(arguments, str) else "")
         held.update({key: value for key, value in function.items() if value and key != "arguments"})
         header.update({key: value for key, value in fragment.items() if value is not None and key != "function"})
         too_long = len(held["arguments"]) > self.stream.settings.window_bytes
@@ -331,7 +337,8 @@ class ToolCalls:
         for call in self.calls:
             self._flush_call(call, fragments)
         if fragments:
-            delta["tool_calls"] = [*fragments, *(delta.get("tool_calls") or [])]
+            came = delta.get("tool_calls")
+            delta["tool_calls"] = [*fragments, *(came if isinstance(came, list) else ())]
 
     def finish(self, delta: dict[str, Any]) -> None:
         """The chunk with the finish_reason: nothing is held back beyond it."""
@@ -339,7 +346,9 @@ class ToolCalls:
         for call in self.calls:
             if not call.size and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
                 call.add("{}")
-                delta.setdefault("tool_calls", []).append({"index": call.index, "function": {"arguments": "{}"}})
+                came = delta.get("tool_calls")
+                more = {"index": call.index, "function": {"arguments": "{}"}}
+                delta["tool_calls"] = [*(came if isinstance(came, list) else ()), more]
 
     def parse(self) -> bool | None:
         """Whether the arguments of every call are JSON; None where nothing is known of any."""
@@ -362,9 +371,12 @@ class ToolCalls:
             index = second.get("index") if isinstance(second, dict) else None
             if index is None or not isinstance(first, dict) or first.get("index") != index or second.get("id"):
                 continue
-            if self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
-                head, tail = first.setdefault("function", {}), second.get("function") or {}
-                head["arguments"] = (head.get("arguments") or "") + (tail.get("arguments") or "")
+            head, tail = first.get("function"), second.get("function")
+            if not (isinstance(head, dict) and isinstance(tail, dict)):
+                continue
+            said = [part.get("arguments") or "" for part in (head, tail)]
+            if all(isinstance(part, str) for part in said) and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
+                head["arguments"] = "".join(said)
                 del fragments[later]
 
 
