@@ -25,22 +25,12 @@ def see(case: Case, reads: list[bytes] | None = None, repair: str | None = None,
     return watch(case.surface, wire, repair or case.repair, request=case.request, error=case.error, loads=loads)
 
 
-def but(names: set[str], reason: str) -> list[Any]:
-    """All cases, those named marked as failing for now."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(case, marks=[mark] * (case.name in names)) for case in CASES]
-
-
 def test_case_names_are_unique() -> None:
     """A name finds one case."""
     assert len(CASES) == len({case.name for case in CASES}) >= 60
 
 
-@pytest.mark.parametrize(
-    "case",
-    but({"duplicate-of-the-terminal-event"}, "an event that comes again after the terminal one is called spliced"),
-    ids=repr,
-)
+@pytest.mark.parametrize("case", CASES, ids=repr)
 @_PARSED
 def test_a_case_is_found_repaired_and_judged(case: Case, loads: Loads) -> None:
     """The expected kinds with their outcomes, no other fault, the verdict, and what the consumer ends up with."""
@@ -75,20 +65,7 @@ def test_what_follows_done_makes_no_difference(case: Case) -> None:
 
 
 #: Frames that the decoder repairs before it is asked whether it may.
-_REPAIRED_WHILE_OBSERVING = {
-    "frames-done-without-data",
-    "payload-after-a-byte-order-mark",
-    "last-event-unterminated",
-    "last-event-with-half-a-blank-line",
-    "last-event-unterminated-of-responses",
-}
-
-
-@pytest.mark.parametrize(
-    "case",
-    but(_REPAIRED_WHILE_OBSERVING, "the decoder applies its repairs in observe mode too"),
-    ids=repr,
-)
+@pytest.mark.parametrize("case", CASES, ids=repr)
 @_PARSED
 def test_observing_hands_on_the_events_as_they_came(case: Case, loads: Loads) -> None:
     """With nothing to be repaired every event is the wire's own, in the wire's order."""
@@ -110,15 +87,7 @@ def test_observing_finds_what_repairing_finds(case: Case) -> None:
 
 
 #: A chunk that was put in has no content, and of ids that change only the first is exchanged.
-_REPAIRED_IN_PART = {
-    "opt-in-finish-never-sent",
-    "opt-in-finish-of-calls-never-sent",
-    "opt-in-restart-by-another-model",
-    "opt-in-ids-change",
-}
-
-
-@pytest.mark.parametrize("case", but(_REPAIRED_IN_PART, "a repair leaves something for a second one"), ids=repr)
+@pytest.mark.parametrize("case", CASES, ids=repr)
 def test_nothing_is_left_to_repair_in_a_repaired_stream(case: Case) -> None:
     """What was handed on, sent again and watched again, shows nothing whose repair was applied."""
     first = see(case)

@@ -141,7 +141,6 @@ def test_every_delta_without_content_is_counted(name: str) -> None:
         assert found.get(CONTENT_NULL, 0) == contents.count(None)
 
 
-@pytest.mark.xfail(strict=True, reason="a finish_reason is put in without a content")
 def test_a_chunk_of_our_own_is_fit_for_naive_readers_too() -> None:
     """What is put in must not raise the very KeyError that is prevented elsewhere."""
     seen = watch("chat", body(said("One")[:2]), "all", request=NAIVE)

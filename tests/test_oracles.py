@@ -40,8 +40,6 @@ REACHED = {"default": ("none", "default"), "opt_in": ("none", "default", "opt_in
 #: Seconds. A run takes a few; a busy machine has its time.
 _TIMEOUT = 300
 
-_OBSERVED = pytest.mark.xfail(strict=True, reason="some repairs reach what is handed on in observe mode too")
-
 Scores = dict[str, dict[str, Any]]
 
 
@@ -105,11 +103,7 @@ def reasons(scores: Scores, ids: set[str]) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize(
     "level",
-    [
-        pytest.param("none", marks=[_OBSERVED] * (sdk.VERSION >= (1, 40))),
-        "default",
-        "opt_in",
-    ],  # it is helpers that suffer
+    ["none", "default", "opt_in"],
 )
 def test_no_case_that_the_plain_sdk_gets_right_becomes_wrong(scores: dict[str, Scores], level: str) -> None:
     """In each of the four ways of reading: do no harm."""
@@ -123,7 +117,6 @@ def test_no_case_that_the_plain_sdk_gets_right_becomes_wrong(scores: dict[str, S
     assert reasons(scores[level], harmed) == {}
 
 
-@_OBSERVED
 def test_observing_reads_as_the_plain_sdk_does(scores: dict[str, Scores]) -> None:
     """With the policy `none` every case comes out as without Streamwatch, wrong or right."""
     assert {id: results(case) for id, case in scores["none"].items()} == {

@@ -132,7 +132,6 @@ def test_what_is_put_in_is_named_as_the_others_are(missing: str) -> None:
         )
 
 
-@pytest.mark.xfail(strict=True, reason="the id that was made up for the announcement is written over the real one")
 def test_a_call_that_was_never_announced_keeps_its_id() -> None:
     """The application answers the call by its call_id: a real one is never exchanged for one of ours."""
     seen = watch("responses", named(without("response.output_item.added")))

@@ -84,7 +84,6 @@ def test_nothing_is_lost_or_repeated_beyond_the_window(seed: int, most: int) -> 
         assert sorted(marks(seen.payloads)) == numbers(events)
 
 
-@pytest.mark.xfail(strict=True, reason="what comes after the terminal event is dropped, still missing or not")
 def test_a_straggler_after_the_terminal_event_is_not_lost() -> None:
     """An event whose number is still missing belongs to this response, however late it comes."""
     seen = watch("responses", named([*EVENTS[:5], *EVENTS[6:], EVENTS[5]]), window_events=5)

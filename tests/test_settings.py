@@ -144,7 +144,6 @@ def test_a_repair_that_is_asked_for_is_applied() -> None:
     assert Policy("none,-reorder_buffer").observe
 
 
-@pytest.mark.xfail(strict=True, reason="`none,+x` brings every default repair along")
 def test_none_and_a_refinement_repair_that_alone() -> None:
     """Who switches everything off and one thing on gets the one thing."""
     policy = Policy("none,+reorder_buffer")
