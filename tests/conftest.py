@@ -127,6 +127,11 @@ def watch(
         on.instrument(on_report=watched.reports.append, **providers, **options)
         return watched
 
+    def stop() -> None:
+        if on.is_instrumented_by_opentelemetry:
+            on.uninstrument()
+
+    start.stop = stop  # type: ignore[attr-defined]
     yield start
     if on.is_instrumented_by_opentelemetry:
         on.uninstrument()
