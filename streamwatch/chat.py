@@ -47,6 +47,8 @@ _SYNONYMS = {
 }
 #: What every chunk of a completion has in common.
 _HEAD = ("id", "object", "created", "model")
+#: Choices that are remembered; the API gives 128 at most. A server that makes up more gets them passed on.
+_MAX_CHOICES = 256
 #: Ids of earlier completions that are remembered, to notice when one comes back.
 _MAX_IDS = 16
 _ABSENT: Any = object()
@@ -145,7 +147,9 @@ class Chat(Surface):
         index = choice_index(choice, self)
         state = self.choices.get(index)
         if state is None:
-            state = self.choices[index] = Choice(self.stream, fills=self.fills)
+            state = Choice(self.stream, fills=self.fills)
+            if len(self.choices) < _MAX_CHOICES:
+                self.choices[index] = state
         before = state.finish_reason
         if self.name == "completions":
             finish_reason(choice, state, self)

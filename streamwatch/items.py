@@ -52,6 +52,10 @@ _OTHER = Family("", "", "", "", Chunk.OTHER)
 _BY_PART = {family.part: family for family in FAMILIES.values() if family.part}
 
 
+#: Parts of an item that are remembered: many times what any recorded answer has.
+_MAX_PARTS = 128
+
+
 def is_index(value: Any) -> TypeGuard[int]:
     """Whether a value can be an index."""
     return type(value) is int and value >= 0
@@ -117,6 +121,12 @@ class Item:
             item.announced.setdefault("name", "")
             item.announced["arguments"] = ""
         return item
+
+    def remember(self, part: Part) -> Part:
+        """Add a part."""
+        if len(self.parts) < _MAX_PARTS:
+            self.parts[part.key, part.index] = part
+        return part
 
     def open_part(self, key: str) -> Part | None:
         """The part that is being written."""

@@ -31,6 +31,8 @@ from streamwatch.surface import Surface, Watching
 _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
 _PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
+#: Items and parts that are remembered. An agent's longest answers have dozens; what comes beyond is passed on.
+_MAX_ITEMS = 512
 #: Bytes of finished items that are kept, for a terminal event that forgets them: a stream must not cost memory.
 _MAX_KEPT = 32 << 10
 
@@ -125,7 +127,8 @@ class Responses(Surface):
         self.resumed = self.resumed or self._first
         index = self._output_index(payload, item.get("id"), opens=verb == "added")
         if verb == "added":
-            self.items[index] = Item(index, item)
+            if len(self.items) < _MAX_ITEMS:
+                self.items[index] = Item(index, item)
             return
         known = self._announced(index, item)
         for key in ("id", "call_id"):
@@ -145,7 +148,7 @@ class Responses(Surface):
         part = item.parts.get((key, index))
         if verb == "added":
             said = payload.get("part")
-            item.parts[key, index] = Part(item, key, index, said if isinstance(said, dict) else {})
+            item.remember(Part(item, key, index, said if isinstance(said, dict) else {}))
         elif part is not None:
             part.done = True
             self._forget(part)
@@ -159,7 +162,7 @@ class Responses(Surface):
                 part.text.add(delta)
                 part.begun = True
                 where = payload.get("content_index", payload.get("summary_index"))
-                if part.family.part or where is None:
+                if (part.family.part or where is None) and len(self._open) < _MAX_ITEMS:
                     self._open[type_, item.index, where if where is None else part.index] = part
             return
         said = payload.get(family.member)
@@ -210,7 +213,9 @@ class Responses(Surface):
     def _announced(self, index: int, like: dict[str, Any]) -> Item:
         """An item; announced here, if nobody did."""
         item = self.items.get(index)
-        if item is None:
+        if item is None and len(self.items) >= _MAX_ITEMS:
+            item = Item.unannounced(index, like)
+        elif item is None:
             item = self.items[index] = Item.unannounced(index, like)
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 self._insert("response.output_item.added", output_index=index, item=item.announced)
@@ -235,7 +240,7 @@ class Responses(Surface):
         index = self._part_index(payload, family.key, item, opens=False)
         part = item.parts.get((family.key, index))
         if part is None:
-            part = item.parts[family.key, index] = Part.of_family(item, family, index)
+            part = item.remember(Part.of_family(item, family, index))
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {"item_id": item.announced.get("id"), "output_index": item.index, family.key: index}
                 self._insert(f"{family.announcement}.added", **place, part=family.empty_part())

@@ -26,6 +26,8 @@ from streamwatch.anomalies import (
 )
 from streamwatch.surface import Watching
 
+#: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
+_MAX_CALLS = 256
 #: Arguments are kept up to here, to see whether they parse: a stream must not cost memory. Calls
 #: that write whole files go beyond it; then nothing is said of them.
 _MAX_ARGUMENTS = 16 << 10
@@ -178,6 +180,8 @@ class ToolCalls:
 
     def _call(self, fragment: dict[str, Any], function: dict[str, Any]) -> Call | None:
         """The call that a fragment belongs to, opened if need be; None where nothing tells."""
+        if len(self.calls) >= _MAX_CALLS and fragment.get("index") not in self.by_index:
+            return None
         index, id = fragment.get("index"), fragment.get("id")
         named = bool(function.get("name"))
         says = function.get("arguments")
