@@ -33,6 +33,7 @@ from streamwatch.anomalies import (
     ERROR_HIDDEN,
     PAYLOAD_INVALID,
     STREAM_EMPTY,
+    STREAM_SPLICED,
     STREAM_TRUNCATED,
     Evidence,
     Kind,
@@ -283,7 +284,8 @@ class StreamWatch:
         if order is not None:
             name = self._number_field
             number = payload.get(name) if name else event.number
-            if self._surface.over and not order.is_missing(number) and not order.is_last(number, event):
+            again = order.is_last(number, event) and STREAM_SPLICED not in self.anomalies
+            if self._surface.over and not order.is_missing(number) and not again:
                 self._hand_on(event)  # whatever it is, it is not of this answer
                 return
             released = order.place(number, event)
