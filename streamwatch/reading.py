@@ -8,15 +8,15 @@ their end, a generator reported 181 as cancelled.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
 from streamwatch import calls
 from streamwatch.capture import Captures
+from streamwatch.lines import text_alines, text_lines
 from streamwatch.report import Report
 from streamwatch.settings import Settings
 from streamwatch.sse import Event
@@ -281,12 +281,14 @@ class Decoder:
 
     def iter(self, lines: Iterator[str]) -> Iterator[Any]:
         """The same for openai before 1.14, which decodes lines: the bytes are read instead of them."""
-        return Events(self._reading, self._reading.response.iter_bytes(), lambda chunks: self._own.iter(_lines(chunks)))
+        return Events(
+            self._reading, self._reading.response.iter_bytes(), lambda chunks: self._own.iter(text_lines(chunks))
+        )
 
     def aiter(self, lines: AsyncIterator[str]) -> AsyncIterator[Any]:
         """The same for asynchronous code, with openai before 1.14."""
         chunks = self._reading.response.aiter_bytes()
-        return AsyncEvents(self._reading, chunks, lambda chunks: self._own.aiter(_alines(chunks)))
+        return AsyncEvents(self._reading, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))
 
 
 class _Source:
@@ -480,29 +482,3 @@ def _look_at(task: asyncio.Task[Any]) -> None:
     # asyncio complains of exceptions that nobody looks at, and the consumer may have left.
     if not task.cancelled():
         task.exception()
-
-
-def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Text lines, as httpx gives them to old releases of the SDK."""
-    decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
-    for data in chunks:
-        *whole, text = (text + decoder.decode(data)).splitlines(keepends=True) or [""]
-        yield from (line.rstrip("\r\n") for line in whole)
-        if text.endswith("\n"):
-            yield text.rstrip("\r\n")
-            text = ""
-    if text:
-        yield text.rstrip("\r\n")
-
-
-async def _alines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
-    async for data in chunks:
-        *whole, text = (text + decoder.decode(data)).splitlines(keepends=True) or [""]
-        for line in whole:
-            yield line.rstrip("\r\n")
-        if text.endswith("\n"):
-            yield text.rstrip("\r\n")
-            text = ""
-    if text:
-        yield text.rstrip("\r\n")

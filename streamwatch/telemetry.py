@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer
 
 from streamwatch.anomalies import ISSUES, Chunk, Kind, Outcome, Verdict
@@ -35,6 +35,19 @@ _DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24,
 _DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: Places. A window is 64 events by default.
 _DISTANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+_COUNTERS = (
+    ("streamwatch.streams", "{stream}", "Streams read, by how they ended."),
+    ("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry."),
+    ("streamwatch.anomalies", "{anomaly}", "Anomalies found, by kind."),
+    ("streamwatch.repairs", "{repair}", "Anomalies of kinds that have a repair, by how each ended."),
+    ("streamwatch.internal_errors", "{error}", "Errors of Streamwatch itself; the application saw none of them."),
+)
+_HISTOGRAMS = (
+    ("streamwatch.reorder.distance", "{event}", "How many places early an event came.", _DISTANCES),
+    ("streamwatch.reorder.delay", "s", "How long events were held to put them in order.", _DELAYS),
+    ("streamwatch.stream.duration", "s", "From the request to the end of the stream.", _DURATIONS),
+    ("streamwatch.stream.time_to_first_chunk", "s", "From the request to the first chunk.", _DURATIONS),
+)
 #: The attributes that every metric has.
 _COMMON = (
     "gen_ai.operation.name",
@@ -117,50 +130,21 @@ class Telemetry:
         self._series: dict[tuple[str, ...], Series] = {}
         self._errors: dict[str, int] = {}
         self._lock = threading.Lock()
-        meter.create_observable_counter(
-            "streamwatch.streams", [self._observe_streams], "{stream}", "Streams read, by how they ended."
+        self._create_instruments(meter)
+
+    def _create_instruments(self, meter: Meter) -> None:
+        observed = (
+            self._observe_streams,
+            self._observe_chunks,
+            self._observe_anomalies,
+            self._observe_repairs,
+            self._observe_errors,
         )
-        meter.create_observable_counter(
-            "streamwatch.chunks", [self._observe_chunks], "{chunk}", "Chunks, by what they mainly carry."
-        )
-        meter.create_observable_counter(
-            "streamwatch.anomalies", [self._observe_anomalies], "{anomaly}", "Anomalies found, by kind."
-        )
-        meter.create_observable_counter(
-            "streamwatch.repairs",
-            [self._observe_repairs],
-            "{repair}",
-            "Anomalies of kinds that have a repair, by how each ended.",
-        )
-        meter.create_observable_counter(
-            "streamwatch.internal_errors",
-            [self._observe_errors],
-            "{error}",
-            "Errors of Streamwatch itself; the application saw none of them.",
-        )
-        self._distance = meter.create_histogram(
-            "streamwatch.reorder.distance",
-            "{event}",
-            "How many places early an event came.",
-            explicit_bucket_boundaries_advisory=_DISTANCES,
-        )
-        self._delay = meter.create_histogram(
-            "streamwatch.reorder.delay",
-            "s",
-            "How long events were held to put them in order.",
-            explicit_bucket_boundaries_advisory=_DELAYS,
-        )
-        self._duration = meter.create_histogram(
-            "streamwatch.stream.duration",
-            "s",
-            "From the request to the end of the stream.",
-            explicit_bucket_boundaries_advisory=_DURATIONS,
-        )
-        self._first_chunk = meter.create_histogram(
-            "streamwatch.stream.time_to_first_chunk",
-            "s",
-            "From the request to the first chunk.",
-            explicit_bucket_boundaries_advisory=_DURATIONS,
+        for (name, unit, meaning), observe in zip(_COUNTERS, observed, strict=True):
+            meter.create_observable_counter(name, [observe], unit, meaning)
+        self._distance, self._delay, self._duration, self._first_chunk = (
+            meter.create_histogram(name, unit, meaning, explicit_bucket_boundaries_advisory=boundaries)
+            for name, unit, meaning, boundaries in _HISTOGRAMS
         )
         meter.create_observable_gauge(
             "streamwatch.published_fix_ratio",
@@ -211,6 +195,7 @@ class Telemetry:
                 self._first_chunk.record(time_to_first_chunk, series.common)
             if recording.span.is_recording():
                 _describe(recording.span, report, time_to_first_chunk)
+                _tell_anomalies(recording.span, report)
         finally:
             recording.span.end(end)
 
@@ -348,6 +333,13 @@ def _describe(span: Span, report: Report, time_to_first_chunk: float | None) -> 
     if report.unwatched:
         attributes["streamwatch.unwatched"] = report.unwatched
     span.set_attributes({name: value for name, value in attributes.items() if value not in ("", ())})
+    if report.verdict in _BROKEN:
+        span.set_attribute("error.type", report.verdict.value)
+        span.set_status(Status(StatusCode.ERROR, f"the stream ended {report.verdict.value}"))
+
+
+def _tell_anomalies(span: Span, report: Report) -> None:
+    """One event for each kind, however often it was found."""
     for kind, count in report.anomalies.items():
         event: dict[str, Any] = {
             "streamwatch.anomaly": kind.name,
@@ -358,6 +350,3 @@ def _describe(span: Span, report: Report, time_to_first_chunk: float | None) -> 
         for outcome, repaired in report.outcomes.get(kind, {}).items():
             event[f"streamwatch.outcome.{outcome.value}"] = repaired
         span.add_event("streamwatch.anomaly", event)
-    if report.verdict in _BROKEN:
-        span.set_attribute("error.type", report.verdict.value)
-        span.set_status(Status(StatusCode.ERROR, f"the stream ended {report.verdict.value}"))
