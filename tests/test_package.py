@@ -1,0 +1,280 @@
+"""The package as such: layers, budgets, names, entry points, and the table of kinds."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import streamwatch
+from streamwatch.anomalies import KINDS, Level
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "streamwatch"
+MODULES = sorted(PACKAGE.glob("*.py"))
+
+#: What each module may import, beside the standard library. Imports point one way: from right to left.
+VOCABULARY = {"anomalies", "report", "settings"}
+SURFACES = {"assistants", "chat", "completions", "deltas", "items", "responses", "texts", "tool_calls"}
+CORE = VOCABULARY | SURFACES | {"sequence", "sse", "stream", "surface"}
+ALLOWED: dict[str, set[str]] = {
+    "version": set(),
+    "texts": set(),
+    "lines": set(),
+    "environment_variables": set(),
+    "anomalies": set(),
+    "settings": {"anomalies"},
+    "report": {"anomalies"},
+    "sse": {"anomalies"},
+    "sequence": {"anomalies", "settings", "sse"},
+    "surface": {"anomalies", "report", "sequence", "settings", "sse"},
+    "items": {"anomalies", "texts"},
+    "tool_calls": {"anomalies", "surface"},
+    "deltas": {"anomalies", "surface", "texts", "tool_calls"},
+    "assistants": {"anomalies", "sse", "surface"},
+    "chat": {"anomalies", "deltas", "sse", "surface", "tool_calls"},
+    "responses": {"anomalies", "items", "sse", "surface", "texts"},
+    "stream": CORE,
+    "capture": {"anomalies", "report"},
+    "log": {"anomalies", "report"},
+    "telemetry": {"anomalies", "report", "version", "opentelemetry.metrics", "opentelemetry.trace"},
+    "calls": {"report", "telemetry"},
+    "reading": CORE | {"calls", "capture", "lines", "telemetry"},
+    "instrumentor": CORE
+    | {"calls", "capture", "log", "reading", "telemetry"}
+    | {"opentelemetry.instrumentation", "wrapt", "jiter"},
+    "testing": CORE | {"instrumentor", "pytest"},
+    "distro": {"settings", "opentelemetry", "prometheus_client"},
+    "cli": {"*"},
+    "__init__": {"*"},
+}
+#: Functions over the budget, and why each is better whole.
+LONG = {
+    "chat.Chat.see": "what every chunk goes through: another call would cost more than all else in it",
+    "sse.Decoder._lines": "the fields of an event, one by one",
+    "stream.StreamWatch.__init__": "the state of a stream, in one place",
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at the top or at the place of use; ours without `streamwatch.`."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name} imports relatively"
+            own = node.module == "streamwatch"
+            names = [f"streamwatch.{alias.name}" for alias in node.names] if own else [str(node.module)]
+        else:
+            continue
+        yield from (name.removeprefix("streamwatch.") for name in names)
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """The functions of a file, and how many lines each has without its docstring."""
+
+    def walk(node: ast.AST, name: str) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                qualified = f"{name}.{child.name}"
+                if not isinstance(child, ast.ClassDef):
+                    docstring = child.body[0] if ast.get_docstring(child) else None
+                    length = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring else 0
+                    yield qualified, (child.end_lineno or 0) - child.lineno + 1 - length
+                yield from walk(child, qualified)
+
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    yield from walk(ast.parse(path.read_text("utf-8")), module)
+
+
+# --- layers
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_one_way(path: Path) -> None:
+    """A module imports what its layer may, and nothing else; a new module needs a row in the table."""
+    assert path.stem in ALLOWED, f"{path.name} has no place in the layers: give it a row in ALLOWED"
+    allowed = ALLOWED[path.stem]
+    foreign = {
+        name
+        for name in imports(path)
+        if name.partition(".")[0] not in sys.stdlib_module_names
+        and not any(name == may or name.startswith(f"{may}.") or may == "*" for may in allowed)
+    }
+
+    assert set() == foreign
+
+
+def test_the_layers_have_no_circle() -> None:
+    """What a module may import never imports it in turn."""
+    below = {name: {module for module in may if module in ALLOWED} - {name} for name, may in ALLOWED.items()}
+    actual = {path.stem: set(imports(path)) & below.keys() for path in MODULES if path.stem not in ("__init__", "cli")}
+    while actual:
+        leaves = {name for name, imported in actual.items() if not imported & actual.keys()}
+        assert leaves, f"a circle among {sorted(actual)}"
+        actual = {name: imported for name, imported in actual.items() if name not in leaves}
+
+
+def test_the_core_needs_nothing_but_the_standard_library() -> None:
+    """Bring your own I/O: no openai, no OpenTelemetry, nothing to install."""
+    for path in MODULES:
+        if path.stem in CORE:
+            outside = {name for name in imports(path) if name not in ALLOWED}
+            assert outside == {name for name in outside if name.partition(".")[0] in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_nothing_imports_openai(path: Path) -> None:
+    """The hook waits for the application to do that; the demo is an application."""
+    assert not {name for name in imports(path) if name.partition(".")[0] in ("openai", "httpx", "httpx2")}
+
+
+# --- budgets
+
+
+def test_modules_are_short() -> None:
+    """500 lines at most: a longer one has more than one duty."""
+    lengths = {path.name: len(path.read_text("utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+
+    assert {} == {name: length for name, length in lengths.items() if length > 500}
+
+
+def test_functions_are_short() -> None:
+    """30 lines at most, but for a few that are better whole; a reason that is no longer needed goes."""
+    lengths = dict(pair for path in PACKAGE.rglob("*.py") for pair in functions(path))
+    long = {name: length for name, length in lengths.items() if length > 30}
+
+    assert {} == {name: length for name, length in long.items() if name not in LONG or length > 45}
+    assert set() == LONG.keys() - long.keys()
+
+
+def test_every_module_states_its_duty() -> None:
+    """In a docstring, the first thing in it."""
+    assert [] == [
+        path.name for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    ]
+
+
+# --- names
+
+
+def test_public_names_are_there() -> None:
+    """Everything that `__all__` promises can be imported, and everything public is promised."""
+    public = {name for name in vars(streamwatch) if not name.startswith("_")}
+    modules = {path.stem for path in MODULES} | {"demo"}
+
+    assert sorted(streamwatch.__all__) == list(streamwatch.__all__)
+    assert all(getattr(streamwatch, name).__doc__ for name in streamwatch.__all__)
+    assert public - modules - {"annotations", "TYPE_CHECKING", "Any"} <= set(streamwatch.__all__)
+    assert streamwatch._HOMES.keys() <= set(streamwatch.__all__)
+    with pytest.raises(AttributeError, match="module 'streamwatch' has no attribute 'nothing'"):
+        streamwatch.nothing  # noqa: B018
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """In version.py; the package and its metadata read it there."""
+    from streamwatch.version import __version__
+
+    assert re.fullmatch(r"\d+\.\d+\.\d+([.a-z].*)?", __version__)
+    assert __version__ == streamwatch.__version__
+    assert [] == [
+        path.name
+        for path in (*PACKAGE.rglob("*.py"), ROOT / "pyproject.toml")
+        if path.name != "version.py" and re.search(r"^(__)?version(__)? = \"", path.read_text("utf-8"), re.MULTILINE)
+    ]
+
+
+def test_it_is_marked_as_typed() -> None:
+    """So that type checkers of applications look at it."""
+    assert (PACKAGE / "py.typed").is_file()
+
+
+# --- what installers read
+
+
+@pytest.fixture(scope="module")
+def distribution() -> importlib.metadata.Distribution:
+    """What is installed of this package."""
+    try:
+        return importlib.metadata.distribution("openai-streamwatch")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("openai-streamwatch is not installed here")
+
+
+ENTRY_POINTS = {
+    "opentelemetry_instrumentor": "streamwatch.instrumentor:StreamwatchInstrumentor",
+    "opentelemetry_distro": "streamwatch.distro:StreamwatchDistro",
+    "opentelemetry_configurator": "streamwatch.distro:StreamwatchConfigurator",
+    "opentelemetry_environment_variables": "streamwatch.environment_variables",
+}
+
+
+@pytest.mark.parametrize("group", ENTRY_POINTS)
+def test_entry_points_are_there_and_load(
+    group: str, distribution: importlib.metadata.Distribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`opentelemetry-instrument` finds each of them under the name `streamwatch`."""
+    for variable in ("OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"):
+        monkeypatch.setenv(variable, "streamwatch")  # loading may set them, and this puts them back
+    (point,) = [point for point in distribution.entry_points if point.group == group]
+
+    assert ("streamwatch", ENTRY_POINTS[group]) == (point.name, point.value)
+    assert point.load() is not None
+
+
+def test_every_entry_point_loads(
+    distribution: importlib.metadata.Distribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that are added later."""
+    for variable in ("OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"):
+        monkeypatch.setenv(variable, "streamwatch")
+
+    assert [] == [point.name for point in distribution.entry_points if point.load() is None]
+
+
+def test_the_supported_releases_are_the_same_everywhere(distribution: importlib.metadata.Distribution) -> None:
+    """What the instrumentor accepts is what the package's extra says."""
+    from packaging.requirements import Requirement
+
+    from streamwatch.instrumentor import StreamwatchInstrumentor
+
+    extra = [
+        Requirement(text) for text in distribution.requires or () if "extra == 'instruments'" in text.replace('"', "'")
+    ]
+    dependencies = [Requirement(text) for text in StreamwatchInstrumentor().instrumentation_dependencies()]
+
+    assert [(one.name, set(one.specifier)) for one in extra] == [(one.name, set(one.specifier)) for one in dependencies]
+
+
+# --- the table of kinds
+
+
+def test_there_are_forty_kinds_with_a_sentence_each() -> None:
+    """Names are labels: lower case, one word; meanings are sentences."""
+    assert 40 == len(KINDS)
+    for name, kind in KINDS.items():
+        assert name == kind.name
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
+        assert kind.meaning[-1] == "."
+        assert kind.surfaces
+        assert (kind.strategy == "none") == (kind.level is Level.NEVER)
+
+
+def test_the_table_agrees_with_the_taxonomy(shared: Path) -> None:
+    """Severity, strategy and level of every kind."""
+    taxonomy = {kind["name"]: kind for kind in json.loads((shared / "taxonomy.json").read_text("utf-8"))["kinds"]}
+
+    def row(name: str) -> tuple[object, ...]:
+        kind = KINDS[name]
+        return kind.severity.value, kind.strategy.value, kind.level.value
+
+    wanted = {name: (kind["severity"], kind["repair"], kind["default"]) for name, kind in taxonomy.items()}
+
+    assert wanted == {name: row(name) for name in KINDS}
