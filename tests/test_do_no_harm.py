@@ -364,9 +364,6 @@ def test_the_application_never_notices_a_failing_function(
 
 
 @pytest.mark.internal_errors_expected
-@pytest.mark.xfail(
-    strict=True, reason="StreamWatch.undelivered does not know what Order let go and no rule has seen: it is lost"
-)
 @pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API")
 def test_what_is_held_is_not_lost_by_a_failing_function(
     plain: Outcomes, mended: list[Outcomes], reached: dict[str, set[str]], watch: Callable[..., Any]

@@ -122,7 +122,6 @@ def test_the_cost_of_a_stream_does_not_grow_with_its_length(name: str) -> None:
     assert peak(surface, reads(10_000)) < peak(surface, reads(2_000)) + SLACK
 
 
-@pytest.mark.xfail(strict=True, reason="every item, call and choice is remembered to the end of its stream")
 @pytest.mark.parametrize("name", GROWING)
 def test_what_a_server_numbers_is_not_kept_without_end(name: str) -> None:
     """An item, call or choice of its own in every event costs no more than some bound."""
