@@ -9,8 +9,10 @@ stream shows the same kinds, and nothing of the text can be told from it but whe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -24,23 +26,33 @@ from streamwatch.report import Report
 logger = logging.getLogger("streamwatch")
 
 _HEADER = b": streamwatch "
+_BOM = b"\xef\xbb\xbf"
 _LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|$)")
-#: A string, with whether it is a name; a number; or a word.
-_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*"?)(\s*:)?|(-?\d[\d.eE+-]*)|([A-Za-z]+)', re.DOTALL)
+#: A string, its closing quote, and whether it is a name; a number; or a word.
+_TOKEN = re.compile(r'("(?:[^"\\]|\\.)*)("?)(\s*:)?|(-?[0-9][0-9.eE+-]*)|([A-Za-z]+)', re.DOTALL)
 _CHARACTER = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
+#: A digit; a zero that begins no fraction stays, as 01 is no JSON and 0 is as good as nothing.
+_DIGIT = re.compile(r"^(-?0)(?=[0-9]|$)|[0-9]")
 _LITERALS = frozenset({"true", "false", "null"})
+_JSON_BEGINS = frozenset('{}[]",')  # or a line of it, where it is printed over several
+_JSON_WORDS = _LITERALS | {"NaN", "Infinity"}  # json.loads takes all of them
 #: Members whose values are the protocol's own words, or names that say what belongs together.
 _KEPT = frozenset(
     {"id", "object", "model", "type", "role", "name", "status", "call_id", "item_id", "service_tier"}
     | {"finish_reason", "finishReason", "native_finish_reason", "system_fingerprint", "provider", "event"}
 )
-_KEPT_NUMBER = re.compile(r"index|sequence|seq|token|created|^n$", re.IGNORECASE)
+_KEPT_NUMBER = re.compile(r"index|sequence|seq|tokens|created|^n$", re.IGNORECASE)
 _ARGUMENTS = frozenset({"arguments", "input"})
 #: What stands in for a letter at each place of a text; a longer text begins again.
 _STAND_INS = "".join(Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=1 << 12))  # noqa: S311 -- no secret
 #: Lines remembered, to know one that comes again: a replay is never longer.
 _MAX_LINES = 1 << 12
+#: Characters. A shorter text may well be said twice in a row.
+_WHOLE = 16
 _KEPT_CHARACTERS = frozenset("\ufffd\u0085\u2028\u2029")
+_KEPT_ESCAPES = frozenset({"fffd", "2028", "2029", "0085"})
+_ESCAPES = frozenset(["", *'"\\/bfnrtu'])
+_DIGITS = frozenset("0123456789")
 _WIDE = {1: "x", 2: "\u00e9", 3: "\u3042", 4: "\U0001f600"}
 
 
@@ -62,11 +74,15 @@ class Captures:
         shown = body if self._content else mask(body)
         if len(body) >= self.max_bytes:
             ended = "beyond what is kept"
-        path = self._directory / f"{time.strftime('%Y%m%dT%H%M%S')}-{report.serial}-{_worst(report)}.sse"
+        # Workers of one server share the directory, and each counts its streams from 1.
+        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{report.serial}-{_worst(report)}.sse"
+        path = self._directory / name
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             path.write_bytes(header(report, ended, version, masked=not self._content) + shown)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()  # what a full disk took of it says something false of its end
             if not self._warned:
                 self._warned = True
                 logger.warning("STREAMWATCH_CAPTURE_DIR=%s cannot be written (%s): no capture", path.parent, error)
@@ -117,7 +133,8 @@ def load(capture: bytes) -> tuple[dict[str, str], bytes]:
 def mask(body: bytes) -> bytes:
     """A body without a letter or digit of its content."""
     masked = _Mask()
-    return b"".join(masked.line(line) + end for line, end in _LINES.findall(body))
+    mark = _BOM if body.startswith(_BOM) else b""
+    return mark + b"".join(masked.line(line) + end for line, end in _LINES.findall(body.removeprefix(mark)))
 
 
 class _Mask:
@@ -138,6 +155,9 @@ class _Mask:
             if field in (b"event", b"id", b"retry") or line.strip() == b"[DONE]":
                 return line
             kept, text = (field + colon, value) if field in (b"data", b"error") and colon else (b"", line)
+            while text.lstrip().startswith(b"data:"):  # a relay framed a frame
+                prefix, colon, text = text.partition(b":")
+                kept += prefix + colon
             shown = self._payload(text.decode("utf-8", "surrogateescape"))
             masked = kept + shown.encode("utf-8", "surrogateescape")
             # Arguments go on from where they were, whatever line came before.
@@ -147,43 +167,42 @@ class _Mask:
 
     def _payload(self, text: str) -> str:
         if text.strip().startswith("[DONE]"):
-            return text
-        try:
-            payload = json.loads(text)
-        except (ValueError, RecursionError):
-            payload = None
-        payload = payload if isinstance(payload, dict) else {}
-        type_ = str(payload.get("type", ""))
-        places = [_ANYWHERE] if type_.startswith("response.") else [*_chat_places(payload)]
-        pieces, end, name = [], 0, ""
+            before, done, after = text.partition("[DONE]")
+            return before + done + _plain_text(None, after)
+        places, is_json = _places(text), text.lstrip()[:1] in _JSON_BEGINS
+        pieces, end, began = list[str](), 0, 0
+        name, named, depth = "", False, 0  # depth: how deep in arguments that are an object instead of a text
         for match in _TOKEN.finditer(text):
-            string, colon, number, word = match.groups()
-            pieces.append(text[end : match.start()])
-            end = match.end()
-            if string is not None and colon is not None:
-                name = string[1:-1]
-                pieces.append(string + colon)
-            elif string is not None:
-                pieces.append(string if name in _KEPT else self._string(string, name, places))
-            elif number is not None:
-                pieces.append(number if _KEPT_NUMBER.search(name) else re.sub(r"\d", "1", number))
+            string, closing, colon, number, word = match.groups("")
+            between, end = text[end : match.start()], match.end()
+            deep = _depth(between, depth, begins=named and name in _ARGUMENTS)
+            began, depth = began if depth else match.start(), deep
+            kept = named and not between.strip() and not depth  # the value of `name` itself
+            pieces.append(_between(between))
+            named = bool(colon) and is_json and not depth
+            if named:
+                name = string[1:]
+                pieces.append(string)
+            elif string and depth:
+                pieces.append('"' + _plain_text(match.start() - began, string[1:]))
+            elif string:
+                pieces.append(string if kept and name in _KEPT else '"' + self._string(string[1:], name, places))
+            elif number:
+                pieces.append(number if kept and _KEPT_NUMBER.search(name) else _DIGIT.sub(_shown_digit, number))
             else:
-                pieces.append(word if word in _LITERALS or name in _KEPT else "x" * len(word))
-        return "".join([*pieces, text[end:]])
+                pieces.append(word if word in _JSON_WORDS else "x" * len(word))
+            pieces.append(closing + colon)
+        return "".join([*pieces, _between(text[end:])])
 
-    def _string(self, literal: str, name: str, places: list[Any]) -> str:
-        """A string in quotes, as it stands in the JSON."""
-        closing = '"' if len(literal) > 1 and literal.endswith('"') else ""
-        said = literal[1:-1] if closing else literal[1:]
+    def _string(self, said: str, name: str, places: list[_Place]) -> str:
+        """What stands between the quotes of a string."""
         known = bool(places) and places[0][0] in ("", name)
         member, key, is_json = (places[0] if places[0][0] == "" else places.pop(0)) if known else (name, None, False)
         if known and not member:  # of Responses: what is repeated at the end is the same, in whatever order it came
-            shown = _plain_text(None, said)
-        elif is_json or name in _ARGUMENTS:
-            shown = self._json_text(key, said)
-        else:
-            shown = _plain_text(self._start(key, said), said)
-        return f'"{shown}{closing}'
+            return _plain_text(None, said)
+        if is_json or name in _ARGUMENTS:
+            return self._json_text(key, said)
+        return _plain_text(self._start(key, said), said)
 
     def _start(self, key: Any, said: str) -> int:
         """The place where a text goes on; its beginning, where it is said again."""
@@ -191,7 +210,8 @@ class _Mask:
             self._place += len(said)
             return self._place
         before, last = self._said.get(key, ""), self._last.get(key, "")
-        again = bool(before) and (said == before or (len(said) > len(last) and said.startswith(last)))
+        whole = said == before or (said == last and len(said) >= _WHOLE)
+        again = bool(before) and (whole or (len(said) > len(last) and said.startswith(last)))
         self._said[key], self._last[key] = before + said, said
         return 0 if again else len(before)
 
@@ -200,7 +220,7 @@ class _Mask:
         state = self._inside.get(key, _OUTSIDE) if key is not None else _OUTSIDE
         pieces, word = [""], ""
         for character in _CHARACTER.findall(text):
-            if state == _OUTSIDE and character.isalpha():
+            if state == _OUTSIDE and character.isascii() and character.isalpha():
                 word += character
                 continue
             pieces.append(_word(word, begins=len(pieces) == 1, ends=False))
@@ -226,15 +246,26 @@ def _word(word: str, *, begins: bool, ends: bool) -> str:
 
 def _json_character(character: str, state: int) -> tuple[str, int]:
     """What is shown for a character, or an escape, of JSON that itself stands in a string."""
+    meant = _meant(character)
     if state == _OUTSIDE:
-        return ("1" if character.isdigit() else character), _INSIDE if character == '\\"' else _OUTSIDE
+        if meant.isascii() and not meant.isalnum():
+            return character, _INSIDE if meant == '"' else _OUTSIDE
+        return ("1" if character in _DIGITS else _stand_in(character, "x")), _OUTSIDE
     if state == _ESCAPED:
-        return character, 4 if character == "u" else _INSIDE
+        shown = character if meant in _ESCAPES else _stand_in(character, "x")
+        return shown, 4 if meant == "u" else _INSIDE
     if state != _INSIDE:
-        return "0078"[4 - state], state - 1
-    if character in ('\\"', "\\\\"):
-        return character, _OUTSIDE if character == '\\"' else _ESCAPED
+        return ("0078"[4 - state] if character.isascii() and len(character) == 1 else character), state - 1
+    if meant in ('"', "\\"):
+        return character, _OUTSIDE if meant == '"' else _ESCAPED
     return _stand_in(character, "x"), _INSIDE
+
+
+def _meant(character: str) -> str:
+    """The character that an escape stands for."""
+    if character[:2] == "\\u" and len(character) == 6:
+        return str(json.loads(f'"{character}"'))
+    return character[1:] if character in ('\\"', "\\\\", "\\/") else character
 
 
 #: A text of a payload: the member it stands in ("" for any), what it goes on from, whether it is JSON.
@@ -242,6 +273,36 @@ _Place = tuple[str, Any, bool]
 
 
 _ANYWHERE: _Place = ("", None, False)
+
+
+def _places(text: str) -> list[_Place]:
+    """The texts of a payload, in order."""
+    try:
+        payload = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(payload, dict):
+        return []
+    return [_ANYWHERE] if str(payload.get("type", "")).startswith("response.") else [*_chat_places(payload)]
+
+
+def _depth(between: str, depth: int, *, begins: bool) -> int:
+    """How many brackets stand open in arguments that are an object."""
+    if not depth and not begins:
+        return 0
+    opened = between.count("{") + between.count("[")
+    return max(depth + opened - between.count("}") - between.count("]"), 0)
+
+
+def _between(text: str) -> str:
+    """What stands between the tokens: punctuation, or a text that is no JSON."""
+    if text.isascii():
+        return text
+    return "".join(character if character.isascii() else _stand_in(character, "x") for character in text)
+
+
+def _shown_digit(match: re.Match[str]) -> str:
+    return match.group(1) or "1"
 
 
 def _chat_places(payload: dict[str, Any]) -> Iterator[_Place]:
@@ -253,7 +314,7 @@ def _chat_places(payload: dict[str, Any]) -> Iterator[_Place]:
         for holder in (choice, delta):
             for name, value in holder.items() if isinstance(holder, dict) else ():
                 if name in ("content", "text") and isinstance(value, str):
-                    yield name, (index, name), False
+                    yield name, (repr(index), name), False
                 elif name == "tool_calls" and isinstance(value, list):
                     yield from _argument_places(index, value)
 
@@ -262,7 +323,7 @@ def _argument_places(choice: Any, fragments: list[Any]) -> Iterator[_Place]:
     for fragment in fragments:
         function = fragment.get("function") if isinstance(fragment, dict) else None
         if isinstance(function, dict) and isinstance(function.get("arguments"), str):
-            yield "arguments", (choice, fragment.get("index")), True
+            yield "arguments", (repr(choice), repr(fragment.get("index"))), True
 
 
 def _plain_text(start: int | None, text: str) -> str:
@@ -277,9 +338,13 @@ def _plain_text(start: int | None, text: str) -> str:
 def _stand_in(character: str, letter: str) -> str:
     """What is shown for one character, or one escape, of a text."""
     if character[:1] == "\\":
-        kept = len(character) == 2 or character[2:].lower() in ("fffd", "2028", "2029", "0085")
-        surrogate = character[2:3].lower() == "d" and character[3:4].lower() in "89abcdef"
-        return character if kept or surrogate else "\\u0078"
+        if character[1:] in _ESCAPES or character[2:].lower() in _KEPT_ESCAPES:
+            return character
+        if len(character) == 2:
+            return "\\" + _stand_in(character[1], "x")
+        if character[2:3].lower() == "d" and character[3:4].lower() in "89abcdef":
+            return "\\ud83d" if character[3:4].lower() in "89ab" else "\\ude00"
+        return "\\u0078"
     if character.isspace() or character in _KEPT_CHARACTERS or "\udc80" <= character <= "\udcff":
         return character
     if character.isascii():

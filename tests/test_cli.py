@@ -1,0 +1,187 @@
+"""The command line explains every kind, by its name, its issue or the error that brought somebody here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streamwatch import __version__, cli
+from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Level
+from streamwatch.cli import main, matching
+
+_EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
+KEY_ERROR, ORDER = "KeyError: 'content'", "streaming response chunk order mismatch - expected index 5 but got 7"
+
+
+def run(*arguments: str) -> Result:
+    """The command, run in this process; an exception that escapes it fails the test."""
+    result = CliRunner().invoke(main, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def of(issue: str) -> list[str]:
+    """The kinds that an issue is about."""
+    return [kind.name for kind in KINDS.values() if kind.issue is not None and issue in kind.issue.name]
+
+
+# --- kinds
+
+
+def test_every_kind_is_listed() -> None:
+    """One line each, in the order of the table, with severity, repair and level."""
+    result = run("kinds")
+
+    assert result.exit_code == 0
+    assert [line.split() for line in result.output.splitlines()] == [
+        [kind.name, kind.severity.value, kind.strategy.value, kind.level.value] for kind in KINDS.values()
+    ]
+
+
+def test_the_columns_of_the_list_stand_below_each_other() -> None:
+    """No name is longer than its column."""
+    starts = {
+        (line.index(kind.severity.value, len(kind.name)), line.rindex(f" {kind.level.value}"))
+        for line, kind in zip(run("kinds").output.splitlines(), KINDS.values(), strict=True)
+    }
+
+    assert len(starts) == 1
+
+
+def test_the_list_is_data_for_programs() -> None:
+    """One JSON object a line, of which each says everything."""
+    records = [json.loads(line) for line in run("kinds", "--json").output.splitlines()]
+
+    assert [record["kind"] for record in records] == list(KINDS)
+    for record in records:
+        assert set(record) == {"kind", "severity", "surfaces", "strategy", "level", "evidence", "meaning", "issue"}
+        assert all(record[name] for name in set(record) - {"issue"})
+    assert {record["issue"] for record in records} == {None, *(issue.name for issue in ISSUES)}
+
+
+# --- explain
+
+
+@_EACH
+def test_every_kind_is_explained(kind: Kind) -> None:
+    """What it is, how bad, where, what is done about it and when, and what proves it."""
+    result = run("explain", kind.name)
+
+    assert result.exit_code == 0
+    for said in (kind.name, kind.meaning, kind.severity.value, ", ".join(kind.surfaces), kind.strategy.meaning):
+        assert said in result.output
+    assert f"({cli._LEVELS[kind.level.value]})" in result.output
+    assert cli._PROOFS[kind.evidence.value] in result.output
+
+
+@_EACH
+def test_an_explanation_is_data_for_programs(kind: Kind) -> None:
+    """The same record as in the list."""
+    (record,) = [json.loads(line) for line in run("explain", kind.name, "--json").output.splitlines()]
+
+    assert record == json.loads(run("kinds", "--json").output.splitlines()[[*KINDS].index(kind.name)])
+    assert (record["kind"], record["level"]) == (kind.name, kind.level.value)
+
+
+def test_every_word_of_the_vocabulary_is_explained() -> None:
+    """A level or proof without a sentence would be an error at 3 a.m."""
+    assert set(cli._LEVELS) == {level.value for level in Level}
+    assert {kind.evidence.value for kind in KINDS.values()} <= set(cli._PROOFS)
+
+
+@pytest.mark.parametrize(
+    ("what", "issue"),
+    [
+        (KEY_ERROR, "content-empty"),
+        (ORDER, "order-mismatch"),
+        (ORDER.upper(), "order-mismatch"),
+        (f"  {KEY_ERROR}\n", "content-empty"),
+        ("llm/streaming-assistant-content-empty", "content-empty"),
+        ("streaming-chunk-order-mismatch", "order-mismatch"),
+        ("order mismatch", "order-mismatch"),
+    ],
+)
+def test_an_issue_is_found_by_its_name_and_by_its_error(what: str, issue: str) -> None:
+    """In any case, whole or in part: all kinds that can be behind it."""
+    result = run("explain", what, "--json")
+
+    assert [json.loads(line)["kind"] for line in result.output.splitlines()] == of(issue)
+    assert len(of(issue)) > 3
+
+
+@pytest.mark.parametrize("issue", ISSUES, ids=lambda issue: issue.name)
+def test_what_is_published_of_an_issue_is_told(issue: Issue) -> None:
+    """The error, the fix rate, what helps and what does not, each with its figure."""
+    output = run("explain", issue.name).output
+
+    assert f"{issue.name}: {issue.error} (published fix rate {issue.fix_ratio:.0%})" in output
+    assert all(f"helps: {name}, published {ratio:.0%}" in output for name, ratio in issue.workarounds)
+    assert all(f"does not help: {name}, fails {ratio:.0%}" in output for name, ratio in issue.dead_ends)
+
+
+@pytest.mark.parametrize("what", ["nonsense", "", "   ", "KeyError: 'role'"])
+def test_what_is_unknown_is_told_with_a_way_out(what: str) -> None:
+    """Exit code 1, nothing on stdout, and one sentence that names what was asked and what to do."""
+    result = run("explain", what)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert repr(what) in result.stderr
+    assert "`streamwatch kinds` lists the kinds" in result.stderr
+
+
+def test_nothing_matches_everything() -> None:
+    """An empty text is in every error."""
+    assert matching("") == []
+    assert matching(" ") == []
+
+
+# --- the command itself
+
+
+def test_the_version_is_told() -> None:
+    """That of the package."""
+    assert run("--version").output == f"streamwatch, version {__version__}\n"
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_tells_how_to_start(option: str) -> None:
+    """The one command that most people need stands there, and every subcommand."""
+    result = run(option)
+
+    assert result.exit_code == 0
+    assert "opentelemetry-instrument python app.py" in result.output
+    assert {"kinds", "explain"} <= set(result.output.split())
+
+
+def test_help_on_explain_shows_examples() -> None:
+    """As lines of their own, ready to be copied."""
+    lines = [line.strip() for line in run("explain", "--help").output.splitlines()]
+
+    assert "streamwatch explain tool_call_index_reused" in lines
+    assert f'streamwatch explain "{KEY_ERROR}"' in lines
+
+
+@pytest.mark.parametrize("arguments", [("explain",), ("nonsense",), ("kinds", "--nonsense")])
+def test_a_command_that_is_none_is_told(arguments: tuple[str, ...]) -> None:
+    """Click's own exit code for it, and how the command is used."""
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert "Usage: " in result.stderr
+
+
+def test_the_command_line_does_without_the_sdk() -> None:
+    """It answers at once, also where openai is not installed."""
+    code = (
+        "import sys; sys.modules['openai'] = None; from streamwatch.cli import main;"
+        "main(['explain', 'content_absent', '--json'])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["kind"] == "content_absent"
