@@ -44,7 +44,7 @@ class Assistants(Surface):
     def _unknown(self, event: Event, name: str) -> None:
         """A name of a relay's own; what the event is stands in its `object`, or in what it carries."""
         known = event.payload.get("object")
-        if known not in _NAMES:
+        if not isinstance(known, str) or known not in _NAMES:
             known = "thread.message.delta" if name.startswith("thread.message.") and "delta" in event.payload else None
         if self.stream.found(PAYLOAD_INVALID, Level.DEFAULT if known else Level.NEVER):
             self.stream.rename(event, known)
