@@ -1,0 +1,35 @@
+"""LangChain: `ChatOpenAI(...).stream`."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import add
+
+from langchain_openai import ChatOpenAI
+from recorded import API_KEY, MODEL, TIMEOUT, Computed, Recording, main
+
+
+def read(recording: Recording, computed: Computed) -> None:
+    """Every chunk, and their sum."""
+    model = ChatOpenAI(
+        model=MODEL,
+        api_key=API_KEY,
+        base_url=recording.base_url,
+        max_retries=0,
+        timeout=TIMEOUT,
+        stream_usage=True,
+        use_responses_api=recording.surface == "responses",
+    )
+    chunks = []
+    for chunk in model.stream("Hello"):
+        chunks.append(chunk)
+        computed.chunks.append(chunk.model_dump())
+    if chunks:
+        whole = reduce(add, chunks)
+        computed.final = whole.model_dump()
+        computed.text = str(whole.text)
+        computed.tools = [(call["name"] or "", call["args"] or "") for call in whole.tool_call_chunks]
+
+
+if __name__ == "__main__":
+    main(read)
