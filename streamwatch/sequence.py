@@ -148,6 +148,8 @@ class Order:
         self.expected = number + 1
         self._count += 1
         self._digests.append(hash(event.raw))
+        if len(self._digests) > _MAX_DIGESTS:
+            del self._digests[:-_DIGESTS]
 
     def _place(self, number: Any, event: Event) -> list[Event]:
         if not self.usable:
