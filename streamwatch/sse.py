@@ -216,16 +216,17 @@ class Decoder:
         events: list[Event] = []
         name, retry = "", None
         data: list[bytes] = []
-        added = False
+        done = False
         for at, line in enumerate(lines, 1):
             if not line:
                 last = closing and at == len(lines)
-                if name or data or (self._last_id and not last) or retry is not None:
-                    raw = b"\n".join(data)
+                alone = done and not (name or data or self._last_id or retry is not None)
+                if alone or name or data or (self._last_id and not last) or retry is not None:
+                    raw = b"[DONE]" if alone else b"\n".join(data)
                     event = self._event_type(raw.decode(), raw, name or None, self._last_id, retry)
-                    event.added = added or last
+                    event.added = alone or last
                     events.append(event)
-                name, data, retry, added = "", [], None, False
+                name, data, retry, done = "", [], None, False
                 continue
             field, _, value = line.partition(b":")
             value = self._value(line, field, value)
@@ -239,9 +240,8 @@ class Decoder:
                 retry = _integer(value, retry)
             elif not field:
                 self._found(KEEPALIVE_FRAME, Level.OPT_IN)  # a comment
-            elif self._unknown(line, field, value):
-                data.append(b"[DONE]")
-                added = True
+            else:
+                done = self._unknown(line, field, value) or done
         if not self._lf_only:
             self._variant()
         return events

@@ -475,7 +475,8 @@ def test_a_real_key_never_reaches_the_application(monkeypatch: pytest.MonkeyPatc
 def test_make_demo_passes_on_the_seconds_of_its_command_line_only(arguments: list[str], expected: str) -> None:
     """SECONDS is a variable of the shell as well: one that comes from there means nothing."""
     command = ["make", "-n", "demo", *arguments]
-    environ = {**os.environ, "SECONDS": "1234"}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environ = {**outside, "SECONDS": "1234"}
     said = subprocess.run(command, cwd=MAKEFILE.parent, env=environ, capture_output=True, text=True, check=True)
 
     assert f"-m streamwatch.demo{expected}" == said.stdout.splitlines()[-1].partition(" ")[2].strip()

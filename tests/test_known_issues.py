@@ -135,14 +135,12 @@ def openai_version(python):
     return subprocess.check_output([str(python), "-c", show], text=True).strip()
 
 
-@pytest.mark.e2e
 def test_the_tutorial_fails_without_streamwatch(python, base_url):
     """KeyError: 'content', and the text in the order 5, 7, 6."""
     with tutorial(python, base_url) as (said, _):
         assert said == {"tools": "KeyError: 'content'", "text": "1 2 3 4 7 5 6 "}
 
 
-@pytest.mark.e2e
 def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python, base_url):
     """The same program, started with opentelemetry-instrument and nothing configured but its port."""
     port = free_port()
@@ -178,7 +176,6 @@ def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python, 
     ] == [("complete", 2)]
 
 
-@pytest.mark.e2e
 def test_observing_changes_nothing_and_tells_what_a_repair_would_come_to(python, base_url):
     """STREAMWATCH_REPAIR=none: the application's own errors, the same anomalies, applied=false."""
     port = free_port()
