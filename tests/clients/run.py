@@ -319,7 +319,12 @@ COLUMNS = {
 
 def compare(client: str, venvs: Path, streams: list[Stream]) -> Tally:
     """All runs of one client."""
-    streams = [stream for stream in streams if stream.surface in CLIENTS[client][1]]
+    asks_for_n = client.startswith("openai_")  # no framework here streams more than one choice
+    streams = [
+        stream
+        for stream in streams
+        if stream.surface in CLIENTS[client][1] and (asks_for_n or stream.request.get("n", 1) == 1)
+    ]
     off, again, on = (drive(client, venvs, streams, policy) for policy in ("off", "off", "default"))
     tally = Tally()
     for stream in streams:
