@@ -237,6 +237,18 @@ def test_letters_of_every_script_are_masked(text: str, frame: str) -> None:
     assert set(masked.decode()) & set(text) <= {" ", "\u00e9", "\U0001f600"}
 
 
+@pytest.mark.parametrize("payload", [chunk({"content": "𠮷"}), chunk({"refusal": "𠮷"})])
+def test_a_letter_that_is_two_escapes_is_masked(payload: Payload) -> None:
+    """By a pair that is one character again, and not the same."""
+    (before,), (after,) = (
+        re.findall(r"\\ud[89a-f]..\\ud[89a-f]..", wire.decode())
+        for wire in (b"data: " + json.dumps(payload).encode(), mask(b"data: " + json.dumps(payload).encode()))
+    )
+
+    assert before != after
+    assert len(json.loads(f'"{after}"')) == 1
+
+
 def test_what_belongs_together_can_still_be_told() -> None:
     """Ids, names, roles, types, indexes, finish reasons and counts of tokens are the protocol's, and stay."""
     usage = {"completion_tokens": 97, "total_tokens": 98}
