@@ -223,7 +223,9 @@ class Chat(Surface):
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
         """Keep a chunk back that may have to say more, or less, depending on the next one."""
         lacks_usage = self.usage is not None and not event.payload.get("usage")
-        misplaced = lacks_usage and self.stream.found(USAGE_MISPLACED)
+        # The SDK's helper keeps the last chunk's usage; whoever adds up all chunks' would count it twice.
+        level = Level.DEFAULT if self.stream.request.accumulated else Level.OPT_IN
+        misplaced = lacks_usage and self.stream.found(USAGE_MISPLACED, level)
         finishes = self.holds_finish and any(choice.get("finish_reason") for choice in choices)
         if misplaced or finishes:
             self.kept = event
@@ -452,10 +454,20 @@ def choice_index(choice: dict[str, Any], chat: Chat) -> int:
     index, n = choice.get("index"), chat.stream.request.n
     if type(index) is int and 0 <= index and (n is None or index < n):
         return index
+    if type(index) is int and index > 0 and (index in chat.choices or _opens(choice, chat)):
+        chat.stream.found(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
+        return index
     one = n == 1 or (n is None and not any(chat.choices))
     if chat.stream.found(CHOICE_INDEX_INVALID, Level.DEFAULT if one else Level.NEVER):
         choice["index"] = 0
     return index if type(index) is int and not one else 0
+
+
+def _opens(choice: dict[str, Any], chat: Chat) -> bool:
+    """Whether a choice opens as choices do, with a role of its own, while the first one is being written."""
+    delta, first = choice.get("delta"), chat.choices.get(0)
+    has_role = isinstance(delta, dict) and bool(delta.get("role"))
+    return has_role and first is not None and first.finish_reason is None
 
 
 def delta_missing(choice: dict[str, Any], chat: Chat) -> None:

@@ -74,11 +74,13 @@ def sort_of(delta: dict[str, Any]) -> Chunk:
 
 
 def role(delta: dict[str, Any], state: Choice, stream: Watching) -> None:
-    """The role stands in the first delta, and only there: helpers join repeated ones."""
+    """The role stands in the first delta, and only there: helpers join repeated ones; frameworks do not."""
     if delta.get("role") is None:
         if not state.begun and stream.found(ROLE_IRREGULAR):
             delta["role"] = "assistant"
-    elif state.begun and stream.found(ROLE_IRREGULAR):
+        return
+    joins = stream.request.accumulated or stream.request.naive
+    if state.begun and stream.found(ROLE_IRREGULAR, Level.DEFAULT if joins else Level.OPT_IN):
         del delta["role"]
 
 

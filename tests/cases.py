@@ -777,7 +777,13 @@ MORE = [
         [*CHAT[:5], changed(CHAT[5], usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3})],
         FOUR,
     ),
-    chat("usage-before-the-last-chunk", {a.USAGE_MISPLACED: VERIFIED}, [*CHAT[:5], usage_chunk(), CHAT[5]], FOUR),
+    chat(
+        "usage-before-the-last-chunk",
+        {a.USAGE_MISPLACED: VERIFIED},
+        [*CHAT[:5], usage_chunk(), CHAT[5]],
+        FOUR,
+        request=Request(accumulated=True),
+    ),
     chat(
         "tool-header-id-then-name",
         HEADER,

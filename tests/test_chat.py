@@ -207,10 +207,42 @@ def test_choices_in_one_chunk_are_looked_at_each() -> None:
 
 def test_usage_comes_to_stand_in_the_last_chunk() -> None:
     """The SDK's helper keeps the usage of the last chunk, and no other."""
-    seen = watch("chat", body([*said("One")[:2], usage_chunk(12), said("One")[-1]]))
+    seen = watch("chat", body([*said("One")[:2], usage_chunk(12), said("One")[-1]]), request=HELPER)
 
     assert seen.payloads[-1]["usage"]["total_tokens"] == 12
     assert seen.outcome(USAGE_MISPLACED) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("request_", [NAIVE, CAREFUL], ids=["naive", "careful"])
+def test_usage_is_not_said_twice_to_who_may_add_it_up(request_: Request) -> None:
+    """LangChain and Pydantic AI add up the usage of all chunks: once is right, twice is double."""
+    seen = watch("chat", body([*said("One")[:2], usage_chunk(12), said("One")[-1]]), request=request_)
+
+    assert [payload.get("usage", {}) for payload in seen.payloads].count({}) == len(seen.payloads) - 1
+    assert seen.outcome(USAGE_MISPLACED) == {Outcome.UNREPAIRED}
+
+
+def test_a_repeated_role_stays_where_a_framework_reads() -> None:
+    """Only readers that join deltas blindly gain by taking it out."""
+    wire = [said("One", "two")[0], *(chunk({"role": "assistant", "content": text}) for text in ("One", "two"))]
+
+    for request_, roles in ((CAREFUL, 3), (NAIVE, 1), (HELPER, 1)):
+        seen = watch("chat", body([*wire, chunk({}, "stop")]), request=request_)
+        assert sum("role" in delta for delta in deltas(seen.payloads)) == roles
+
+
+def test_a_second_choice_that_nobody_is_known_to_have_asked_for_stays_one() -> None:
+    """A gateway may add `n`: an index that opens with a role of its own, beside a living choice, is a choice."""
+    pairs = [
+        (0, {"role": "assistant", "content": "A"}),
+        (1, {"role": "assistant", "content": "B"}),
+        (0, {"content": "a"}),
+    ]
+    wire = [chunk(delta, index=index) for index, delta in [*pairs, (1, {"content": "b"})]]
+    seen = watch("chat", body([*wire, *(chunk({}, "stop", index=index) for index in (0, 1))]), request=Request(n=1))
+
+    assert [payload["choices"][0]["index"] for payload in seen.payloads] == [0, 1, 0, 1, 0, 1]
+    assert seen.outcome(CHOICE_INDEX_INVALID) == {Outcome.UNREPAIRED}
 
 
 @pytest.mark.parametrize("total", [[1, 2, 3], [3, 3]], ids=["running", "twice"])

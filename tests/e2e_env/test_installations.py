@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not os.environ.get("STREAMWATCH_E2E"), reason="STREAMWATCH_E2E is not set")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not os.environ.get("STREAMWATCH_E2E"), reason="STREAMWATCH_E2E is not set"),
+]
 
 STREAMWATCH = str(Path(__file__).parents[2])
 STOCK = "opentelemetry-distro"
