@@ -479,7 +479,8 @@ def delta_missing(choice: dict[str, Any], chat: Chat) -> None:
 def finish_reason(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
     """finish_reason is null up to the last chunk, and then one of five words."""
     reason = choice.get("finish_reason", _ABSENT)
-    state.native_reason = choice.get("finishReason") or choice.get("native_finish_reason") or state.native_reason
+    native = choice.get("finishReason") or choice.get("native_finish_reason")
+    state.native_reason = native if isinstance(native, str) else state.native_reason
     if reason is None:
         return
     if reason is _ABSENT or reason in _PLACEHOLDERS:

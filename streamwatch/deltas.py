@@ -52,7 +52,7 @@ class Choice:
         self.begun = False  #: its first delta was seen
         self.finish_reason: str | None = None
         self.taken_back: str | None = None  #: a finish_reason that came too soon
-        self.native_reason: Any = None  #: what the server calls it elsewhere
+        self.native_reason = ""  #: what the server calls it elsewhere
         self.text = Text()
         self.calls = ToolCalls(stream)
         self.deltas: list[str] | None = []  #: the first texts, until it is known that they are no replay

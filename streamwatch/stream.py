@@ -222,7 +222,8 @@ class StreamWatch:
 
     def unrepaired(self, kind: Kind) -> None:
         """The repair just wanted could not be made: its preconditions do not hold."""
-        self.anomalies[kind].repaired -= 1
+        tally = self.anomalies[kind]
+        tally.repaired -= bool(tally.repaired)  # one anomaly may concern several choices
 
     def failed(self, kind: Kind) -> None:
         """The repair just wanted was tried, and failed."""
