@@ -18,6 +18,7 @@ from opentelemetry.trace import StatusCode
 from streamwatch import instrumentor
 from streamwatch.anomalies import Verdict
 from streamwatch.settings import Policy, Settings
+from streamwatch.stream import StreamWatch
 
 BROKEN = {Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY}
 Consumer = Callable[[Any, str], Any]
@@ -472,9 +473,12 @@ async def test_a_failure_while_a_task_reads_ahead_loses_nothing(
 ) -> None:
     """The window has passed and letting go fails: what was held comes, and so does what the task reads."""
 
-    def fail(self: Any) -> None:
-        raise Left
+    def fail(self: StreamWatch) -> None:
+        if self.deadline is not None and time.perf_counter() >= self.deadline:
+            raise Left
+        expire(self)
 
+    expire = StreamWatch.expire
     monkeypatch.setattr("streamwatch.stream.StreamWatch.expire", fail)
     numbers = []
     async for event in await sdk.create(sdk.async_client(gap_and_pause()[:-1]), "responses"):
