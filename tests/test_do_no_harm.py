@@ -63,7 +63,7 @@ Way = tuple[str, int]
 #: How a stream is read: mode, and bytes in a read, where 0 is one read an event.
 WAYS: tuple[Way, ...] = (("sync", 0), ("sync", 7), ("async", 0), ("async", 7))
 #: The call from which on a function fails, and how streams are read then. The third call is in the middle of one.
-FAILURES = {"at once": (1, WAYS), "later": (3, WAYS[1:3])}
+FAILURES = {"at once": (1, WAYS), "later": (3, WAYS[1:2])}
 
 
 class Boom(Exception):
