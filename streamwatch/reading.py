@@ -91,6 +91,7 @@ class Reading:
         try:
             if self._captured:
                 self._capture(data)
+            self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
             readable = self.watch.receive(data)
             self._last = now = time.perf_counter()
             if now > self._due:

@@ -113,7 +113,7 @@ class StreamWatch:
         self._event_type = event_type
         self._pending: list[Event] = []
         self._released: list[Event] = []
-        self._unfed = b""
+        self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
         self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type, observe=self._observe)
         self._surface = _SURFACES.get(surface, Surface)(self, surface)
         self._number_field: str | None = None
@@ -129,9 +129,9 @@ class StreamWatch:
 
         False when the body can't be read on: `undelivered` then has what is left of it.
         """
-        self._unfed = data
+        self.unfed = data
         self._pending = pending = self._decoder.feed(data)
-        self._unfed = b""
+        self.unfed = b""
         while pending:
             self._see(pending[0])
             del pending[0]
@@ -196,7 +196,7 @@ class StreamWatch:
             if event is not None:
                 event.shared = False  # a rule may have been at work on it
         rest = self._decoder.rest
-        return events, bytes(self._decoder.buffer) + self._unfed if rest is None else rest
+        return events, bytes(self._decoder.buffer) + self.unfed if rest is None else rest
 
     def leave(self, reason: str) -> None:
         """Watch no further; the stream goes on without us."""
