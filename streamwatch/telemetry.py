@@ -5,7 +5,7 @@ it ends, and every few seconds while it goes on, so that counters move during a 
 repair came to is known, and recorded, at the end.
 
 Counters are kept here, as plain numbers, and told when a reader asks: an `add` for each of the ten
-or so that a stream moves would cost more than all else that is done for a short stream.
+or so that a stream moves was a quarter of all that is done for a short stream.
 
 Values that come off the wire are labels here, and a server chooses them: they are cut to a length,
 made printable, and their number is capped.
