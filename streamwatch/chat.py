@@ -60,9 +60,8 @@ class Chat(Surface):
     def __init__(self, stream: Watching, name: str) -> None:
         super().__init__(stream, name)
         request = stream.request
-        asked_for = CONTENT_ABSENT in stream.policy.opt_in and not stream.policy.observe
-        self.fills = not request.accumulated and (request.naive or asked_for)
-        self.holds_finish = FINISH_REASON_PREMATURE in stream.policy.opt_in and not stream.policy.observe
+        self.fills = not request.accumulated and (request.naive or CONTENT_ABSENT in stream.policy.opt_in)
+        self.holds_finish = FINISH_REASON_PREMATURE in stream.policy.opt_in
         self.object = _OBJECTS[name]
         self.choices: dict[int, Choice] = {}
         self.usage: Any = None

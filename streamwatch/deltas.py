@@ -197,7 +197,7 @@ def _second(new: str, state: Choice, stream: Watching) -> str:
         wanted = stream.found(CONTENT_REPLAYED, Level.OPT_IN)
         state.deltas = ["", new] if wanted else None
         return new[len(last) :] if wanted else new
-    if CONTENT_REPLAYED not in stream.policy.opt_in or stream.policy.observe:
+    if CONTENT_REPLAYED not in stream.policy.opt_in:
         state.deltas.append(new)  # only watched: a third one decides
         return new
     state.withheld = new

@@ -32,7 +32,7 @@ class Policy:
     """Which kinds are repaired, at each level of repair that a rule can name.
 
     `observe` says that nothing reaches the application repaired: repairs then run in shadow, on
-    data of our own, to learn what they would have done.
+    data of our own, to learn what they would have done: the default ones, so that `opt_in` is empty.
     """
 
     text: str = "default"

@@ -162,8 +162,7 @@ class StreamWatch:
             if error is None:
                 for event in self._decoder.close():
                     self.receive_event(event)
-            if self._order is not None:
-                self._release(self._order.close())
+            self._end_order()
             self._current = None
             self._show_document()
             if self._decoder.done_pending and not self.done:
@@ -285,9 +284,8 @@ class StreamWatch:
         if order is not None:
             name = self._number_field
             number = payload.get(name) if name else event.number
-            again = order.is_last(number, event) and STREAM_SPLICED not in self.anomalies
-            if self._surface.over and not order.is_missing(number) and not again:
-                self._hand_on(event)  # whatever it is, it is not of this answer
+            if self._surface.over and not self._belongs(order, number, event):
+                self._hand_on(event)
                 return
             released = order.place(number, event)
             if released is not None:
@@ -297,6 +295,18 @@ class StreamWatch:
                 self._release(released)
                 return
         self._hand_on(event)
+
+    def _belongs(self, order: Order, number: Any, event: Event) -> bool:
+        """Whether an event after the terminal one is of this answer: missed until now, or the last one again."""
+        again = order.is_last(number, event) and STREAM_SPLICED not in self.anomalies
+        return again or order.is_missing(number)
+
+    def _end_order(self) -> None:
+        """Nothing that is still missing is waited for any more."""
+        if self._order is not None:
+            self._release(self._order.close())
+            self._order = None
+            self.holding = False
 
     def _hand_on(self, event: Event) -> None:
         self._current = event
@@ -328,10 +338,7 @@ class StreamWatch:
     def _see_text(self, event: Event, value: Any) -> None:
         """A payload that is no JSON object: the end of the stream, or nothing that the SDK can use."""
         if event.raw.startswith(b"[DONE]"):
-            if self._order is not None:
-                self._release(self._order.close())
-                self._order = None
-                self.holding = False
+            self._end_order()
             self._current = event
             self._surface.done()
             self.done = True
@@ -365,10 +372,7 @@ class StreamWatch:
         """Not JSON at all: the SDK raises on it, and should."""
         self.found(PAYLOAD_INVALID, Level.NEVER)
         self._broken = True
-        if self._order is not None:
-            self._release(self._order.close())
-            self._order = None
-            self.holding = False
+        self._end_order()
         self.release(event)
 
     # --- the end

@@ -96,8 +96,9 @@ class ToolCalls:
         self.by_index: dict[int, Call] = {}  # the index on the wire -> the call it means now
         self.last: Call | None = None
         self.renumbered = False
-        opt_in = TOOL_CALL_ARGUMENTS_INVALID in stream.policy.opt_in and not stream.policy.observe
-        self.checks = opt_in  #: whether arguments are held back that may be repeated
+        self.checks = (
+            TOOL_CALL_ARGUMENTS_INVALID in stream.policy.opt_in
+        )  #: whether arguments are held back that may be repeated
 
     def more(self, fragments: Any) -> bool:
         """Take the commonest case, more arguments for the call that is being written; False for any other."""
