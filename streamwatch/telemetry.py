@@ -35,27 +35,69 @@ _DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24,
 _DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: Places. A window is 64 events by default.
 _DISTANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
-_COUNTERS = (
-    ("streamwatch.streams", "{stream}", "Streams read, by how they ended."),
-    ("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry."),
-    ("streamwatch.anomalies", "{anomaly}", "Anomalies found, by kind."),
-    ("streamwatch.repairs", "{repair}", "Anomalies of kinds that have a repair, by how each ended."),
-    ("streamwatch.internal_errors", "{error}", "Errors of Streamwatch itself; the application saw none of them."),
-)
-_HISTOGRAMS = (
-    ("streamwatch.reorder.distance", "{event}", "How many places early an event came.", _DISTANCES),
-    ("streamwatch.reorder.delay", "s", "How long events were held to put them in order.", _DELAYS),
-    ("streamwatch.stream.duration", "s", "From the request to the end of the stream.", _DURATIONS),
-    ("streamwatch.stream.time_to_first_chunk", "s", "From the request to the first chunk.", _DURATIONS),
-)
-#: The attributes that every metric has.
-_COMMON = (
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One row of what is exported: `attributes` are those beside the common ones, `boundaries` a histogram's."""
+
+    name: str
+    unit: str
+    meaning: str
+    attributes: tuple[str, ...] = ()
+    boundaries: tuple[float, ...] = ()
+
+
+#: The attributes that every metric has, but for the last two of the table below.
+COMMON = (
     "gen_ai.operation.name",
     "gen_ai.request.model",
     "gen_ai.response.model",
     "gen_ai.provider.name",
     "server.address",
     "streamwatch.openai.version",
+)
+STREAMS = Instrument("streamwatch.streams", "{stream}", "Streams read, by how they ended.", ("streamwatch.verdict",))
+CHUNKS = Instrument("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry.", ("streamwatch.chunk",))
+ANOMALIES = Instrument(
+    "streamwatch.anomalies",
+    "{anomaly}",
+    "Anomalies found, by kind.",
+    ("streamwatch.anomaly", "streamwatch.severity"),
+)
+REPAIRS = Instrument(
+    "streamwatch.repairs",
+    "{repair}",
+    "Anomalies of kinds that have a repair, by how each ended.",
+    ("streamwatch.anomaly", "streamwatch.strategy", "streamwatch.outcome", "streamwatch.applied"),
+)
+REORDER_DISTANCE = Instrument(
+    "streamwatch.reorder.distance", "{event}", "How many places early an event came.", boundaries=_DISTANCES
+)
+REORDER_DELAY = Instrument(
+    "streamwatch.reorder.delay", "s", "How long events were held to put them in order.", boundaries=_DELAYS
+)
+DURATION = Instrument(
+    "streamwatch.stream.duration",
+    "s",
+    "From the request to the end of the stream.",
+    ("streamwatch.verdict",),
+    _DURATIONS,
+)
+TIME_TO_FIRST_CHUNK = Instrument(
+    "streamwatch.stream.time_to_first_chunk", "s", "From the request to the first chunk.", boundaries=_DURATIONS
+)
+PUBLISHED = Instrument(
+    "streamwatch.published_fix_ratio",
+    "1",
+    "The published share of cases that a workaround fixes, to be set beside the measured one.",
+    ("streamwatch.issue", "streamwatch.strategy"),
+)
+INTERNAL_ERRORS = Instrument(
+    "streamwatch.internal_errors",
+    "{error}",
+    "Errors of Streamwatch itself; the application saw none of them.",
+    ("error.type",),
 )
 _BROKEN = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
 
@@ -133,25 +175,24 @@ class Telemetry:
         self._create_instruments(meter)
 
     def _create_instruments(self, meter: Meter) -> None:
-        observed = (
-            self._observe_streams,
-            self._observe_chunks,
-            self._observe_anomalies,
-            self._observe_repairs,
-            self._observe_errors,
-        )
-        for (name, unit, meaning), observe in zip(_COUNTERS, observed, strict=True):
-            meter.create_observable_counter(name, [observe], unit, meaning)
+        for instrument, observe in (
+            (STREAMS, self._observe_streams),
+            (CHUNKS, self._observe_chunks),
+            (ANOMALIES, self._observe_anomalies),
+            (REPAIRS, self._observe_repairs),
+            (INTERNAL_ERRORS, self._observe_errors),
+        ):
+            meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
         self._distance, self._delay, self._duration, self._first_chunk = (
-            meter.create_histogram(name, unit, meaning, explicit_bucket_boundaries_advisory=boundaries)
-            for name, unit, meaning, boundaries in _HISTOGRAMS
+            meter.create_histogram(
+                instrument.name,
+                instrument.unit,
+                instrument.meaning,
+                explicit_bucket_boundaries_advisory=instrument.boundaries,
+            )
+            for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
         )
-        meter.create_observable_gauge(
-            "streamwatch.published_fix_ratio",
-            [self._published],
-            "1",
-            "The published share of cases that a workaround fixes, to be set beside the measured one.",
-        )
+        meter.create_observable_gauge(PUBLISHED.name, [self._published], PUBLISHED.unit, PUBLISHED.meaning)
 
     def open(self, call: Call, start: int | None = None) -> Recording:
         """Start the span of a stream, in the context that is current; `start` in ns since the epoch."""
@@ -273,7 +314,7 @@ class Telemetry:
         key = (call.operation, request_model, response_model, call.provider, address, call.openai_version)
         series = self._series.get(key)
         if series is None:
-            series = Series(dict(zip(_COMMON, key, strict=True)))
+            series = Series(dict(zip(COMMON, key, strict=True)))
             with self._lock:
                 series = self._series.setdefault(key, series)
         return series
