@@ -88,6 +88,14 @@ class Verdict(str, Enum):
     COMPLETE = "complete"  #: none of the above; faults that were repaired do not change it
 
 
+class Condition(str, Enum):
+    """What a stream was worth to whoever read it: the worst that applies."""
+
+    CLEAN = "clean"  #: no fault was found; hazards and dialects may have been, nearly every healthy stream has some
+    REPAIRED = "repaired"  #: every fault was repaired before the stream reached its reader
+    BROKEN = "broken"  #: a fault reached the reader, or the stream was truncated, empty or ended in an error
+
+
 class Evidence(str, Enum):
     """What in the stream itself can prove a repair right."""
 
@@ -97,6 +105,10 @@ class Evidence(str, Enum):
     TEXT = "text"  #: `*.done` or terminal text equals the joined deltas
     COMPLETE = "complete"  #: the stream still ends with verdict complete
     NONE = "none"  #: nothing can
+
+
+#: Verdicts of streams that nobody could read to their end.
+BROKEN_VERDICTS = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
 
 
 class Chunk(str, Enum):

@@ -1,13 +1,13 @@
 """What is known of a stream: of its request beforehand, and of itself afterwards.
 
-Frozen records without behaviour, so that telemetry, tests and people read the same thing.
+Frozen records, so that telemetry, tests and people read the same thing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamwatch.anomalies import Chunk, Kind, Outcome, Verdict
+from streamwatch.anomalies import BROKEN_VERDICTS, Chunk, Condition, Kind, Outcome, Severity, Verdict
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,15 @@ class Report:
     def kinds(self) -> tuple[str, ...]:
         """The names of the kinds found, in the order they were first seen."""
         return tuple(kind.name for kind in self.anomalies)
+
+    @property
+    def condition(self) -> Condition:
+        """What the stream was worth to whoever read it, as far as it is known."""
+        if self.verdict in BROKEN_VERDICTS:
+            return Condition.BROKEN
+        faults = [kind for kind in self.anomalies if kind.severity is Severity.FAULT]
+        for kind in faults:
+            outcomes = self.outcomes.get(kind, {}) if self.applied else {}
+            if self.anomalies[kind] > outcomes.get(Outcome.VERIFIED, 0) + outcomes.get(Outcome.UNVERIFIED, 0):
+                return Condition.BROKEN
+        return Condition.REPAIRED if faults else Condition.CLEAN

@@ -21,7 +21,7 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer
 
-from streamwatch.anomalies import ISSUES, Chunk, Kind, Outcome, Verdict
+from streamwatch.anomalies import BROKEN_VERDICTS, ISSUES, Chunk, Kind, Outcome
 from streamwatch.report import Report
 from streamwatch.version import __version__
 
@@ -57,7 +57,12 @@ COMMON = (
     "server.address",
     "streamwatch.openai.version",
 )
-STREAMS = Instrument("streamwatch.streams", "{stream}", "Streams read, by how they ended.", ("streamwatch.verdict",))
+STREAMS = Instrument(
+    "streamwatch.streams",
+    "{stream}",
+    "Streams read, by how they ended.",
+    ("streamwatch.verdict", "streamwatch.condition"),
+)
 CHUNKS = Instrument("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry.", ("streamwatch.chunk",))
 ANOMALIES = Instrument(
     "streamwatch.anomalies",
@@ -99,7 +104,6 @@ INTERNAL_ERRORS = Instrument(
     "Errors of Streamwatch itself; the application saw none of them.",
     ("error.type",),
 )
-_BROKEN = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class Series:
 
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
-        self.streams: dict[str, int] = {}
+        self.streams: dict[tuple[str, str], int] = {}
         self.chunks: dict[Chunk, int] = {}
         self.anomalies: dict[Kind, int] = {}
         self.repairs: dict[tuple[Kind, Outcome, bool], int] = {}
@@ -226,7 +230,8 @@ class Telemetry:
             series = self._series_of(recording.call, report)
             verdict = report.verdict.value if report.verdict else ""
             with self._lock:
-                series.streams[verdict] = series.streams.get(verdict, 0) + 1
+                ended = verdict, report.condition.value
+                series.streams[ended] = series.streams.get(ended, 0) + 1
                 for kind, outcomes in report.outcomes.items():
                     for outcome, count in outcomes.items():
                         key = kind, outcome, report.applied
@@ -270,8 +275,9 @@ class Telemetry:
 
     def _observe_streams(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
-            for verdict, count in series.streams.items():
-                yield Observation(count, {**series.common, "streamwatch.verdict": verdict})
+            for (verdict, condition), count in series.streams.items():
+                ended = {"streamwatch.verdict": verdict, "streamwatch.condition": condition}
+                yield Observation(count, {**series.common, **ended})
 
     def _observe_chunks(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
@@ -358,6 +364,7 @@ def _describe(span: Span, report: Report, time_to_first_chunk: float | None) -> 
         "gen_ai.response.id": clean(report.response_id),
         "gen_ai.response.finish_reasons": tuple(clean(reason) for reason in report.finish_reasons),
         "streamwatch.verdict": report.verdict.value if report.verdict else "",
+        "streamwatch.condition": report.condition.value,
         "streamwatch.events": report.events,
         "streamwatch.anomalies": sum(report.anomalies.values()),
         "streamwatch.repairs": sum(
@@ -374,7 +381,7 @@ def _describe(span: Span, report: Report, time_to_first_chunk: float | None) -> 
     if report.unwatched:
         attributes["streamwatch.unwatched"] = report.unwatched
     span.set_attributes({name: value for name, value in attributes.items() if value not in ("", ())})
-    if report.verdict in _BROKEN:
+    if report.verdict and report.verdict in BROKEN_VERDICTS:
         span.set_attribute("error.type", report.verdict.value)
         span.set_status(Status(StatusCode.ERROR, f"the stream ended {report.verdict.value}"))
 

@@ -16,7 +16,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
 from streamwatch import reading, telemetry
-from streamwatch.anomalies import ISSUES, KINDS, Verdict
+from streamwatch.anomalies import (
+    CONTENT_ABSENT,
+    ISSUES,
+    KINDS,
+    SEQUENCE_GAP,
+    Kind,
+    Outcome,
+    Verdict,
+)
+from streamwatch.anomalies import TOOL_CALL_INDEX_REUSED as REUSED
 from streamwatch.report import Report, Request
 from streamwatch.settings import Policy, Settings
 from streamwatch.telemetry import Call, Telemetry
@@ -45,6 +54,40 @@ def report_of(model: str) -> Report:
     return Report(1, "chat", Request(), Verdict.COMPLETE, model, "id", ("stop",), 1, {}, {}, {}, applied=True)
 
 
+# --- what a stream was worth
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "outcomes", "verdict", "applied", "condition"),
+    [
+        ({}, {}, Verdict.COMPLETE, True, "clean"),
+        ({}, {}, Verdict.ABANDONED, True, "clean"),
+        ({}, {}, Verdict.TRUNCATED, True, "broken"),
+        ({}, {}, Verdict.EMPTY, False, "broken"),
+        ({}, {}, Verdict.ERROR, True, "broken"),
+        ({CONTENT_ABSENT: 2}, {CONTENT_ABSENT: {Outcome.UNREPAIRED: 2}}, Verdict.COMPLETE, True, "clean"),
+        ({CONTENT_ABSENT: 2}, {CONTENT_ABSENT: {Outcome.VERIFIED: 2}}, Verdict.COMPLETE, True, "clean"),
+        ({REUSED: 2}, {REUSED: {Outcome.VERIFIED: 2}}, Verdict.COMPLETE, True, "repaired"),
+        ({REUSED: 2}, {REUSED: {Outcome.UNVERIFIED: 2}}, Verdict.COMPLETE, True, "repaired"),
+        ({REUSED: 2}, {REUSED: {Outcome.VERIFIED: 2}}, Verdict.TRUNCATED, True, "broken"),
+        ({REUSED: 2}, {REUSED: {Outcome.VERIFIED: 2}}, Verdict.COMPLETE, False, "broken"),
+        ({REUSED: 2}, {REUSED: {Outcome.VERIFIED: 1, Outcome.FAILED: 1}}, Verdict.COMPLETE, True, "broken"),
+        ({REUSED: 2}, {REUSED: {Outcome.UNREPAIRED: 2}}, Verdict.COMPLETE, True, "broken"),
+        ({SEQUENCE_GAP: 1}, {}, Verdict.COMPLETE, True, "broken"),
+    ],
+)
+def test_the_condition_is_that_of_the_worst_fault(
+    anomalies: dict[Kind, int],
+    outcomes: dict[Kind, dict[Outcome, int]],
+    verdict: Verdict,
+    applied: bool,
+    condition: str,
+) -> None:
+    """Only a fault that was repaired before the reader saw it is `repaired`; hazards and dialects never count."""
+    report = Report(1, "chat", Request(), verdict, "m", "id", ("stop",), 1, {}, anomalies, outcomes, applied=applied)
+    assert condition == report.condition.value
+
+
 # --- the span
 
 
@@ -64,6 +107,7 @@ def test_a_stream_is_one_span_that_says_how_it_went(watched: Watched) -> None:
         "gen_ai.response.id": "chatcmpl-1",
         "gen_ai.response.finish_reasons": ("stop",),
         "streamwatch.verdict": "complete",
+        "streamwatch.condition": "clean",
         "streamwatch.events": 6,
         "streamwatch.anomalies": 1,
         "streamwatch.repairs": 1,
@@ -208,9 +252,11 @@ def test_counters_say_exactly_what_came(watched: Watched) -> None:
     for reads in (sdk.healthy("chat"), sdk.healthy("chat"), [*sdk.healthy("chat")[:3], sdk.cut_off()], broken()):
         sdk.read("sync", reads)
 
-    assert [(expected(verdict="complete"), 3), (expected(verdict="truncated"), 1)] == values(
-        watched, "streamwatch.streams"
-    )
+    assert [
+        (expected(condition="broken", verdict="truncated"), 1),
+        (expected(condition="clean", verdict="complete"), 2),
+        (expected(condition="repaired", verdict="complete"), 1),
+    ] == values(watched, "streamwatch.streams")
     assert [
         (expected(chunk="finish"), 3),
         (expected(chunk="role"), 4),
