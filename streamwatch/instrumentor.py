@@ -33,6 +33,7 @@ from wrapt import register_post_import_hook
 from streamwatch.calls import openai_version
 from streamwatch.capture import Captures
 from streamwatch.log import FindingsLog
+from streamwatch.models import EventTypes
 from streamwatch.reading import Decoder, Reading
 from streamwatch.report import Report
 from streamwatch.settings import Policy, Settings
@@ -80,7 +81,7 @@ class _Watching:
         self.settings = Settings()
         self.telemetry: Telemetry
         self.loads: Callable[[bytes], Any] = json.loads
-        self.event_type: type[Event] = Event
+        self._event_types: EventTypes
         self.version = ""
         self.captures: Captures | None = None
         self.on_report: Callable[[Report], None] | None = None
@@ -123,7 +124,11 @@ class _Watching:
         """Exchange the decoder of every stream made from now on."""
         if self._undo:
             return
-        self.event_type = _event_type(streaming)
+        own = streaming.ServerSentEvent
+        if not all(hasattr(own, name) for name in ("data", "event", "id", "retry", "json")):
+            msg = "ServerSentEvent lacks an attribute"
+            raise AttributeError(msg)
+        self._event_types = EventTypes(own, self.internal_error, builds=self.settings.build_chunks)
         self.loads = _fastest_loads()
         self.version = openai_version()
         stock = streaming.SSEDecoder
@@ -135,7 +140,11 @@ class _Watching:
         """Whether a stream is being read."""
         return bool(self._open)
 
-    # --- what a reading tells
+    # --- what a reading asks and tells
+
+    def event_type_of(self, stream: Any) -> type[Event]:
+        """What the events of a stream are made as."""
+        return self._event_types.of(stream)
 
     def opened(self, reading: Reading) -> None:
         """A stream was opened."""
@@ -237,22 +246,6 @@ def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
             stream_class.__init__ = original
 
     return undo
-
-
-def _event_type(streaming: ModuleType) -> type[Event]:
-    """What the SDK takes for one of its own events; its JSON is parsed already."""
-    own = streaming.ServerSentEvent
-    if not all(hasattr(own, name) for name in ("data", "event", "id", "retry", "json")):
-        msg = "ServerSentEvent lacks an attribute"
-        raise AttributeError(msg)
-
-    class SentEvent(Event, own):  # type: ignore[misc, valid-type]
-        __slots__ = ()
-
-        def json(self) -> Any:
-            return self.payload if self.shared and self.payload is not None else json.loads(self.data)
-
-    return SentEvent
 
 
 def _fastest_loads() -> Callable[[bytes], Any]:

@@ -36,9 +36,11 @@ class Owner(Protocol):
     settings: Settings
     telemetry: Telemetry
     loads: Callable[[bytes], Any]
-    event_type: type[Event]
     version: str
     captures: Captures | None
+
+    def event_type_of(self, stream: Any) -> type[Event]:
+        """What the events of a stream are made as."""
 
     def opened(self, reading: Reading) -> None:
         """A stream was opened."""
@@ -68,8 +70,9 @@ class Reading:
         self.response = stream.response
         opened = calls.sent_at(self.response)
         surface, request, self.call = calls.describe(stream, owner.version, owner.loads)
+        self._event_type = owner.event_type_of(stream)
         self.watch = StreamWatch(
-            surface, request, owner.settings, loads=owner.loads, clock=time.perf_counter, event_type=owner.event_type
+            surface, request, owner.settings, loads=owner.loads, clock=time.perf_counter, event_type=self._event_type
         )
         self.ready = self.watch.ready
         self.in_next = False
@@ -106,7 +109,7 @@ class Reading:
         """Take an event that a decoder of the client's own made."""
         try:
             raw = event.data.encode("utf-8", "surrogatepass")
-            self.watch.receive_event(self.owner.event_type(event.data, raw, event.event, event.id, event.retry))
+            self.watch.receive_event(self._event_type(event.data, raw, event.event, event.id, event.retry))
             self._last = now = time.perf_counter()
             if now > self._due:
                 self._tick(now)

@@ -99,6 +99,9 @@ class Settings:
     #: stream with it. The largest legal events are images in base64: 8 MiB has been seen.
     max_event_bytes: int = 32 << 20
 
+    #: STREAMWATCH_BUILD_CHUNKS: make the SDK's chunk objects after a blueprint, a tenth of the SDK's own cost.
+    build_chunks: bool = True
+
     #: STREAMWATCH_MAX_LABEL_VALUES: distinct values of a label that comes off the wire; then `_other`.
     max_label_values: int = 100
 
@@ -134,6 +137,7 @@ class Settings:
             window_seconds=read("WINDOW_SECONDS", defaults.window_seconds, _seconds),
             sequence_fields=read("SEQUENCE_FIELDS", defaults.sequence_fields, _names, ",".join(SEQUENCE_FIELDS)),
             max_event_bytes=read("MAX_EVENT_BYTES", defaults.max_event_bytes, _positive_int),
+            build_chunks=read("BUILD_CHUNKS", defaults.build_chunks, _boolean, "true"),
             max_label_values=read("MAX_LABEL_VALUES", defaults.max_label_values, _positive_int),
             capture_dir=read("CAPTURE_DIR", defaults.capture_dir, str),
             capture_content=read("CAPTURE_CONTENT", defaults.capture_content, _boolean, "false"),

@@ -31,7 +31,7 @@ from streamwatch.settings import Policy, Settings
 #: Everything that runs while a stream is read and is not itself the net that catches.
 MODULES = (
     *("sse", "sequence", "surface", "chat", "deltas", "texts", "tool_calls", "responses"),
-    *("stream", "report", "calls", "telemetry", "log", "items"),
+    *("stream", "report", "calls", "telemetry", "log", "items", "models"),
 )
 #: Of the net itself, what it catches.
 CAUGHT = {

@@ -46,9 +46,10 @@ ALLOWED: dict[str, set[str]] = {
     "log": {"anomalies", "report"},
     "telemetry": {"anomalies", "report", "version", "opentelemetry.metrics", "opentelemetry.trace"},
     "calls": {"report", "telemetry"},
+    "models": {"sse"},
     "reading": CORE | {"calls", "capture", "lines", "telemetry"},
     "instrumentor": CORE
-    | {"calls", "capture", "log", "reading", "telemetry"}
+    | {"calls", "capture", "log", "models", "reading", "telemetry"}
     | {"opentelemetry.instrumentation", "wrapt", "jiter"},
     "testing": CORE | {"instrumentor", "pytest"},
     "distro": {"settings", "opentelemetry", "prometheus_client"},

@@ -1,0 +1,398 @@
+"""The objects that the SDK is spared to construct: nothing can tell them from its own."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import sdk
+from conftest import Watched
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from openai._models import construct_type
+from openai.types import Completion
+from openai.types.chat import ChatCompletionChunk
+from recordings.build import HERE, RECORDINGS, surface_of
+
+from streamwatch import models
+from streamwatch.instrumentor import StreamwatchInstrumentor
+from streamwatch.models import EventTypes, Models
+from streamwatch.settings import Settings
+
+pydantic = pytest.importorskip("pydantic")
+pytestmark = pytest.mark.skipif(pydantic.VERSION.startswith("1."), reason="models are built with pydantic 2 alone")
+
+CASTS: dict[str, Any] = {"chat": ChatCompletionChunk, "completions": Completion}
+if sdk.HAS_RESPONSES:
+    from openai.types.responses import ResponseStreamEvent
+
+    CASTS["responses"] = ResponseStreamEvent
+SERVED = [name for name in RECORDINGS if surface_of(name) in CASTS]
+
+
+def inside(value: Any) -> Any:
+    """All that makes up an object: classes, the order of fields, what was set, what is extra."""
+    if isinstance(value, list):
+        return ["list", *map(inside, value)]
+    if isinstance(value, dict):
+        return ["dict", *((key, inside(member)) for key, member in value.items())]
+    if isinstance(value, pydantic.BaseModel):
+        extra, state = value.__pydantic_extra__, value.__pydantic_private__
+        return [type(value), inside(value.__dict__), inside(extra), sorted(value.__pydantic_fields_set__), state]
+    return type(value), repr(value)
+
+
+def own(surface: str, payload: Any) -> Any:
+    """What the SDK itself constructs; an exception where it raises."""
+    try:
+        return construct_type(type_=CASTS[surface], value=copy.deepcopy(payload))
+    except Exception as error:
+        return error
+
+
+def new(surface: str) -> Models:
+    """Nothing learned yet."""
+    return Models(construct_type, CASTS[surface])
+
+
+def payloads(wire: bytes) -> list[dict[str, Any]]:
+    """The JSON objects of a body."""
+    found = []
+    for line in wire.splitlines():
+        if line.startswith(b"data: {"):
+            try:
+                payload = json.loads(line[6:])
+            except ValueError:
+                continue
+            found.append(payload)
+    return found
+
+
+def dumped(value: Any) -> Any:
+    """An object as JSON; the error where pydantic cannot write it."""
+    try:
+        return value.model_dump_json()
+    except Exception as error:
+        return repr(error)
+
+
+def check(surface: str, made: Any, payload: Any) -> bool:
+    """Whether an object was made; if so, it is the SDK's own in every respect."""
+    if made is payload:
+        return False
+    expected = own(surface, payload)
+    assert inside(made) == inside(expected)
+    assert repr(made) == repr(expected)
+    assert made == expected
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydantic on what a server made up; the SDK's own object does it too
+        assert dumped(made) == dumped(expected)
+    return True
+
+
+# --- the same object
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
+    """Whatever a server sends: read twice, the second time with what was learned the first time."""
+    surface = surface_of(name)
+    known = new(surface)
+    wire = (HERE / f"{name}.sse").read_bytes()
+    for payload in payloads(wire) + payloads(wire):
+        check(surface, known.build(payload), payload)
+
+
+def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
+    """One process that talks to 39 providers: no difference, and more than half of the chunks are spared the construction."""
+    index = [json.loads(line) for line in (shared / "corpus" / "index.jsonl").read_text("utf-8").splitlines()]
+    known = {surface: new(surface) for surface in CASTS}
+    made = total = 0
+    for entry in index[
+        ::3
+    ]:  # a second of the CPU for each hundred: all of them were checked once, without a difference
+        surface = entry["surface"]
+        if surface in CASTS:
+            for payload in payloads((shared / "corpus" / "streams" / f"{entry['id']}.sse").read_bytes())[:60]:
+                total += 1
+                made += check(surface, known[surface].build(payload), payload)
+    assert made > 0.5 * total > 4_000
+
+
+STRANGE = st.sampled_from(
+    [None, True, False, 0, 1, -1, 1.0, 0.0, -0.0, 2**70, "", "x", "stop", "assistant", "\ud83d", "\x00", "é", [], {}]
+)
+JSON = st.recursive(STRANGE, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2))
+KEYS = ["id", "type", "role", "content", "delta", "index", "usage", "created", "x", "_fields_set", "error", "choices"]
+
+
+def paths(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The place of everything in a payload."""
+    found = [at] if at else []
+    if isinstance(value, dict):
+        for key, member in value.items():
+            found += paths(member, (*at, key))
+    elif isinstance(value, list):
+        for place, member in enumerate(value):
+            found += paths(member, (*at, place))
+    return found
+
+
+def changed(payload: Any, chance: random.Random, value: Any) -> Any:
+    """A payload with one thing in it changed, taken out, added, or the order of its members."""
+    payload = copy.deepcopy(payload)
+    holder = payload
+    *way, last = chance.choice(paths(payload))
+    for step in way:
+        holder = holder[step]
+    how = chance.randrange(4)
+    if how == 0 or not isinstance(holder, dict):
+        holder[last] = value
+    elif how == 1:
+        del holder[last]
+    elif how == 2:
+        holder[chance.choice(KEYS)] = value
+    else:
+        members = list(holder.items())
+        chance.shuffle(members)
+        holder.clear()
+        holder.update(members)
+    return payload
+
+
+SEEDS = {surface: [] for surface in CASTS}
+for _name in SERVED:
+    SEEDS[surface_of(_name)] += payloads((HERE / f"{_name}.sse").read_bytes())[:40]
+
+
+@pytest.mark.parametrize("surface", CASTS)
+def test_no_payload_makes_another_object_than_the_sdk_does(surface: str) -> None:
+    """A blueprint of one payload, and one that differs in anything at all from it, in both orders."""
+
+    @hypothesis_settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.sampled_from(SEEDS[surface]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
+    def holds(payload: Any, seed: int, values: list[Any]) -> None:
+        chance = random.Random(seed)
+        known = new(surface)
+        variants = [payload]
+        for value in values:
+            variants.append(changed(chance.choice(variants), chance, value))
+        for variant in variants + variants:
+            check(surface, known.build(variant), variant)
+
+    holds()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("choices", []), ("usage", {}), ("created", 1.5), ("created", True), ("id", None), ("model", "\ud83d")],
+)
+def test_what_does_not_fit_is_the_sdks_to_construct(field: str, value: Any) -> None:
+    """The first payload of a shape of its own comes back as it is."""
+    known = new("chat")
+    first, second = sdk.chat("a", "b")[1:3]
+    known.build(first)
+    assert inside(known.build(second)) == inside(own("chat", second))
+    odd = {**second, field: value}
+    assert known.build(odd) is odd
+
+
+def test_objects_share_nothing(watched: Watched) -> None:
+    """What an application does to one chunk is not seen in another."""
+    known = new("chat")
+    chunks = [known.build(payload) for payload in sdk.chat(*"abcde")[1:6]][1:]
+    for chunk in chunks:
+        chunk.choices[0].delta.content = "changed"
+        chunk.choices.append(chunk.choices[0])
+        chunk.__pydantic_fields_set__.add("model")
+        chunk.model_extra["more"] = 1
+    payload = sdk.chat("f")[1]
+    assert check("chat", known.build(payload), payload)
+
+
+# --- how much is learned
+
+
+def test_the_second_chunk_of_a_shape_is_made() -> None:
+    """One lesson is enough."""
+    known = new("chat")
+    payloads = sdk.chat(*"abcdefgh")
+    made = [known.build(payload) is not payload for payload in payloads]
+    assert made[2:9] == [True] * 7
+
+
+def test_shapes_that_never_recur_cost_next_to_nothing() -> None:
+    """Lessons are rationed: one for 64 events, and patience ends after 16 misses."""
+    lessons = 0
+
+    def construct(value: Any, type_: Any) -> Any:
+        nonlocal lessons
+        lessons += 1
+        return construct_type(value=value, type_=type_)
+
+    known = Models(construct, ChatCompletionChunk)
+    for number in range(20_000):
+        known.build({**sdk.chat("a")[1], f"new_{number}": number})
+    assert 16 <= lessons <= 64 + 20_000 / 64
+
+
+def test_kinds_and_blueprints_are_bounded() -> None:
+    """A server that makes up kinds of events, or shapes, does not fill the memory."""
+    known = Models(construct_type, CASTS.get("responses", ChatCompletionChunk))
+    for number in range(1000):
+        known.build({"type": f"made.up.{number}", "sequence_number": number})
+    assert len(known._kinds) <= 128
+
+    known = new("chat")
+    for number in range(200):
+        known.build({**sdk.chat("a")[1], **{f"x{each}": 1 for each in range(number % 40)}})
+    assert len(known._kinds[""].blueprints) == 16
+
+
+def test_blueprints_come_back_after_a_while_of_misses() -> None:
+    """A server that sends what cannot be learned does not spoil it for the next one."""
+    known = new("chat")
+    for payload in sdk.chat("a", "b"):
+        known.build(payload)
+    for number in range(500):
+        known.build({**sdk.chat("a")[1], "created": number + 0.5})
+    chunks = sdk.chat(*("a" * 60))
+    assert [known.build(chunk) is not chunk for chunk in chunks][20:60] == [True] * 40
+
+
+# --- who may be spared
+
+
+class Client(openai.OpenAI):
+    """A client that looks at what comes."""
+
+    def _process_response_data(self, **options: Any) -> Any:
+        assert isinstance(options["data"], dict)
+        return super()._process_response_data(**options)
+
+
+def received(watched: Watched, **options: Any) -> list[Any]:
+    """Chunks of one stream, read with Streamwatch."""
+    chunks = list(sdk.create(sdk.client(sdk.frames(sdk.chat(*"abcdef")), **options)))
+    assert watched.report.verdict == "complete"
+    return chunks
+
+
+@pytest.fixture
+def constructed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every JSON object that the SDK constructs a whole chunk of by itself."""
+    seen = []
+    original = ChatCompletionChunk.construct.__func__  # type: ignore[attr-defined]
+
+    def process(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
+        seen.append(data)
+        return stock(self, data=data, cast_to=cast_to, response=response)
+
+    stock = openai._base_client.BaseClient._process_response_data
+    assert original
+    monkeypatch.setattr(models, "_home", _home_of_stock)
+    monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
+    return seen
+
+
+def _home_of_stock(function: Any) -> Any:
+    """The test's own wrapper passes for the SDK's."""
+    name = getattr(function, "__name__", "")
+    return "openai._base_client" if name in ("process", "_process_response_data") else "openai._models"
+
+
+def test_the_sdk_is_given_objects(watched: Watched, constructed: list[Any]) -> None:
+    """From the second chunk of a shape on."""
+    received(watched)
+    again = [type(data).__name__ for data in constructed]
+    assert again.count("ChatCompletionChunk") >= 4
+
+
+def test_a_client_that_processes_the_data_itself_gets_data(watched: Watched) -> None:
+    """Whoever overrides the SDK's method sees what the SDK would have given it."""
+    assert 8 == len(received(watched, cls=Client))
+
+
+def test_strict_validation_stays_strict(watched: Watched) -> None:
+    """The SDK validates what it is asked to validate."""
+    broken = [{**payload, "created": "no number"} for payload in sdk.chat(*"abc")]
+    with pytest.raises(openai.APIResponseValidationError):
+        list(sdk.create(sdk.client(sdk.frames(broken), _strict_response_validation=True)))
+
+
+@pytest.mark.parametrize("place", ["_base_client.construct_type", "_models.BaseModel.construct"])
+def test_who_patches_the_construction_is_asked(watched: Watched, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Every chunk goes through a patched function, as it would without Streamwatch."""
+    *way, name = place.split(".")
+    holder: Any = openai
+    for step in way:
+        holder = getattr(holder, step)
+    original = getattr(holder, name)
+    seen = []
+
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(holder, name, patched)
+    received(watched)
+    assert len(seen) >= 8
+
+
+def test_it_can_be_switched_off(constructed: list[Any]) -> None:
+    """STREAMWATCH_BUILD_CHUNKS=false leaves all construction to the SDK."""
+    settings, complaints = Settings.from_environ({"STREAMWATCH_BUILD_CHUNKS": "false"})
+    assert complaints == []
+    instrumentor = StreamwatchInstrumentor()
+    instrumentor.instrument(settings=settings)
+    try:
+        for _ in range(2):
+            list(sdk.create(sdk.client(sdk.frames(sdk.chat(*"abcdef")))))
+    finally:
+        instrumentor.uninstrument()
+    assert {dict} == {type(data) for data in constructed}
+
+
+class Other(ChatCompletionChunk):
+    """A model of an application's own."""
+
+
+def test_only_the_sdks_own_sorts_are_made() -> None:
+    """What an application has its streams cast to is the SDK's to construct."""
+
+    class Stream:
+        _cast_to = Other
+        _client = sdk.client([])
+
+    types = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)
+    plain = types.of(Stream())
+    assert plain is types.of(object())
+    Stream._cast_to = ChatCompletionChunk
+    assert plain is not types.of(Stream())
+    assert types.of(Stream()) is types.of(Stream())
+    assert Other.__module__ not in sys.modules["openai.types.chat"].__name__
+
+
+def test_an_event_with_a_name_of_its_own_stays_data() -> None:
+    """Some releases make another object of it, which holds the name and the data."""
+
+    class Stream:
+        _cast_to = ChatCompletionChunk
+        _client = sdk.client([])
+
+    event_type = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True).of(Stream())
+    for name, kind in ((None, ChatCompletionChunk), ("thread.message", dict)):
+        for payload in sdk.chat("a", "b", "c")[1:4]:
+            text = json.dumps(payload)
+            event = event_type(text, text.encode(), name)
+            event.payload = payload
+            value = event.json()
+        assert type(value) is kind
