@@ -38,7 +38,7 @@ class Assistants(Surface):
             sort = Chunk.TEXT
         self.id = self.id or str(payload.get("id") or "")
         self.model = str(payload.get("model") or self.model)
-        self.counts[sort] += 1
+        self.count(sort)
         return True
 
     def _unknown(self, event: Event, name: str) -> None:

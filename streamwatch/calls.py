@@ -38,6 +38,7 @@ _PROVIDERS = (
     (".amazonaws.com", "aws.bedrock"),
     (".googleapis.com", "gcp.gemini"),
 )
+_NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
 #: Packages that stand between the application's call and the SDK without reading the stream for it:
 #: the SDK itself, and the instrumentations that wrap its methods.
@@ -181,8 +182,10 @@ def _provider(host: str) -> str:
 
 def _tools(body: dict[str, Any]) -> frozenset[str]:
     tools = body.get("tools")
+    if not tools or not isinstance(tools, (list, tuple)):
+        return _NO_TOOLS
     names = set()
-    for tool in tools if isinstance(tools, (list, tuple)) else ():
+    for tool in tools:
         name = _attempt(lambda tool=tool: tool["function"]["name"])  # type: ignore[misc]
         if isinstance(name, str):
             names.add(name)

@@ -117,7 +117,7 @@ class Chat(Surface):
         self._go_on(chunk)
         self.passes = True
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
-            self.counts[Chunk.OTHER] += 1
+            self.count(Chunk.OTHER)
             return True
         choices = choices_of(chunk)
         if self._is_early(choices) and self._keep_early(event):
@@ -127,7 +127,7 @@ class Chat(Surface):
         sort = Chunk.USAGE if chunk.get("usage") else Chunk.OTHER
         for choice in choices:
             sort = self._see_choice(choice)
-        self.counts[sort] += 1
+        self.count(sort)
         self.last = chunk
         self._keepalive(event, sort, choices)
         self._keep(event, choices)
@@ -339,9 +339,10 @@ class Chat(Surface):
 
     def chunk_counts(self) -> dict[Chunk, int]:
         counts = dict(self.counts)
-        counts[Chunk.TEXT] += self._texts
-        counts[Chunk.TOOL_CALL] += self._fragments
-        return {chunk: count for chunk, count in counts.items() if count}
+        for chunk, count in ((Chunk.TEXT, self._texts), (Chunk.TOOL_CALL, self._fragments)):
+            if count:
+                counts[chunk] = counts.get(chunk, 0) + count
+        return counts
 
     def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
         stamped = (name for name in self.stream.settings.sequence_fields if type(payload.get(name)) is int)

@@ -116,7 +116,8 @@ def _fill_level(state: Choice, stream: Watching, *, strict: bool) -> Level:
     texts that were not there (21 tests of the SDK's own suite fail on it). A delta that carries
     nothing else, in the middle of a text, can be filled for every reader: no test fails.
     """
-    return Level.DEFAULT if state.fills or (strict and len(state.text)) else Level.NEVER
+    inside_text = strict and len(state.text) > 0 and state.finish_reason is None
+    return Level.DEFAULT if state.fills or inside_text else Level.NEVER
 
 
 def content_not_string(delta: dict[str, Any], content: Any, stream: Watching) -> None:

@@ -68,6 +68,7 @@ class Reading:
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.owner = owner
         self.response = stream.response
+        self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
         opened = calls.sent_at(self.response)
         surface, request, self.call = calls.describe(stream, owner.version, owner.loads)
         self._event_type = owner.event_type_of(stream)
@@ -79,7 +80,7 @@ class Reading:
         self._opened = self._last = opened
         self._due = 0.0  # when to look at the clock in earnest: at once, until the first chunk came
         self._first: float | None = None
-        self._body = bytearray()
+        self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
         opened_ns = time.time_ns() - int((time.perf_counter() - opened) * 1e9)
         self._recording = owner.telemetry.open(self.call, opened_ns)
@@ -164,6 +165,7 @@ class Reading:
         self._due = max(now, self._opened) + _RECORD_EVERY
 
     def _capture(self, data: bytes) -> None:
+        self._body = self._body or bytearray()
         self._body += data[: self._captured]
         self._captured = max(self._captured - len(data), 0)
 
@@ -188,7 +190,7 @@ class Reading:
             self.owner.telemetry.end(self._recording, report, self._last - self._opened, first, end_ns)
             if self.owner.captures is not None:
                 ended = "closed" if abandoned else "cut" if error is not None else "end"
-                self.owner.captures.write(report, bytes(self._body), ended, self.owner.version)
+                self.owner.captures.write(report, bytes(self._body or b""), ended, self.owner.version)
             self.owner.ended(self, report)
         except Exception as ours:
             self.owner.internal_error(ours, "recording a stream")
@@ -203,17 +205,15 @@ class Reading:
 
     def _notice_closing(self) -> None:
         """Helpers and context managers close the response, not the stream: notice it there."""
-        me = weakref.ref(self)
-        for name, wrapped in (("close", _noticing), ("aclose", _noticing_async)):
-            original = getattr(self.response, name, None)
-            if original is not None:
-                with contextlib.suppress(AttributeError):
-                    setattr(self.response, name, wrapped(original, me))
+        original = getattr(self.response, self._closes, None)
+        if original is not None:
+            noticing = _noticing if self._closes == "close" else _noticing_async
+            with contextlib.suppress(AttributeError):
+                setattr(self.response, self._closes, noticing(original, weakref.ref(self)))
 
     def _forget_closing(self) -> None:
-        for name in ("close", "aclose"):
-            with contextlib.suppress(AttributeError):
-                delattr(self.response, name)
+        with contextlib.suppress(AttributeError):
+            delattr(self.response, self._closes)
 
     async def stop_reading_ahead(self) -> None:
         """Nobody waits for what the task reads."""
@@ -300,7 +300,7 @@ class _Source:
 
     def __init__(self, reading: Reading, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
         self._reading = reading
-        self._ready: Any = reading.ready
+        self._ready: list[Any] = reading.ready  # in order while it is filled, last first while it is emptied
         self._watch = reading.watch
         self._chunks = chunks
         self._decode = decode
@@ -373,19 +373,21 @@ class Events(_Source):
 
     def __next__(self) -> Any:
         ready = self._ready
-        while not ready:
-            if self._end is not None:
-                self._stop()
-            self._reading.in_next = True  # httpx closes the response itself when it has read all of it
-            try:
-                data = next(self._chunks)
-            except StopIteration:
-                self._ended(None, StopIteration)
-            except BaseException as error:
-                self._ended(error, StopIteration)
-            else:
-                self._received(data)
-        event = ready.popleft()
+        if not ready:
+            while not ready:
+                if self._end is not None:
+                    self._stop()
+                self._reading.in_next = True  # httpx closes the response itself when it has read all of it
+                try:
+                    data = next(self._chunks)
+                except StopIteration:
+                    self._ended(None, StopIteration)
+                except BaseException as error:
+                    self._ended(error, StopIteration)
+                else:
+                    self._received(data)
+            ready.reverse()
+        event = ready.pop()
         if not ready:
             self._look_at_last(event)
         return event
@@ -404,24 +406,26 @@ class AsyncEvents(_Source):
 
     async def __anext__(self) -> Any:
         ready = self._ready
-        while not ready:
-            if self._end is not None:
-                self._stop()
-            reading = self._reading
-            reading.in_next = True
-            try:
-                if not self._watch.holding and reading.read_ahead is None:
-                    data = await self._chunks.__anext__()
+        if not ready:
+            while not ready:
+                if self._end is not None:
+                    self._stop()
+                reading = self._reading
+                reading.in_next = True
+                try:
+                    if not self._watch.holding and reading.read_ahead is None:
+                        data = await self._chunks.__anext__()
+                    else:
+                        data = await self._next_in_time()
+                except StopAsyncIteration:
+                    self._ended(None, StopAsyncIteration)
+                except BaseException as error:
+                    self._ended(error, StopAsyncIteration)
                 else:
-                    data = await self._next_in_time()
-            except StopAsyncIteration:
-                self._ended(None, StopAsyncIteration)
-            except BaseException as error:
-                self._ended(error, StopAsyncIteration)
-            else:
-                if data is not None:
-                    self._received(data)
-        event = ready.popleft()
+                    if data is not None:
+                        self._received(data)
+            ready.reverse()
+        event = ready.pop()
         if not ready:
             self._look_at_last(event)
         return event

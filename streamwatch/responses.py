@@ -65,7 +65,7 @@ class Responses(Surface):
             delta = payload["delta"]
             if type(delta) is str and payload["item_id"] == part.item_id:
                 part.text.add(delta)
-                self.counts[part.family.sort] += 1
+                self.count(part.family.sort)
                 return True
         except (KeyError, TypeError):
             pass  # not that shape
@@ -99,7 +99,7 @@ class Responses(Surface):
             self.stream.error = True
         elif not self.error_in_stream(payload):
             sort = sort if type_.startswith("response.") else Chunk.OTHER
-        self.counts[sort] += 1
+        self.count(sort)
 
     def _see_lifecycle(self, type_: str, payload: dict[str, Any]) -> None:
         response = payload.get("response")

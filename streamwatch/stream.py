@@ -2,7 +2,7 @@
 
     watch = StreamWatch("chat")
     watch.receive(data)          # bytes of the body, as they come
-    watch.ready                  # events to hand on, repaired; take them from the left
+    watch.ready                  # a list of events to hand on, repaired; take them out
     watch.close()                # the body ended; more may be ready
     watch.report()               # verdict, anomalies, outcomes
 
@@ -25,7 +25,6 @@ import contextlib
 import itertools
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,7 +97,7 @@ class StreamWatch:
         self.request = request or Request()
         self.settings = settings or Settings()
         self.policy = self.settings.repair
-        self.ready: deque[Event] = deque()
+        self.ready: list[Event] = []  # a deque would hold 760 bytes of every open stream
         self.anomalies: dict[Kind, Tally] = {}
         self.verdict: Verdict | None = None
         self.done = False  #: the body's own end was seen: [DONE], or the terminal event

@@ -44,7 +44,7 @@ class Surface:
         self.name = name
         self.id = ""
         self.model = ""
-        self.counts = dict.fromkeys(Chunk, 0)
+        self.counts: dict[Chunk, int] = {}
         self.over = False  #: the answer's terminal event came: nothing belongs to it any more
         self.cut_arguments = False  #: a finished answer whose tool arguments stop short
         self.agrees: bool | None = None  #: whether repeated text equals the deltas
@@ -53,8 +53,12 @@ class Surface:
         """Look at one event, in its turn: count it, mend it where that is wanted; whether to hand it on."""
         payload = event.payload
         self.error_in_stream(payload)
-        self.counts[Chunk.LIFECYCLE if event.event else Chunk.OTHER] += 1
+        self.count(Chunk.LIFECYCLE if event.event else Chunk.OTHER)
         return True
+
+    def count(self, sort: Chunk) -> None:
+        """Count a chunk."""
+        self.counts[sort] = self.counts.get(sort, 0) + 1
 
     def done(self) -> None:
         """[DONE] came."""
@@ -85,7 +89,7 @@ class Surface:
 
     def chunk_counts(self) -> dict[Chunk, int]:
         """How many chunks of each sort came."""
-        return {chunk: count for chunk, count in self.counts.items() if count}
+        return dict(self.counts)
 
     def error_in_stream(self, payload: dict[str, Any]) -> bool:
         """The server reports an error where the SDK looks for it: a truthy `error` member."""

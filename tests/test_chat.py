@@ -102,6 +102,15 @@ def test_only_content_is_put_in(name: str) -> None:
     assert seen.outcome(CONTENT_ABSENT) | seen.outcome(CONTENT_NULL) <= {Outcome.VERIFIED}
 
 
+@pytest.mark.parametrize("reader", [CAREFUL, HELPER], ids=["framework", "helper"])
+def test_careful_readers_get_nothing_after_the_end_of_a_choice(reader: Request) -> None:
+    """The SDK's helper would emit a `content.delta` after `content.done`."""
+    late = [*said("One"), chunk({"role": "assistant"}), chunk({}), chunk({"content": None})]
+    seen = watch("chat", body(late), request=reader)
+
+    assert ["content" in delta and delta["content"] == "" for delta in deltas(seen.payloads)][-3:] == [False] * 3
+
+
 @_EACH
 @pytest.mark.parametrize("reader", [CAREFUL, HELPER], ids=["framework", "helper"])
 def test_careful_readers_get_what_came(name: str, reader: Request) -> None:

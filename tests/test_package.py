@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "stream": CORE,
     "capture": {"anomalies", "report"},
     "log": {"anomalies", "report"},
-    "telemetry": {"anomalies", "report", "version", "opentelemetry.metrics", "opentelemetry.trace"},
+    "telemetry": {"anomalies", "report", "version"}
+    | {"opentelemetry.context", "opentelemetry.metrics", "opentelemetry.trace"},
     "calls": {"report", "telemetry"},
     "models": {"sse"},
     "reading": CORE | {"calls", "capture", "lines", "telemetry"},
