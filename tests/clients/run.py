@@ -29,7 +29,7 @@ from environments import CHECKOUT, CLIENTS, Client, build, python_of, releases
 from recorded import MARK
 from streams import Stream, all_streams
 
-UNTOUCHED = "of recordings in which nothing is repaired, take N for each provider and API; 0: all; default: 4"
+ALIKE = "of healthy recordings of one provider and API, with the same repairs, read N; 0: all; default: 2"
 HERE = Path(__file__).parent
 #: Seconds for one driver over one batch; it takes a minute at most.
 DRIVER_TIMEOUT = 900
@@ -97,7 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", nargs="+", choices=list(CLIENTS), default=list(CLIENTS))
     parser.add_argument("--repair", default="default", help="the policy to compare with; default: default")
-    parser.add_argument("--untouched", type=int, default=4, metavar="N", help=UNTOUCHED)
+    parser.add_argument("--alike", type=int, default=2, metavar="N", help=ALIKE)
     parser.add_argument("--venvs", type=Path, default=CHECKOUT / ".venv-clients", help="where the environments are")
     parser.add_argument("--upgrade", action="store_true", help="bring the environments to the newest releases")
     parser.add_argument("--details", type=Path, help="a file for every difference, with both values")
@@ -105,7 +105,7 @@ def main() -> int:
     clients, venvs = [CLIENTS[name] for name in arguments.clients], arguments.venvs.absolute()
     for environment in {client.environment: client for client in clients}.values():
         build(environment, venvs, upgrade=arguments.upgrade)
-    streams = all_streams(arguments.untouched)
+    streams = all_streams(arguments.alike)
     print(f"{len(streams)} streams, {sum(stream.healthy for stream in streams)} of them healthy", file=sys.stderr)
     with ThreadPoolExecutor(PROCESSES) as pool:
         ran = list(pool.map(lambda client: run(client, venvs, streams, arguments.repair), clients))

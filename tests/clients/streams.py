@@ -25,7 +25,7 @@ from streamwatch.settings import Settings  # noqa: E402
 from streamwatch.stream import StreamWatch  # noqa: E402
 
 SHARED = CHECKOUT.parent / "shared"
-#: Events. A longer recording in which nothing is repaired says the same more often.
+#: Events. A longer recording says the same more often.
 LONGEST = 250
 
 
@@ -53,9 +53,9 @@ class Stream:
         return json.dumps({**told, "wire": base64.b64encode(self.wire).decode()})
 
 
-def all_streams(untouched: int) -> list[Stream]:
-    """Every stream that is broken or repaired; of the others `untouched` for each provider and API, or all if it is 0."""
-    return [*own(), *recorded(untouched), *oracles()]
+def all_streams(alike: int) -> list[Stream]:
+    """Every stream; of healthy recordings that can be expected to read alike, `alike`, or all if it is 0."""
+    return [*own(), *recorded(alike), *oracles()]
 
 
 def own() -> Iterator[Stream]:
@@ -67,8 +67,8 @@ def own() -> Iterator[Stream]:
             yield Stream(f"own/{path.stem}", surface, path.read_bytes(), healthy=True, request=request)
 
 
-def recorded(untouched: int) -> Iterator[Stream]:
-    """Recordings of real servers, where they are."""
+def recorded(alike: int) -> Iterator[Stream]:
+    """Recordings of real servers, where they are: all broken ones, and healthy ones of each provider, API and repair."""
     folder = SHARED / "corpus"
     if not folder.is_dir():
         return
@@ -78,19 +78,20 @@ def recorded(untouched: int) -> Iterator[Stream]:
     # In an order that has nothing to do with the names, and is the same each time.
     for entry in sorted(entries, key=lambda entry: hashlib.sha256(entry["id"].encode()).digest()):
         healthy = entry["id"] not in known
-        if entry["surface"] not in ("chat", "responses") or (healthy and entry["origin"] != "recorded"):
+        long = alike and entry["n_events"] > LONGEST
+        if entry["surface"] not in ("chat", "responses") or long or (healthy and entry["origin"] != "recorded"):
             continue
-        stream, touched = _recording(folder, entry, healthy=healthy)
-        if healthy and not touched and untouched:
-            group = entry["provider"], entry["surface"], entry["has_tool_calls"]
-            taken[group] += entry["n_events"] <= LONGEST
-            if entry["n_events"] > LONGEST or taken[group] > untouched:
+        stream = _recording(folder, entry, healthy=healthy)
+        if healthy and alike:
+            n, uses_tools = stream.request.get("n", 1), entry["has_tool_calls"]
+            group = (entry["provider"], entry["surface"], uses_tools, *_repaired(entry["surface"], stream.wire, n))
+            taken[group] += 1
+            if taken[group] > alike:
                 continue
         yield stream
 
 
-def _recording(folder: Path, entry: dict[str, Any], *, healthy: bool) -> tuple[Stream, bool]:
-    """A recording, and whether `default` repairs anything in it."""
+def _recording(folder: Path, entry: dict[str, Any], *, healthy: bool) -> Stream:
     wire = (folder / "streams" / f"{entry['id']}.sse").read_bytes()
     request: dict[str, Any] = {}
     n = max(entry["request_n"] or 1, entry["n_choices"] if healthy else 1)  # a healthy server sends what was asked for
@@ -99,17 +100,19 @@ def _recording(folder: Path, entry: dict[str, Any], *, healthy: bool) -> tuple[S
     if entry["surface"] == "chat" and entry["request_tool_choice"] == "named:function":
         named = {"type": "function", "function": {"name": "named"}}
         request.update(tools=[named], tool_choice=named)
-    stream = Stream(f"corpus/{entry['id']}", entry["surface"], wire, healthy=healthy, request=request)
-    return stream, any(_is_repaired(entry["surface"], wire, n, accumulated=helper) for helper in (False, True))
+    return Stream(f"corpus/{entry['id']}", entry["surface"], wire, healthy=healthy, request=request)
 
 
-def _is_repaired(surface: str, wire: bytes, n: int, *, accumulated: bool) -> bool:
-    """Whether `default` repairs anything for a framework, or for the SDK's own helper."""
-    watch = StreamWatch(surface, Request(n=n, accumulated=accumulated, naive=False), Settings())
-    watch.receive(wire)
-    watch.close()
-    repaired = {Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED}
-    return any(repaired & set(outcomes) for outcomes in watch.report().outcomes.values())
+def _repaired(surface: str, wire: bytes, n: int) -> list[str]:
+    """What `default` repairs in a stream, whoever reads it: for a framework, or for the SDK's own helper."""
+    repaired = set()
+    for helper in (False, True):
+        watch = StreamWatch(surface, Request(n=n, accumulated=helper, naive=False), Settings())
+        watch.receive(wire)
+        watch.close()
+        made = {Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED}
+        repaired |= {kind.name for kind, outcomes in watch.report().outcomes.items() if made & set(outcomes)}
+    return sorted(repaired)
 
 
 def oracles() -> Iterator[Stream]:
