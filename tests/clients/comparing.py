@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -203,13 +203,18 @@ def raising(of: dict[str, list[Compared]]) -> str:
     return table(("client", "raises", "streams", "one of them"), rows, numbers=False) if rows else "Nothing."
 
 
-def only_with(of: dict[str, list[Compared]], wanted: str) -> str:
-    """The broken streams of a sort, and whose they are."""
+def silenced(one: Compared) -> bool:
+    """Whether a client is wrong about a broken stream, and no longer says so."""
+    return one.sort == "right: neither" and bool(one.errors[0]) and not one.errors[1]
+
+
+def listed(of: dict[str, list[Compared]], wanted: Callable[[Compared], bool]) -> str:
+    """Some broken streams, and whose they are."""
     clients: dict[str, list[str]] = defaultdict(list)
     repaired: dict[str, set[str]] = defaultdict(set)
     for client, each in of.items():
         for one in each:
-            if one.sort == wanted:
+            if wanted(one):
                 clients[one.stream.id].append(client)
                 repaired[one.stream.id].update(one.repaired)
     rows = [(id, ", ".join(sorted(repaired[id])), ", ".join(clients[id])) for id in sorted(clients)]

@@ -24,7 +24,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from comparing import Compared, broken_table, compare, computed, differing, healthy_table, only_with, raising
+from comparing import (
+    Compared,
+    broken_table,
+    compare,
+    computed,
+    differing,
+    healthy_table,
+    listed,
+    raising,
+    silenced,
+)
 from environments import CHECKOUT, CLIENTS, Client, build, python_of, releases
 from recorded import MARK
 from streams import Stream, all_streams
@@ -39,9 +49,9 @@ BATCH = 400
 PROCESSES = 2
 
 
-def drive(client: Client, venvs: Path, streams: list[Stream], policy: str) -> dict[str, dict[str, Any]]:
+def drive(client: Client, python: Path, streams: list[Stream], policy: str) -> dict[str, dict[str, Any]]:
     """What a client computes of every stream."""
-    command = [str(python_of(client, venvs)), str(HERE / f"with_{client.name}.py"), policy]
+    command = [str(python), str(HERE / f"with_{client.name}.py"), policy]
     lines = "".join(f"{stream.line()}\n" for stream in streams)
     done = subprocess.run(
         command, input=lines, capture_output=True, text=True, timeout=DRIVER_TIMEOUT, check=False, env=_environment()
@@ -58,19 +68,19 @@ def _environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not any(word in key.upper() for word in unwanted)}
 
 
-def run(client: Client, venvs: Path, streams: list[Stream], policy: str) -> list[Compared]:
+def run(client: Client, python: Path, streams: list[Stream], policy: str) -> list[Compared]:
     """All runs of one client."""
     streams = [stream for stream in streams if _suits(stream, client)]
     batches = [streams[at : at + BATCH] for at in range(0, len(streams), BATCH)]
-    compared = [one for batch in batches for one in _run_batch(client, venvs, batch, policy)]
+    compared = [one for batch in batches for one in _run_batch(client, python, batch, policy)]
     print(f"{client.name}: {len(streams)} streams read", file=sys.stderr)
     return compared
 
 
-def _run_batch(client: Client, venvs: Path, streams: list[Stream], policy: str) -> list[Compared]:
-    off, on = (drive(client, venvs, streams, each) for each in ("off", policy))
+def _run_batch(client: Client, python: Path, streams: list[Stream], policy: str) -> list[Compared]:
+    off, on = (drive(client, python, streams, each) for each in ("off", policy))
     differ = [stream for stream in streams if computed(off[stream.id]) != computed(on[stream.id])]
-    again = {**off, **(drive(client, venvs, differ, "off") if differ else {})}
+    again = {**off, **(drive(client, python, differ, "off") if differ else {})}
     return [compare(client.name, stream, off[stream.id], again[stream.id], on[stream.id]) for stream in streams]
 
 
@@ -86,10 +96,9 @@ def show(of: dict[str, list[Compared]], names: dict[str, str]) -> None:
     print(f"### What differs on them\n\n{differing(of)}\n")
     print(f"### What clients raise on them either way\n\n{raising(of)}\n")
     print(f"## Broken streams\n\n{broken_table(of)}\n")
-    print(f"### Read right only with Streamwatch\n\n{only_with(of, 'right: only with')}\n")
-    print(f"### Read to the end only with Streamwatch\n\n{only_with(of, 'reads: only with')}\n")
-    print(f"### Read right only without Streamwatch\n\n{only_with(of, 'right: only without')}\n")
-    print(f"### Read to the end only without Streamwatch\n\n{only_with(of, 'reads: only without')}")
+    print(f"### Wrong with Streamwatch where the client raised without\n\n{listed(of, silenced)}")
+    for sort in ("right: only with", "reads: only with", "right: only without", "reads: only without"):
+        print(f"\n### {sort}\n\n{listed(of, lambda one, sort=sort: one.sort == sort)}")
 
 
 def main() -> int:
@@ -108,7 +117,7 @@ def main() -> int:
     streams = all_streams(arguments.alike)
     print(f"{len(streams)} streams, {sum(stream.healthy for stream in streams)} of them healthy", file=sys.stderr)
     with ThreadPoolExecutor(PROCESSES) as pool:
-        ran = list(pool.map(lambda client: run(client, venvs, streams, arguments.repair), clients))
+        ran = list(pool.map(lambda client: run(client, python_of(client, venvs), streams, arguments.repair), clients))
     of = {client.name: each for client, each in zip(clients, ran, strict=True)}
     versions = {client.name: releases(client, venvs) for client in clients}
     names = {name: f"{name} ({', '.join(' '.join(each) for each in v.items())})" for name, v in versions.items()}
