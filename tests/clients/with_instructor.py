@@ -28,7 +28,7 @@ def read(recording: Recording, computed: Computed) -> None:
             computed.chunks.append(partial.model_dump())
         computed.final = last = computed.chunks[-1] if computed.chunks else {}
         if recording.is_tool_call:
-            computed.tools = [("", json.dumps(last))]
+            computed.tools, computed.text = [("", json.dumps(last))], None  # it tells neither name nor text
         else:
             computed.text = json.dumps(last)
 
