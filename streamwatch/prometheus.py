@@ -59,7 +59,8 @@ _NAMES = 4096
 #: The largest power of two that is a float: what lies above it is in the last bucket alone.
 _LARGEST = 1023
 
-#: What a family adds to its name for its samples. A counter also claims the name that OpenMetrics keeps for it.
+#: What a family adds to its name for its samples, and `_created`, which OpenMetrics keeps for it. A histogram's is left
+#: out here: counters give way to it, but a gauge that Prometheus can take is not left out for it.
 _SUFFIXES = {
     CounterMetricFamily: ("", "_total", "_created"),
     GaugeMetricFamily: ("",),
@@ -201,6 +202,7 @@ class Scrape:
         self._before = before
         self._complain = complain
         self._claimed: set[str] = set()
+        self._reserved: set[str] = set()
         self._series: set[Key] = set()
         self._add_info("streamwatch_build", "The Streamwatch that is deployed.", {"version": __version__})
 
@@ -265,11 +267,15 @@ class Scrape:
         """Whether a family may have its name; several scopes can share one."""
         if family.name in self.families:
             return type(self.families[family.name]) is type(family)
-        return self._claimed.isdisjoint(family.name + suffix for suffix in _SUFFIXES[type(family)])
+        names = {family.name + suffix for suffix in _SUFFIXES[type(family)]}
+        gives_way = isinstance(family, CounterMetricFamily)
+        return self._claimed.isdisjoint(names) and not (gives_way and names & self._reserved)
 
     def _put(self, family: Family, samples: Iterable[Sample]) -> None:
         """The samples are all there, so that a metric that fails leaves nothing behind."""
         self._claimed.update(family.name + suffix for suffix in _SUFFIXES[type(family)])
+        if isinstance(family, HistogramMetricFamily):
+            self._reserved.add(f"{family.name}_created")
         self.families.setdefault(family.name, family).samples.extend(samples)
 
     def _samples(self, family: Family, key: Key, labels: dict[str, str], point: Any) -> list[Sample]:
@@ -299,8 +305,10 @@ class Scrape:
 
     def _kept(self, key: Key, measured: Iterable[tuple[str, Measured]]) -> Exemplars:
         """The last exemplar of each bucket, as far as one is known."""
-        exemplars = dict(self._before.get(key, {}))
-        exemplars.update((bucket, exemplar) for bucket, one in measured if (exemplar := _exemplar(one)))
+        exemplars = self._before.get(key, {})
+        new = {bucket: exemplar for bucket, one in measured if (exemplar := _exemplar(one))}
+        if new:
+            exemplars = {**exemplars, **new}
         if exemplars:
             self.exemplars[key] = exemplars
         return exemplars
