@@ -56,8 +56,8 @@ _PATIENCE = 15.0
 #: Names kept as translated: more than a process has instruments and attributes. Beyond, it only takes longer.
 _NAMES = 4096
 
-#: The largest power of two that is a float: what lies above it is in the last bucket alone.
-_LARGEST = 1023
+#: The first power of two that is no float: what needs it for a bound is in the last bucket alone.
+_TOO_LARGE = 1024
 
 #: What a family adds to its name for its samples, and `_created`, which OpenMetrics keeps for it. A histogram's is left
 #: out here: counters give way to it, but a gauge that Prometheus can take is not left out for it.
@@ -80,7 +80,7 @@ _UNITS = dict(unit.split("=") for unit in _UCUM.split())
 _PER = dict(unit.split("=") for unit in _UCUM_PER.split())
 
 Key = tuple[str, frozenset[tuple[str, str]]]  # of a series: the name of its family, and its labels
-Exemplars = dict[str, Exemplar]  # of a series: the last one in each bucket; a counter has one, under ""
+Exemplars = dict[str, Exemplar]  # of a series: one for each bucket; a counter has one, under ""
 
 
 # --- names
@@ -163,10 +163,6 @@ def _exemplar(measured: Measured) -> Exemplar | None:
     return Exemplar(labels, float(measured.value), measured.time_unix_nano / 1e9)
 
 
-def _in_time(point: Any) -> list[Measured]:
-    return sorted(point.exemplars, key=lambda one: one.time_unix_nano)
-
-
 @lru_cache(_NAMES)
 def _bucket_names(bounds: tuple[float, ...]) -> tuple[str, ...]:
     return *map(floatToGoString, bounds), "+Inf"
@@ -183,9 +179,8 @@ def _powers_of_two(point: ExponentialHistogramDataPoint) -> tuple[tuple[float, .
     for index, count in enumerate(point.positive.bucket_counts, point.positive.offset + 1):
         if count:
             exponent = -(-index >> point.scale) if point.scale > 0 else index * step
-            exponent = min(exponent, _LARGEST + 1)
             counts[exponent] = counts.get(exponent, 0) + count
-    beyond = counts.pop(_LARGEST + 1, 0)
+    beyond = counts.pop(_TOO_LARGE, 0)
     exponents = range(min(counts) - step, max(counts) + 1, step) if counts else range(0)
     not_above_zero = point.zero_count + sum(point.negative.bucket_counts)
     bounds = (0.0, *(2.0**exponent for exponent in exponents))
@@ -282,7 +277,7 @@ class Scrape:
         if isinstance(family, HistogramMetricFamily):
             return self._histogram(family.name, key, labels, point)
         if isinstance(family, CounterMetricFamily):
-            exemplar = self._kept(key, (("", one) for one in _in_time(point))).get("")
+            exemplar = self._kept(key, (("", one) for one in point.exemplars)).get("")
             return [Sample(f"{family.name}_total", labels, float(point.value), None, exemplar)]
         return [Sample(family.name, labels, float(point.value))]
 
@@ -292,19 +287,19 @@ class Scrape:
         else:
             bounds, counts = tuple(point.explicit_bounds), point.bucket_counts
         names = _bucket_names(bounds)
-        exemplars = self._kept(key, ((names[bisect_left(bounds, one.value)], one) for one in _in_time(point)))
+        exemplars = self._kept(key, ((names[bisect_left(bounds, one.value)], one) for one in point.exemplars))
         samples = [
             Sample(f"{name}_bucket", {**labels, "le": bucket}, float(count), None, exemplars.get(bucket))
             for bucket, count in zip(names, accumulate(counts), strict=True)
         ]
         # A sum that can fall is no sum to Prometheus.
-        if point.sum is not None and point.sum >= 0 and not (bounds and bounds[0] < 0):
+        if min(point.sum, point.min, *bounds[:1]) >= 0:
             samples.append(Sample(f"{name}_count", labels, float(point.count)))
             samples.append(Sample(f"{name}_sum", labels, float(point.sum)))
         return samples
 
     def _kept(self, key: Key, measured: Iterable[tuple[str, Measured]]) -> Exemplars:
-        """The last exemplar of each bucket, as far as one is known."""
+        """An exemplar of each bucket, as far as one is known: since the last collection, or before."""
         exemplars = self._before.get(key, {})
         new = {bucket: exemplar for bucket, one in measured if (exemplar := _exemplar(one))}
         if new:

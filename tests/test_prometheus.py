@@ -43,7 +43,9 @@ from streamwatch.prometheus import PrometheusReader
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 EXPONENTIAL = View(instrument_name="exponential*", aggregation=ExponentialBucketHistogramAggregation())
-SIGNED = View(instrument_name="signed*", aggregation=ExplicitBucketHistogramAggregation([-1, 0, 1]))
+SIGNED = View(
+    instrument_name="signed", aggregation=ExplicitBucketHistogramAggregation([-1, 0, 1], record_min_max=False)
+)
 BELOW_ZERO = View(instrument_name="below.zero", aggregation=ExponentialBucketHistogramAggregation())
 
 
@@ -282,7 +284,25 @@ def test_no_exemplar_leads_nowhere(scraped: Scraped) -> None:
     assert [None] == [one.exemplar for one in scraped.families()["hits"].samples]
 
 
+def test_an_exemplar_without_a_span_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTEL_METRICS_EXEMPLAR_FILTER=always_on takes them outside of spans too."""
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", "always_on")
+    scraped = Scraped()
+    scraped.meter.create_counter("hits").add(1)
+
+    assert [None] == [one.exemplar for one in scraped.families()["hits"].samples]
+
+
 # --- exponential histograms
+
+
+def test_the_first_bucket_of_an_exponential_histogram_has_a_lower_bound(scraped: Scraped) -> None:
+    """Else a quantile in it would be estimated from zero."""
+    scraped.meter.create_histogram("exponential").record(5)
+
+    samples = scraped.families()["exponential"].samples
+
+    assert ["0.0", "4.0", "8.0", "+Inf"] == [one.labels["le"] for one in samples if "le" in one.labels]
 
 
 @given(values=st.lists(st.floats(0, 1e9).map(lambda value: round(value, 4)), min_size=1, max_size=40))
@@ -327,12 +347,13 @@ def test_an_exponential_histogram_can_hold_any_number(values: list[float], scrap
     assert len(buckets) <= 163
 
 
+@pytest.mark.parametrize("positive", [1, 5])
 @pytest.mark.parametrize("name", ["signed", "below.zero"])
-def test_a_histogram_of_what_can_be_negative_has_no_sum(name: str, scraped: Scraped) -> None:
+def test_a_histogram_of_what_can_be_negative_has_no_sum(name: str, positive: int, scraped: Scraped) -> None:
     """To Prometheus a sum never falls; the buckets are there."""
     counter = scraped.meter.create_up_down_counter(name)
     counter.add(-3)
-    counter.add(1)
+    counter.add(positive)
 
     samples = scraped.families()[name.replace(".", "_")].samples
 
@@ -668,20 +689,20 @@ def test_who_says_nothing_blocks_nobody_and_is_let_go(
     scraped: Scraped, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Silent, half a request, or gone at once: no thread is held for long, and nothing is on stderr."""
-    monkeypatch.setattr(distro, "_PATIENCE", 1.0)
+    monkeypatch.setattr(distro, "_PATIENCE", 4.0)
     one = distro.Endpoint({"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
     one.serve(scraped.registry, moved=logging.DEBUG)
     before = threading.active_count()
-    silent = [socket.create_connection(one.server.server_address, 10) for _ in range(20)]
+    silent = [socket.create_connection(one.server.server_address, 10) for _ in range(4)]
     try:
         silent[0].sendall(b"GET /met")
         silent[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         silent[1].close()
         started = time.monotonic()
         assert 200 == asked(one)[0]
-        assert time.monotonic() - started < 0.9
+        assert time.monotonic() - started < 3
         assert b"" == silent[2].recv(1)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while threading.active_count() > before and time.monotonic() < deadline:
             time.sleep(0.05)
         assert threading.active_count() <= before
