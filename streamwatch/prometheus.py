@@ -56,6 +56,9 @@ _PATIENCE = 15.0
 #: Names kept as translated: more than a process has instruments and attributes. Beyond, it only takes longer.
 _NAMES = 4096
 
+#: Lists of bounds kept as text: histograms mostly share a few, and each can be some 10 KB.
+_BOUNDS = 256
+
 #: The first power of two that is no float: what needs it for a bound is in the last bucket alone.
 _TOO_LARGE = 1024
 
@@ -163,7 +166,7 @@ def _exemplar(measured: Measured) -> Exemplar | None:
     return Exemplar(labels, float(measured.value), measured.time_unix_nano / 1e9)
 
 
-@lru_cache(_NAMES)
+@lru_cache(_BOUNDS)
 def _bucket_names(bounds: tuple[float, ...]) -> tuple[str, ...]:
     return *map(floatToGoString, bounds), "+Inf"
 
