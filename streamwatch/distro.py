@@ -34,13 +34,18 @@ _OTLP_EXPORTERS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"
 _HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
 _PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
 
-#: Our entry point for OpenTelemetry's own Prometheus reader, without the server its entry point `prometheus` starts.
-_READER = "streamwatch_prometheus"
+_EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
+
+_READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
 
 _FIRST_PORT = 9464  # what OpenTelemetry's specification gives to Prometheus exporters
 #: Ports tried, from the first one on: enough for the workers and helper processes of an ordinary host, and few enough
 #: to be listed in one scrape configuration.
 _PORTS = 10
+
+#: Seconds that a client may take to ask, or to take a part of the answer: a scrape takes 10 at most by default, and who
+#: connects and says nothing is to hold no thread for longer.
+_PATIENCE = 15.0
 
 #: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
@@ -79,6 +84,8 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
         provider = None if os.environ.get("OTEL_PYTHON_METER_PROVIDER") else get_meter_provider()
         # The environment is where OpenTelemetry looks for the names; the user's own words are put back.
         named = {f"OTEL_{signal}_EXPORTER": ",".join(names) or "none" for signal, names in exporters.items()}
+        if not exporters["TRACES"] and not os.environ.get(_EXEMPLARS):
+            named[_EXEMPLARS] = "always_off"  # they would lead to traces that nobody has
         before = {name: os.environ[name] for name in named if name in os.environ}
         os.environ.update(named)
         try:
@@ -190,11 +197,14 @@ class Endpoint:
         from prometheus_client import start_http_server
 
         try:
-            return start_http_server(port, self.host, registry)[0]
+            server: Any = start_http_server(port, self.host, registry)[0]
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return None
             raise
+        server.RequestHandlerClass = type("_Patient", (server.RequestHandlerClass,), {"timeout": _PATIENCE})
+        server.handle_error = _hung_up
+        return server
 
     def _after_fork(self) -> None:
         """Let go of the parent's port; the rest in a thread, as a lock that was held at the fork is held forever."""
@@ -206,16 +216,22 @@ class Endpoint:
     def _serve_child(self) -> None:
         """Serve a reader that starts at zero: the reader of the parent has the parent's counts."""
         with _warned(f"no Prometheus endpoint for forked process {os.getpid()}"):
-            from opentelemetry.exporter.prometheus import PrometheusMetricReader
             from prometheus_client import CollectorRegistry
+
+            from streamwatch.prometheus import PrometheusReader
 
             registry, add_reader = CollectorRegistry(), getattr(get_meter_provider(), "add_metric_reader", None)
             if add_reader:
-                add_reader(PrometheusMetricReader(registry=registry))
+                add_reader(PrometheusReader(registry))
             time.sleep(_SETTLED)
             if not add_reader:
                 raise RuntimeError("it takes opentelemetry-sdk 1.43 or newer")
             self.serve(registry, moved=logging.INFO)
+
+
+def _hung_up(_request: object, address: object) -> None:
+    """A client that says nothing or goes away is no news to the application, which would get a traceback on stderr."""
+    logger.debug("streamwatch: %s left the Prometheus endpoint", address)
 
 
 def _port(text: str) -> int:

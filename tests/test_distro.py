@@ -489,6 +489,35 @@ def test_a_disabled_sdk_takes_no_port_and_changes_no_exporter(ports: range) -> N
     assert ("None []\n", "") == (ran.stdout, ran.stderr)
 
 
+@pytest.mark.parametrize(
+    ("environ", "exemplars"),
+    [
+        ({}, 0),
+        ({"OTEL_TRACES_EXPORTER": "nope"}, 0),
+        ({"OTEL_METRICS_EXEMPLAR_FILTER": ""}, 0),
+        ({"OTEL_TRACES_EXPORTER": "console"}, 1),
+        ({"OTEL_METRICS_EXEMPLAR_FILTER": "trace_based"}, 1),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXEMPLAR_FILTER": "always_off"}, 0),
+    ],
+)
+def test_exemplars_lead_to_traces_that_somebody_has(environ: dict[str, str], exemplars: int, ports: range) -> None:
+    """Where no spans are exported there are none, unless the user wants them; our choice is not left behind."""
+    code = (
+        APP
+        + """
+    from opentelemetry import trace
+    with trace.get_tracer("app").start_as_current_span("request"):
+        hits.add(1)
+    asked = urllib.request.Request(f"http://localhost:{first}", headers={"Accept": "application/openmetrics-text"})
+    text = urllib.request.urlopen(asked, timeout=10).read().decode()
+    print("exemplars:", text.count("trace_id="), os.environ.get("OTEL_METRICS_EXEMPLAR_FILTER"))
+    """
+    )
+    ran = instrumented(code, OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]), **environ)
+
+    assert f"exemplars: {exemplars} {environ.get('OTEL_METRICS_EXEMPLAR_FILTER')}" in ran.stdout.splitlines()
+
+
 def test_a_failing_instrumentor_costs_no_other(ports: range, tmp_path: Path) -> None:
     """Also where it stands first, and where an exporter cannot be made and no port is free."""
     installed(

@@ -53,7 +53,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"calls", "capture", "log", "models", "reading", "telemetry"}
     | {"opentelemetry.instrumentation", "wrapt", "jiter"},
     "testing": CORE | {"instrumentor", "pytest"},
-    "distro": {"settings", "opentelemetry", "prometheus_client"},
+    "prometheus": {"version", "opentelemetry.sdk", "prometheus_client"},
+    "distro": {"prometheus", "settings", "opentelemetry", "prometheus_client"},
     "cli": {"*"},
     "__init__": {"*"},
 }
