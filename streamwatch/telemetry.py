@@ -21,7 +21,7 @@ from typing import Any
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
-from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer
+from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
 from streamwatch.anomalies import BROKEN_VERDICTS, ISSUES, Chunk, Kind, Outcome
 from streamwatch.report import Report
@@ -229,9 +229,9 @@ class Telemetry:
             _add_new(series.chunks, report.chunks, recording.chunks)
             _add_new(series.anomalies, report.anomalies, recording.anomalies)
         for distance in report.reorder_distances[recording.distances :]:
-            self._distance.record(distance, series.common)
+            self._distance.record(distance, series.common, recording.context)
         for delay in report.reorder_delays[recording.delays :]:
-            self._delay.record(delay, series.common)
+            self._delay.record(delay, series.common, recording.context)
         recording.chunks, recording.anomalies = report.chunks, report.anomalies
         recording.distances, recording.delays = len(report.reorder_distances), len(report.reorder_delays)
 
@@ -247,6 +247,7 @@ class Telemetry:
         span = self._start_span(recording, _describe(report, time_to_first_chunk))
         try:
             _tell(span, report)
+            recording.context = set_span_in_context(span, recording.context)  # for exemplars: this very stream's
             self.record(recording, report)
             series = self._series_of(recording.call, report)
             verdict = report.verdict.value if report.verdict else ""
@@ -257,9 +258,10 @@ class Telemetry:
                     for outcome, count in outcomes.items():
                         key = kind, outcome, report.applied
                         series.repairs[key] = series.repairs.get(key, 0) + count
-            self._duration.record(duration, {**series.common, "streamwatch.verdict": verdict})
+            ended_so = {**series.common, "streamwatch.verdict": verdict}
+            self._duration.record(duration, ended_so, recording.context)
             if time_to_first_chunk is not None:
-                self._first_chunk.record(time_to_first_chunk, series.common)
+                self._first_chunk.record(time_to_first_chunk, series.common, recording.context)
         finally:
             span.end(end)
 
