@@ -98,7 +98,7 @@ def _reorder_spike(options: Options) -> Alert:
         hold=15,
         summary="Stream events arrive out of order more often than they used to.",
         description=_told(
-            "<model>: {{ $value | humanize }} events out of order per stream in the last 15 minutes, "
+            '<model>: {{ printf "%.2f" $value }} events out of order per stream in the last 15 minutes, '
             "several times the rate of the day before, in <service>.",
             options,
         ),
@@ -192,7 +192,7 @@ def _tool_calls_broken(options: Options) -> Alert:
         hold=30,
         summary="Tool calls reach the application merged, unnumbered or unreadable.",
         description=_told(
-            "<model>: {{ $value | humanize }} broken tool calls or fragments of them per stream came through "
+            '<model>: {{ printf "%.2f" $value }} broken tool calls or fragments of them per stream came through '
             "in the last hour, in <service>.",
             options,
         ),
@@ -259,7 +259,7 @@ def _internal_errors(options: Options) -> Alert:
         hold=HOUR,
         summary="Streamwatch itself fails; the application is not affected.",
         description=_told(
-            "<service>: {{ $value | humanize }} errors of type {{ $labels.error_type }} in the last 15 minutes. The "
+            '<service>: {{ printf "%.0f" $value }} errors of type {{ $labels.error_type }} in the last 15 minutes. The '
             "streams were passed on as they came; what is measured of them may be incomplete.",
             options,
         ),

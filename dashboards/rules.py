@@ -61,7 +61,7 @@ _Dumper.add_representer(str, _text)
 _HEADER = "# Written by `python -m dashboards.rules`; do not edit. Prometheus 2.42 or later.\n"
 
 _REMARKS = {
-    "streamwatch-records-of-days.yml": "# They sum up the records of hours and days, so that a minute more or less is nothing:\n"
+    "streamwatch-records-of-days.yml": "# They sum up hours and days of the other records: a minute more or less is nothing.\n"
     "# pint file/disable rule/dependency\n"
 }
 
