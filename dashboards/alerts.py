@@ -14,6 +14,7 @@ from dashboards.records import (
     BROKEN_RATIO,
     DAY,
     ERRORS,
+    FAULT_LABELS,
     FAULT_SEEN,
     FIX_RATIO,
     HOUR,
@@ -61,7 +62,10 @@ _MODEL = "{{ $labels.gen_ai_request_model }} at {{ $labels.server_address }} ({{
 
 @dataclass(frozen=True)
 class Alert:
-    """An alerting rule: `wait` and `hold` in minutes, `dashboard` the uid of the one that shows it."""
+    """An alerting rule: `wait` and `hold` in minutes, `dashboard` the uid of the one that shows it.
+
+    `labels` are those of what is wrong, beside the ones that tell services apart.
+    """
 
     name: str
     severity: str
@@ -71,6 +75,7 @@ class Alert:
     summary: str
     description: str
     dashboard: str
+    labels: tuple[str, ...] = ()
 
 
 def _told(text: str, options: Options) -> str:
@@ -103,6 +108,7 @@ def _reorder_spike(options: Options) -> Alert:
             options,
         ),
         dashboard="streamwatch-overview",
+        labels=MODEL,
     )
 
 
@@ -131,6 +137,7 @@ def _fix_rate_below_published(options: Options) -> Alert:
             options,
         ),
         dashboard="streamwatch-fix-rates",
+        labels=MODEL,
     )
 
 
@@ -149,6 +156,7 @@ def _unrepaired_faults(options: Options) -> Alert:
             options,
         ),
         dashboard="streamwatch-anatomy",
+        labels=MODEL,
     )
 
 
@@ -167,6 +175,7 @@ def _truncated_streams(options: Options) -> Alert:
             options,
         ),
         dashboard="streamwatch-overview",
+        labels=MODEL,
     )
 
 
@@ -197,6 +206,7 @@ def _tool_calls_broken(options: Options) -> Alert:
             options,
         ),
         dashboard="streamwatch-agent",
+        labels=MODEL,
     )
 
 
@@ -218,6 +228,7 @@ def _new_anomaly_kind(options: Options) -> Alert:
             options,
         ),
         dashboard="streamwatch-anatomy",
+        labels=FAULT_LABELS,
     )
 
 

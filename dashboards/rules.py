@@ -61,9 +61,26 @@ _Dumper.add_representer(str, _text)
 _HEADER = "# Written by `python -m dashboards.rules`; do not edit. Prometheus 2.42 or later.\n"
 
 _REMARKS = {
-    "streamwatch-records-of-days.yml": "# They sum up hours and days of the other records: a minute more or less is nothing.\n"
+    "streamwatch-records-of-days.yml": "# Hours and days of other records are summed up: a minute is nothing.\n"
     "# pint file/disable rule/dependency\n"
 }
+
+
+#: The variables of the dashboards, by the label that each filters.
+_VARIABLES = {
+    "job": "job",
+    "gen_ai_request_model": "model",
+    "gen_ai_response_model": "snapshot",
+    "server_address": "server",
+    "streamwatch_anomaly": "kind",
+}
+
+
+def _dashboard(alert: Alert, options: Options) -> str:
+    """The dashboard of an alert, with what is wrong selected in it."""
+    labels = [label for label in (*options.keep, *alert.labels) if label in _VARIABLES]
+    chosen = "&".join(f"var-{_VARIABLES[label]}={{{{ urlquery $labels.{label} }}}}" for label in labels)
+    return f"{options.grafana}/d/{alert.dashboard}" + (f"?{chosen}" if chosen else "")
 
 
 def _rule(rule: Record | Alert, options: Options) -> dict[str, Any]:
@@ -80,7 +97,7 @@ def _rule(rule: Record | Alert, options: Options) -> dict[str, Any]:
             "summary": rule.summary,
             "description": rule.description,
             "runbook_url": f"{options.repository}/blob/main/docs/runbooks/{rule.name}.md",
-            "dashboard_url": f"{options.grafana}/d/{rule.dashboard}",
+            "dashboard_url": _dashboard(rule, options),
         },
     }
 
