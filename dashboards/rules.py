@@ -151,6 +151,8 @@ def main() -> None:
     options = Options(given.repository, given.grafana, given.keep, given.objective)
     write(given.output, render(options))
     write(runbooks.FOLDER / "kinds", runbooks.render())
+    for name, text in runbooks.filled().items():
+        (runbooks.FOLDER / name).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
