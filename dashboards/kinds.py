@@ -214,7 +214,7 @@ KNOWN: dict[str, Known] = {
         " asynchronously (vLLM in late 2025)",
         "streaming response chunk order mismatch - expected index 5 but got 7; or words in another order.",
         "Compare the rates by server_address: an endpoint without the relay, proxy or load balancer should show none."
-        " Where repairs fail, see how early events come (streamwatch_reorder_distance) and raise STREAMWATCH_WINDOW_EVENTS.",
+        " Where repairs fail, see streamwatch_reorder_distance, and raise STREAMWATCH_WINDOW_EVENTS to what it shows.",
     ),
     "sequence_gap": Known(
         "gateways that filter or rewrite events (guardrails), relays that lose messages",

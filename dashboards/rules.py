@@ -1,6 +1,6 @@
 """The rules as files for Prometheus, and the runbooks that derive from the same tables.
 
-python -m dashboards.rules           write dashboards/rules/*.yml and docs/runbooks/kinds/*.md
+python -m dashboards.rules           write dashboards/rules/ and docs/runbooks/
 python -m dashboards.rules --help    other addresses, another objective, other labels to keep
 """
 
@@ -123,11 +123,8 @@ def render(options: Options | None = None) -> dict[str, str]:
 
 
 def write(folder: Path, texts: dict[str, str]) -> None:
-    """Write the files, and remove those that are no longer generated."""
+    """Write the files; what else is in the folder may be somebody else's, and stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        if path.suffix in {Path(name).suffix for name in texts} and path.name not in texts:
-            path.unlink()
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
 
@@ -150,9 +147,9 @@ def main() -> None:
     given = parser.parse_args()
     options = Options(given.repository, given.grafana, given.keep, given.objective)
     write(given.output, render(options))
-    write(runbooks.FOLDER / "kinds", runbooks.render())
-    for name, text in runbooks.filled().items():
-        (runbooks.FOLDER / name).write_text(text, "utf-8")
+    if given.output == FOLDER:
+        write(runbooks.FOLDER / "kinds", runbooks.render())
+        write(runbooks.FOLDER, runbooks.filled(options))
 
 
 if __name__ == "__main__":

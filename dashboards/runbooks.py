@@ -158,9 +158,9 @@ def _facts(rules: list[Alert], options: Options) -> str:
     return "\n\n".join(parts)
 
 
-def filled() -> dict[str, str]:
+def filled(options: Options | None = None) -> dict[str, str]:
     """The pages of the alerts, with what their rules say now."""
-    options, pages = Options(), {}
+    options, pages = options or Options(), {}
     rules: dict[str, list[Alert]] = {}
     for rule in alerts.alerts(options):
         rules.setdefault(rule.name, []).append(rule)
