@@ -96,14 +96,16 @@ def _dead_ends(issue: Issue | None) -> str:
 
 def _proof(kind: Kind) -> str:
     anomaly = f'streamwatch_anomaly="{kind.name}"'
-    found = f"sum by (server_address, gen_ai_response_model) (increase(streamwatch_anomalies_total{{{anomaly}}}[1h]))"
+    grown = f"sum_over_time({records.ANOMALIES}{{{anomaly}}}[1h])"  # increase() does not see the first one of a kind
+    found = f"sum by (server_address, gen_ai_response_model) (\n     {grown}\n   ) / {records.PER_EVENT}"
     steps = [
         f"`streamwatch explain {kind.name}` says what was found, in the words of the version that runs.",
         f"{_CAPTURE_HAZARD if kind.severity is Severity.HAZARD else _CAPTURE.format(name=kind.name)}",
         f"See where it comes from:\n\n   ```promql\n   {found}\n   ```",
     ]
     if kind.strategy is not Strategy.NONE:
-        repaired = f"sum by (streamwatch_outcome) (increase(streamwatch_repairs_total{{{anomaly}}}[1d]))"
+        ended = f"sum_over_time({records.REPAIRS}{{{anomaly}}}[1d])"
+        repaired = f"sum by (streamwatch_outcome) (\n     {ended}\n   ) / {records.PER_EVENT}"
         steps.append(f"See what became of it:\n\n   ```promql\n   {repaired}\n   ```")
     return "\n\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
 
