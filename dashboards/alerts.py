@@ -1,0 +1,311 @@
+"""When to tell somebody.
+
+A ratio is one sum divided by another, and alerts on it only above a floor of streams: at three streams an hour
+one broken stream is a third of everything, and no reason to wake anybody. `critical` is for what users lose;
+that somebody else's API is odd is a `warning`, and that it is odd in a new way an `info`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dashboards.records import (
+    BROKEN,
+    BROKEN_RATIO,
+    DAY,
+    ERRORS,
+    FAULT_LABELS,
+    FAULT_SEEN,
+    FIX_RATIO,
+    HOUR,
+    INDEPENDENT,
+    MODEL,
+    MODEL_SEEN,
+    PER_EVENT,
+    PROCESSES,
+    REORDERED,
+    REPAIRS,
+    REQUEST_LABELS,
+    Options,
+    counted,
+    named,
+    total,
+)
+from streamwatch.anomalies import KINDS, Kind, Outcome, Severity
+
+#: Streams below which a share means nothing: at 20 the share is known to some 20 points.
+FEWEST_STREAMS = 20
+#: Streams that must have been hit before anybody is told. One bad stream can hold hundreds of anomalies.
+FEWEST_HIT = 10
+#: The same for a spike of reordering, which is told early.
+FEWEST_REORDERED = 5
+#: Streams that a baseline needs behind it.
+FEWEST_HISTORY = 100
+#: A spike is three times the model's own baseline, and one reordered event in fifty streams at least: no
+#: recording of a healthy provider has any.
+SPIKE_FACTOR, SPIKE_FLOOR = 3, 0.02
+#: Shares of streams: what reaches the reader broken although it was complete, and what is cut off.
+DAMAGED_SHARE, TRUNCATED_SHARE, TOOL_CALL_SHARE = 0.01, 0.05, 0.01
+#: A burn rate, and the two windows in which it must be exceeded: the short one ends an alert soon.
+Windows = tuple[tuple[float, str, str], ...]
+#: As in the SRE workbook: 2 % of a month's budget in an hour, 5 % in six hours; 10 % in one day or in three.
+FAST: Windows = ((14.4, "1h", "5m"), (6, "6h", "30m"))
+SLOW: Windows = ((3, "1d", "2h"), (1, "3d", "6h"))
+
+#: Minutes for which everything about a model is new, and for which a new fault of it is news.
+LEARNING, NEWS = 6 * HOUR, HOUR
+
+_NOT_FIXED = f'streamwatch_outcome=~"{Outcome.FAILED.value}|{Outcome.UNREPAIRED.value}"'
+#: What the words in angle brackets in a description stand for.
+_MODEL = "{{ $labels.gen_ai_request_model }} at {{ $labels.server_address }} ({{ $labels.gen_ai_operation_name }})"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alerting rule: `wait` and `hold` in minutes, `dashboard` the uid of the one that shows it.
+
+    `labels` are those of what is wrong, beside the ones that tell services apart.
+    """
+
+    name: str
+    severity: str
+    expr: str
+    wait: float
+    hold: float
+    summary: str
+    description: str
+    dashboard: str
+    labels: tuple[str, ...] = ()
+
+
+def _told(text: str, options: Options) -> str:
+    """A description, with the labels that it is about."""
+    service = " ".join(f"{{{{ $labels.{label} }}}}" for label in options.keep)
+    return text.replace("<model>", _MODEL).replace("<service>", service)
+
+
+def _reorder_spike(options: Options) -> Alert:
+    now, before = f"{REORDERED}15m", f"{REORDERED}1d offset {options.time(30)}"
+    return Alert(
+        "StreamwatchReorderSpike",
+        "warning",
+        f"""
+        {now} > {SPIKE_FLOOR}
+        and
+        {now} > {SPIKE_FACTOR} * {before}
+        and
+        {counted("streams", "15m")} >= {FEWEST_STREAMS}
+        and
+        {counted("disturbed_streams", "15m")} >= {FEWEST_REORDERED}
+        and
+        {counted("streams", "1d")} offset {options.time(30)} >= {FEWEST_HISTORY}""",
+        wait=5,
+        hold=15,
+        summary="Stream events arrive out of order more often than they used to.",
+        description=_told(
+            '<model>: {{ printf "%.2f" $value }} events out of order per stream in the last 15 minutes, '
+            "several times the rate of the day before, in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-overview",
+        labels=MODEL,
+    )
+
+
+def _fix_rate_below_published(options: Options) -> Alert:
+    published = 'max_over_time(streamwatch_published_fix_ratio{streamwatch_strategy="any"}[1h])'
+    published = published.replace("[1h]", f"[{options.time(HOUR)}]")
+    return Alert(
+        "StreamwatchFixRateBelowPublished",
+        "warning",
+        f"""
+        (
+          {FIX_RATIO}
+          and
+          {FIX_RATIO}_upper
+            < {options.on("streamwatch_issue")}
+          max {options.by("streamwatch_issue")} ({published})
+        )
+        and
+        {INDEPENDENT} >= {FEWEST_STREAMS}""",
+        wait=15,
+        hold=HOUR,
+        summary="Repairs fix fewer cases of a known issue than was published for it.",
+        description=_told(
+            "<model>: {{ $value | humanizePercentage }} of the cases of {{ $labels.streamwatch_issue }} were fixed "
+            "in the last day; even the upper end of the 95 % interval is below the published rate, in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-fix-rates",
+        labels=MODEL,
+    )
+
+
+def _unrepaired_faults(options: Options) -> Alert:
+    damaged, streams = counted("damaged_streams", "1h"), counted("streams", "1h")
+    return Alert(
+        "StreamwatchUnrepairedFaults",
+        "warning",
+        f"{damaged} / {streams} > {DAMAGED_SHARE}\nand\n{damaged} >= {FEWEST_HIT}",
+        wait=10,
+        hold=30,
+        summary="Streams that look complete reach the application with data lost or corrupted.",
+        description=_told(
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last hour ran to their end with a fault "
+            "that was not repaired, in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-anatomy",
+        labels=MODEL,
+    )
+
+
+def _truncated_streams(options: Options) -> Alert:
+    cut, streams = counted("truncated_streams", "15m"), counted("streams", "15m")
+    return Alert(
+        "StreamwatchTruncatedStreams",
+        "critical",
+        f"{cut} / {streams} > {TRUNCATED_SHARE}\nand\n{cut} >= {FEWEST_HIT}",
+        wait=5,
+        hold=10,
+        summary="Answers are cut off before their end, and the SDK says nothing.",
+        description=_told(
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last 15 minutes were cut off or empty, "
+            "in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-overview",
+        labels=MODEL,
+    )
+
+
+def tool_call_faults() -> list[Kind]:
+    """The kinds in which a tool call is lost, merged with another, or unreadable."""
+    return [kind for kind in KINDS.values() if kind.name.startswith("tool_call") and kind.severity is Severity.FAULT]
+
+
+def _tool_calls_broken(options: Options) -> Alert:
+    kinds, window, streams = named(tool_call_faults()), options.window("1h"), counted("streams", "1h")
+    # What a repair would have come to, had it been applied, helped nobody.
+    reached = "\n    or\n".join(
+        f"    sum_over_time({REPAIRS}{{{kinds},{how}}}[{window}])"
+        for how in (_NOT_FIXED, 'streamwatch_applied="false"')
+    )
+    broken = f"sum {options.by(*MODEL)} (\n{reached}\n  ) / {PER_EVENT}"
+    return Alert(
+        "StreamwatchToolCallsBroken",
+        "warning",
+        f"(\n  {broken} >= {FEWEST_HIT}\n)\n/\n{streams} > {TOOL_CALL_SHARE}\n"
+        f"and\n{counted('damaged_streams', '1h')} >= {FEWEST_REORDERED}",
+        wait=10,
+        hold=30,
+        summary="Tool calls reach the application merged, unnumbered or unreadable.",
+        description=_told(
+            '<model>: {{ printf "%.2f" $value }} broken tool calls or fragments of them per stream came through '
+            "in the last hour, in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-agent",
+        labels=MODEL,
+    )
+
+
+def _new_anomaly_kind(options: Options) -> Alert:
+    model = options.on(*REQUEST_LABELS)
+    seconds = 60 / options.faster
+    return Alert(
+        "StreamwatchNewAnomalyKind",
+        "info",
+        f"(time() - {FAULT_SEEN} < {NEWS * seconds:g})\n"
+        f"and\n({FAULT_SEEN} - {model} {MODEL_SEEN} > {LEARNING * seconds:g})",
+        wait=0,
+        hold=0,
+        summary="A model shows a kind of fault that it never showed before.",
+        description=_told(
+            "{{ $labels.gen_ai_request_model }} (snapshot {{ $labels.gen_ai_response_model }}) shows "
+            "{{ $labels.streamwatch_anomaly }} for the first time, in <service>. "
+            "`streamwatch explain {{ $labels.streamwatch_anomaly }}` says what it is.",
+            options,
+        ),
+        dashboard="streamwatch-anatomy",
+        labels=FAULT_LABELS,
+    )
+
+
+def _budget_burn(options: Options, severity: str, windows: Windows, *, wait: float, hold: float) -> Alert:
+    budget = 1 - options.objective
+    parts = [
+        "\n".join(
+            (
+                f"  {BROKEN_RATIO}{long} > {factor * budget:g}",
+                f"and\n  {BROKEN_RATIO}{short} > {factor * budget:g}",
+                f"and\n  {BROKEN}{long} >= {FEWEST_HIT}",
+            )
+        )
+        for factor, long, short in windows
+    ]
+    return Alert(
+        "StreamwatchErrorBudgetBurn",
+        severity,
+        "\nor\n".join(f"(\n{part}\n)" for part in parts),
+        wait=wait,
+        hold=hold,
+        summary="Too many streams end unusable for the objective to be met.",
+        description=_told(
+            "<service>: {{ $value | humanizePercentage }} of the streams ended broken; the objective allows"
+            f" {budget * 100:.4g}%.",
+            options,
+        ),
+        dashboard="streamwatch-overview",
+    )
+
+
+def _internal_errors(options: Options) -> Alert:
+    errors = total(ERRORS, options, "15m", by=("error_type",))
+    return Alert(
+        "StreamwatchInternalErrors",
+        "warning",
+        f"{errors} > 0",
+        wait=0,
+        hold=HOUR,
+        summary="Streamwatch itself fails; the application is not affected.",
+        description=_told(
+            '<service>: {{ printf "%.0f" $value }} errors of type {{ $labels.error_type }} in the last 15 minutes. The '
+            "streams were passed on as they came; what is measured of them may be incomplete.",
+            options,
+        ),
+        dashboard="streamwatch-overview",
+    )
+
+
+def _absent(options: Options) -> Alert:
+    return Alert(
+        "StreamwatchAbsent",
+        "warning",
+        f"last_over_time({PROCESSES}[{options.time(DAY)}])\nunless\n{PROCESSES}",
+        wait=15,
+        hold=0,
+        summary="A service that was watched is no longer watched.",
+        description=_told(
+            "<service>: no process exports metrics of Streamwatch any more; {{ $value | humanize }} did. Nothing else "
+            "here can fire for it.",
+            options,
+        ),
+        dashboard="streamwatch-overview",
+    )
+
+
+def alerts(options: Options) -> tuple[Alert, ...]:
+    """All alerts, the ones that tell most first."""
+    return (
+        _budget_burn(options, "critical", FAST, wait=2, hold=10),
+        _budget_burn(options, "warning", SLOW, wait=15, hold=HOUR),
+        _truncated_streams(options),
+        _unrepaired_faults(options),
+        _tool_calls_broken(options),
+        _reorder_spike(options),
+        _fix_rate_below_published(options),
+        _new_anomaly_kind(options),
+        _internal_errors(options),
+        _absent(options),
+    )
