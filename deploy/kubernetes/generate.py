@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 -- a program that stands alone
 """Wraps for Kubernetes what is written elsewhere: the Prometheus rules, and the collector's configuration.
 
 python deploy/kubernetes/generate.py    writes base/rules/ and collector/config.yaml
