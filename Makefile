@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check format clean
+.PHONY: help demo test e2e check bench format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_package.py
 
+bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
+	@rm -f $(VENV)/plain.json $(VENV)/watched.json
+	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/plain.json
+	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/watched.json --watched
+	$(BIN)/python -m pyperf compare_to $(VENV)/plain.json $(VENV)/watched.json --table
+
 format: $(VENV)/dev ## let ruff format everything
 	$(BIN)/ruff format .
 
@@ -43,4 +49,10 @@ $(VENV)/dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	$(PIP) install --editable '.[demo]' --group dev
+	@touch $@
+
+$(VENV)/bench: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable '.[demo]' --group dev --group bench
 	@touch $@
