@@ -1,0 +1,210 @@
+"""Streamwatch / Overview: is it healthy, and if not, where?"""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as d
+from grafana_foundation_sdk.models import units
+
+from dashboards import promql as q
+from dashboards.frame import Row, build
+from dashboards.panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    RUNBOOKS,
+    VERMILION,
+    Column,
+    Panel,
+    Query,
+    bars,
+    lines,
+    number,
+    rows,
+    share,
+)
+from streamwatch.anomalies import SEQUENCE_OUT_OF_ORDER, Condition, Severity
+from streamwatch.telemetry import ANOMALIES, STREAMS
+
+FAULT = f'streamwatch_severity="{Severity.FAULT.value}"'
+OUT_OF_ORDER = f'streamwatch_anomaly="{SEQUENCE_OUT_OF_ORDER.name}"'
+
+#: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
+#: usually allows, five are what users tell each other about.
+BROKEN_COLOR = ((None, GREEN), (0.01, AMBER), (0.05, VERMILION))
+#: Bars that can be read at a glance, and fit the panel.
+_TOP = 8
+
+
+def dashboard() -> d.Dashboard:
+    """The first one to open, and the one alerts link to."""
+    return build(
+        "Overview",
+        "streamwatch-overview",
+        "Are the streams that the OpenAI client reads healthy, and if not: what is wrong, and where?",
+        [Row("", _answer()), Row("What is wrong", _what()), Row("Where", _where()), Row("Alerts", [_alerts()])],
+    )
+
+
+def _condition(condition: Condition, means: str, color: str, page: str) -> Panel:
+    one = q.total(q.streams(f'streamwatch_condition="{condition.value}"'))
+    steps = BROKEN_COLOR if condition is Condition.BROKEN else ((None, color),)
+    query = Query(q.ratio(one, q.total(q.streams())))
+    return number(f"{condition.value.capitalize()} streams", means, page, query, color=steps, decimals=1)
+
+
+def _answer() -> list[Panel]:
+    repaired = q.total(q.repairs(q.APPLIED))
+    decided = q.total(q.repairs(q.APPLIED, q.DECIDED))
+    return [
+        number(
+            "Streams",
+            "Streams that ended in the range. None: no request was made, or the endpoint on port 9464 is not scraped; "
+            "see Streamwatch / Agent.",
+            "StreamwatchAbsent",
+            Query(q.total(q.streams())),
+            units.Short,
+            size=(3, 4),
+            decimals=0,
+        ),
+        _condition(Condition.CLEAN, "Streams without a fault. Nothing to do.", GREEN, "StreamwatchErrorBudgetBurn"),
+        _condition(
+            Condition.REPAIRED,
+            "Streams whose faults were all repaired before the application saw them. Report them to whoever runs "
+            "the server: the repair works, the server does not.",
+            BLUE,
+            "StreamwatchErrorBudgetBurn",
+        ),
+        _condition(
+            Condition.BROKEN,
+            "Streams in which a fault reached the application, or that were truncated, empty or ended in an error. "
+            "Go down to Where: one model, server or SDK version mostly stands out.",
+            VERMILION,
+            "StreamwatchUnrepairedFaults",
+        ),
+        number(
+            "Fix rate",
+            "Of the anomalies that have a repair, the share that was repaired. Low: see which kind in Streamwatch / "
+            "Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
+            "StreamwatchFixRateBelowPublished",
+            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED)), repaired)),
+            color=((None, BLUE),),
+            size=(3, 4),
+            decimals=1,
+        ),
+        number(
+            "Proved right",
+            "Of the repairs that the rest of the stream can judge, the share it agrees with. Below 100 %: look at the "
+            "kinds with outcome `failed` before trusting the repair.",
+            "StreamwatchFixRateBelowPublished",
+            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED)), decided)),
+            color=((None, VERMILION), (0.8, AMBER), (0.95, GREEN)),
+            size=(3, 4),
+            decimals=1,
+        ),
+        number(
+            "Alerts firing",
+            "Alerts of Streamwatch that fire now. Each has a runbook; they are listed at the bottom.",
+            "StreamwatchErrorBudgetBurn",
+            Query('count(ALERTS{alertname=~"Streamwatch.+",alertstate="firing"}) or vector(0)'),
+            units.Short,
+            color=((None, GREEN), (1, VERMILION)),
+            size=(3, 4),
+            decimals=0,
+        ),
+    ]
+
+
+def _what() -> list[Panel]:
+    per_stream = f"100 * {q.rate(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.rate(STREAMS)}"
+    shares = f"{q.rate(STREAMS, 'streamwatch_condition')} / on () group_left () {q.rate(STREAMS)}"
+    reorders = q.rate(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
+    by_model = q.rate(STREAMS, "gen_ai_response_model")
+    faults = q.total(q.anomalies(FAULT), "streamwatch_anomaly")
+    return [
+        lines(
+            "Streams by condition",
+            "Shares of streams over time. A step in broken that begins at an annotation is a release: compare before "
+            "and after in Streamwatch / Fix rates.",
+            "StreamwatchErrorBudgetBurn",
+            [Query(shares, "{{streamwatch_condition}}")],
+            units.PercentUnit,
+            stacked=True,
+            maximum=1,
+        ),
+        lines(
+            "Anomalies by severity, per 100 streams",
+            "Faults lose or corrupt data, or make the SDK raise: act on these. Dialects and hazards are how servers "
+            "differ: nearly every healthy stream has some.",
+            "StreamwatchNewAnomalyKind",
+            [Query(per_stream, "{{streamwatch_severity}}")],
+            units.Short,
+        ),
+        lines(
+            "Out of order: the reorder spike, per 100 streams",
+            "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
+            "route's; on all of them it is your proxy or load balancer. The repair holds events for 2 s at most.",
+            "StreamwatchReorderSpike",
+            [Query(f"100 * {reorders} / {by_model}", "{{gen_ai_response_model}}")],
+            units.Short,
+        ),
+        bars(
+            f"Faults by kind, the {_TOP} most frequent",
+            "What goes wrong most, counted over the range. Click on a bar for what it means, who causes it, and what "
+            "to do.",
+            "StreamwatchUnrepairedFaults",
+            Query(f"sort_desc(topk({_TOP}, {faults} > 0))", "{{streamwatch_anomaly}}"),
+            units.Short,
+            (12, 8),
+            f"{RUNBOOKS}/kinds/${{__field.labels.streamwatch_anomaly}}.md",
+        ),
+    ]
+
+
+def _table(title: str, advice: str, label: str, header: str) -> Panel:
+    streams, broken = q.total(q.streams(), label), q.total(q.streams(q.BROKEN), label)
+    columns = [
+        share("Broken", q.ratio(broken, streams), BROKEN_COLOR),
+        share("At least", q.wilson(broken, streams, "-")),
+        Column("Faults", f"{q.total(q.anomalies(FAULT), label)} or 0 * {streams}"),
+        Column("Streams", streams),
+    ]
+    description = (
+        f"Broken streams, worst first. {advice} `At least` is the lower end of the 95 % interval: few streams prove "
+        "little, so the table is sorted by it."
+    )
+    return rows(
+        title, description, "StreamwatchErrorBudgetBurn", {label: header}, columns, size=(8, 7), sort="At least"
+    )
+
+
+def _where() -> list[Panel]:
+    return [
+        _table(
+            "By model snapshot",
+            "If one snapshot stands out, pin the one before it.",
+            "gen_ai_response_model",
+            "Snapshot",
+        ),
+        _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server"),
+        _table(
+            "By SDK version",
+            "If one version stands out, hold its rollout.",
+            "streamwatch_openai_version",
+            "openai",
+        ),
+    ]
+
+
+def _alerts() -> Panel:
+    listed = 'ALERTS{alertname=~"Streamwatch.+",alertstate=~"firing|pending"}'
+    keys = {"alertname": "Alert", "alertstate": "State", "severity": "Severity"}
+    return rows(
+        "Alerts firing or pending",
+        "Click on an alert for its runbook. Empty is good; empty also where the rules are not loaded, see "
+        "`dashboards/rules`.",
+        "StreamwatchErrorBudgetBurn",
+        keys,
+        [Column("Series", f"count by ({', '.join(keys)}) ({listed})")],
+        size=(24, 5),
+        links={"Alert": f"{RUNBOOKS}/${{__value.raw}}.md"},
+    )

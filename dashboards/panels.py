@@ -1,0 +1,300 @@
+"""What the panels of all dashboards have in common: colors, units, legends, links, and what is shown where nothing is.
+
+A panel is built from queries and a description that says what to do; everything else has one look here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, text, timeseries
+from grafana_foundation_sdk.models import common as m
+from grafana_foundation_sdk.models import dashboard as d
+from grafana_foundation_sdk.models import prometheus as p
+from grafana_foundation_sdk.models import units
+
+from streamwatch.anomalies import Condition, Outcome, Severity, Verdict
+
+#: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
+RUNBOOKS = os.environ.get(
+    "STREAMWATCH_RUNBOOKS_URL", "https://streamwatch.example/openai-streamwatch/blob/main/docs/runbooks"
+)
+DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
+#: Said by every panel that has nothing to show: a new installation is no error.
+NOTHING = "no streams yet"
+
+GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#009E73", "#3B82C4", "#D55E00", "#B07D10", "#C2519A", "#808A99"
+#: One color for one word, everywhere. Each has a contrast of at least 3 : 1 to a light and to a dark panel, and
+#: those of one group stay apart for people who see two colors only; the tests compute both.
+COLORS = {
+    Condition.CLEAN.value: GREEN,
+    Condition.REPAIRED.value: BLUE,
+    Condition.BROKEN.value: VERMILION,
+    Severity.HAZARD.value: GRAY,
+    Severity.DIALECT.value: BLUE,
+    Severity.FAULT.value: VERMILION,
+    Verdict.COMPLETE.value: GREEN,
+    Verdict.ABANDONED.value: GRAY,
+    Verdict.TRUNCATED.value: VERMILION,
+    Verdict.ERROR.value: MAGENTA,
+    Verdict.EMPTY.value: AMBER,
+    Outcome.VERIFIED.value: GREEN,
+    Outcome.UNVERIFIED.value: BLUE,
+    Outcome.FAILED.value: VERMILION,
+    Outcome.UNREPAIRED.value: GRAY,
+}
+
+Panel = Any  # the builders of the kinds of panel have no common type with the methods used here
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question to Prometheus, and what its series are called."""
+
+    expression: str
+    legend: str = "__auto"
+    exemplars: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: a query, its header, and how its numbers look."""
+
+    header: str
+    expression: str
+    unit: str = units.Short
+    decimals: int = 0
+    color: Sequence[tuple[float | None, str]] = ()
+    #: What stands for numbers: (from, to), word, color.
+    words: Sequence[tuple[tuple[float, float], str, str]] = ()
+
+
+def share(header: str, expression: str, color: Sequence[tuple[float | None, str]] = ()) -> Column:
+    """A column of shares, as percentages."""
+    return Column(header, expression, units.PercentUnit, 1, color)
+
+
+def runbook(page: str) -> str:
+    """The address of a page: an alert's name, or `kinds/<kind>`."""
+    return f"{RUNBOOKS}/{page}.md"
+
+
+def _link(title: str, url: str) -> dashboard.DashboardLink:
+    return dashboard.DashboardLink(title).type(d.DashboardLinkType.LINK).url(url).target_blank(target_blank=True)
+
+
+def _steps(color: Sequence[tuple[float | None, str]]) -> dashboard.ThresholdsConfig:
+    steps = [d.Threshold(value=value, color=name) for value, name in color]
+    return dashboard.ThresholdsConfig().mode(d.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _dressed(panel: Panel, title: str, description: str, page: str, size: tuple[int, int]) -> Panel:
+    """What every panel has: a title, a sentence that says what to do, the runbook, and its size."""
+    return (
+        panel.title(title)
+        .description(description)
+        .datasource(DATA_SOURCE)
+        .links([_link("Runbook", runbook(page))])
+        .no_value(NOTHING)
+        .span(size[0])
+        .height(size[1])
+    )
+
+
+def _asked(panel: Panel, queries: Iterable[Query], *, at_end: bool, as_table: bool = False) -> Panel:
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
+        target = prometheus.Dataquery().expr(query.expression).legend_format(query.legend).ref_id(letter)
+        target = target.datasource(DATA_SOURCE).editor_mode(p.QueryEditorMode.CODE)
+        target = target.instant() if at_end else target.range()
+        target = target.format(p.PromQueryFormat.TABLE if as_table else p.PromQueryFormat.TIME_SERIES)
+        panel = panel.with_target(target.exemplar(exemplar=True) if query.exemplars else target)
+    return panel
+
+
+def number(
+    title: str,
+    description: str,
+    page: str,
+    query: Query,
+    unit: str = units.PercentUnit,
+    *,
+    color: Sequence[tuple[float | None, str]] = ((None, GRAY),),
+    size: tuple[int, int] = (4, 4),
+    decimals: int | None = None,
+) -> Panel:
+    """One big number for the whole range."""
+    panel = _dressed(stat.Panel(), title, description, page, size)
+    panel = (
+        panel.unit(unit)
+        .thresholds(_steps(color))
+        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
+        .color_mode(m.BigValueColorMode.VALUE)
+        .graph_mode(m.BigValueGraphMode.NONE)
+        .text_mode(m.BigValueTextMode.VALUE)
+        .justify_mode(m.BigValueJustifyMode.CENTER)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    )
+    return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=True)
+
+
+def lines(
+    title: str,
+    description: str,
+    page: str,
+    queries: Sequence[Query],
+    unit: str,
+    *,
+    size: tuple[int, int] = (12, 8),
+    stacked: bool = False,
+    maximum: float | None = None,
+) -> Panel:
+    """Values over time; a series with the name of a word in COLORS has its color."""
+    panel = _dressed(timeseries.Panel(), title, description, page, size)
+    panel = (
+        panel.unit(unit)
+        .min(0)
+        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .line_width(1 if stacked else 2)
+        .fill_opacity(60 if stacked else 5)
+        .show_points(m.VisibilityMode.NEVER if stacked else m.VisibilityMode.AUTO)
+        .stacking(common.StackingConfig().mode(m.StackingMode.NORMAL if stacked else m.StackingMode.NONE).group("A"))
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(m.LegendDisplayMode.LIST)
+            .placement(m.LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+            .calcs([])
+        )
+        .tooltip(common.VizTooltipOptions().mode(m.TooltipDisplayMode.MULTI).sort(m.SortOrder.DESCENDING))
+    )
+    for word, color in COLORS.items():
+        if any(_may_be(query.legend, word) for query in queries):
+            panel = panel.override_by_name(word, [_fixed(color)])
+    panel = panel if maximum is None else panel.max(maximum)
+    return _asked(panel, queries, at_end=False)
+
+
+def _may_be(legend: str, word: str) -> bool:
+    """Whether a series of this legend can be called so: by the label whose values hold the word."""
+    groups = {"condition": Condition, "severity": Severity, "verdict": Verdict, "outcome": Outcome}
+    return any(f"{{{{streamwatch_{name}}}}}" == legend and word in list(values) for name, values in groups.items())
+
+
+def _fixed(color: str) -> d.DynamicConfigValue:
+    return d.DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})
+
+
+def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to: str = "", width: int = 2) -> Panel:
+    """One named line of a panel in its own color, dashed, or as the upper edge of a band."""
+    properties = [_fixed(color), d.DynamicConfigValue(id_val="custom.lineWidth", value=width)]
+    if dashed:
+        style = {"fill": "dash", "dash": [8, 6]}
+        properties.append(d.DynamicConfigValue(id_val="custom.lineStyle", value=style))
+    if fill_to:
+        properties.append(d.DynamicConfigValue(id_val="custom.fillBelowTo", value=fill_to))
+        properties.append(d.DynamicConfigValue(id_val="custom.fillOpacity", value=15))
+    return panel.override_by_name(name, properties)
+
+
+def bars(title: str, description: str, page: str, query: Query, unit: str, size: tuple[int, int], url: str) -> Panel:
+    """A few values as horizontal bars, the largest first; each links to `url`."""
+    panel = _dressed(bargauge.Panel(), title, description, page, size)
+    panel = (
+        panel.unit(unit)
+        .min(0)
+        .thresholds(_steps([(None, VERMILION)]))
+        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
+        .orientation(m.VizOrientation.HORIZONTAL)
+        .display_mode(m.BarGaugeDisplayMode.BASIC)
+        .value_mode(m.BarGaugeValueMode.TEXT)
+        .name_placement(m.BarGaugeNamePlacement.LEFT)
+        .show_unfilled(show_unfilled=False)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .data_links([_link("What it means, and what to do", url)])
+    )
+    return _asked(panel, [query], at_end=True)
+
+
+def rows(
+    title: str,
+    description: str,
+    page: str,
+    keys: Mapping[str, str],
+    columns: Sequence[Column],
+    *,
+    size: tuple[int, int] = (12, 8),
+    sort: str = "",
+    links: Mapping[str, str] | None = None,
+) -> Panel:
+    """A table: one row for each value of the labels `keys` (label: header), one query for each column."""
+    panel = _dressed(table.Panel(), title, description, page, size).unit(units.Short)
+    panel = _asked(panel, [Query(column.expression) for column in columns], at_end=True, as_table=True)
+    names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
+    headers = {**keys, **{name: column.header for name, column in zip(names, columns, strict=True)}}
+    order = {name: place for place, name in enumerate(headers)}
+    if len(columns) > 1:
+        panel = panel.with_transformation(d.DataTransformerConfig(id_val="merge", options={}))
+    shown = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": headers}
+    panel = panel.with_transformation(d.DataTransformerConfig(id_val="organize", options=shown))
+    for column in columns:
+        panel = panel.override_by_name(column.header, _look(column))
+    for header, url in (links or {}).items():
+        target = [{"title": "What it means, and what to do", "url": url, "targetBlank": True}]
+        panel = panel.override_by_name(header, [d.DynamicConfigValue(id_val="links", value=target)])
+    panel = panel.show_header(show_header=True).cell_height(m.TableCellHeight.SM).filterable(filterable=False)
+    if sort:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(desc=True)])
+    return panel
+
+
+def _look(column: Column) -> list[d.DynamicConfigValue]:
+    properties: dict[str, Any] = {"unit": column.unit, "decimals": column.decimals}
+    if column.color:
+        properties["thresholds"] = _steps(column.color).build()
+        properties["color"] = {"mode": "thresholds"}
+        properties["custom.cellOptions"] = {"type": "color-text"}
+    if column.words:
+        properties["mappings"] = [
+            {"type": "range", "options": {"from": low, "to": high, "result": {"text": word, "color": color}}}
+            for (low, high), word, color in column.words
+        ]
+        properties["custom.cellOptions"] = {"type": "color-text"}
+    return [d.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()]
+
+
+def matrix(
+    title: str,
+    description: str,
+    page: str,
+    down: tuple[str, str],
+    across: str,
+    column: Column,
+    *,
+    size: tuple[int, int] = (12, 8),
+) -> Panel:
+    """A table of two labels: `down` (label, header) gives the rows, `across` the columns."""
+    panel = _dressed(table.Panel(), title, description, page, size)
+    panel = _asked(panel, [Query(column.expression)], at_end=True, as_table=True)
+    by = {"rowField": down[0], "columnField": across, "valueField": "Value", "emptyValue": "null"}
+    panel = panel.with_transformation(d.DataTransformerConfig(id_val="groupingToMatrix", options=by))
+    panel = panel.unit(column.unit).decimals(column.decimals)
+    if column.color:
+        panel = panel.thresholds(_steps(column.color)).cell_options(m.TableColorTextCellOptions())
+        panel = panel.color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
+    corner = [d.DynamicConfigValue(id_val="displayName", value=down[1])]
+    panel = panel.override_by_name(f"{down[0]}\\{across}", [*corner, _plain()])
+    return panel.show_header(show_header=True).cell_height(m.TableCellHeight.SM)
+
+
+def _plain() -> d.DynamicConfigValue:
+    return d.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "auto"})
+
+
+def prose(title: str, content: str, size: tuple[int, int], page: str) -> Panel:
+    """Words that belong beside the numbers, as Markdown."""
+    panel = _dressed(text.Panel(), title, "What the numbers beside it cannot say.", page, size)
+    return panel.mode("markdown").content(content)
