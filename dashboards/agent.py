@@ -9,13 +9,17 @@ from dashboards import promql as q
 from dashboards.frame import Row, build
 from dashboards.names import BUILD_INFO
 from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
+from streamwatch import telemetry
+from streamwatch.settings import Settings
 from streamwatch.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS
 
 _FILTER = '{job=~"$job",instance=~"$instance"}'
 #: Every process has the published figures from its first scrape on: who has them is one of ours. Taken over the
 #: range, it also finds those that are down now.
 _OURS = f"on (job, instance) group by (job, instance) (present_over_time({q.selector(PUBLISHED)}[{q.RANGE}]))"
-_OTHER = '"_other"'
+#: What a value beyond the limit is counted as, and the limit.
+OTHER = telemetry._OTHER
+_LIMIT = Settings().max_label_values
 _CAPPED = ("gen_ai_request_model", "gen_ai_response_model", "server_address")
 
 
@@ -34,7 +38,7 @@ def _of_ours(series: str) -> str:
 
 
 def _capped() -> str:
-    parts = (q.selector(STREAMS, f"{label}={_OTHER}") for label in _CAPPED)
+    parts = (q.selector(STREAMS, f'{label}="{OTHER}"') for label in _CAPPED)
     return " + ".join(f"({q.total(part)} or vector(0))" for part in parts)
 
 
@@ -73,7 +77,7 @@ def _answer() -> list[Panel]:
         ),
         number(
             "Capped labels",
-            "Streams counted under `_other`, because a process has seen more than 100 values of a model or an "
+            f"Streams counted under `{OTHER}`, because a process has seen more than {_LIMIT} values of a model or an "
             "address. Any: a server or an application makes up names.",
             "StreamwatchInternalErrors",
             Query(_capped()),

@@ -23,6 +23,7 @@ from dashboards.panels import (
     share,
 )
 from streamwatch.anomalies import CONTENT_ABSENT, CONTENT_NULL, KINDS, Chunk, Verdict
+from streamwatch.settings import Settings
 from streamwatch.telemetry import (
     ANOMALIES,
     CHUNKS,
@@ -34,6 +35,8 @@ from streamwatch.telemetry import (
     Instrument,
 )
 
+#: What a window is by default.
+_WINDOW = Settings()
 _CONTENT_MISSING = f'streamwatch_anomaly=~"{CONTENT_ABSENT.name}|{CONTENT_NULL.name}"'
 _TOOL_KINDS = f'streamwatch_anomaly=~"{"|".join(name for name in KINDS if name.startswith("tool_call"))}"'
 _TOOL_CHUNKS = f'streamwatch_chunk="{Chunk.TOOL_CALL.value}"'
@@ -82,8 +85,8 @@ def _answer() -> list[Panel]:
             "Held for reordering, p95",
             REORDER_DELAY,
             "StreamwatchReorderSpike",
-            "How long events were held to put them in order, where any were. Near 2 s the window is too short: "
-            "see STREAMWATCH_REORDER_SECONDS on the page of the kind.",
+            "How long events were held to put them in order, where any were. Near "
+            f"{_WINDOW.window_seconds:g} s the window is too short: raise STREAMWATCH_WINDOW_SECONDS.",
         ),
         number(
             "Not read to the end",
@@ -183,14 +186,15 @@ def _order() -> tuple[Panel, Panel]:
     return (
         _quantiles(
             "Reorder distance, in events",
-            "How many places early an event came. The window holds 64: near that, streams are given up as broken.",
+            "How many places early an event came. The window holds "
+            f"{_WINDOW.window_events}: near that, raise STREAMWATCH_WINDOW_EVENTS, or streams stay broken.",
             page,
             REORDER_DISTANCE,
             units.Short,
         ),
         _quantiles(
             "Reorder delay",
-            "How long events were held. It ends at 2 s, the default window; streams in order are never held.",
+            f"How long events were held, {_WINDOW.window_seconds:g} s at most by default. A stream in order never is.",
             page,
             REORDER_DELAY,
             units.Seconds,

@@ -142,7 +142,7 @@ def _what() -> list[Panel]:
         lines(
             "Out of order: the reorder spike, per 100 streams",
             "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
-            "route's; on all of them it is your proxy or load balancer. The repair holds events for 2 s at most.",
+            "route's; on all of them it is your proxy or load balancer.",
             "StreamwatchReorderSpike",
             [Query(f"100 * {reorders} / {by_model}", "{{gen_ai_response_model}}")],
             units.Short,

@@ -27,7 +27,7 @@ DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: Said by every panel that has nothing to show: a new installation is no error.
 NOTHING = "no streams yet"
 
-GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#009E73", "#3B82C4", "#D55E00", "#B07D10", "#C2519A", "#808A99"
+GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#1D8061", "#3B82C4", "#C43304", "#AC8C02", "#B238BE", "#8992A6"
 #: One color for one word, everywhere. Each has a contrast of at least 3 : 1 to a light and to a dark panel, and
 #: those of one group stay apart for people who see two colors only; the tests compute both.
 COLORS = {
