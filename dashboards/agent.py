@@ -86,7 +86,7 @@ def _answer() -> list[Panel]:
             decimals=0,
         ),
         number(
-            "Streamwatch versions",
+            "Versions running",
             "How many versions of Streamwatch run. More than one outside a rollout: a deployment got stuck.",
             "StreamwatchAbsent",
             Query(f"count(group by (version) ({BUILD_INFO}{_FILTER}))"),
@@ -120,11 +120,11 @@ def _processes() -> Panel:
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [
             Column("State", f"max by (job, instance) ({_of_ours('up')})", words=up),
-            Column("Streams", q.total(q.streams(), *by)),
+            Column("Streams", q.total(q.streams(), *by, "streamwatch_openai_version")),
             Column("Internal errors", f"{q.total(errors, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
             Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
             Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds, 3),
-            Column("Version", versions),
+            Column("", versions),
         ],
         size=(24, 7),
     )
@@ -140,6 +140,7 @@ def _over_time() -> list[Panel]:
             "StreamwatchInternalErrors",
             [Query(errors, "{{error_type}}")],
             units.Short,
+            nothing="no errors",
             size=(8, 8),
         ),
         lines(
@@ -148,7 +149,7 @@ def _over_time() -> list[Panel]:
             "`opentelemetry-instrument`.",
             "StreamwatchAbsent",
             [Query(q.rate(STREAMS, "job"), "{{job}}")],
-            units.CountsPerSecond,
+            units.Short,
             size=(8, 8),
         ),
         lines(

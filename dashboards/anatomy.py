@@ -35,6 +35,8 @@ from streamwatch.telemetry import (
     Instrument,
 )
 
+#: Where the data source knows the one for traces; see `provisioning`.
+_DOTS = "A dot is one stream: click on it for its trace."
 #: What a window is by default.
 _WINDOW = Settings()
 _CONTENT_MISSING = f'streamwatch_anomaly=~"{CONTENT_ABSENT.name}|{CONTENT_NULL.name}"'
@@ -70,7 +72,7 @@ def _answer() -> list[Panel]:
     tools = q.total(q.anomalies(_TOOL_KINDS, without=("kind",)))
     return [
         _seconds(
-            "Time to first chunk, p95",
+            "First chunk, p95",
             TIME_TO_FIRST_CHUNK,
             "StreamwatchErrorBudgetBurn",
             "One stream in twenty takes longer for its first chunk. Up while duration is not: the server queues.",
@@ -82,14 +84,14 @@ def _answer() -> list[Panel]:
             "One stream in twenty takes longer. It grows with the length of answers: compare like with like.",
         ),
         _seconds(
-            "Held for reordering, p95",
+            "Held back, p95",
             REORDER_DELAY,
             "StreamwatchReorderSpike",
             "How long events were held to put them in order, where any were. Near "
             f"{_WINDOW.window_seconds:g} s the window is too short: raise STREAMWATCH_WINDOW_SECONDS.",
         ),
         number(
-            "Not read to the end",
+            "Cut short",
             "Streams that ended truncated, empty or in an error. Look at Verdicts below, then at the server.",
             "StreamwatchTruncatedStreams",
             Query(q.ratio(q.total(q.streams(_INCOMPLETE)), streams)),
@@ -106,7 +108,7 @@ def _answer() -> list[Panel]:
             decimals=1,
         ),
         number(
-            "Odd tool-call chunks",
+            "Odd tool calls",
             "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
             "see which kind below.",
             "StreamwatchToolCallsBroken",
@@ -119,7 +121,8 @@ def _answer() -> list[Panel]:
 
 def _chunks() -> list[Panel]:
     mix = f"{q.rate(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.rate(CHUNKS)}"
-    verdicts = f"{q.rate(STREAMS, 'streamwatch_verdict')} / on () group_left () {q.rate(STREAMS)}"
+    other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
+    verdicts = f"{q.rate(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.rate(STREAMS)}"
     missing = q.rate(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
     tools = q.rate(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
     return [
@@ -134,14 +137,13 @@ def _chunks() -> list[Panel]:
             maximum=1,
         ),
         lines(
-            "Verdicts",
-            "How streams ended. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200 and "
+            "Verdicts other than complete",
+            "Shares of all streams. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200, "
             "nothing more. Error: the server said so. Abandoned: the application left.",
             "StreamwatchTruncatedStreams",
             [Query(verdicts, "{{streamwatch_verdict}}")],
             units.PercentUnit,
             stacked=True,
-            maximum=1,
         ),
         lines(
             "Missing content, share of chunks",
@@ -167,16 +169,11 @@ def _chunks() -> list[Panel]:
     ]
 
 
-def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str, by: str = "") -> Panel:
-    legend = f"p{{}} {{{{{by}}}}}" if by else "p{}"
+def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str) -> Panel:
     colors = {50: GREEN, 95: BLUE, 99: VERMILION}
-    shown = (50, 95) if by else tuple(colors)
-    queries = [
-        Query(q.quantile(number / 100, row, *filter(None, (by,))), legend.replace("{}", str(number), 1), exemplars=True)
-        for number in shown
-    ]
-    panel = lines(title, f"{advice} A dot is one stream: click on it for its trace.", page, queries, unit)
-    for percent, color in {} if by else colors.items():
+    queries = [Query(q.quantile(percent / 100, row), f"p{percent}", exemplars=True) for percent in colors]
+    panel = lines(title, f"{advice} {_DOTS}", page, queries, unit)
+    for percent, color in colors.items():
         panel = drawn(panel, f"p{percent}", color)
     return panel
 
@@ -211,14 +208,13 @@ def _time() -> tuple[Panel, Panel]:
             TIME_TO_FIRST_CHUNK,
             units.Seconds,
         ),
-        _quantiles(
-            "Duration by verdict",
+        lines(
+            "Duration by verdict, p95",
             "From the request to the end. Truncated streams that all last equally long point to a timeout of that "
-            "length between you and the server.",
+            f"length between you and the server. {_DOTS}",
             "StreamwatchTruncatedStreams",
-            DURATION,
+            [Query(q.quantile(0.95, DURATION, "streamwatch_verdict"), "{{streamwatch_verdict}}", exemplars=True)],
             units.Seconds,
-            "streamwatch_verdict",
         ),
     )
 

@@ -42,11 +42,10 @@ def dashboard() -> d.Dashboard:
         "streamwatch-fix-rates",
         "What repairs come to in this production, beside the figures that are published for the known issues.",
         [
-            Row("", [_issues(), _words(), *(_over_time(issue) for issue in ISSUES)]),
-            Row("Repairs", [_strategies(), _kinds()]),
+            Row("", [_issues(), *(_over_time(issue) for issue in ISSUES), _words()]),
+            Row("Repairs", [_strategies(), _kinds(), _outcomes()]),
             Row("Model snapshot and SDK version", [*_matrices()]),
-            Row("Before and after", [_before_and_after(), _by_version()]),
-            Row("Applied and shadow", [_shadow(), _outcomes()]),
+            Row("Before and after a release", [_before_and_after(), _by_version(), _shadow()]),
             Row("Workarounds that are measured rather than applied", [_servers(), _dead_ends()]),
         ],
         compares=True,
@@ -54,9 +53,9 @@ def dashboard() -> d.Dashboard:
 
 
 def _published(strategy: str = "") -> str:
-    matcher = f'{_STRATEGY}="{strategy}"' if strategy else ""
-    by = _ISSUE if strategy else f"{_ISSUE}, {_STRATEGY}"
-    return f"max by ({by}) ({q.selector(PUBLISHED, *filter(None, (matcher,)))})"
+    """What is published for the issues as a whole, or for each of their workarounds."""
+    matcher = f'{_STRATEGY}="{strategy}"' if strategy else f'{_STRATEGY}!="any"'
+    return f"max by ({_ISSUE}{'' if strategy else f', {_STRATEGY}'}) ({q.selector(PUBLISHED, matcher)})"
 
 
 def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
@@ -82,7 +81,7 @@ def _issues() -> Panel:
         _PAGE,
         {_ISSUE: "Known issue"},
         _compared(part, whole, _published("any"), _ISSUE),
-        size=(17, 5),
+        size=(24, 5),
     )
 
 
@@ -93,7 +92,7 @@ def _words() -> Panel:
         "a wide interval is no verdict.\n\n"
         "**Published** figures are estimates from the issues' pages, the same in every installation."
     )
-    return prose("How to read this", content, (7, 5), _PAGE)
+    return prose("How to read this", content, (6, 8), _PAGE)
 
 
 def _over_time(issue: Issue) -> Panel:
@@ -113,6 +112,7 @@ def _over_time(issue: Issue) -> Panel:
             Query(f"max({q.selector(PUBLISHED, *named)})", "published"),
         ],
         units.PercentUnit,
+        size=(9, 8),
         maximum=1,
     )
     panel = drawn(panel, "at most", BLUE, fill_to="at least", width=0)
@@ -132,7 +132,7 @@ def _strategies() -> Panel:
         _PAGE,
         {_ISSUE: "Known issue", _STRATEGY: "Workaround"},
         columns,
-        size=(14, 10),
+        size=(24, 10),
     )
 
 
@@ -151,7 +151,7 @@ def _kinds() -> Panel:
             Column("Failed", f"{q.total(q.repairs(q.APPLIED, failed), 'streamwatch_anomaly')} or 0 * {whole}"),
             Column("Found", f"{whole} > 0"),
         ],
-        size=(10, 10),
+        size=(12, 10),
         links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
     )
 
@@ -213,7 +213,7 @@ def _before_and_after() -> Panel:
             Column("Streams before", q.increase(q.streams(), label, offset="$before")),
             Column("Streams", q.increase(q.streams(), label)),
         ],
-        size=(12, 8),
+        size=(24, 7),
     )
 
 
@@ -227,6 +227,7 @@ def _by_version() -> Panel:
         _PAGE,
         [Query(expression, "openai {{streamwatch_openai_version}}")],
         units.PercentUnit,
+        size=(12, 7),
         maximum=1,
     )
 
@@ -250,17 +251,17 @@ def _shadow() -> Panel:
 
 
 def _outcomes() -> Panel:
-    shares = f"{q.rate(REPAIRS, 'streamwatch_outcome')} / on () group_left () {q.rate(REPAIRS)}"
+    other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
+    shares = f"{q.rate(REPAIRS, 'streamwatch_outcome', where=(other,))} / on () group_left () {q.rate(REPAIRS)}"
     return lines(
-        "How repairs ended",
-        "Verified: the rest of the stream agrees. Unverified: nothing in it can tell. Failed: it contradicts, or the "
-        "window was too small. Unrepaired: the policy is off, or nothing could be done.",
+        "Repairs that were not proved right",
+        "Shares of all; the rest is verified: the stream itself agrees. Unverified: nothing in it can tell. Failed: it "
+        "contradicts, or the window was too small. Unrepaired: the policy is off, or nothing could be done.",
         _PAGE,
         [Query(shares, "{{streamwatch_outcome}}")],
         units.PercentUnit,
-        size=(12, 7),
+        size=(12, 10),
         stacked=True,
-        maximum=1,
     )
 
 
@@ -281,7 +282,7 @@ def _servers() -> Panel:
             share("Fewer than the worst", f"1 - ({each}) / on () group_left () (max({each}) > 0)"),
             Column("Streams", streams),
         ],
-        size=(12, 8),
+        size=(12, 9),
         sort="Per 100 streams",
     )
 
@@ -295,4 +296,4 @@ def _dead_ends() -> Panel:
             f"**{issue.error}**\n- Can be measured, not applied: {'; '.join(words)}\n- Dead ends: {'; '.join(ends)}"
         )
     content = "\n\n".join((*parts, "Figures are published estimates. A dead end costs a release and repairs little."))
-    return prose("What does not help", content, (12, 8), _PAGE)
+    return prose("What does not help", content, (12, 9), _PAGE)

@@ -16,9 +16,9 @@ from dashboards.panels import (
     Column,
     Panel,
     Query,
-    bars,
     lines,
     number,
+    on_the_right,
     rows,
     share,
 )
@@ -31,8 +31,8 @@ OUT_OF_ORDER = f'streamwatch_anomaly="{SEQUENCE_OUT_OF_ORDER.name}"'
 #: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
 #: usually allows, five are what users tell each other about.
 BROKEN_COLOR = ((None, GREEN), (0.01, AMBER), (0.05, VERMILION))
-#: Bars that can be read at a glance, and fit the panel.
-_TOP = 8
+#: Rows that can be read at a glance.
+_TOP = 6
 
 
 def dashboard() -> d.Dashboard:
@@ -62,7 +62,7 @@ def _answer() -> list[Panel]:
             "see Streamwatch / Agent.",
             "StreamwatchAbsent",
             Query(q.total(q.streams())),
-            units.Short,
+            units.LocaleFormat,
             size=(3, 4),
             decimals=0,
         ),
@@ -116,28 +116,31 @@ def _answer() -> list[Panel]:
 
 def _what() -> list[Panel]:
     per_stream = f"100 * {q.rate(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.rate(STREAMS)}"
-    shares = f"{q.rate(STREAMS, 'streamwatch_condition')} / on () group_left () {q.rate(STREAMS)}"
+    touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
+    touched_shares = q.rate(STREAMS, "streamwatch_condition", where=(touched,))
+    shares = f"{touched_shares} / on () group_left () {q.rate(STREAMS)}"
     reorders = q.rate(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
     by_model = q.rate(STREAMS, "gen_ai_response_model")
-    faults = q.total(q.anomalies(FAULT), "streamwatch_anomaly")
     return [
         lines(
-            "Streams by condition",
-            "Shares of streams over time. A step in broken that begins at an annotation is a release: compare before "
-            "and after in Streamwatch / Fix rates.",
+            "Streams repaired or broken",
+            "Shares of all streams over time; the rest is clean. A step in broken that begins at an annotation is a "
+            "release: compare before and after in Streamwatch / Fix rates.",
             "StreamwatchErrorBudgetBurn",
             [Query(shares, "{{streamwatch_condition}}")],
             units.PercentUnit,
             stacked=True,
-            maximum=1,
         ),
-        lines(
-            "Anomalies by severity, per 100 streams",
-            "Faults lose or corrupt data, or make the SDK raise: act on these. Dialects and hazards are how servers "
-            "differ: nearly every healthy stream has some.",
-            "StreamwatchNewAnomalyKind",
-            [Query(per_stream, "{{streamwatch_severity}}")],
-            units.Short,
+        on_the_right(
+            lines(
+                "Anomalies by severity, per 100 streams",
+                "Faults lose or corrupt data, or make the SDK raise: act on these. Dialects and hazards are how "
+                "servers differ: nearly every healthy stream has some hazards, so they have the scale on the right.",
+                "StreamwatchNewAnomalyKind",
+                [Query(per_stream, "{{streamwatch_severity}}")],
+                units.Short,
+            ),
+            Severity.HAZARD.value,
         ),
         lines(
             "Out of order: the reorder spike, per 100 streams",
@@ -147,17 +150,29 @@ def _what() -> list[Panel]:
             [Query(f"100 * {reorders} / {by_model}", "{{gen_ai_response_model}}")],
             units.Short,
         ),
-        bars(
-            f"Faults by kind, the {_TOP} most frequent",
-            "What goes wrong most, counted over the range. Click on a bar for what it means, who causes it, and what "
-            "to do.",
-            "StreamwatchUnrepairedFaults",
-            Query(f"sort_desc(topk({_TOP}, {faults} > 0))", "{{streamwatch_anomaly}}"),
-            units.Short,
-            (12, 8),
-            f"{RUNBOOKS}/kinds/${{__field.labels.streamwatch_anomaly}}.md",
-        ),
+        _faults(),
     ]
+
+
+def _faults() -> Panel:
+    label = "streamwatch_anomaly"
+    most = f"topk({_TOP}, {q.total(q.anomalies(FAULT), label)} > 0)"
+    fixed, all_ = (q.total(q.repairs(*more), label) for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
+    return rows(
+        f"Faults by kind, the {_TOP} most frequent",
+        "What goes wrong most, counted over the range. Click on a kind for what it means, who causes it, and what to "
+        "do. No fix rate: the kind has no repair.",
+        "StreamwatchUnrepairedFaults",
+        {label: "Kind"},
+        [
+            Column("Found", most),
+            Column("Per 100 streams", f"100 * {most} / on () group_left () {q.total(q.streams())}", decimals=1),
+            share("Fix rate", f"{q.ratio(fixed, all_)} and {most}"),
+        ],
+        size=(12, 8),
+        sort="Found",
+        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+    )
 
 
 def _table(title: str, advice: str, label: str, header: str) -> Panel:
@@ -165,7 +180,6 @@ def _table(title: str, advice: str, label: str, header: str) -> Panel:
     columns = [
         share("Broken", q.ratio(broken, streams), BROKEN_COLOR),
         share("At least", q.wilson(broken, streams, "-")),
-        Column("Faults", f"{q.total(q.anomalies(FAULT), label)} or 0 * {streams}"),
         Column("Streams", streams),
     ]
     description = (
@@ -206,5 +220,6 @@ def _alerts() -> Panel:
         keys,
         [Column("Series", f"count by ({', '.join(keys)}) ({listed})")],
         size=(24, 5),
+        nothing="no alert",
         links={"Alert": f"{RUNBOOKS}/${{__value.raw}}.md"},
     )

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from grafana_foundation_sdk.builders import bargauge, common, dashboard, prometheus, stat, table, text, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, text, timeseries
 from grafana_foundation_sdk.models import common as m
 from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models import prometheus as p
 from grafana_foundation_sdk.models import units
 
-from streamwatch.anomalies import Condition, Outcome, Severity, Verdict
+from streamwatch.anomalies import Chunk, Condition, Outcome, Severity, Verdict
 
 #: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
 RUNBOOKS = os.environ.get(
@@ -46,7 +46,19 @@ COLORS = {
     Outcome.UNVERIFIED.value: BLUE,
     Outcome.FAILED.value: VERMILION,
     Outcome.UNREPAIRED.value: GRAY,
+    Chunk.TEXT.value: BLUE,
+    Chunk.TOOL_CALL.value: MAGENTA,
+    Chunk.REASONING.value: AMBER,
+    Chunk.REFUSAL.value: VERMILION,
+    Chunk.FINISH.value: GREEN,
+    Chunk.LIFECYCLE.value: GRAY,
+    Chunk.ROLE.value: "#7A6FD0",
+    Chunk.USAGE.value: "#2E98C4",
+    Chunk.OTHER.value: "#A0705A",
 }
+
+#: Pixels: all big numbers are of one size, and the largest, 100.0 %, fits the smallest panel at 1280 pixels.
+_NUMBER = 32
 
 Panel = Any  # the builders of the kinds of panel have no common type with the methods used here
 
@@ -62,11 +74,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a query, its header, and how its numbers look."""
+    """One column of a table: a query, its header, and how its numbers look; without a header, only its labels count."""
 
     header: str
     expression: str
-    unit: str = units.Short
+    unit: str = units.LocaleFormat
     decimals: int = 0
     color: Sequence[tuple[float | None, str]] = ()
     #: What stands for numbers: (from, to), word, color.
@@ -92,14 +104,16 @@ def _steps(color: Sequence[tuple[float | None, str]]) -> dashboard.ThresholdsCon
     return dashboard.ThresholdsConfig().mode(d.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _dressed(panel: Panel, title: str, description: str, page: str, size: tuple[int, int]) -> Panel:
-    """What every panel has: a title, a sentence that says what to do, the runbook, and its size."""
+def _dressed(
+    panel: Panel, title: str, description: str, page: str, size: tuple[int, int], nothing: str = NOTHING
+) -> Panel:
+    """What every panel has: a title, a sentence that says what to do, the runbook, a word for nothing, and its size."""
     return (
         panel.title(title)
         .description(description)
         .datasource(DATA_SOURCE)
         .links([_link("Runbook", runbook(page))])
-        .no_value(NOTHING)
+        .no_value(nothing)
         .span(size[0])
         .height(size[1])
     )
@@ -137,6 +151,7 @@ def number(
         .text_mode(m.BigValueTextMode.VALUE)
         .justify_mode(m.BigValueJustifyMode.CENTER)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .text(common.VizTextDisplayOptions().value_size(_NUMBER))
     )
     return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=True)
 
@@ -151,13 +166,14 @@ def lines(
     size: tuple[int, int] = (12, 8),
     stacked: bool = False,
     maximum: float | None = None,
+    nothing: str = NOTHING,
 ) -> Panel:
     """Values over time; a series with the name of a word in COLORS has its color."""
-    panel = _dressed(timeseries.Panel(), title, description, page, size)
+    panel = _dressed(timeseries.Panel(), title, description, page, size, nothing)
     panel = (
         panel.unit(unit)
         .min(0)
-        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC))
         .line_width(1 if stacked else 2)
         .fill_opacity(60 if stacked else 5)
         .show_points(m.VisibilityMode.NEVER if stacked else m.VisibilityMode.AUTO)
@@ -180,7 +196,7 @@ def lines(
 
 def _may_be(legend: str, word: str) -> bool:
     """Whether a series of this legend can be called so: by the label whose values hold the word."""
-    groups = {"condition": Condition, "severity": Severity, "verdict": Verdict, "outcome": Outcome}
+    groups = {"condition": Condition, "severity": Severity, "verdict": Verdict, "outcome": Outcome, "chunk": Chunk}
     return any(f"{{{{streamwatch_{name}}}}}" == legend and word in list(values) for name, values in groups.items())
 
 
@@ -194,29 +210,16 @@ def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to:
     if dashed:
         style = {"fill": "dash", "dash": [8, 6]}
         properties.append(d.DynamicConfigValue(id_val="custom.lineStyle", value=style))
+    properties.append(d.DynamicConfigValue(id_val="custom.fillOpacity", value=20 if fill_to else 0))
     if fill_to:
         properties.append(d.DynamicConfigValue(id_val="custom.fillBelowTo", value=fill_to))
-        properties.append(d.DynamicConfigValue(id_val="custom.fillOpacity", value=15))
     return panel.override_by_name(name, properties)
 
 
-def bars(title: str, description: str, page: str, query: Query, unit: str, size: tuple[int, int], url: str) -> Panel:
-    """A few values as horizontal bars, the largest first; each links to `url`."""
-    panel = _dressed(bargauge.Panel(), title, description, page, size)
-    panel = (
-        panel.unit(unit)
-        .min(0)
-        .thresholds(_steps([(None, VERMILION)]))
-        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
-        .orientation(m.VizOrientation.HORIZONTAL)
-        .display_mode(m.BarGaugeDisplayMode.BASIC)
-        .value_mode(m.BarGaugeValueMode.TEXT)
-        .name_placement(m.BarGaugeNamePlacement.LEFT)
-        .show_unfilled(show_unfilled=False)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .data_links([_link("What it means, and what to do", url)])
-    )
-    return _asked(panel, [query], at_end=True)
+def on_the_right(panel: Panel, name: str) -> Panel:
+    """One line on an axis of its own, where it would flatten the others."""
+    axis = {"custom.axisPlacement": "right", "custom.axisLabel": name}
+    return panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=value) for key, value in axis.items()])
 
 
 def rows(
@@ -228,20 +231,24 @@ def rows(
     *,
     size: tuple[int, int] = (12, 8),
     sort: str = "",
+    nothing: str = NOTHING,
     links: Mapping[str, str] | None = None,
 ) -> Panel:
     """A table: one row for each value of the labels `keys` (label: header), one query for each column."""
-    panel = _dressed(table.Panel(), title, description, page, size).unit(units.Short)
+    panel = _dressed(table.Panel(), title, description, page, size, nothing).unit(units.Short)
     panel = _asked(panel, [Query(column.expression) for column in columns], at_end=True, as_table=True)
     names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
     headers = {**keys, **{name: column.header for name, column in zip(names, columns, strict=True)}}
     order = {name: place for place, name in enumerate(headers)}
+    hidden = {"Time": True, **{name: True for name, header in headers.items() if not header}}
     if len(columns) > 1:
         panel = panel.with_transformation(d.DataTransformerConfig(id_val="merge", options={}))
-    shown = {"excludeByName": {"Time": True}, "indexByName": order, "renameByName": headers}
+    shown = {"excludeByName": hidden, "indexByName": order, "renameByName": headers}
     panel = panel.with_transformation(d.DataTransformerConfig(id_val="organize", options=shown))
-    for column in columns:
+    for column in filter(lambda column: column.header, columns):
         panel = panel.override_by_name(column.header, _look(column))
+    for header in keys.values():
+        panel = panel.override_by_name(header, [_NAMELESS])
     for header, url in (links or {}).items():
         target = [{"title": "What it means, and what to do", "url": url, "targetBlank": True}]
         panel = panel.override_by_name(header, [d.DynamicConfigValue(id_val="links", value=target)])
@@ -251,8 +258,17 @@ def rows(
     return panel
 
 
+#: Pixels. Columns of numbers are as wide as their header or as `100.0%`; those of names share what is left.
+_NARROWEST, _LETTER, _MARGIN = 80, 8, 24
+#: A stream that broke before the server named its model has no snapshot; an empty cell would look like a fault.
+_NAMELESS = d.DynamicConfigValue(
+    id_val="mappings", value=[{"type": "special", "options": {"match": "empty", "result": {"text": "(not told)"}}}]
+)
+
+
 def _look(column: Column) -> list[d.DynamicConfigValue]:
-    properties: dict[str, Any] = {"unit": column.unit, "decimals": column.decimals}
+    properties: dict[str, Any] = {"unit": column.unit, "decimals": column.decimals, "noValue": "-"}
+    properties["custom.width"] = max(_NARROWEST, _LETTER * len(column.header) + _MARGIN)
     if column.color:
         properties["thresholds"] = _steps(column.color).build()
         properties["color"] = {"mode": "thresholds"}

@@ -158,7 +158,7 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
         assert panel["description"].endswith((".", "`"))
         assert panels.DATA_SOURCE.uid == panel["datasource"]["uid"]
         assert [link["url"] for link in panel["links"]][0].startswith(panels.RUNBOOKS)
-        assert "no streams yet" == panel["fieldConfig"]["defaults"]["noValue"]
+        assert panel["fieldConfig"]["defaults"]["noValue"] in ("no streams yet", "no alert", "no errors")
         if panel["type"] != "text":
             assert panel["fieldConfig"]["defaults"]["unit"]
             assert panel["targets"]
