@@ -18,6 +18,7 @@ from dashboards.panels import (
     Panel,
     Query,
     drawn,
+    end,
     lines,
     matrix,
     prose,
@@ -63,8 +64,8 @@ def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
     return [
         share("Published", published),
         share("Measured", q.ratio(part, whole)),
-        share("At least", q.wilson(part, whole, "-")),
-        share("At most", q.wilson(part, whole, "+")),
+        end("At least", q.wilson(part, whole, "-")),
+        end("At most", q.wilson(part, whole, "+")),
         Column("Against published", q.distance(part, whole, published, on), words=_VERDICT),
         Column("Anomalies", f"{whole} > 0"),
     ]
@@ -87,7 +88,8 @@ def _issues() -> Panel:
 
 def _words() -> Panel:
     content = (
-        "**Fix rate** = repaired / found, of kinds that have a repair.\n\n"
+        "**Fix rate** = repaired / found, of kinds that have a repair; hazards, which are legal, only where they are "
+        "part of a known issue, and by kind.\n\n"
         "**At least, at most** hold the true rate 95 times in 100 (Wilson). Ten streams make a wide interval, and "
         "a wide interval is no verdict.\n\n"
         "**Published** figures are estimates from the issues' pages, the same in every installation."
@@ -133,6 +135,7 @@ def _strategies() -> Panel:
         {_ISSUE: "Known issue", _STRATEGY: "Workaround"},
         columns,
         size=(24, 10),
+        widths={"Known issue": 290},
     )
 
 
@@ -147,7 +150,7 @@ def _kinds() -> Panel:
         {"streamwatch_anomaly": "Kind"},
         [
             share("Fix rate", q.ratio(part, whole), _FIX_COLOR),
-            share("At least", q.wilson(part, whole, "-")),
+            end("At least", q.wilson(part, whole, "-")),
             Column("Failed", f"{q.total(q.repairs(q.APPLIED, failed), 'streamwatch_anomaly')} or 0 * {whole}"),
             Column("Found", f"{whole} > 0"),
         ],
@@ -158,9 +161,10 @@ def _kinds() -> Panel:
 
 def _matrices() -> tuple[Panel, Panel]:
     by = ("gen_ai_response_model", "streamwatch_openai_version")
-    part, whole = q.total(q.repairs(q.APPLIED, q.FIXED), *by), q.total(q.repairs(q.APPLIED), *by)
+    chosen = (q.APPLIED, q.NO_HAZARDS)
+    part, whole = q.total(q.repairs(*chosen, q.FIXED), *by), q.total(q.repairs(*chosen), *by)
     down = (by[0], "Snapshot")
-    low = share("Fix rate", q.wilson(part, whole, "-"), _FIX_COLOR)
+    low = end("Fix rate", q.wilson(part, whole, "-"), _FIX_COLOR)
     return (
         matrix(
             "Fix rate at least",
@@ -190,8 +194,8 @@ def _before_and_after() -> Panel:
 
     def fix(offset: str) -> str:
         return q.ratio(
-            q.increase(q.repairs(q.APPLIED, q.FIXED), label, offset=offset),
-            q.increase(q.repairs(q.APPLIED), label, offset=offset),
+            q.increase(q.repairs(q.APPLIED, q.NO_HAZARDS, q.FIXED), label, offset=offset),
+            q.increase(q.repairs(q.APPLIED, q.NO_HAZARDS), label, offset=offset),
         )
 
     def broken(offset: str) -> str:
@@ -219,7 +223,8 @@ def _before_and_after() -> Panel:
 
 def _by_version() -> Panel:
     label = "streamwatch_openai_version"
-    expression = f"{q.rate(REPAIRS, label, where=(q.APPLIED, q.FIXED))} / {q.rate(REPAIRS, label, where=(q.APPLIED,))}"
+    chosen = (q.APPLIED, q.NO_HAZARDS)
+    expression = f"{q.rate(REPAIRS, label, where=(*chosen, q.FIXED))} / {q.rate(REPAIRS, label, where=chosen)}"
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
@@ -234,7 +239,7 @@ def _by_version() -> Panel:
 
 def _shadow() -> Panel:
     label = "streamwatch_applied"
-    part, whole = q.total(q.repairs(q.FIXED), label), q.total(q.repairs(), label)
+    part, whole = q.total(q.repairs(q.NO_HAZARDS, q.FIXED), label), q.total(q.repairs(q.NO_HAZARDS), label)
     return rows(
         "Repairs applied, and repairs tried in the shadow",
         "With `STREAMWATCH_REPAIR=none` repairs run on a copy, and what they would have come to is counted as not "
@@ -243,7 +248,7 @@ def _shadow() -> Panel:
         {label: "Applied"},
         [
             share("Fix rate", q.ratio(part, whole), _FIX_COLOR),
-            share("At least", q.wilson(part, whole, "-")),
+            end("At least", q.wilson(part, whole, "-")),
             Column("Anomalies", f"{whole} > 0"),
         ],
         size=(12, 7),
@@ -252,7 +257,8 @@ def _shadow() -> Panel:
 
 def _outcomes() -> Panel:
     other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
-    shares = f"{q.rate(REPAIRS, 'streamwatch_outcome', where=(other,))} / on () group_left () {q.rate(REPAIRS)}"
+    shares = f"{q.rate(REPAIRS, 'streamwatch_outcome', where=(other, q.NO_HAZARDS))}"
+    shares += f" / on () group_left () {q.rate(REPAIRS, where=(q.NO_HAZARDS,))}"
     return lines(
         "Repairs that were not proved right",
         "Shares of all; the rest is verified: the stream itself agrees. Unverified: nothing in it can tell. Failed: it "

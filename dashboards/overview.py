@@ -16,6 +16,7 @@ from dashboards.panels import (
     Column,
     Panel,
     Query,
+    end,
     lines,
     number,
     on_the_right,
@@ -53,8 +54,8 @@ def _condition(condition: Condition, means: str, color: str, page: str) -> Panel
 
 
 def _answer() -> list[Panel]:
-    repaired = q.total(q.repairs(q.APPLIED))
-    decided = q.total(q.repairs(q.APPLIED, q.DECIDED))
+    repaired = q.total(q.repairs(q.APPLIED, q.NO_HAZARDS))
+    decided = q.total(q.repairs(q.APPLIED, q.DECIDED, q.NO_HAZARDS))
     return [
         number(
             "Streams",
@@ -83,10 +84,10 @@ def _answer() -> list[Panel]:
         ),
         number(
             "Fix rate",
-            "Of the anomalies that have a repair, the share that was repaired. Low: see which kind in Streamwatch / "
-            "Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
+            "Of the faults and dialects that have a repair, the share that was repaired. Low: see which kind in "
+            "Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
             "StreamwatchFixRateBelowPublished",
-            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED)), repaired)),
+            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED, q.NO_HAZARDS)), repaired)),
             color=((None, BLUE),),
             size=(3, 4),
             decimals=1,
@@ -96,7 +97,7 @@ def _answer() -> list[Panel]:
             "Of the repairs that the rest of the stream can judge, the share it agrees with. Below 100 %: look at the "
             "kinds with outcome `failed` before trusting the repair.",
             "StreamwatchFixRateBelowPublished",
-            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED)), decided)),
+            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED, q.NO_HAZARDS)), decided)),
             color=((None, VERMILION), (0.8, AMBER), (0.95, GREEN)),
             size=(3, 4),
             decimals=1,
@@ -175,11 +176,11 @@ def _faults() -> Panel:
     )
 
 
-def _table(title: str, advice: str, label: str, header: str) -> Panel:
+def _table(title: str, advice: str, label: str, header: str, width: int) -> Panel:
     streams, broken = q.total(q.streams(), label), q.total(q.streams(q.BROKEN), label)
     columns = [
         share("Broken", q.ratio(broken, streams), BROKEN_COLOR),
-        share("At least", q.wilson(broken, streams, "-")),
+        end("At least", q.wilson(broken, streams, "-")),
         Column("Streams", streams),
     ]
     description = (
@@ -187,7 +188,7 @@ def _table(title: str, advice: str, label: str, header: str) -> Panel:
         "little, so the table is sorted by it."
     )
     return rows(
-        title, description, "StreamwatchErrorBudgetBurn", {label: header}, columns, size=(8, 7), sort="At least"
+        title, description, "StreamwatchErrorBudgetBurn", {label: header}, columns, size=(width, 8), sort="At least"
     )
 
 
@@ -198,13 +199,15 @@ def _where() -> list[Panel]:
             "If one snapshot stands out, pin the one before it.",
             "gen_ai_response_model",
             "Snapshot",
+            10,
         ),
-        _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server"),
+        _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server", 7),
         _table(
             "By SDK version",
             "If one version stands out, hold its rollout.",
             "streamwatch_openai_version",
             "openai",
+            7,
         ),
     ]
 

@@ -90,6 +90,11 @@ def share(header: str, expression: str, color: Sequence[tuple[float | None, str]
     return Column(header, expression, units.PercentUnit, 1, color)
 
 
+def end(header: str, expression: str, color: Sequence[tuple[float | None, str]] = ()) -> Column:
+    """A column of ends of intervals: finer, for an end at 99.96 % is not 100 %."""
+    return Column(header, expression, units.PercentUnit, 2, color)
+
+
 def runbook(page: str) -> str:
     """The address of a page: an alert's name, or `kinds/<kind>`."""
     return f"{RUNBOOKS}/{page}.md"
@@ -233,6 +238,7 @@ def rows(
     sort: str = "",
     nothing: str = NOTHING,
     links: Mapping[str, str] | None = None,
+    widths: Mapping[str, int] | None = None,
 ) -> Panel:
     """A table: one row for each value of the labels `keys` (label: header), one query for each column."""
     panel = _dressed(table.Panel(), title, description, page, size, nothing).unit(units.Short)
@@ -247,8 +253,8 @@ def rows(
     panel = panel.with_transformation(d.DataTransformerConfig(id_val="organize", options=shown))
     for column in filter(lambda column: column.header, columns):
         panel = panel.override_by_name(column.header, _look(column))
-    for header in keys.values():
-        panel = panel.override_by_name(header, [_NAMELESS])
+    for label, header in keys.items():
+        panel = panel.override_by_name(header, _key(label, (widths or {}).get(header)))
     for header, url in (links or {}).items():
         target = [{"title": "What it means, and what to do", "url": url, "targetBlank": True}]
         panel = panel.override_by_name(header, [d.DynamicConfigValue(id_val="links", value=target)])
@@ -259,11 +265,23 @@ def rows(
 
 
 #: Pixels. Columns of numbers are as wide as their header or as `100.0%`; those of names share what is left.
-_NARROWEST, _LETTER, _MARGIN = 80, 8, 24
+_NARROWEST, _LETTER, _MARGIN = 78, 8, 22
 #: A stream that broke before the server named its model has no snapshot; an empty cell would look like a fault.
-_NAMELESS = d.DynamicConfigValue(
-    id_val="mappings", value=[{"type": "special", "options": {"match": "empty", "result": {"text": "(not told)"}}}]
-)
+_NAMELESS = {"type": "special", "options": {"match": "empty", "result": {"text": "(not told)"}}}
+_SEVERITIES = {
+    "type": "value",
+    "options": {word.value: {"text": word.value, "color": COLORS[word.value]} for word in Severity},
+}
+
+
+def _key(label: str, width: int | None) -> list[d.DynamicConfigValue]:
+    """How the column of a label looks."""
+    properties: dict[str, Any] = {"mappings": [_NAMELESS]}
+    if label == "streamwatch_severity":
+        properties = {"mappings": [_SEVERITIES], "custom.cellOptions": {"type": "color-text"}}
+    if width:
+        properties["custom.width"] = width
+    return [d.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()]
 
 
 def _look(column: Column) -> list[d.DynamicConfigValue]:

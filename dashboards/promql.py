@@ -9,7 +9,7 @@ the range at its full value. What is drawn over time is a plain rate.
 from __future__ import annotations
 
 from dashboards import names
-from streamwatch.anomalies import ISSUES, KINDS, Issue, Outcome
+from streamwatch.anomalies import ISSUES, KINDS, Issue, Outcome, Severity, Strategy
 from streamwatch.telemetry import ANOMALIES, REPAIRS, STREAMS, Instrument
 
 RATE_INTERVAL = "$__rate_interval"
@@ -22,6 +22,12 @@ FIXED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.UNVERIFIED.val
 DECIDED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.FAILED.value}"'
 VERIFIED = f'streamwatch_outcome="{Outcome.VERIFIED.value}"'
 BROKEN = 'streamwatch_condition="broken"'
+#: Hazards are legal, and so many that a fix rate with them would be one of them alone.
+NO_HAZARDS = 'streamwatch_anomaly!~"{}"'.format(
+    "|".join(
+        kind.name for kind in KINDS.values() if kind.severity is Severity.HAZARD and kind.strategy is not Strategy.NONE
+    )
+)
 #: What may have been shadow work is no repair: a fix rate is asked of one of the two.
 APPLIED = 'streamwatch_applied="true"'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -38,9 +39,10 @@ def main() -> int:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         parser.error("there is no chromium on PATH; on Debian: apt-get install chromium")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by a script, it leaves nothing running either
     _build()
     with ExitStack() as running:
-        live = Live(_applications(options.other_python), "dashboards.preview.traffic", running)
+        live = Live(_applications(options.other_python), running)
         origin = _serve(running)
         _wait(live, options.seconds)
         options.images.mkdir(parents=True, exist_ok=True)
@@ -50,10 +52,11 @@ def main() -> int:
 
 
 def _applications(other: str) -> list[Application]:
+    spiky = ("dashboards.preview.traffic",)
     return [
-        Application("shop", rate=5),
-        Application("assistant", host="localhost", rate=3, python=other),
-        Application("batch", repair="none", rate=2),
+        Application("shop", rate=5, server=spiky),
+        Application("assistant", host="localhost", rate=3, server=(*spiky, "--calm"), python=other),
+        Application("batch", repair="none", rate=2, server=spiky),
     ]
 
 
@@ -97,7 +100,7 @@ def _pictures(origin: str, prometheus: str, options: argparse.Namespace) -> Any:
     end = int(time.time())
     for path in sorted(_BOARDS.glob("*.json")):
         for width in options.widths:
-            for theme in ("dark", "light") if width == min(options.widths) else ("dark",):
+            for theme in _themes(path, width == min(options.widths)):
                 query = {
                     "board": f"/json/{path.name}",
                     "prometheus": prometheus,
@@ -110,6 +113,11 @@ def _pictures(origin: str, prometheus: str, options: argparse.Namespace) -> Any:
                 picture = options.images / f"{path.stem}-{theme}-{width}.png"
                 url = f"{origin}/?{urllib.parse.urlencode(query)}"
                 yield {"url": url, "width": width, "picture": str(picture)}
+
+
+def _themes(path: Path, smallest: bool) -> tuple[str, ...]:  # noqa: FBT001
+    """Dark for all; light once, to see that it is legible too."""
+    return ("dark", "light") if smallest and "overview" in path.stem else ("dark",)
 
 
 def _shoot(chromium: str, pictures: list[dict[str, Any]]) -> list[list[str]]:

@@ -50,25 +50,26 @@ if "streamwatch.build_info" not in INSTRUMENTS:
 
 @dataclass(frozen=True)
 class Application:
-    """One process that reads streams: its job, how it calls the server, and what Streamwatch may repair."""
+    """One process that reads streams: its job, which server it calls by what name, and what may be repaired."""
 
     job: str
     host: str = "127.0.0.1"
     repair: str = "default"
     rate: float = 4.0
+    server: tuple[str, ...] = ("streamwatch.demo.server",)
     python: str = sys.executable
 
 
 class Live:
     """The server, the applications and Prometheus, running."""
 
-    def __init__(self, applications: list[Application], server: str, processes: ExitStack) -> None:
+    def __init__(self, applications: list[Application], processes: ExitStack) -> None:
         self._children: list[Child] = []
         self._processes = processes
-        origin = self._server(server)
+        origins = {server: self._server(server) for server in {one.server for one in applications}}
         ports = {one: _free_port() for one in applications}
         for one, port in ports.items():
-            self._start(one.job, _command(one), _environ(one, origin, port))
+            self._start(one.job, _command(one), _environ(one, origins[one.server], port))
         self.url = self._prometheus(ports)
 
     def _start(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> Child:
@@ -77,8 +78,8 @@ class Live:
         self._children.append(child)
         return child
 
-    def _server(self, module: str) -> str:
-        child = self._start("server", [sys.executable, "-m", module])
+    def _server(self, module: tuple[str, ...]) -> str:
+        child = self._start("server", [sys.executable, "-m", *module])
         return _until(lambda: child.last_line, self.check, "The server did not start.")
 
     def _prometheus(self, ports: Mapping[Application, int]) -> str:
