@@ -32,6 +32,8 @@ _PAGE = "StreamwatchFixRateBelowPublished"
 _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"
 #: A fix rate is red below four in five: nobody publishes a workaround that does worse.
 _FIX_COLOR = ((None, VERMILION), (0.8, AMBER), (0.95, GREEN))
+#: Anomalies from which on a cell is shown with a color: the interval is then 13 points to each side at most.
+_ENOUGH = 50
 _VERDICT = (((-1, -1), "worse", VERMILION), ((-0.9999, 0.9999), "no difference shown", GRAY), ((1, 1), "better", GREEN))
 _ALL = q.kinds_of(*ISSUES)
 
@@ -88,11 +90,10 @@ def _issues() -> Panel:
 
 def _words() -> Panel:
     content = (
-        "**Fix rate** = repaired / found, of kinds that have a repair; hazards, which are legal, only where they are "
-        "part of a known issue, and by kind.\n\n"
-        "**At least, at most** hold the true rate 95 times in 100 (Wilson). Ten streams make a wide interval, and "
-        "a wide interval is no verdict.\n\n"
-        "**Published** figures are estimates from the issues' pages, the same in every installation."
+        "**Fix rate** = repaired / found, of kinds that have a repair.\n\n"
+        "**At least, at most** hold the true rate 95 times in 100. Few streams make a wide interval, and that is no "
+        "verdict.\n\n"
+        "**Published** figures are estimates, the same everywhere."
     )
     return prose("How to read this", content, (6, 8), _PAGE)
 
@@ -149,7 +150,7 @@ def _kinds() -> Panel:
         _PAGE,
         {"streamwatch_anomaly": "Kind"},
         [
-            share("Fix rate", q.ratio(part, whole), _FIX_COLOR),
+            share("Fix rate", q.ratio(part, whole)),
             end("At least", q.wilson(part, whole, "-")),
             Column("Failed", f"{q.total(q.repairs(q.APPLIED, failed), 'streamwatch_anomaly')} or 0 * {whole}"),
             Column("Found", f"{whole} > 0"),
@@ -164,21 +165,21 @@ def _matrices() -> tuple[Panel, Panel]:
     chosen = (q.APPLIED, q.NO_HAZARDS)
     part, whole = q.total(q.repairs(*chosen, q.FIXED), *by), q.total(q.repairs(*chosen), *by)
     down = (by[0], "Snapshot")
-    low = end("Fix rate", q.wilson(part, whole, "-"), _FIX_COLOR)
+    measured = share("Fix rate", f"{q.ratio(part, whole)} and {whole} >= {_ENOUGH}", _FIX_COLOR)
     return (
         matrix(
-            "Fix rate at least",
-            "The lower end of the 95 % interval, for each model snapshot (down) and SDK version (across). One red "
-            "column: hold that SDK version. One red row: pin the snapshot before it.",
+            f"Fix rate, where there are {_ENOUGH} anomalies",
+            "For each model snapshot (down) and SDK version (across). One red column: hold that SDK version. One red "
+            "row: pin the snapshot before it. A dash: too few to tell.",
             _PAGE,
             down,
             by[1],
-            low,
+            measured,
             size=(12, 7),
         ),
         matrix(
             "Anomalies behind it",
-            "How many anomalies with a repair each cell of the table to the left stands on. Below about 100, give it "
+            "How many faults and dialects with a repair each cell of the table to the left stands on. Few: give it "
             "more time before you act.",
             _PAGE,
             down,
@@ -224,7 +225,8 @@ def _before_and_after() -> Panel:
 def _by_version() -> Panel:
     label = "streamwatch_openai_version"
     chosen = (q.APPLIED, q.NO_HAZARDS)
-    expression = f"{q.rate(REPAIRS, label, where=(*chosen, q.FIXED))} / {q.rate(REPAIRS, label, where=chosen)}"
+    share_fixed = f"{q.rate(REPAIRS, label, where=(*chosen, q.FIXED))} / {q.rate(REPAIRS, label, where=chosen)}"
+    expression = f"{share_fixed} and {q.most(q.streams(), label)}"
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
@@ -247,7 +249,7 @@ def _shadow() -> Panel:
         _PAGE,
         {label: "Applied"},
         [
-            share("Fix rate", q.ratio(part, whole), _FIX_COLOR),
+            share("Fix rate", q.ratio(part, whole)),
             end("At least", q.wilson(part, whole, "-")),
             Column("Anomalies", f"{whole} > 0"),
         ],

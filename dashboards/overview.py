@@ -122,6 +122,7 @@ def _what() -> list[Panel]:
     shares = f"{touched_shares} / on () group_left () {q.rate(STREAMS)}"
     reorders = q.rate(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
     by_model = q.rate(STREAMS, "gen_ai_response_model")
+    worst = q.most(q.anomalies(OUT_OF_ORDER, without=("kind",)), "gen_ai_response_model")
     return [
         lines(
             "Streams repaired or broken",
@@ -148,7 +149,7 @@ def _what() -> list[Panel]:
             "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
             "route's; on all of them it is your proxy or load balancer.",
             "StreamwatchReorderSpike",
-            [Query(f"100 * {reorders} / {by_model}", "{{gen_ai_response_model}}")],
+            [Query(f"100 * {reorders} / {by_model} and {worst}", "{{gen_ai_response_model}}")],
             units.Short,
         ),
         _faults(),
@@ -176,11 +177,11 @@ def _faults() -> Panel:
     )
 
 
-def _table(title: str, advice: str, label: str, header: str, width: int) -> Panel:
+def _table(title: str, advice: str, label: str, header: str) -> Panel:
     streams, broken = q.total(q.streams(), label), q.total(q.streams(q.BROKEN), label)
     columns = [
-        share("Broken", q.ratio(broken, streams), BROKEN_COLOR),
-        end("At least", q.wilson(broken, streams, "-")),
+        share("Broken", q.ratio(broken, streams)),
+        end("At least", q.wilson(broken, streams, "-"), BROKEN_COLOR),
         Column("Streams", streams),
     ]
     description = (
@@ -188,26 +189,24 @@ def _table(title: str, advice: str, label: str, header: str, width: int) -> Pane
         "little, so the table is sorted by it."
     )
     return rows(
-        title, description, "StreamwatchErrorBudgetBurn", {label: header}, columns, size=(width, 8), sort="At least"
+        title, description, "StreamwatchErrorBudgetBurn", {label: header}, columns, size=(8, 8), sort="At least"
     )
 
 
 def _where() -> list[Panel]:
     return [
         _table(
-            "By model snapshot",
-            "If one snapshot stands out, pin the one before it.",
-            "gen_ai_response_model",
-            "Snapshot",
-            10,
+            "By model",
+            "If one model stands out, look at its snapshots in Streamwatch / Fix rates.",
+            "gen_ai_request_model",
+            "Model",
         ),
-        _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server", 7),
+        _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server"),
         _table(
             "By SDK version",
             "If one version stands out, hold its rollout.",
             "streamwatch_openai_version",
             "openai",
-            7,
         ),
     ]
 

@@ -17,15 +17,18 @@ from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models import prometheus as p
 from grafana_foundation_sdk.models import units
 
+from dashboards.names import metric
 from streamwatch.anomalies import Chunk, Condition, Outcome, Severity, Verdict
+from streamwatch.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE, REPAIRS
 
 #: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
 RUNBOOKS = os.environ.get(
     "STREAMWATCH_RUNBOOKS_URL", "https://streamwatch.example/openai-streamwatch/blob/main/docs/runbooks"
 )
 DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
-#: Said by every panel that has nothing to show: a new installation is no error.
-NOTHING = "no streams yet"
+#: Said by a panel that has nothing to show: a new installation is no error, and neither is a healthy one.
+NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
+_FINDINGS = tuple(metric(row) for row in (ANOMALIES, REPAIRS, REORDER_DISTANCE, REORDER_DELAY))
 
 GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#1D8061", "#3B82C4", "#C43304", "#AC8C02", "#B238BE", "#8992A6"
 #: One color for one word, everywhere. Each has a contrast of at least 3 : 1 to a light and to a dark panel, and
@@ -110,7 +113,7 @@ def _steps(color: Sequence[tuple[float | None, str]]) -> dashboard.ThresholdsCon
 
 
 def _dressed(
-    panel: Panel, title: str, description: str, page: str, size: tuple[int, int], nothing: str = NOTHING
+    panel: Panel, title: str, description: str, page: str, size: tuple[int, int], nothing: str = NO_STREAMS
 ) -> Panel:
     """What every panel has: a title, a sentence that says what to do, the runbook, a word for nothing, and its size."""
     return (
@@ -122,6 +125,14 @@ def _dressed(
         .span(size[0])
         .height(size[1])
     )
+
+
+def _nothing(nothing: str, *expressions: str) -> str:
+    """What a panel says when it is empty: streams without a finding are streams all the same."""
+    if nothing:
+        return nothing
+    found = all(any(name in expression for name in _FINDINGS) for expression in expressions)
+    return NOTHING_FOUND if found else NO_STREAMS
 
 
 def _asked(panel: Panel, queries: Iterable[Query], *, at_end: bool, as_table: bool = False) -> Panel:
@@ -146,7 +157,7 @@ def number(
     decimals: int | None = None,
 ) -> Panel:
     """One big number for the whole range."""
-    panel = _dressed(stat.Panel(), title, description, page, size)
+    panel = _dressed(stat.Panel(), title, description, page, size, _nothing("", query.expression))
     panel = (
         panel.unit(unit)
         .thresholds(_steps(color))
@@ -171,16 +182,17 @@ def lines(
     size: tuple[int, int] = (12, 8),
     stacked: bool = False,
     maximum: float | None = None,
-    nothing: str = NOTHING,
+    nothing: str = "",
 ) -> Panel:
     """Values over time; a series with the name of a word in COLORS has its color."""
+    nothing = _nothing(nothing, *(query.expression for query in queries))
     panel = _dressed(timeseries.Panel(), title, description, page, size, nothing)
     panel = (
         panel.unit(unit)
         .min(0)
         .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC))
         .line_width(1 if stacked else 2)
-        .fill_opacity(60 if stacked else 5)
+        .fill_opacity(60 if stacked else 0)
         .show_points(m.VisibilityMode.NEVER if stacked else m.VisibilityMode.AUTO)
         .stacking(common.StackingConfig().mode(m.StackingMode.NORMAL if stacked else m.StackingMode.NONE).group("A"))
         .legend(
@@ -195,6 +207,8 @@ def lines(
     for word, color in COLORS.items():
         if any(_may_be(query.legend, word) for query in queries):
             panel = panel.override_by_name(word, [_fixed(color)])
+    if unit == units.PercentUnit:  # without it, a line of nothing but 0 gets an axis up to 10,000 %
+        panel = panel.axis_soft_max(0.01)
     panel = panel if maximum is None else panel.max(maximum)
     return _asked(panel, queries, at_end=False)
 
@@ -236,11 +250,12 @@ def rows(
     *,
     size: tuple[int, int] = (12, 8),
     sort: str = "",
-    nothing: str = NOTHING,
+    nothing: str = "",
     links: Mapping[str, str] | None = None,
     widths: Mapping[str, int] | None = None,
 ) -> Panel:
     """A table: one row for each value of the labels `keys` (label: header), one query for each column."""
+    nothing = _nothing(nothing, *(column.expression for column in columns))
     panel = _dressed(table.Panel(), title, description, page, size, nothing).unit(units.Short)
     panel = _asked(panel, [Query(column.expression) for column in columns], at_end=True, as_table=True)
     names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
@@ -266,6 +281,7 @@ def rows(
 
 #: Pixels. Columns of numbers are as wide as their header or as `100.0%`; those of names share what is left.
 _NARROWEST, _LETTER, _MARGIN = 78, 8, 22
+_NAME = 100
 #: A stream that broke before the server named its model has no snapshot; an empty cell would look like a fault.
 _NAMELESS = {"type": "special", "options": {"match": "empty", "result": {"text": "(not told)"}}}
 _SEVERITIES = {
@@ -276,9 +292,9 @@ _SEVERITIES = {
 
 def _key(label: str, width: int | None) -> list[d.DynamicConfigValue]:
     """How the column of a label looks."""
-    properties: dict[str, Any] = {"mappings": [_NAMELESS]}
+    properties: dict[str, Any] = {"mappings": [_NAMELESS], "custom.minWidth": _NAME}
     if label == "streamwatch_severity":
-        properties = {"mappings": [_SEVERITIES], "custom.cellOptions": {"type": "color-text"}}
+        properties |= {"mappings": [_SEVERITIES], "custom.cellOptions": {"type": "color-text"}}
     if width:
         properties["custom.width"] = width
     return [d.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()]
@@ -311,7 +327,7 @@ def matrix(
     size: tuple[int, int] = (12, 8),
 ) -> Panel:
     """A table of two labels: `down` (label, header) gives the rows, `across` the columns."""
-    panel = _dressed(table.Panel(), title, description, page, size)
+    panel = _dressed(table.Panel(), title, description, page, size, _nothing("", column.expression))
     panel = _asked(panel, [Query(column.expression)], at_end=True, as_table=True)
     by = {"rowField": down[0], "columnField": across, "valueField": "Value", "emptyValue": "null"}
     panel = panel.with_transformation(d.DataTransformerConfig(id_val="groupingToMatrix", options=by))
@@ -319,6 +335,7 @@ def matrix(
     if column.color:
         panel = panel.thresholds(_steps(column.color)).cell_options(m.TableColorTextCellOptions())
         panel = panel.color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
+    panel = panel.override_by_regexp(".*", [d.DynamicConfigValue(id_val="noValue", value="-")])
     corner = [d.DynamicConfigValue(id_val="displayName", value=down[1])]
     panel = panel.override_by_name(f"{down[0]}\\{across}", [*corner, _plain()])
     return panel.show_header(show_header=True).cell_height(m.TableCellHeight.SM)

@@ -75,7 +75,7 @@ def wilson(part: str, whole: str, sign: str) -> str:
     Wilson's score interval: it stays within 0 and 1, and is honest for ten streams and for shares near 1.
     Where no part is counted, the ends are written out, for nothing has no square root to be taken of.
     """
-    of_none = f"0 * {whole}" if sign == "-" else f"{_Z**2:.4f} / ({whole} + {_Z**2:.4f})"
+    of_none = f"0 * ({whole} > 0)" if sign == "-" else f"{_Z**2:.4f} / (({whole} > 0) + {_Z**2:.4f})"
     spread = f"{_Z} * sqrt({part} * ({whole} - {part}) / ({whole} > 0) + {_Z**2 / 4:.4f})"
     return f"(({part} + {_Z**2 / 2:.4f} {sign} {spread}) / ({whole} + {_Z**2:.4f}) or {of_none})"
 
@@ -100,6 +100,11 @@ def quantile(share: float, row: Instrument, *by: str, where: tuple[str, ...] = (
 def range_quantile(share: float, row: Instrument) -> str:
     """A quantile of a histogram over the whole range."""
     return f"histogram_quantile({share:g}, {total(selector(row, suffix='_bucket'), 'le')})"
+
+
+def most(series: str, label: str, number: int = 8) -> str:
+    """The values of a label with the most in the whole range: a graph with more lines cannot be told apart."""
+    return f"topk({number}, sum by ({label}) (increase({series}[{RANGE}] @ end())))"
 
 
 # --- what is asked again and again

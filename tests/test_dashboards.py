@@ -32,6 +32,9 @@ from streamwatch.telemetry import STREAMS
 ROOT = Path(__file__).parents[1]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(generator.FOLDER.glob("*.json"))}
 
+#: What an empty panel may say.
+NOTHING = {"no streams yet", "nothing found yet", "no alert", "no errors"}
+
 board = pytest.mark.parametrize("name", BOARDS)
 
 
@@ -155,10 +158,12 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
     """A title, a description with something to do, a unit, the runbook, a word for nothing, one data source."""
     for panel in drawn(name):
         assert panel["title"]
+        # Letters of 8 pixels, at a width of the whole of 1280: what is longer ends in dots.
+        assert 8 * len(panel["title"]) <= 1280 / 24 * panel["gridPos"]["w"] - 40
         assert panel["description"].endswith((".", "`"))
         assert panels.DATA_SOURCE.uid == panel["datasource"]["uid"]
         assert [link["url"] for link in panel["links"]][0].startswith(panels.RUNBOOKS)
-        assert panel["fieldConfig"]["defaults"]["noValue"] in ("no streams yet", "no alert", "no errors")
+        assert panel["fieldConfig"]["defaults"]["noValue"] in NOTHING
         if panel["type"] != "text":
             assert panel["fieldConfig"]["defaults"]["unit"]
             assert panel["targets"]
@@ -214,7 +219,7 @@ def test_queries_name_only_what_is_exported(name: str) -> None:
 _WORDS = {
     *("by", "on", "or", "and", "unless", "bool", "offset", "group_left", "group_right", "group", "sum", "max", "min"),
     *("count", "topk", "sort_desc", "rate", "increase", "last_over_time", "present_over_time", "histogram_quantile"),
-    *("label_replace", "sqrt", "clamp", "vector", "m", "h"),
+    *("label_replace", "sqrt", "clamp", "vector", "end", "m", "h"),
 }
 
 
