@@ -131,7 +131,8 @@ def _processes() -> Panel:
 
 
 def _over_time() -> list[Panel]:
-    errors = f"sum by (error_type) (increase({q.selector(INTERNAL_ERRORS)}[{q.RATE_INTERVAL}]))"
+    errors = q.step(INTERNAL_ERRORS, "error_type")
+    streams = f"sum by (job) (rate({q.streams()}[{q.RATE_INTERVAL}]))"
     return [
         lines(
             "Internal errors by type",
@@ -148,7 +149,7 @@ def _over_time() -> list[Panel]:
             "Streams that ended. A job at zero while it serves requests: it was started without "
             "`opentelemetry-instrument`.",
             "StreamwatchAbsent",
-            [Query(q.rate(STREAMS, "job"), "{{job}}")],
+            [Query(streams, "{{job}}")],
             units.Short,
             size=(8, 8),
         ),

@@ -120,11 +120,11 @@ def _answer() -> list[Panel]:
 
 
 def _chunks() -> list[Panel]:
-    mix = f"{q.rate(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.rate(CHUNKS)}"
+    mix = f"{q.step(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.step(CHUNKS)}"
     other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
-    verdicts = f"{q.rate(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.rate(STREAMS)}"
-    missing = q.rate(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
-    tools = q.rate(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
+    verdicts = f"{q.step(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.step(STREAMS)}"
+    missing = q.step(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
+    tools = q.step(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
     return [
         lines(
             "Chunk mix",
@@ -150,7 +150,7 @@ def _chunks() -> list[Panel]:
             "Deltas without `content` or with null. A rise with a snapshot is harmless to code that reads content "
             "with care, and a KeyError in code that does not.",
             f"kinds/{CONTENT_ABSENT.name}",
-            [Query(f"{missing} / on () group_left () {q.rate(CHUNKS)}", "{{streamwatch_anomaly}}")],
+            [Query(f"{missing} / on () group_left () {q.step(CHUNKS)}", "{{streamwatch_anomaly}}")],
             units.PercentUnit,
         ),
         lines(
@@ -160,7 +160,7 @@ def _chunks() -> list[Panel]:
             "StreamwatchToolCallsBroken",
             [
                 Query(
-                    f"100 * {tools} / on () group_left () {q.rate(CHUNKS, where=(_TOOL_CHUNKS,))}",
+                    f"100 * {tools} / on () group_left () {q.step(CHUNKS, where=(_TOOL_CHUNKS,))}",
                     "{{streamwatch_anomaly}}",
                 )
             ],

@@ -32,8 +32,8 @@ _PAGE = "StreamwatchFixRateBelowPublished"
 _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"
 #: A fix rate is red below four in five: nobody publishes a workaround that does worse.
 _FIX_COLOR = ((None, VERMILION), (0.8, AMBER), (0.95, GREEN))
-#: Anomalies from which on a cell is shown with a color: the interval is then 13 points to each side at most.
-_ENOUGH = 50
+#: Anomalies from which on a cell is shown with a color: the interval is then 17 points to each side at most.
+_ENOUGH = 30
 _VERDICT = (((-1, -1), "worse", VERMILION), ((-0.9999, 0.9999), "no difference shown", GRAY), ((1, 1), "better", GREEN))
 _ALL = q.kinds_of(*ISSUES)
 
@@ -101,7 +101,7 @@ def _words() -> Panel:
 def _over_time(issue: Issue) -> Panel:
     series = q.repairs(q.kinds_of(issue), q.APPLIED, without=("kind",))
     fixed = q.repairs(q.kinds_of(issue), q.APPLIED, q.FIXED, without=("kind",))
-    part, whole = q.increase(fixed, over=q.RATE_INTERVAL), q.increase(series, over=q.RATE_INTERVAL)
+    part, whole = q.total(fixed, over=q.RATE_INTERVAL), q.total(series, over=q.RATE_INTERVAL)
     named = (f'{_ISSUE}="{issue.name}"', f'{_STRATEGY}="any"')
     panel = lines(
         f"{issue.error.split(' - ')[0]}: fix rate",
@@ -225,7 +225,7 @@ def _before_and_after() -> Panel:
 def _by_version() -> Panel:
     label = "streamwatch_openai_version"
     chosen = (q.APPLIED, q.NO_HAZARDS)
-    share_fixed = f"{q.rate(REPAIRS, label, where=(*chosen, q.FIXED))} / {q.rate(REPAIRS, label, where=chosen)}"
+    share_fixed = f"{q.step(REPAIRS, label, where=(*chosen, q.FIXED))} / {q.step(REPAIRS, label, where=chosen)}"
     expression = f"{share_fixed} and {q.most(q.streams(), label)}"
     return lines(
         "Fix rate by SDK version",
@@ -259,8 +259,8 @@ def _shadow() -> Panel:
 
 def _outcomes() -> Panel:
     other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
-    shares = f"{q.rate(REPAIRS, 'streamwatch_outcome', where=(other, q.NO_HAZARDS))}"
-    shares += f" / on () group_left () {q.rate(REPAIRS, where=(q.NO_HAZARDS,))}"
+    shares = f"{q.step(REPAIRS, 'streamwatch_outcome', where=(other, q.NO_HAZARDS))}"
+    shares += f" / on () group_left () {q.step(REPAIRS, where=(q.NO_HAZARDS,))}"
     return lines(
         "Repairs that were not proved right",
         "Shares of all; the rest is verified: the stream itself agrees. Unverified: nothing in it can tell. Failed: it "

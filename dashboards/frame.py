@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models import dashboard as d
 
 from dashboards.names import BUILD_INFO, VARIABLES, metric
 from dashboards.panels import AMBER, BLUE, DATA_SOURCE, GREEN, VERMILION, Panel
-from dashboards.promql import selector
+from dashboards.promql import alerts, selector
 from streamwatch.telemetry import ANOMALIES, STREAMS
 
 TAG = "streamwatch"
@@ -111,11 +111,10 @@ def _label_variable(name: str) -> dashboard.QueryVariable:
 
 
 def _annotations() -> list[dashboard.AnnotationQuery]:
-    firing = 'ALERTS{alertname=~"Streamwatch.+",alertstate="firing"}'
     series = selector(STREAMS)
     built = f'{BUILD_INFO}{{job=~"$job",instance=~"$instance"}}'
     return [
-        _annotation("Alerts firing", firing, "{{alertname}}", VERMILION),
+        _annotation("Alerts firing", alerts("firing"), "{{alertname}}", VERMILION),
         _annotation("New model snapshot", _new(series, VARIABLES["snapshot"]), "{{gen_ai_response_model}}", BLUE),
         _annotation("New SDK version", _new(series, VARIABLES["sdk"]), "openai {{streamwatch_openai_version}}", GREEN),
         _annotation("New Streamwatch version", _new(built, "version"), "Streamwatch {{version}}", AMBER),

@@ -22,7 +22,7 @@ OTHERS = {
     "up": {"job", "instance"},
     "scrape_duration_seconds": {"job", "instance"},
     "scrape_samples_scraped": {"job", "instance"},
-    "ALERTS": {"alertname", "alertstate", "severity"},
+    "ALERTS": {"alertname", "alertstate", "severity", "job"},
     BUILD_INFO: {"job", "instance", "version"},
 }
 

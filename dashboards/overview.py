@@ -106,7 +106,7 @@ def _answer() -> list[Panel]:
             "Alerts firing",
             "Alerts of Streamwatch that fire now. Each has a runbook; they are listed at the bottom.",
             "StreamwatchErrorBudgetBurn",
-            Query('count(ALERTS{alertname=~"Streamwatch.+",alertstate="firing"}) or vector(0)'),
+            Query(f"count({q.alerts('firing')}) or vector(0)"),
             units.Short,
             color=((None, GREEN), (1, VERMILION)),
             size=(3, 4),
@@ -116,12 +116,12 @@ def _answer() -> list[Panel]:
 
 
 def _what() -> list[Panel]:
-    per_stream = f"100 * {q.rate(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.rate(STREAMS)}"
+    per_stream = f"100 * {q.step(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.step(STREAMS)}"
     touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
-    touched_shares = q.rate(STREAMS, "streamwatch_condition", where=(touched,))
-    shares = f"{touched_shares} / on () group_left () {q.rate(STREAMS)}"
-    reorders = q.rate(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
-    by_model = q.rate(STREAMS, "gen_ai_response_model")
+    touched_shares = q.step(STREAMS, "streamwatch_condition", where=(touched,))
+    shares = f"{touched_shares} / on () group_left () {q.step(STREAMS)}"
+    reorders = q.step(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
+    by_model = q.step(STREAMS, "gen_ai_response_model")
     worst = q.most(q.anomalies(OUT_OF_ORDER, without=("kind",)), "gen_ai_response_model")
     return [
         lines(
@@ -212,8 +212,8 @@ def _where() -> list[Panel]:
 
 
 def _alerts() -> Panel:
-    listed = 'ALERTS{alertname=~"Streamwatch.+",alertstate=~"firing|pending"}'
-    keys = {"alertname": "Alert", "alertstate": "State", "severity": "Severity"}
+    listed = q.alerts("firing|pending")
+    keys = {"alertname": "Alert", "alertstate": "State", "severity": "Severity", "job": "Job"}
     return rows(
         "Alerts firing or pending",
         "Click on an alert for its runbook. Empty is good; empty also where the rules are not loaded, see "

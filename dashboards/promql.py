@@ -2,8 +2,7 @@
 
 A counter that is born with a process or with the first stream of a model starts at 1, not at 0, and
 `increase` and `rate` never see that 1: ten processes that each broke one stream would show none. So
-what is counted over the whole range goes through `total`, which takes a series that is younger than
-the range at its full value. What is drawn over time is a plain rate.
+what is counted goes through `total`, which takes a series that is born in the window at its full value.
 """
 
 from __future__ import annotations
@@ -43,25 +42,31 @@ def selector(row: Instrument, *matchers: str, suffix: str = "", without: tuple[s
     return f"{names.metric(row)}{suffix}{{{','.join((*filters, *matchers))}}}"
 
 
+def alerts(state: str) -> str:
+    """Our alerts in a state; one that its rule raises for all jobs has none, and is of interest to each."""
+    return f'ALERTS{{alertname=~"Streamwatch.+",alertstate=~"{state}",job=~"$job|"}}'
+
+
 def summed(expression: str, *by: str) -> str:
     """The sum over all labels but those named."""
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
 
 
-def rate(row: Instrument, *by: str, where: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> str:
-    """Per second, for a line over time."""
-    return summed(f"rate({selector(row, *where, without=without)}[{RATE_INTERVAL}])", *by)
+def step(row: Instrument, *by: str, where: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> str:
+    """How much the counters grew in each step, for a line over time."""
+    return total(selector(row, *where, without=without), *by, over=RATE_INTERVAL)
 
 
-def increase(series: str, *by: str, offset: str = "", over: str = RANGE) -> str:
-    """How much the counters grew, where only the growth between two scrapes counts."""
-    return summed(f"increase({series}[{over}]{f' offset {offset}' if offset else ''})", *by)
+def increase(series: str, *by: str, offset: str = "") -> str:
+    """How much the counters grew in the range or in one before it, to compare the two; births count in neither."""
+    return summed(f"increase({series}[{RANGE}]{f' offset {offset}' if offset else ''})", *by)
 
 
-def total(series: str, *by: str) -> str:
-    """How much the counters grew in the whole range, from nothing for those that were born in it."""
-    born = f"(last_over_time({series}[{RANGE}]) unless {series} offset {RANGE})"
-    return summed(f"\n  {born}\n  or increase({series}[{RANGE}])\n", *by)
+def total(series: str, *by: str, over: str = RANGE) -> str:
+    """How much the counters grew in a window, from nothing for those that were born in it."""
+    # Born is what was not there in the hour before: after a shorter gap between scrapes nothing is counted again.
+    born = f"last_over_time({series}[{over}]) unless present_over_time({series}[1h] offset {over})"
+    return summed(f"\n  ({born})\n  or increase({series}[{over}])\n", *by)
 
 
 def ratio(part: str, whole: str) -> str:

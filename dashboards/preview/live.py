@@ -34,11 +34,14 @@ _START = 60
 #: What Grafana makes of `$__rate_interval` at this scrape interval: four scrapes, and one more.
 RATE_INTERVAL = f"{_SCRAPE * 5}s"
 
+#: The alerts, where there are any.
+_RULES = Path(__file__).parents[1] / "rules" / "*.yml"
+
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 #: Queries that may be without data in a healthy run, and why: dashboard, panel, refId.
 MAY_BE_EMPTY = {
-    ("streamwatch-overview", "Alerts firing or pending", "A"): "no rules are loaded, so nothing fires",
+    ("streamwatch-overview", "Alerts firing or pending", "A"): "nothing is wrong long enough, or no rules are loaded",
     ("streamwatch-agent", "Internal errors by type", "A"): "Streamwatch makes no errors",
 }
 if "streamwatch.build_info" not in INSTRUMENTS:
@@ -63,14 +66,14 @@ class Application:
 class Live:
     """The server, the applications and Prometheus, running."""
 
-    def __init__(self, applications: list[Application], processes: ExitStack) -> None:
+    def __init__(self, applications: list[Application], processes: ExitStack, *, rules: bool = False) -> None:
         self._children: list[Child] = []
         self._processes = processes
         origins = {server: self._server(server) for server in {one.server for one in applications}}
         ports = {one: _free_port() for one in applications}
         for one, port in ports.items():
             self._start(one.job, _command(one), _environ(one, origins[one.server], port))
-        self.url = self._prometheus(ports)
+        self.url = self._prometheus(ports, [str(_RULES)] if rules else [])
 
     def _start(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> Child:
         child = Child(name, command, environ)
@@ -82,7 +85,7 @@ class Live:
         child = self._start("server", [sys.executable, "-m", *module])
         return _until(lambda: child.last_line, self.check, "The server did not start.")
 
-    def _prometheus(self, ports: Mapping[Application, int]) -> str:
+    def _prometheus(self, ports: Mapping[Application, int], rules: list[str]) -> str:
         program = shutil.which("prometheus")
         if program is None:
             raise RuntimeError("There is no prometheus on PATH; on Debian: apt-get install prometheus")
@@ -90,7 +93,7 @@ class Live:
         targets = [
             {"job_name": one.job, "static_configs": [{"targets": [f"localhost:{port}"]}]} for one, port in ports.items()
         ]
-        settings = {"global": {"scrape_interval": f"{_SCRAPE}s"}, "scrape_configs": targets}
+        settings = {"global": {"scrape_interval": f"{_SCRAPE}s"}, "rule_files": rules, "scrape_configs": targets}
         (folder / "prometheus.yml").write_text(json.dumps(settings), "utf-8")  # JSON is YAML
         address = f"127.0.0.1:{_free_port()}"
         where = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
