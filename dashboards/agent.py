@@ -42,67 +42,91 @@ def _capped() -> str:
     return " + ".join(f"({q.total(part)} or vector(0))" for part in parts)
 
 
-def _answer() -> list[Panel]:
+def _processes_up() -> Panel:
+    return number(
+        "Processes up",
+        "Processes with Streamwatch whose endpoint answers. Fewer than you run: one is not started with "
+        "`opentelemetry-instrument`, or its port is not scraped.",
+        "StreamwatchAbsent",
+        Query(f"sum({_of_ours('up')})"),
+        units.Short,
+        color=((None, VERMILION), (1, GREEN)),
+        decimals=0,
+    )
+
+
+def _processes_down() -> Panel:
+    return number(
+        "Processes down",
+        "Processes that had Streamwatch in the range and do not answer now. After a rollout the old ones count "
+        "until the range has passed them.",
+        "StreamwatchAbsent",
+        Query(f"count(({_of_ours('up')}) == 0) or vector(0)"),
+        units.Short,
+        color=((None, GREEN), (1, AMBER)),
+        decimals=0,
+    )
+
+
+def _internal_errors() -> Panel:
     errors = q.total(q.selector(INTERNAL_ERRORS))
+    return number(
+        "Internal errors",
+        "Errors of Streamwatch itself; the application saw none of them. Any: report it with the line that "
+        "Streamwatch logged, the type is in the panel below.",
+        "StreamwatchInternalErrors",
+        Query(f"{errors} or vector(0)"),
+        units.Short,
+        color=((None, GREEN), (1, VERMILION)),
+        decimals=0,
+    )
+
+
+def _capped_labels() -> Panel:
+    return number(
+        "Capped labels",
+        f"Streams counted under `{OTHER}`, because a process has seen more than {_LIMIT} values of a model or an "
+        "address. Any: a server or an application makes up names.",
+        "StreamwatchInternalErrors",
+        Query(_capped()),
+        units.Short,
+        color=((None, GREEN), (1, AMBER)),
+        decimals=0,
+    )
+
+
+def _versions_running() -> Panel:
+    return number(
+        "Versions running",
+        "How many versions of Streamwatch run. More than one outside a rollout: a deployment got stuck.",
+        "StreamwatchAbsent",
+        Query(f"count(group by (version) ({BUILD_INFO}{_FILTER}))"),
+        units.Short,
+        color=((None, BLUE),),
+        decimals=0,
+    )
+
+
+def _sdk_versions() -> Panel:
+    return number(
+        "SDK versions",
+        "How many versions of the openai package were seen. More than one outside a rollout: pin it.",
+        "StreamwatchAbsent",
+        Query(f"count(group by (streamwatch_openai_version) (last_over_time({q.streams()}[{q.RANGE}])))"),
+        units.Short,
+        color=((None, BLUE),),
+        decimals=0,
+    )
+
+
+def _answer() -> list[Panel]:
     return [
-        number(
-            "Processes up",
-            "Processes with Streamwatch whose endpoint answers. Fewer than you run: one is not started with "
-            "`opentelemetry-instrument`, or its port is not scraped.",
-            "StreamwatchAbsent",
-            Query(f"sum({_of_ours('up')})"),
-            units.Short,
-            color=((None, VERMILION), (1, GREEN)),
-            decimals=0,
-        ),
-        number(
-            "Processes down",
-            "Processes that had Streamwatch in the range and do not answer now. After a rollout the old ones count "
-            "until the range has passed them.",
-            "StreamwatchAbsent",
-            Query(f"count(({_of_ours('up')}) == 0) or vector(0)"),
-            units.Short,
-            color=((None, GREEN), (1, AMBER)),
-            decimals=0,
-        ),
-        number(
-            "Internal errors",
-            "Errors of Streamwatch itself; the application saw none of them. Any: report it with the line that "
-            "Streamwatch logged, the type is in the panel below.",
-            "StreamwatchInternalErrors",
-            Query(f"{errors} or vector(0)"),
-            units.Short,
-            color=((None, GREEN), (1, VERMILION)),
-            decimals=0,
-        ),
-        number(
-            "Capped labels",
-            f"Streams counted under `{OTHER}`, because a process has seen more than {_LIMIT} values of a model or an "
-            "address. Any: a server or an application makes up names.",
-            "StreamwatchInternalErrors",
-            Query(_capped()),
-            units.Short,
-            color=((None, GREEN), (1, AMBER)),
-            decimals=0,
-        ),
-        number(
-            "Versions running",
-            "How many versions of Streamwatch run. More than one outside a rollout: a deployment got stuck.",
-            "StreamwatchAbsent",
-            Query(f"count(group by (version) ({BUILD_INFO}{_FILTER}))"),
-            units.Short,
-            color=((None, BLUE),),
-            decimals=0,
-        ),
-        number(
-            "SDK versions",
-            "How many versions of the openai package were seen. More than one outside a rollout: pin it.",
-            "StreamwatchAbsent",
-            Query(f"count(group by (streamwatch_openai_version) (last_over_time({q.streams()}[{q.RANGE}])))"),
-            units.Short,
-            color=((None, BLUE),),
-            decimals=0,
-        ),
+        _processes_up(),
+        _processes_down(),
+        _internal_errors(),
+        _capped_labels(),
+        _versions_running(),
+        _sdk_versions(),
     ]
 
 
@@ -130,39 +154,47 @@ def _processes() -> Panel:
     )
 
 
-def _over_time() -> list[Panel]:
+def _internal_errors_by_type() -> Panel:
     errors = q.step(INTERNAL_ERRORS, "error_type")
+    return lines(
+        "Internal errors by type",
+        "Errors of Streamwatch itself, in each step. They cost measurements, never the application's streams. "
+        "Empty is good. In doubt, `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=streamwatch` switches it off.",
+        "StreamwatchInternalErrors",
+        [Query(errors, "{{error_type}}")],
+        units.Short,
+        nothing="no errors",
+        size=(8, 8),
+    )
+
+
+def _streams_per_second_by_job() -> Panel:
     streams = f"sum by (job) (rate({q.streams()}[{q.RATE_INTERVAL}]))"
-    return [
-        lines(
-            "Internal errors by type",
-            "Errors of Streamwatch itself, in each step. They cost measurements, never the application's streams. "
-            "Empty is good. In doubt, `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=streamwatch` switches it off.",
-            "StreamwatchInternalErrors",
-            [Query(errors, "{{error_type}}")],
-            units.Short,
-            nothing="no errors",
-            size=(8, 8),
-        ),
-        lines(
-            "Streams per second by job",
-            "Streams that ended. A job at zero while it serves requests: it was started without "
-            "`opentelemetry-instrument`.",
-            "StreamwatchAbsent",
-            [Query(streams, "{{job}}")],
-            units.Short,
-            size=(8, 8),
-        ),
-        lines(
-            "Series per process",
-            "How many series a scrape brings, at most and at least. It grows with models, servers and kinds, and is "
-            "capped; above some thousands, drop labels in Prometheus.",
-            "StreamwatchAbsent",
-            [
-                Query(f"max({_of_ours('scrape_samples_scraped')})", "at most"),
-                Query(f"min({_of_ours('scrape_samples_scraped')})", "at least"),
-            ],
-            units.Short,
-            size=(8, 8),
-        ),
-    ]
+    return lines(
+        "Streams per second by job",
+        "Streams that ended. A job at zero while it serves requests: it was started without "
+        "`opentelemetry-instrument`.",
+        "StreamwatchAbsent",
+        [Query(streams, "{{job}}")],
+        units.Short,
+        size=(8, 8),
+    )
+
+
+def _series_per_process() -> Panel:
+    return lines(
+        "Series per process",
+        "How many series a scrape brings, at most and at least. It grows with models, servers and kinds, and is "
+        "capped; above some thousands, drop labels in Prometheus.",
+        "StreamwatchAbsent",
+        [
+            Query(f"max({_of_ours('scrape_samples_scraped')})", "at most"),
+            Query(f"min({_of_ours('scrape_samples_scraped')})", "at least"),
+        ],
+        units.Short,
+        size=(8, 8),
+    )
+
+
+def _over_time() -> list[Panel]:
+    return [_internal_errors_by_type(), _streams_per_second_by_job(), _series_per_process()]

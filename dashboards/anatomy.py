@@ -66,107 +66,135 @@ def _seconds(title: str, row: Instrument, page: str, advice: str) -> Panel:
     return number(title, advice, page, query, units.Seconds, color=((None, BLUE),), decimals=2)
 
 
-def _answer() -> list[Panel]:
-    missing = q.total(q.anomalies(_CONTENT_MISSING, without=("kind",)))
+def _first_chunk() -> Panel:
+    return _seconds(
+        "First chunk, p95",
+        TIME_TO_FIRST_CHUNK,
+        "StreamwatchErrorBudgetBurn",
+        "One stream in twenty takes longer for its first chunk. Up while duration is not: the server queues.",
+    )
+
+
+def _duration() -> Panel:
+    return _seconds(
+        "Duration, p95",
+        DURATION,
+        "StreamwatchErrorBudgetBurn",
+        "One stream in twenty takes longer. It grows with the length of answers: compare like with like.",
+    )
+
+
+def _held_back() -> Panel:
+    return _seconds(
+        "Held back, p95",
+        REORDER_DELAY,
+        "StreamwatchReorderSpike",
+        "How long events were held to put them in order, where any were. Near "
+        f"{_WINDOW.window_seconds:g} s the window is too short: raise STREAMWATCH_WINDOW_SECONDS.",
+    )
+
+
+def _cut_short() -> Panel:
     streams = q.total(q.streams())
+    return number(
+        "Cut short",
+        "Streams that ended truncated, empty or in an error. Look at Verdicts below, then at the server.",
+        "StreamwatchTruncatedStreams",
+        Query(q.ratio(q.total(q.streams(_INCOMPLETE)), streams)),
+        color=((None, GREEN), (0.01, AMBER), (0.05, VERMILION)),
+        decimals=1,
+    )
+
+
+def _missing_content() -> Panel:
+    missing = q.total(q.anomalies(_CONTENT_MISSING, without=("kind",)))
+    return number(
+        "Missing content",
+        "Share of chunks whose delta has no `content`, or null: legal, and what naive code raises "
+        'KeyError: \'content\' on. Read it as `delta.get("content") or ""`.',
+        f"kinds/{CONTENT_ABSENT.name}",
+        Query(q.ratio(missing, q.total(q.selector(CHUNKS)))),
+        color=((None, BLUE),),
+        decimals=1,
+    )
+
+
+def _odd_tool_calls() -> Panel:
     tools = q.total(q.anomalies(_TOOL_KINDS, without=("kind",)))
-    return [
-        _seconds(
-            "First chunk, p95",
-            TIME_TO_FIRST_CHUNK,
-            "StreamwatchErrorBudgetBurn",
-            "One stream in twenty takes longer for its first chunk. Up while duration is not: the server queues.",
-        ),
-        _seconds(
-            "Duration, p95",
-            DURATION,
-            "StreamwatchErrorBudgetBurn",
-            "One stream in twenty takes longer. It grows with the length of answers: compare like with like.",
-        ),
-        _seconds(
-            "Held back, p95",
-            REORDER_DELAY,
-            "StreamwatchReorderSpike",
-            "How long events were held to put them in order, where any were. Near "
-            f"{_WINDOW.window_seconds:g} s the window is too short: raise STREAMWATCH_WINDOW_SECONDS.",
-        ),
-        number(
-            "Cut short",
-            "Streams that ended truncated, empty or in an error. Look at Verdicts below, then at the server.",
-            "StreamwatchTruncatedStreams",
-            Query(q.ratio(q.total(q.streams(_INCOMPLETE)), streams)),
-            color=((None, GREEN), (0.01, AMBER), (0.05, VERMILION)),
-            decimals=1,
-        ),
-        number(
-            "Missing content",
-            "Share of chunks whose delta has no `content`, or null: legal, and what naive code raises "
-            'KeyError: \'content\' on. Read it as `delta.get("content") or ""`.',
-            f"kinds/{CONTENT_ABSENT.name}",
-            Query(q.ratio(missing, q.total(q.selector(CHUNKS)))),
-            color=((None, BLUE),),
-            decimals=1,
-        ),
-        number(
-            "Odd tool calls",
-            "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
-            "see which kind below.",
-            "StreamwatchToolCallsBroken",
-            Query(q.ratio(tools, q.total(q.selector(CHUNKS, _TOOL_CHUNKS)))),
-            color=((None, BLUE),),
-            decimals=1,
-        ),
-    ]
+    return number(
+        "Odd tool calls",
+        "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
+        "see which kind below.",
+        "StreamwatchToolCallsBroken",
+        Query(q.ratio(tools, q.total(q.selector(CHUNKS, _TOOL_CHUNKS)))),
+        color=((None, BLUE),),
+        decimals=1,
+    )
+
+
+def _answer() -> list[Panel]:
+    return [_first_chunk(), _duration(), _held_back(), _cut_short(), _missing_content(), _odd_tool_calls()]
+
+
+def _chunk_mix() -> Panel:
+    mix = f"{q.step(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.step(CHUNKS)}"
+    return lines(
+        "Chunk mix",
+        "What chunks carry. A new share of reasoning or other means that the model or its server changed: check "
+        "that your code expects it.",
+        "StreamwatchNewAnomalyKind",
+        [Query(mix, "{{streamwatch_chunk}}")],
+        units.PercentUnit,
+        stacked=True,
+        maximum=1,
+    )
+
+
+def _verdicts_other_than_complete() -> Panel:
+    other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
+    verdicts = f"{q.step(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.step(STREAMS)}"
+    return lines(
+        "Verdicts other than complete",
+        "Shares of all streams. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200, "
+        "nothing more. Error: the server said so. Abandoned: the application left.",
+        "StreamwatchTruncatedStreams",
+        [Query(verdicts, "{{streamwatch_verdict}}")],
+        units.PercentUnit,
+        stacked=True,
+    )
+
+
+def _missing_content_over_time() -> Panel:
+    missing = q.step(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
+    return lines(
+        "Missing content, share of chunks",
+        "Deltas without `content` or with null. A rise with a snapshot is harmless to code that reads content "
+        "with care, and a KeyError in code that does not.",
+        f"kinds/{CONTENT_ABSENT.name}",
+        [Query(f"{missing} / on () group_left () {q.step(CHUNKS)}", "{{streamwatch_anomaly}}")],
+        units.PercentUnit,
+    )
+
+
+def _tool_calls() -> Panel:
+    tools = q.step(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
+    return lines(
+        "Tool calls: anomalies per 100 of their chunks",
+        "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
+        "are repaired by default; the arguments are the model's own.",
+        "StreamwatchToolCallsBroken",
+        [
+            Query(
+                f"100 * {tools} / on () group_left () {q.step(CHUNKS, where=(_TOOL_CHUNKS,))}",
+                "{{streamwatch_anomaly}}",
+            )
+        ],
+        units.Short,
+    )
 
 
 def _chunks() -> list[Panel]:
-    mix = f"{q.step(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.step(CHUNKS)}"
-    other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
-    verdicts = f"{q.step(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.step(STREAMS)}"
-    missing = q.step(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
-    tools = q.step(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
-    return [
-        lines(
-            "Chunk mix",
-            "What chunks carry. A new share of reasoning or other means that the model or its server changed: check "
-            "that your code expects it.",
-            "StreamwatchNewAnomalyKind",
-            [Query(mix, "{{streamwatch_chunk}}")],
-            units.PercentUnit,
-            stacked=True,
-            maximum=1,
-        ),
-        lines(
-            "Verdicts other than complete",
-            "Shares of all streams. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200, "
-            "nothing more. Error: the server said so. Abandoned: the application left.",
-            "StreamwatchTruncatedStreams",
-            [Query(verdicts, "{{streamwatch_verdict}}")],
-            units.PercentUnit,
-            stacked=True,
-        ),
-        lines(
-            "Missing content, share of chunks",
-            "Deltas without `content` or with null. A rise with a snapshot is harmless to code that reads content "
-            "with care, and a KeyError in code that does not.",
-            f"kinds/{CONTENT_ABSENT.name}",
-            [Query(f"{missing} / on () group_left () {q.step(CHUNKS)}", "{{streamwatch_anomaly}}")],
-            units.PercentUnit,
-        ),
-        lines(
-            "Tool calls: anomalies per 100 of their chunks",
-            "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
-            "are repaired by default; the arguments are the model's own.",
-            "StreamwatchToolCallsBroken",
-            [
-                Query(
-                    f"100 * {tools} / on () group_left () {q.step(CHUNKS, where=(_TOOL_CHUNKS,))}",
-                    "{{streamwatch_anomaly}}",
-                )
-            ],
-            units.Short,
-        ),
-    ]
+    return [_chunk_mix(), _verdicts_other_than_complete(), _missing_content_over_time(), _tool_calls()]
 
 
 def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str) -> Panel:

@@ -53,107 +53,138 @@ def _condition(condition: Condition, means: str, color: str, page: str) -> Panel
     return number(f"{condition.value.capitalize()} streams", means, page, query, color=steps, decimals=1)
 
 
-def _answer() -> list[Panel]:
+def _streams() -> Panel:
+    return number(
+        "Streams",
+        "Streams that ended in the range. None: no request was made, or the endpoint on port 9464 is not scraped; "
+        "see Streamwatch / Agent.",
+        "StreamwatchAbsent",
+        Query(q.total(q.streams())),
+        units.LocaleFormat,
+        size=(3, 4),
+        decimals=0,
+    )
+
+
+def _repaired() -> Panel:
+    return _condition(
+        Condition.REPAIRED,
+        "Streams whose faults were all repaired before the application saw them. Report them to whoever runs "
+        "the server: the repair works, the server does not.",
+        BLUE,
+        "StreamwatchErrorBudgetBurn",
+    )
+
+
+def _broken() -> Panel:
+    return _condition(
+        Condition.BROKEN,
+        "Streams in which a fault reached the application, or that were truncated, empty or ended in an error. "
+        "Go down to Where: one model, server or SDK version mostly stands out.",
+        VERMILION,
+        "StreamwatchUnrepairedFaults",
+    )
+
+
+def _fix_rate() -> Panel:
     repaired = q.total(q.repairs(q.APPLIED, q.NO_HAZARDS))
+    return number(
+        "Fix rate",
+        "Of the faults and dialects that have a repair, the share that was repaired. Low: see which kind in "
+        "Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
+        "StreamwatchFixRateBelowPublished",
+        Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED, q.NO_HAZARDS)), repaired)),
+        color=((None, BLUE),),
+        size=(3, 4),
+        decimals=1,
+    )
+
+
+def _proved_right() -> Panel:
     decided = q.total(q.repairs(q.APPLIED, q.DECIDED, q.NO_HAZARDS))
+    return number(
+        "Proved right",
+        "Of the repairs that the rest of the stream can judge, the share it agrees with. Below 100 %: look at the "
+        "kinds with outcome `failed` before trusting the repair.",
+        "StreamwatchFixRateBelowPublished",
+        Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED, q.NO_HAZARDS)), decided)),
+        color=((None, VERMILION), (0.8, AMBER), (0.95, GREEN)),
+        size=(3, 4),
+        decimals=1,
+    )
+
+
+def _alerts_firing() -> Panel:
+    return number(
+        "Alerts firing",
+        "Alerts of Streamwatch that fire now. Each has a runbook; they are listed at the bottom.",
+        "StreamwatchErrorBudgetBurn",
+        Query(f"count({q.alerts('firing')}) or vector(0)"),
+        units.Short,
+        color=((None, GREEN), (1, VERMILION)),
+        size=(3, 4),
+        decimals=0,
+    )
+
+
+def _answer() -> list[Panel]:
     return [
-        number(
-            "Streams",
-            "Streams that ended in the range. None: no request was made, or the endpoint on port 9464 is not scraped; "
-            "see Streamwatch / Agent.",
-            "StreamwatchAbsent",
-            Query(q.total(q.streams())),
-            units.LocaleFormat,
-            size=(3, 4),
-            decimals=0,
-        ),
+        _streams(),
         _condition(Condition.CLEAN, "Streams without a fault. Nothing to do.", GREEN, "StreamwatchErrorBudgetBurn"),
-        _condition(
-            Condition.REPAIRED,
-            "Streams whose faults were all repaired before the application saw them. Report them to whoever runs "
-            "the server: the repair works, the server does not.",
-            BLUE,
-            "StreamwatchErrorBudgetBurn",
-        ),
-        _condition(
-            Condition.BROKEN,
-            "Streams in which a fault reached the application, or that were truncated, empty or ended in an error. "
-            "Go down to Where: one model, server or SDK version mostly stands out.",
-            VERMILION,
-            "StreamwatchUnrepairedFaults",
-        ),
-        number(
-            "Fix rate",
-            "Of the faults and dialects that have a repair, the share that was repaired. Low: see which kind in "
-            "Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
-            "StreamwatchFixRateBelowPublished",
-            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED, q.NO_HAZARDS)), repaired)),
-            color=((None, BLUE),),
-            size=(3, 4),
-            decimals=1,
-        ),
-        number(
-            "Proved right",
-            "Of the repairs that the rest of the stream can judge, the share it agrees with. Below 100 %: look at the "
-            "kinds with outcome `failed` before trusting the repair.",
-            "StreamwatchFixRateBelowPublished",
-            Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED, q.NO_HAZARDS)), decided)),
-            color=((None, VERMILION), (0.8, AMBER), (0.95, GREEN)),
-            size=(3, 4),
-            decimals=1,
-        ),
-        number(
-            "Alerts firing",
-            "Alerts of Streamwatch that fire now. Each has a runbook; they are listed at the bottom.",
-            "StreamwatchErrorBudgetBurn",
-            Query(f"count({q.alerts('firing')}) or vector(0)"),
-            units.Short,
-            color=((None, GREEN), (1, VERMILION)),
-            size=(3, 4),
-            decimals=0,
-        ),
+        _repaired(),
+        _broken(),
+        _fix_rate(),
+        _proved_right(),
+        _alerts_firing(),
     ]
 
 
-def _what() -> list[Panel]:
-    per_stream = f"100 * {q.step(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.step(STREAMS)}"
+def _streams_repaired_or_broken() -> Panel:
     touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
     touched_shares = q.step(STREAMS, "streamwatch_condition", where=(touched,))
     shares = f"{touched_shares} / on () group_left () {q.step(STREAMS)}"
+    return lines(
+        "Streams repaired or broken",
+        "Shares of all streams over time; the rest is clean. A step in broken that begins at an annotation is a "
+        "release: compare before and after in Streamwatch / Fix rates.",
+        "StreamwatchErrorBudgetBurn",
+        [Query(shares, "{{streamwatch_condition}}")],
+        units.PercentUnit,
+        stacked=True,
+    )
+
+
+def _anomalies_by_severity() -> Panel:
+    per_stream = f"100 * {q.step(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.step(STREAMS)}"
+    return on_the_right(
+        lines(
+            "Anomalies by severity, per 100 streams",
+            "Faults lose or corrupt data, or make the SDK raise: act on these. Dialects and hazards are how "
+            "servers differ: nearly every healthy stream has some hazards, so they have the scale on the right.",
+            "StreamwatchNewAnomalyKind",
+            [Query(per_stream, "{{streamwatch_severity}}")],
+            units.Short,
+        ),
+        Severity.HAZARD.value,
+    )
+
+
+def _out_of_order() -> Panel:
     reorders = q.step(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
     by_model = q.step(STREAMS, "gen_ai_response_model")
     worst = q.most(q.anomalies(OUT_OF_ORDER, without=("kind",)), "gen_ai_response_model")
-    return [
-        lines(
-            "Streams repaired or broken",
-            "Shares of all streams over time; the rest is clean. A step in broken that begins at an annotation is a "
-            "release: compare before and after in Streamwatch / Fix rates.",
-            "StreamwatchErrorBudgetBurn",
-            [Query(shares, "{{streamwatch_condition}}")],
-            units.PercentUnit,
-            stacked=True,
-        ),
-        on_the_right(
-            lines(
-                "Anomalies by severity, per 100 streams",
-                "Faults lose or corrupt data, or make the SDK raise: act on these. Dialects and hazards are how "
-                "servers differ: nearly every healthy stream has some hazards, so they have the scale on the right.",
-                "StreamwatchNewAnomalyKind",
-                [Query(per_stream, "{{streamwatch_severity}}")],
-                units.Short,
-            ),
-            Severity.HAZARD.value,
-        ),
-        lines(
-            "Out of order: the reorder spike, per 100 streams",
-            "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
-            "route's; on all of them it is your proxy or load balancer.",
-            "StreamwatchReorderSpike",
-            [Query(f"100 * {reorders} / {by_model} and {worst}", "{{gen_ai_response_model}}")],
-            units.Short,
-        ),
-        _faults(),
-    ]
+    return lines(
+        "Out of order: the reorder spike, per 100 streams",
+        "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
+        "route's; on all of them it is your proxy or load balancer.",
+        "StreamwatchReorderSpike",
+        [Query(f"100 * {reorders} / {by_model} and {worst}", "{{gen_ai_response_model}}")],
+        units.Short,
+    )
+
+
+def _what() -> list[Panel]:
+    return [_streams_repaired_or_broken(), _anomalies_by_severity(), _out_of_order(), _faults()]
 
 
 def _faults() -> Panel:

@@ -187,23 +187,7 @@ def lines(
     """Values over time; a series with the name of a word in COLORS has its color."""
     nothing = _nothing(nothing, *(query.expression for query in queries))
     panel = _dressed(timeseries.Panel(), title, description, page, size, nothing)
-    panel = (
-        panel.unit(unit)
-        .min(0)
-        .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC))
-        .line_width(1 if stacked else 2)
-        .fill_opacity(60 if stacked else 0)
-        .show_points(m.VisibilityMode.NEVER if stacked else m.VisibilityMode.AUTO)
-        .stacking(common.StackingConfig().mode(m.StackingMode.NORMAL if stacked else m.StackingMode.NONE).group("A"))
-        .legend(
-            common.VizLegendOptions()
-            .display_mode(m.LegendDisplayMode.LIST)
-            .placement(m.LegendPlacement.BOTTOM)
-            .show_legend(show_legend=True)
-            .calcs([])
-        )
-        .tooltip(common.VizTooltipOptions().mode(m.TooltipDisplayMode.MULTI).sort(m.SortOrder.DESCENDING))
-    )
+    panel = _graph(panel.unit(unit).min(0), stacked=stacked)
     for word, color in COLORS.items():
         if any(_may_be(query.legend, word) for query in queries):
             panel = panel.override_by_name(word, [_fixed(color)])
@@ -211,6 +195,20 @@ def lines(
         panel = panel.axis_soft_max(0.01)
     panel = panel if maximum is None else panel.max(maximum)
     return _asked(panel, queries, at_end=False)
+
+
+def _graph(panel: Panel, *, stacked: bool) -> Panel:
+    """How lines and areas look."""
+    legend = common.VizLegendOptions().display_mode(m.LegendDisplayMode.LIST).placement(m.LegendPlacement.BOTTOM)
+    return (
+        panel.color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC))
+        .line_width(1 if stacked else 2)
+        .fill_opacity(60 if stacked else 0)
+        .show_points(m.VisibilityMode.NEVER if stacked else m.VisibilityMode.AUTO)
+        .stacking(common.StackingConfig().mode(m.StackingMode.NORMAL if stacked else m.StackingMode.NONE).group("A"))
+        .legend(legend.show_legend(show_legend=True).calcs([]))
+        .tooltip(common.VizTooltipOptions().mode(m.TooltipDisplayMode.MULTI).sort(m.SortOrder.DESCENDING))
+    )
 
 
 def _may_be(legend: str, word: str) -> bool:
@@ -258,14 +256,7 @@ def rows(
     nothing = _nothing(nothing, *(column.expression for column in columns))
     panel = _dressed(table.Panel(), title, description, page, size, nothing).unit(units.Short)
     panel = _asked(panel, [Query(column.expression) for column in columns], at_end=True, as_table=True)
-    names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
-    headers = {**keys, **{name: column.header for name, column in zip(names, columns, strict=True)}}
-    order = {name: place for place, name in enumerate(headers)}
-    hidden = {"Time": True, **{name: True for name, header in headers.items() if not header}}
-    if len(columns) > 1:
-        panel = panel.with_transformation(d.DataTransformerConfig(id_val="merge", options={}))
-    shown = {"excludeByName": hidden, "indexByName": order, "renameByName": headers}
-    panel = panel.with_transformation(d.DataTransformerConfig(id_val="organize", options=shown))
+    panel = _ordered(panel, keys, columns)
     for column in filter(lambda column: column.header, columns):
         panel = panel.override_by_name(column.header, _look(column))
     for label, header in keys.items():
@@ -314,6 +305,18 @@ def _look(column: Column) -> list[d.DynamicConfigValue]:
         ]
         properties["custom.cellOptions"] = {"type": "color-text"}
     return [d.DynamicConfigValue(id_val=name, value=value) for name, value in properties.items()]
+
+
+def _ordered(panel: Panel, keys: Mapping[str, str], columns: Sequence[Column]) -> Panel:
+    """The answers to all queries in one table, under their headers."""
+    names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
+    headers = {**keys, **{name: column.header for name, column in zip(names, columns, strict=True)}}
+    order = {name: place for place, name in enumerate(headers)}
+    hidden = {"Time": True, **{name: True for name, header in headers.items() if not header}}
+    if len(columns) > 1:
+        panel = panel.with_transformation(d.DataTransformerConfig(id_val="merge", options={}))
+    shown = {"excludeByName": hidden, "indexByName": order, "renameByName": headers}
+    return panel.with_transformation(d.DataTransformerConfig(id_val="organize", options=shown))
 
 
 def matrix(

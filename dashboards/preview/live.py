@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dashboards.names import INSTRUMENTS
 from streamwatch.demo import app
 from streamwatch.demo.processes import Child, app_environ
 
@@ -44,7 +44,9 @@ MAY_BE_EMPTY = {
     ("streamwatch-overview", "Alerts firing or pending", "A"): "nothing is wrong long enough, or no rules are loaded",
     ("streamwatch-agent", "Internal errors by type", "A"): "Streamwatch makes no errors",
 }
-if "streamwatch.build_info" not in INSTRUMENTS:
+#: Whether applications tell which Streamwatch they have: the reader of their metrics does.
+TELLS_ITS_VERSION = find_spec("streamwatch.prometheus") is not None
+if not TELLS_ITS_VERSION:
     MAY_BE_EMPTY |= {
         ("streamwatch-agent", "Versions running", "A"): "this Streamwatch does not tell its version",
         ("streamwatch-agent", "Processes", "F"): "this Streamwatch does not tell its version",
