@@ -147,7 +147,7 @@ def _processes() -> Panel:
             Column("Streams", q.total(q.streams(), *by, "streamwatch_openai_version")),
             Column("Internal errors", f"{q.total(errors, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
             Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
-            Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds, 3),
+            Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds),
             Column("", versions),
         ],
         size=(24, 7),

@@ -98,8 +98,8 @@ def distance(part: str, whole: str, published: str, on: str) -> str:
 
 def quantile(share: float, row: Instrument, *by: str, where: tuple[str, ...] = ()) -> str:
     """A quantile of a histogram over time."""
-    buckets = summed(f"rate({selector(row, *where, suffix='_bucket')}[{RATE_INTERVAL}])", "le", *by)
-    return f"histogram_quantile({share:g}, {buckets})"
+    buckets = selector(row, *where, suffix="_bucket")
+    return f"histogram_quantile({share:g}, {total(buckets, 'le', *by, over=RATE_INTERVAL)})"
 
 
 def range_quantile(share: float, row: Instrument) -> str:
