@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check bench format clean
+.PHONY: help demo test e2e check bench dashboards preview format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without St
 	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/plain.json
 	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/watched.json --watched
 	$(BIN)/python -m pyperf compare_to $(VENV)/plain.json $(VENV)/watched.json --table
+
+dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules and the runbooks from the tables
+	$(BIN)/python -m dashboards
+	$(BIN)/python -m dashboards.rules
+
+preview: $(VENV)/dev ## pictures of the dashboards over live data: needs prometheus, chromium and npm
+	$(BIN)/python -m dashboards.preview
 
 format: $(VENV)/dev ## let ruff format everything
 	$(BIN)/ruff format .
