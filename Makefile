@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check bench dashboards preview format clean
+.PHONY: help demo test e2e fuzz check bench dashboards preview format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues e
 
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side
 	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e
+
+fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as STREAMWATCH_FUZZ says
+	STREAMWATCH_FUZZ=$${STREAMWATCH_FUZZ:-100000} $(BIN)/python -m pytest -n auto tests/test_fuzz.py
 
 check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check .
