@@ -47,7 +47,7 @@ class Responses(Surface):
         self.items: dict[int, Item] = {}
         self.terminal = ""
         self.status = ""
-        self.resumed = False  #: begins in the middle: what came before is not missing
+        self.resumed = False  #: begins in the middle, or is too long to be remembered: what is not known is not missing
         self.passes = True
         self._open: dict[tuple[Any, Any, Any], Part] = {}
         self._kept = 0
@@ -148,7 +148,7 @@ class Responses(Surface):
         part = item.parts.get((key, index))
         if verb == "added":
             said = payload.get("part")
-            item.remember(Part(item, key, index, said if isinstance(said, dict) else {}))
+            self._remember(item, Part(item, key, index, said if isinstance(said, dict) else {}))
         elif part is not None:
             part.done = True
             self._forget(part)
@@ -180,6 +180,10 @@ class Responses(Surface):
             self.agrees = True
         part.text_done = True
         self._forget(part)
+
+    def _remember(self, item: Item, part: Part) -> Part:
+        self.resumed = not item.remember(part) or self.resumed
+        return part
 
     def _forget(self, part: Part) -> None:
         for key in [key for key, known in self._open.items() if known is part]:
@@ -214,6 +218,7 @@ class Responses(Surface):
         """An item; announced here, if nobody did."""
         item = self.items.get(index)
         if item is None and len(self.items) >= _MAX_ITEMS:
+            self.resumed = True
             item = Item.unannounced(index, like)
         elif item is None:
             item = self.items[index] = Item.unannounced(index, like)
@@ -240,7 +245,7 @@ class Responses(Surface):
         index = self._part_index(payload, family.key, item, opens=False)
         part = item.parts.get((family.key, index))
         if part is None:
-            part = item.remember(Part.of_family(item, family, index))
+            part = self._remember(item, Part.of_family(item, family, index))
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {"item_id": item.announced.get("id"), "output_index": item.index, family.key: index}
                 self._insert(f"{family.announcement}.added", **place, part=family.empty_part())
