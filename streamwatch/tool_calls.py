@@ -138,8 +138,8 @@ class ToolCalls:
         self._merge(kept)
         if not kept:
             del delta["tool_calls"]
-        elif len(kept) != len(fragments) or isinstance(delta["tool_calls"], list):
-            fragments[:] = kept
+        elif len(kept) > 1 or isinstance(delta["tool_calls"], list):
+            delta["tool_calls"] = kept
 
     def _fragment(self, fragment: Any, before: list[Any]) -> bool:
         """One fragment; whether it is to be handed on. `before` takes what has to go before it."""
