@@ -31,10 +31,14 @@ from wires import (
 from streamwatch.anomalies import (
     CHOICE_INDEX_INVALID,
     CONTENT_ABSENT,
+    CONTENT_NOT_STRING,
     CONTENT_NULL,
     CONTENT_REPLAYED,
+    ERROR_HIDDEN,
     ERROR_IN_STREAM,
     FINISH_REASON_MISSING,
+    KINDS,
+    STREAM_SPLICED,
     USAGE_MISPLACED,
     Chunk,
     Outcome,
@@ -329,3 +333,218 @@ def test_a_fragment_of_a_call_is_filled_on_the_shortest_way_too() -> None:
     assert all(delta["content"] == "" for delta in deltas(seen.payloads))
     assert seen.report.anomalies[CONTENT_ABSENT] == len(wire) - 1
     assert seen.report.chunks[Chunk.TOOL_CALL] == len(wire) - 2
+
+
+# --- each repair can be switched off: then its anomaly is counted, and what came is what is handed on
+
+#: A policy, and a wire that shows the kind that it leaves out.
+OFF: dict[str, list[Payload]] = {
+    "choices_empty": [{**usage_chunk(), "choices": None}],
+    "choice_index_invalid": [*texts("x", index=1)],
+    "finish_reason_irregular": [{**chunk({"content": "x"}, "null")}],
+    "content_absent": [chunk({"refusal": "x"})],
+    "content_null": [chunk({"content": None, "refusal": "x"})],
+    "role_irregular": [chunk({"role": "assistant", "content": "x"})],
+    "delta_missing": [{**chunk(), "choices": [{"index": 0, "finish_reason": None}]}],
+    "chunk_metadata_irregular": [{**chunk({"content": "x"}), "object": "chunk"}],
+    "usage_misplaced": [
+        {**chunk(), "choices": [{**chunk({"content": "x"})["choices"][0], "usage": {"total_tokens": 1}}]}
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_a_repair_of_a_chunk_can_be_switched_off(kind: str) -> None:
+    """`-kind`: not a member is touched, and the kind is counted all the same; without it, something is."""
+    wire = [*said("One")[:2], *OFF[kind], chunk({"content": ""}, "stop")]
+    off, on = (watch("chat", body(wire), repair, request=Request(n=1)) for repair in (f"default,-{kind}", "default"))
+
+    assert off.payloads == wire
+    assert off.outcome(KINDS[kind]) == {Outcome.UNREPAIRED}
+    assert on.payloads != wire
+    assert Outcome.VERIFIED in on.outcome(KINDS[kind])
+
+
+def test_early_choices_can_be_let_go_on() -> None:
+    """`-choice_index_invalid`: nothing waits."""
+    wire = [begin(1), begin(0), *texts("b", index=1), chunk({}, "stop"), chunk({}, "stop", index=1)]
+    seen = watch("chat", body(wire), "default,-choice_index_invalid", request=Request(n=2, naive=False))
+
+    assert seen.payloads == wire
+    assert seen.outcome(CHOICE_INDEX_INVALID) == {Outcome.UNREPAIRED}
+
+
+def test_two_choices_under_one_index_are_surfaced() -> None:
+    """n=2, and both say 0: nothing tells which text is whose."""
+    wire = [*said("One"), *said("two")]
+    seen = watch("chat", body(wire), request=Request(n=2))
+
+    assert seen.outcome(CHOICE_INDEX_INVALID) == {Outcome.UNREPAIRED}
+    assert CHOICE_INDEX_INVALID not in watch("chat", body(said("One")), request=Request(n=2)).report.anomalies
+
+
+def test_a_replay_in_a_choice_that_waits_is_a_replay() -> None:
+    """What was held is looked at in its turn: a chunk that says nothing new is not handed on."""
+    early = [begin(1), *texts("A", "Ab", "Abc", index=1)]
+    seen = watch(
+        "chat",
+        body([*early, begin(0), *texts("x"), chunk({}, "stop"), chunk({}, "stop", index=1)]),
+        "all",
+        request=Request(n=2),
+    )
+
+    assert read("chat", seen.delivered) == Answer({0: Said("x"), 1: Said("Abc")})
+    assert CONTENT_REPLAYED in seen.report.anomalies
+
+
+def test_a_chunk_of_our_own_has_no_content_where_frameworks_read() -> None:
+    """Content is put in for naive readers only, here as everywhere."""
+    seen = watch("chat", body(said("One")[:2]), "default,+finish_reason_missing", request=CAREFUL)
+
+    assert seen.payloads[-1] == chunk({}, "stop")
+
+
+@pytest.mark.parametrize(
+    ("native", "calls", "reason"),
+    [
+        ({"finishReason": "MAX_TOKENS"}, False, "length"),
+        ({"native_finish_reason": "content_filter"}, False, "content_filter"),
+        ({"native_finish_reason": "whatever"}, False, "stop"),
+        ({"native_finish_reason": "whatever"}, True, "tool_calls"),
+        ({"native_finish_reason": 7}, True, "tool_calls"),
+    ],
+    ids=str,
+)
+def test_a_finish_that_never_came_is_what_the_server_calls_it_elsewhere(
+    native: Payload, calls: bool, reason: str
+) -> None:
+    """In a member of its own; else what the chunks show."""
+    wire = CALL[:-1] if calls else said("One")[:2]
+    choice = {**wire[-1]["choices"][0], **native}
+    seen = watch("chat", body([*wire[:-1], {**wire[-1], "choices": [choice]}]), "all")
+
+    assert seen.report.finish_reasons == ("error",)
+    assert seen.payloads[-1]["choices"][0]["finish_reason"] == reason
+
+
+def test_no_finish_is_made_up_for_a_call_that_is_cut() -> None:
+    """Its arguments are not JSON yet: whoever ran it would run something else."""
+    seen = watch("chat", body(CALL[:3]), "all")
+
+    assert seen.outcome(FINISH_REASON_MISSING) == {Outcome.UNREPAIRED}
+    assert seen.payloads[-1]["choices"][0]["finish_reason"] is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "event"),
+    [
+        ({"message": "Overloaded"}, "error"),
+        ({"type": "error", "message": "Overloaded"}, None),
+        ({"object": "error", "message": "Overloaded"}, None),
+        ({"detail": "Overloaded"}, None),
+    ],
+    ids=str,
+)
+def test_an_error_that_the_sdk_does_not_see_can_be_shown(raw: Payload, event: str | None) -> None:
+    """In a form that the SDK takes for a chunk without choices: shown on request, and an error in any case."""
+    for repair in ("default", "all"):
+        seen = watch("chat", body(said("One")[:2], done=False) + sse(raw, event=event), repair)
+        assert seen.report.verdict is Verdict.ERROR
+        assert ERROR_HIDDEN in seen.report.anomalies
+        shown = {"error": {"message": "Overloaded", **raw}}
+        assert seen.payloads[-1] == (shown if repair == "all" else raw)
+
+
+def test_a_chunk_named_error_with_choices_is_none() -> None:
+    """Names of events mean nothing to the SDK here."""
+    wire = b"".join(sse({**each, "type": "error"}, event="error") for each in said("One"))
+
+    assert watch("chat", wire).report.verdict is Verdict.COMPLETE
+
+
+def test_an_answer_that_was_not_streamed_can_be_read_as_a_stream() -> None:
+    """The server ignored stream=True: one JSON document, which the SDK silently skips."""
+    message = {"role": "assistant", "content": "One"}
+    document = {
+        **bare(object="chat.completion"),
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }
+    seen = watch("chat", json.dumps(document, indent=1).encode(), "all")
+
+    assert seen.payloads == [{**bare(), "choices": [chunk({**message}, "stop")["choices"][0]]}]
+    assert read("chat", seen.delivered) == Answer({0: Said("One")})
+    assert watch("chat", json.dumps(document).encode()).payloads == []
+
+
+@pytest.mark.parametrize("document", [[], {}, {"choices": []}, {"x": 1}, "{", {"object": "list"}], ids=str)
+def test_a_document_that_says_nothing_of_an_answer_is_let_be(document: object) -> None:
+    """Nothing is made up."""
+    text = document if isinstance(document, str) else json.dumps(document)
+    seen = watch("chat", b"error: " + text.encode() + b"\n\n", "all")
+
+    assert seen.payloads == []
+    assert seen.outcome(ERROR_HIDDEN) == {Outcome.UNREPAIRED}
+
+
+def test_another_model_before_any_text_repeats_nothing() -> None:
+    """A router that changed its mind: nothing was said that could be said again."""
+    seen = watch("chat", body([begin(), *({**each, "model": "gpt-4o-mini"} for each in said("One")[1:])]), "all")
+
+    assert seen.outcome(STREAM_SPLICED) == {Outcome.UNREPAIRED}
+    assert read("chat", seen.delivered).said[0].text == "One"
+
+
+@pytest.mark.parametrize("said_again", ["One three", "Two", "One tw"])
+def test_another_model_that_says_something_else_is_heard(said_again: str) -> None:
+    """After a splice only what was said is left out: another text is handed on whole, and nothing was repaired."""
+    other = [{**chunk({"content": said_again}, "stop"), "model": "gpt-4o-mini"}]
+    seen = watch("chat", body([begin(), *texts("One ", "two"), *other]), "all")
+
+    assert read("chat", seen.delivered).said[0].text == "One two" + said_again
+    assert seen.outcome(STREAM_SPLICED) == {Outcome.UNREPAIRED}
+
+
+def test_an_id_that_comes_back_is_another_completion_in_between() -> None:
+    """Chunks of two answers in one stream; only told, for nothing tells whose is whose."""
+    ids = ["a", "b", "a"]
+    wire = [{**each, "id": id} for id, each in zip(ids, [begin(), *texts("One", "two")], strict=True)]
+    seen = watch("chat", body([*wire, chunk({}, "stop")]), "all")
+
+    assert seen.report.anomalies[STREAM_SPLICED] == 1
+    assert seen.outcome(STREAM_SPLICED) == {Outcome.UNREPAIRED}
+
+
+def test_an_id_that_is_no_text_is_none() -> None:
+    """A number for an id, a list for a model: the report has what was text."""
+    seen = watch("chat", body([{**each, "id": 7, "model": ["x"]} for each in said("One")]))
+
+    assert (seen.report.response_id, seen.report.response_model) == ("", "")
+    assert read("chat", seen.delivered) == Answer({0: Said("One")})
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}, 7, {"type": "text", "text": "!"}]},
+    {"type": "text", "text": "One "},
+    {"type": "thinking", "thinking": "?"},
+    {"type": "text", "text": "two"},
+    {"type": "text"},
+]
+
+
+def test_content_in_parts_becomes_text_and_reasoning() -> None:
+    """Mistral's shape, in the members that others use."""
+    seen = watch("chat", body([begin(), chunk({"content": PARTS}), chunk({}, "stop")]), "all")
+
+    assert seen.payloads[1]["choices"][0]["delta"] == {"content": "One two", "reasoning_content": "Hm!?"}
+    assert seen.outcome(CONTENT_NOT_STRING) == {Outcome.UNVERIFIED}
+
+
+@pytest.mark.parametrize(
+    "odd", [7, True, {"type": "text"}, [None], [{"type": "image"}], [*PARTS, {"type": "x"}]], ids=str
+)
+def test_content_of_another_sort_is_let_be(odd: object) -> None:
+    """What the parts mean is not guessed."""
+    seen = watch("chat", body([begin(), chunk({"content": odd}), chunk({}, "stop")]), "all")
+
+    assert seen.payloads[1]["choices"][0]["delta"]["content"] == odd
+    assert seen.outcome(CONTENT_NOT_STRING) == {Outcome.UNREPAIRED}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from wires import Call, Payload, Said, Seen, begin, body, called, chunk, fragment, read, tool_call, watch
 
 from streamwatch.anomalies import (
+    CONTENT_UNDECODABLE,
+    KINDS,
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_FRAGMENT_IRREGULAR,
     TOOL_CALL_HEADER_INCOMPLETE,
@@ -307,3 +310,174 @@ def test_the_two_choices_of_a_stream_have_calls_of_their_own() -> None:
     said = Said("", "tool_calls", BOTH[:1])
 
     assert read("chat", seen.delivered).said == {0: said, 1: said}
+
+
+# --- each repair can be switched off, and fails without harm
+
+#: A policy, and the fragments of `tool_calls`, each of a chunk, that show the kind that it leaves out.
+OFF: dict[str, list[Any]] = {
+    "tool_call_index_missing": [[{k: v for k, v in each.items() if k != "index"}] for each in A],
+    "tool_call_index_reused": [[{**each, "index": 0}] for each in (*A, *B)],
+    "tool_call_index_sparse": [[{**each, "index": 1}] for each in A],
+    "tool_call_header_incomplete": [
+        [{**fragment(0, "", id="call_a"), "type": "function"}],
+        [fragment(0, "{}", name="weather")],
+    ],
+    "tool_call_name_repeated": [[A[0]], [fragment(0, '{"city":', name="weather")], [A[2]]],
+    "tool_call_malformed": [*A],
+    "tool_call_fragment_irregular": [
+        [A[0]],
+        None,
+        [],
+        [{**A[1], "id": None}],
+        [A[2]],
+        [fragment(0, ""), fragment(0, "")],
+    ],
+}
+
+
+def of_chunks(*tool_calls: Any, repair: str = "default", finish: str = "tool_calls", **known: Any) -> Seen:
+    """An answer whose chunks have these `tool_calls`."""
+    wire = [begin(content=None), *(chunk({"tool_calls": each}) for each in tool_calls), chunk({}, finish)]
+    return watch(
+        "chat", body(wire), repair, request=Request(tools=frozenset({"weather", "time"}), naive=False, **known)
+    )
+
+
+def fragments_of(seen: Seen) -> list[Any]:
+    """What was handed on as `tool_calls`, chunk by chunk."""
+    deltas = [payload["choices"][0]["delta"] for payload in seen.payloads]
+    return [delta["tool_calls"] for delta in deltas if "tool_calls" in delta]
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_a_repair_of_a_call_can_be_switched_off(kind: str) -> None:
+    """`-kind`: every fragment as it came, and the kind is counted all the same; without it, something is repaired."""
+    off, on = (of_chunks(*OFF[kind], repair=repair) for repair in (f"default,-{kind}", "default"))
+
+    assert fragments_of(off) == OFF[kind]
+    assert off.outcome(KINDS[kind]) == {Outcome.UNREPAIRED}
+    assert fragments_of(on) != OFF[kind]
+    assert on.outcome(KINDS[kind]) == {Outcome.VERIFIED}
+
+
+def test_null_arguments_can_be_let_be() -> None:
+    """The one member of a fragment that every reader adds up."""
+    wire = [[{**A[0], "function": {"name": "weather", "arguments": None}}], [A[1]], [A[2]]]
+
+    assert fragments_of(of_chunks(*wire, repair="default,-tool_call_fragment_irregular")) == wire
+    assert fragments_of(of_chunks(*wire))[0][0]["function"] == {"name": "weather", "arguments": ""}
+
+
+@pytest.mark.parametrize("form", [lambda each: each, lambda each: [each]], ids=["object", "list"])
+def test_what_was_held_goes_on_in_a_chunk_of_any_form(form: Any) -> None:
+    """A call without a name, ended by the next one: handed on before it, whether `tool_calls` is a list or not."""
+    wire = [[fragment(0, "", id="call_a")], [fragment(0, "{}")], form(fragment(1, "{}", id="call_b", name="time"))]
+    seen = of_chunks(*wire, repair="default,-tool_call_malformed")
+    held, other = fragments_of(seen)[-1]
+
+    assert held == {"index": 0, "type": "function", "id": "call_a", "function": {"arguments": "{}"}}
+    assert other == fragment(1, "{}", id="call_b", name="time")
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.UNREPAIRED}
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    """It has a name: nothing else is needed to run it, and an answer to it needs an id."""
+    seen = of_chunks([fragment(0, "{}", name="weather")])
+    ((call,),) = fragments_of(seen)
+
+    assert re.fullmatch(r"call_[0-9a-f]{32}", call.pop("id"))
+    assert call == {"index": 0, "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.VERIFIED}
+
+
+def test_a_fragment_without_index_belongs_to_the_call_of_its_id() -> None:
+    """Whatever came last."""
+    stray = {"id": "call_a", "function": {"arguments": '"Paris"}'}}
+    seen = seen_of(A[0], A[1], *B, stray)
+
+    assert assembled(seen)[0].arguments == BOTH[0].arguments
+    assert seen.outcome(TOOL_CALL_INDEX_MISSING) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("repair", ["default", "default,-tool_call_index_sparse"])
+def test_a_fragment_under_an_index_that_nobody_opened_is_not_guessed(repair: str) -> None:
+    """Two calls are open: it may be of either."""
+    seen = of_chunks([A[0]], [A[1]], [B[0]], [B[1]], [fragment(7, '"x"}')], repair=repair)
+
+    assert fragments_of(seen)[-1] == [fragment(7, '"x"}')]
+    assert seen.outcome(TOOL_CALL_INDEX_SPARSE) == {Outcome.UNREPAIRED}
+
+
+# --- arguments
+
+DESTROYED = "Caf\ufffd"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["in the first fragment", "later"])
+def test_destroyed_characters_in_arguments_are_told(first: bool) -> None:
+    """U+FFFD, on the shortest way and on the longest."""
+    pieces = ['{"city":"' + DESTROYED, '"}'] if first else ['{"city":"', DESTROYED, '"}']
+    fragments = [fragment(0, pieces[0], id="call_a", name="weather"), *(fragment(0, piece) for piece in pieces[1:])]
+    seen = seen_of(*fragments)
+
+    assert seen.report.anomalies[CONTENT_UNDECODABLE] == 1
+    assert assembled(seen)[0].arguments == '{"city":"' + DESTROYED + '"}'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (["{}", '{"a":1}'], '{"a":1}'),
+        ([" {} ", "\n", '{"a":1}'], ' {} \n{"a":1}'),
+        (["{}", "x"], "{}x"),
+        (["{}"], "{}"),
+        (['{"a":1}', '{"a"', ":1}"], '{"a":1}'),
+        (['{"a":1}', '{"a"', ":2}"], '{"a":1}{"a":2}'),
+        (['{"a":1}', '{"a"'], '{"a":1}{"a"'),
+        (['{"a":1}', "x"], '{"a":1}x'),
+        (['{"a"', ":1}", '{"a":1}', '{"a":1}'], '{"a":1}'),
+    ],
+    ids=str,
+)
+def test_arguments_that_are_said_again_are_left_out_and_no_others(pieces: list[str], said: str) -> None:
+    """`{}` before the real ones, or all a second time, in any pieces; what only began like it is handed on."""
+    seen = seen_of(
+        fragment(0, "", id="call_a", name="weather"), *(fragment(0, piece) for piece in pieces), repair="all"
+    )
+
+    assert assembled(seen)[0].arguments == said
+    unharmed = seen_of(fragment(0, "", id="call_a", name="weather"), *(fragment(0, piece) for piece in pieces))
+    assert assembled(unharmed)[0].arguments == "".join(pieces)
+
+
+def test_what_may_be_said_again_goes_on_before_the_next_call() -> None:
+    """Held back as a repetition, and then the call was over."""
+    again = [*A, fragment(0, '{"ci'), *B]
+    seen = seen_of(*again, repair="all")
+
+    assert [call.arguments for call in assembled(seen)] == [BOTH[0].arguments + '{"ci', BOTH[1].arguments]
+
+
+def test_a_call_without_arguments_can_get_an_empty_object() -> None:
+    """On request: `json.loads("")` raises, and `{}` is what the model meant."""
+    seen = seen_of(*tool_call(0, "call_a", "weather"), *B, repair="all")
+
+    assert [call.arguments for call in assembled(seen)] == ["{}", BOTH[1].arguments]
+
+
+#: Arguments that are no JSON, and whether more of them could make it so.
+CUT = [
+    *[('{"city"', True), ('{"city":"Par', True), ('{"a":[1,2', True), ('{"a": ', True)],
+    *[('{"a":tru', False), ('{"a":1}x', False), ('{"a":}', False), ('{"a":1} \u00a0', False)],
+    *[("[" * 9000, False), ("[" + "1" * 5000, False)],  # deeper and longer than Python reads
+]
+
+
+@pytest.mark.parametrize(("arguments", "cut"), CUT, ids=range(len(CUT)))
+def test_arguments_that_are_cut_are_told_from_those_that_are_wrong(arguments: str, cut: bool) -> None:
+    """The beginning of a JSON text makes a truncated stream; what no more text could mend does not."""
+    seen = seen_of(*tool_call(0, "call_a", "weather", arguments))
+
+    assert seen.report.anomalies[TOOL_CALL_ARGUMENTS_INVALID] == 1
+    assert (seen.report.verdict is Verdict.TRUNCATED) == cut
