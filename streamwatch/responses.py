@@ -127,7 +127,9 @@ class Responses(Surface):
         self.resumed = self.resumed or self._first
         index = self._output_index(payload, item.get("id"), opens=verb == "added")
         if verb == "added":
-            if len(self.items) < _MAX_ITEMS:
+            before = self.items.get(index)
+            again = before is not None and not before.done and before.announced.get("id") == item.get("id")
+            if not again and len(self.items) < _MAX_ITEMS:
                 self.items[index] = Item(index, item)
             return
         known = self._announced(index, item)
@@ -146,10 +148,10 @@ class Responses(Surface):
         item = self._item_of(payload, "reasoning" if key == "summary_index" else "message")
         index = self._part_index(payload, key, item, opens=verb == "added")
         part = item.parts.get((key, index))
-        if verb == "added":
+        if verb == "added" and (part is None or part.done):
             said = payload.get("part")
             self._remember(item, Part(item, key, index, said if isinstance(said, dict) else {}))
-        elif part is not None:
+        elif verb == "done" and part is not None:
             part.done = True
             self._forget(part)
 
