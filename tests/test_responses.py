@@ -23,6 +23,8 @@ from wires import (
 )
 
 from streamwatch.anomalies import (
+    ERROR_IN_STREAM,
+    KINDS,
     PAYLOAD_INVALID,
     RESPONSE_EVENT_MISSING,
     RESPONSE_REFERENCE_INVALID,
@@ -300,3 +302,201 @@ def test_a_terminal_event_without_response_is_left_to_the_sdk() -> None:
 
     assert seen.payloads[-1] == events[-1]
     assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
+
+
+# --- each repair can be switched off
+
+TWO = answered("One ", "two")
+#: A policy, and a response that shows the kind that it leaves out.
+OFF: dict[str, list[Payload]] = {
+    "response_event_missing": without("response.output_item.added", "response.content_part.added"),
+    "response_reference_invalid": [{**event, "item_id": "x"} if "delta" in event else event for event in TWO],
+    "response_terminal_mismatch": [*TWO[:-1], {**TWO[-1], "response": {**TWO[-1]["response"], "output": []}}],
+    "payload_invalid": [{"type": "response.created", "sequence_number": 0}, *numbered(PLAIN, 1)],
+    "stream_spliced": [*TWO, {**TWO[0], "sequence_number": 100}],
+}
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_a_repair_of_an_event_can_be_switched_off(kind: str) -> None:
+    """`-kind`: every event as it came, and the kind is counted all the same; without it, it is repaired."""
+    off, on = (watch("responses", named(OFF[kind]), repair) for repair in (f"default,-{kind}", "default"))
+
+    assert off.payloads == OFF[kind]
+    assert off.outcome(KINDS[kind]) == {Outcome.UNREPAIRED}
+    assert on.payloads != OFF[kind]
+    assert on.outcome(KINDS[kind]) == {Outcome.VERIFIED}
+
+
+def test_closing_events_can_be_left_out() -> None:
+    """`-response_event_missing`: the terminal event is evidence enough, and nothing is put in."""
+    events = without("response.output_text.done", "response.content_part.done")
+    seen = watch("responses", named(events), "default,-response_event_missing")
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+# --- what must not be believed
+
+
+def test_a_response_has_one_id() -> None:
+    """A relay that makes up an id for each event: the first one is the one that was announced."""
+    events = [
+        {**event, "response": {**event["response"], "id": f"resp_{at}"}} if "response" in event else event
+        for at, event in enumerate(WHOLE)
+    ]
+    seen = watch("responses", named(events))
+
+    assert {payload["response"]["id"] for payload in seen.payloads if "response" in payload} == {"resp_0"}
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+    assert seen.report.response_id == "resp_0"
+
+
+@pytest.mark.parametrize("member", ["id", "call_id"])
+def test_an_item_is_finished_under_the_ids_that_it_was_announced_with(member: str) -> None:
+    """The application answers a call by what it was told first."""
+    events = [
+        {**event, "item": {**event["item"], member: "x"}} if event["type"] == "response.output_item.done" else event
+        for event in numbered(response(function_call(0, "weather", "{}")))
+    ]
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == numbered(response(function_call(0, "weather", "{}")))
+    assert seen.report.anomalies == {RESPONSE_REFERENCE_INVALID: 1}
+
+
+@pytest.mark.parametrize("type_", ["response.output_item.added", "response.output_item.done"])
+@pytest.mark.parametrize("item", [None, "x", [], 7], ids=repr)
+def test_an_item_that_is_no_object_is_passed_on(type_: str, item: object) -> None:
+    """And harms nothing else."""
+    odd = {"type": type_, "output_index": 9, "item": item}
+    events = numbered([*PLAIN[:5], odd, *PLAIN[5:]])
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("type_", ["response.output_text.delta", "response.output_text.done"])
+@pytest.mark.parametrize("text", [None, 7, ["x"], {}], ids=repr)
+def test_a_text_that_is_no_text_is_passed_on(type_: str, text: object) -> None:
+    """The item is not torn by it, and the texts that are texts are those of the answer."""
+    at = next(at for at, event in enumerate(PLAIN) if event["type"] == type_)
+    member = "delta" if type_.endswith("delta") else "text"
+    events = numbered([*PLAIN[:at], {**PLAIN[at], member: text}, *PLAIN[at:]])
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
+def test_arguments_with_an_index_of_a_part_are_arguments_all_the_same() -> None:
+    """A call has no parts: the member means nothing, and every delta counts once."""
+    events = [
+        {**event, "content_index": at} if "delta" in event else event
+        for at, event in enumerate(numbered(response(function_call(0, "weather", "{", "}"))))
+    ]
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+    assert seen.report.chunks[Chunk.TOOL_CALL] == 2
+
+
+@pytest.mark.parametrize("error", ["Overloaded", {"message": "Overloaded"}], ids=type)
+def test_an_error_in_an_event_of_any_type_is_one(error: object) -> None:
+    """The SDK raises on a truthy `error` member."""
+    odd = {"type": "response.output_text.annotation.added", "error": error}
+    seen = watch("responses", named(numbered([*PLAIN[:5], odd])))
+
+    assert seen.report.anomalies[ERROR_IN_STREAM] == 1
+    assert seen.report.verdict is Verdict.ERROR
+
+
+def test_an_error_named_so_is_counted_once() -> None:
+    """`type: error`, with the error beside it or in it."""
+    odd = {"type": "error", "code": "x", "message": "Overloaded", "error": {"message": "Overloaded"}}
+
+    assert watch("responses", named(numbered([*PLAIN[:5], odd]))).report.anomalies[ERROR_IN_STREAM] == 1
+
+
+@pytest.mark.parametrize("status", ["incomplete", "in_progress", "x"])
+def test_a_status_that_contradicts_its_event_is_told(status: str) -> None:
+    """The event's type is what counts; the status is passed on as it came."""
+    last = {**TWO[-1], "response": {**TWO[-1]["response"], "status": status}}
+    seen = watch("responses", named([*TWO[:-1], last]))
+
+    assert seen.payloads[-1] == last
+    assert seen.report.anomalies == {RESPONSE_TERMINAL_MISMATCH: 1}
+    assert seen.outcome(RESPONSE_TERMINAL_MISMATCH) == {Outcome.UNREPAIRED}
+    assert seen.report.finish_reasons == ("completed",)
+
+
+# --- items that nobody announced
+
+
+def custom_call(output_index: int, text: str) -> list[Payload]:
+    """The events of one call of a custom tool."""
+    id = f"ctc_{output_index}"
+    at = {"item_id": id, "output_index": output_index}
+    item = {"id": id, "type": "custom_tool_call", "call_id": "call_x", "name": "run"}
+    return [
+        {"type": "response.output_item.added", "output_index": output_index, "item": {**item, "input": ""}},
+        {"type": "response.custom_tool_call_input.delta", **at, "delta": text},
+        {"type": "response.custom_tool_call_input.done", **at, "input": text},
+        {"type": "response.output_item.done", "output_index": output_index, "item": {**item, "input": text}},
+    ]
+
+
+#: Items, and what an announcement that nobody sent says of each.
+ANNOUNCED: list[tuple[list[Payload], Payload]] = [
+    (message(0, "One"), {"id": "msg_0", "type": "message", "role": "assistant", "content": []}),
+    (reasoning(0, "Hm"), {"id": "rs_0", "type": "reasoning", "summary": []}),
+    (
+        function_call(0, "weather", "{}"),
+        {"id": "fc_0", "type": "function_call", "call_id": "fc_0", "name": "", "arguments": ""},
+    ),
+    (custom_call(0, "ls"), {"id": "ctc_0", "type": "custom_tool_call"}),
+]
+
+
+@pytest.mark.parametrize(("item", "announced"), ANNOUNCED, ids=lambda each: str(len(each)))
+def test_an_announcement_is_made_of_what_is_known(item: list[Payload], announced: Payload) -> None:
+    """The members that the SDK needs, each empty, and the item is in progress."""
+    seen = watch("responses", named(numbered(response(item)[:2] + item[1:])))
+    first = seen.payloads[2]
+
+    assert first == {
+        "type": "response.output_item.added",
+        "sequence_number": 2,
+        "output_index": 0,
+        "item": {**announced, "status": "in_progress"},
+    }
+
+
+def test_an_item_that_only_ends_is_announced_as_it_ends() -> None:
+    """Its id, call id and name are there."""
+    item = function_call(0, "weather", "{}")
+    seen = watch("responses", named(numbered([*response(item)[:2], item[-1], response(item)[-1]])))
+
+    assert seen.payloads[2]["item"] == {**item[0]["item"]}
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("twice", ANNOUNCING)
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after the first delta"])
+def test_an_announcement_that_comes_twice_tells_no_text_twice(twice: str, late: bool) -> None:
+    """Under a number of its own: the item and the part are those that were announced first."""
+    events, again = [], []
+    for event in PLAIN:
+        if event["type"].endswith(".delta"):
+            events, again = [*events, event, *again], []
+            continue
+        events.append(event)
+        if event["type"] == twice:
+            events, again = ([*events, event], []) if not late else (events, [event])
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert not seen.faults

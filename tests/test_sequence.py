@@ -17,6 +17,7 @@ from streamwatch.anomalies import (
     SEQUENCE_GAP,
     SEQUENCE_OUT_OF_ORDER,
     SEQUENCE_UNUSABLE,
+    STREAM_SPLICED,
     Outcome,
     Verdict,
 )
@@ -336,3 +337,95 @@ def test_without_the_kind_nothing_is_held() -> None:
     assert numbers(seen.payloads)[5:7] == [6, 5]
     assert seen.report.anomalies[SEQUENCE_OUT_OF_ORDER] == 1
     assert not (seen.repaired & {name for name in KINDS if name.startswith("sequence_")})
+
+
+def test_duplicates_can_be_let_pass() -> None:
+    """`-sequence_duplicate`: counted, and handed on as they came."""
+    wire = named([*EVENTS[:6], EVENTS[5], EVENTS[3], *EVENTS[6:]])
+    seen = watch("responses", wire, "default,-sequence_duplicate")
+
+    assert numbers(seen.payloads) == [*range(6), 5, 3, *range(6, len(EVENTS))]
+    assert seen.report.anomalies[SEQUENCE_DUPLICATE] == 2
+    assert seen.outcome(SEQUENCE_DUPLICATE) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("stragglers", [[5], [9], [7], [7, 6, 8], [9, 5, 7, 6, 8], [5, 6, 7, 8, 9]], ids=str)
+def test_stragglers_into_any_part_of_a_gap_are_known(stragglers: list[int]) -> None:
+    """5 to 9 were given up: each of them goes on when it comes, and what never comes makes gaps around it."""
+    missing = set(range(5, 10)) - set(stragglers)
+    wire = named([*EVENTS[:5], EVENTS[10], *(EVENTS[number] for number in stragglers), *EVENTS[11:]])
+    seen = watch("responses", wire, window_events=1)
+
+    assert numbers(seen.payloads) == [*range(5), 10, *stragglers, *range(11, len(EVENTS))]
+    assert seen.report.outcomes[SEQUENCE_OUT_OF_ORDER] == {Outcome.FAILED: len(stragglers)}
+    gaps = sum(number - 1 not in missing for number in missing)
+    assert seen.report.anomalies.get(SEQUENCE_GAP, 0) == gaps
+    assert not {kind.name for kind in seen.report.anomalies} & {"sequence_unusable", "sequence_duplicate"}
+
+
+def test_a_straggler_that_comes_twice_shows_that_the_numbers_are_none() -> None:
+    """What came was never compared with anything: nothing is dropped for its number alone."""
+    wire = named([*EVENTS[:5], EVENTS[7], EVENTS[5], EVENTS[5], *EVENTS[8:]])
+    seen = watch("responses", wire, window_events=1)
+
+    assert numbers(seen.payloads) == [*range(5), 7, 5, 5, *range(8, len(EVENTS))]
+    assert SEQUENCE_UNUSABLE in seen.report.anomalies
+
+
+def test_a_number_before_the_first_is_a_straggler() -> None:
+    """The stream was taken up at 3, it seemed."""
+    wire = named([*EVENTS[3:6], EVENTS[2], *EVENTS[6:]])
+    seen = watch("responses", wire)
+
+    assert numbers(seen.payloads) == [3, 4, 5, 2, *range(6, len(EVENTS))]
+    assert seen.report.outcomes[SEQUENCE_OUT_OF_ORDER] == {Outcome.FAILED: 1}
+
+
+@pytest.mark.parametrize("last", ["terminal", "numbered 5 again", "without a number"])
+def test_what_follows_the_terminal_event_is_seen_in_its_turn(last: str) -> None:
+    """The last event again is a duplicate; anything else is of another answer, whatever it calls itself."""
+    late = {
+        "terminal": EVENTS[-1],
+        "numbered 5 again": EVENTS[5],
+        "without a number": {k: v for k, v in EVENTS[5].items() if k != "sequence_number"},
+    }[last]
+    seen = watch("responses", named([*EVENTS, late]))
+
+    assert seen.payloads == EVENTS
+    assert seen.report.anomalies == {SEQUENCE_DUPLICATE if last == "terminal" else STREAM_SPLICED: 1}
+
+
+def test_patience_returns_with_a_straggler() -> None:
+    """A wait in vain ends waiting; an event that then comes late shows that it would have paid."""
+    stream, clock = opened(window_seconds=2.0)
+    stream.receive(named([*EVENTS[:5], EVENTS[6]]))
+    clock.now = 103.0
+    stream.expire()
+    stream.receive(named([EVENTS[5], EVENTS[8]]))
+
+    assert stream.holding
+    assert stream.deadline == 105.0
+    stream.receive(named([EVENTS[7]]))
+    assert numbers([event.payload for event in stream.ready]) == [0, 1, 2, 3, 4, 6, 5, 7, 8]
+    assert not stream.holding
+
+
+def test_the_deadline_is_that_of_the_event_that_came_first() -> None:
+    """Not of the one that is next in order."""
+    stream, clock = opened(window_seconds=2.0)
+    for number, now in ((8, 100.0), (6, 101.0)):
+        clock.now = now
+        stream.receive(named([*(EVENTS[:5] if number == 8 else []), EVENTS[number]]))
+
+    assert stream.deadline == 102.0
+
+
+@pytest.mark.parametrize("number", [7, 9])
+def test_the_same_number_with_another_payload_gives_the_numbers_up(number: int) -> None:
+    """While it waits, or after it went on: nothing is dropped, and what waited goes on as it came."""
+    other = {**EVENTS[20], "sequence_number": number}
+    seen = watch("responses", named([*EVENTS[:5], EVENTS[7], EVENTS[9], other, *EVENTS[10:]]))
+
+    assert numbers(seen.payloads) == [*range(5), 7, 9, number, *range(10, len(EVENTS))]
+    assert seen.report.anomalies[SEQUENCE_UNUSABLE] == 1
+    assert seen.outcome(SEQUENCE_OUT_OF_ORDER) <= {Outcome.UNVERIFIED}

@@ -21,6 +21,11 @@ VARIABLES = [
     ("SEQUENCE_FIELDS", "n, order ,", "sequence_fields", ("n", "order")),
     ("MAX_EVENT_BYTES", "1000", "max_event_bytes", 1000),
     ("MAX_LABEL_VALUES", "5", "max_label_values", 5),
+    ("CAPTURE_DIR", "/tmp/odd streams", "capture_dir", "/tmp/odd streams"),
+    *(("CAPTURE_CONTENT", word, "capture_content", True) for word in ("true", "1", "Yes", "ON")),
+    *(("CAPTURE_CONTENT", word, "capture_content", False) for word in ("False", "0", "no", "off")),
+    ("CAPTURE_FILES", "7", "capture_files", 7),
+    ("CAPTURE_BYTES", "1", "capture_bytes", 1),
 ]
 #: Values that cannot be used, and what is used instead, as people are told it.
 UNUSABLE = [
@@ -35,13 +40,36 @@ UNUSABLE = [
     ("SEQUENCE_FIELDS", " , ", ",".join(SEQUENCE_FIELDS)),
     ("MAX_EVENT_BYTES", "big", "33554432"),
     ("MAX_LABEL_VALUES", "0", "100"),
+    ("CAPTURE_CONTENT", "some", "false"),
+    ("CAPTURE_FILES", "0", "100"),
+    ("CAPTURE_BYTES", "1e6", "1048576"),
 ]
+#: What docs and dashboards say of each field, written out.
+DEFAULTS = {
+    "repair": Policy("default"),
+    "window_events": 64,
+    "window_bytes": 1048576,
+    "window_seconds": 2.0,
+    "sequence_fields": ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index"),
+    "max_event_bytes": 33554432,
+    "max_label_values": 100,
+    "capture_dir": "",
+    "capture_content": False,
+    "capture_files": 100,
+    "capture_bytes": 1048576,
+}
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     """Nothing configured: nothing complained about, and what the docs call the default."""
     assert Settings.from_environ({}) == (Settings(), [])
     assert Settings.from_environ({"STREAMWATCH_REPAIR": " ", "OTHER": "x"}) == (Settings(), [])
+
+
+def test_the_defaults_are_those_of_the_docs() -> None:
+    """Every field has one, and a variable of its own."""
+    assert {field.name: getattr(Settings(), field.name) for field in dataclasses.fields(Settings)} == DEFAULTS
+    assert {field for _, _, field, _ in VARIABLES} == DEFAULTS.keys()
 
 
 @pytest.mark.parametrize(("name", "text", "field", "value"), VARIABLES)

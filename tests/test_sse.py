@@ -246,3 +246,57 @@ def test_an_id_stays_until_another_one_comes() -> None:
     wire = b'data: {"a":1}\n\nid: 7\ndata: {}\n\ndata: {}\n\nid: x\0\ndata: {}\n\nid: 8\ndata: {}\n\n'
 
     assert [event.id for event in watch("other", wire, "none").events] == [None, "7", "7", "7", "8"]
+
+
+@pytest.mark.parametrize("line", [b"retry: x", b"retry: ", b"retry: 1.5"])
+def test_a_retry_that_is_no_number_is_none(line: bytes) -> None:
+    """It makes no event; the last one that is a number counts."""
+    (event,) = watch("other", b"retry: 7\n" + line + b"\ndata: {}\n\n", "none").events
+
+    assert event.retry == 7
+    assert watch("other", line + b"\n\n", "none").events == []
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("character", "\u0085\u2028\u2029")
+def test_a_false_line_end_in_the_text_is_told(character: str, end: bytes) -> None:
+    """Old readers split events there, on the shortest way and on the longest."""
+    wire = f'data: {{"text":"a{character}b"}}\n\n'.encode().replace(b"\n", end)
+    seen = watch("other", wire + wire)
+
+    assert seen.report.anomalies == {SSE_FRAMING_VARIANT: 1}
+    assert seen.payloads == [{"text": f"a{character}b"}] * 2
+
+
+@pytest.mark.parametrize("torn", [b"data: \xff\n\n", b"event: \xff\ndata: {}\n\n", b"data: {}\r\ndata: \xff\r\n\r\n"])
+def test_bytes_that_are_no_text_end_the_watch(torn: bytes) -> None:
+    """From there on all is the SDK's, what is behind them in the same read included; closing adds nothing."""
+    first, rest = sse(chunk({"content": "One"})), torn + sse(chunk({"content": "two"}))
+    for reads in ([first + rest], [first, rest]):
+        stream = StreamWatch("chat")
+        assert [stream.receive(read) for read in reads][-1] is False
+        events, left = stream.undelivered()
+        stream.close()
+
+        assert len(events) == len(stream.ready) == 1
+        assert left == rest.replace(b"\r\n\r\n", b"\n\n")  # what the boundary was does not matter any more
+        assert stream.report().anomalies[PAYLOAD_INVALID] == 1
+
+
+def test_a_torn_character_at_the_end_is_left_to_the_sdk() -> None:
+    """It raises on it, and should: the bytes are there for it."""
+    stream = StreamWatch("chat")
+    stream.receive(sse(chunk({"content": "One"})) + b"data: caf\xc3")
+    stream.close()
+
+    assert stream.undelivered()[1] == b"data: caf\xc3"
+    assert stream.report().anomalies[PAYLOAD_INVALID] == 1
+
+
+def test_done_without_its_blank_line_is_done() -> None:
+    """Nothing is lost with it, and nothing is handed on for it; a stream without a finish has it all the same."""
+    for wire in (body(said("One"), done=False), body(said("One")[:2], done=False)):
+        seen = watch("chat", wire + b"data: [DONE]\n")
+        assert seen.delivered == watch("chat", wire).delivered
+        assert seen.report.verdict is Verdict.COMPLETE
+        assert "sse_event_unterminated" not in seen.report.kinds

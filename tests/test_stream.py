@@ -43,7 +43,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import Chunk, Verdict
+from streamwatch.anomalies import PAYLOAD_INVALID, Chunk, Outcome, Verdict
 from streamwatch.report import Request
 from streamwatch.sse import Event
 from streamwatch.stream import StreamWatch
@@ -431,3 +431,54 @@ def test_events_are_of_the_type_that_was_asked_for() -> None:
 
     assert {type(event) for event in stream.ready} == {Sent}
     assert len(stream.ready) == len(events)
+
+
+def test_a_consumer_that_leaves_over_broken_json_did_not_leave() -> None:
+    """It was the SDK, which raised: the stream is judged by what came."""
+    stream = StreamWatch("chat")
+    stream.receive(body(said("One")[:2], done=False) + b'data: {"choices": [\n\n')
+    stream.close(abandoned=True)
+
+    assert stream.verdict is Verdict.TRUNCATED
+
+
+def test_a_stream_that_is_watched_no_further_is_not_blamed() -> None:
+    """Nobody saw its end: the report says why, and calls nothing truncated."""
+    stream = StreamWatch("chat")
+    stream.receive(body(said("One")[:2], done=False))
+    stream.leave("event too large")
+    stream.close()
+
+    assert stream.report().unwatched == "event too large"
+    assert stream.verdict is Verdict.COMPLETE
+    assert stream.anomalies == {}
+
+
+@pytest.mark.parametrize("data", ["null", "7", "[]", '""', "", ": ping", "data: {}", "data: data: [DONE]"])
+def test_a_payload_that_the_sdk_cannot_use_can_be_let_pass(data: str) -> None:
+    """`-payload_invalid`: counted, and handed on as it came."""
+    wire = sse(chunk({"content": "One"})) + b"event: x\n" + sse(data)
+    seen = watch("chat", wire, "default,-payload_invalid", error=ConnectionError())
+
+    assert [event.data for event in seen.events[1:]] == [data]
+    assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("data", ["data: {", "data: data: 7", "data: x"])
+def test_a_frame_in_a_frame_that_holds_no_object_is_left_to_the_sdk(data: str) -> None:
+    """It raises on it: nothing is taken off, and nothing dropped."""
+    seen = watch("chat", sse(chunk({"content": "One"})) + sse(data), "all")
+
+    assert [event.data for event in seen.events[1:]] == [data]
+    assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("surface", ["other", "assistants", "responses", "chat", "completions"])
+def test_a_stream_of_which_nothing_came_tells_nothing(surface: str) -> None:
+    """No answer to any question of the end, and no evidence for or against anything."""
+    stream = StreamWatch(surface)
+
+    assert not stream._surface.finished()
+    assert stream._surface.arguments_parse() is None
+    assert stream.report().finish_reasons == ()
+    assert stream.report().chunks == {}
