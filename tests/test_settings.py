@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given
@@ -195,3 +196,34 @@ def test_a_bad_policy_raises_value_error(text: str) -> None:
     """From code a mistake is an exception with the word at fault in it."""
     with pytest.raises(ValueError, match=r"none of|neither"):
         Policy(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("everything", "'everything' is none of none, default, all"),
+        ("default,fill_content", "'fill_content' starts with neither + nor -"),
+        ("default,+mend", "'mend' is neither a kind nor a strategy"),
+        ("all, - none", "'none' is neither a kind nor a strategy"),
+    ],
+)
+def test_the_word_at_fault_is_named_as_it_was_written(text: str, fault: str) -> None:
+    """Whoever mistyped it finds it."""
+    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+        Policy(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("WINDOW_EVENTS", "0", "must be at least 1"),
+        ("WINDOW_SECONDS", "nan", "must be a number of seconds, 0 or more"),
+        ("SEQUENCE_FIELDS", ",", "names no field"),
+        ("CAPTURE_CONTENT", "some", "must be true or false"),
+    ],
+)
+def test_the_sentence_says_what_a_value_must_be(name: str, text: str, why: str) -> None:
+    """At 3 a.m., in the log."""
+    _, (complaint,) = Settings.from_environ({f"STREAMWATCH_{name}": text})
+
+    assert complaint.startswith(f"STREAMWATCH_{name}={text!r} is not usable ({why}); using ")
