@@ -262,7 +262,9 @@ def test_usage_in_several_chunks_is_let_be(total: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pieces", [["ha"] * 6, ["\n", "\n", "\n"], ["a", "ab", "c"], ["1", "11", "2"], ["The", "The ", "end"]], ids=str
+    "pieces",
+    [["ha"] * 6, ["\n", "\n", "\n"], ["a", "ab", "c"], ["1", "11", "2"], ["The", "The ", "end"]],
+    ids=["equal", "line ends", "words", "digits", "blanks"],
 )
 @pytest.mark.parametrize("repair", ["default", "all"])
 def test_texts_that_only_look_like_a_replay_are_kept(pieces: list[str], repair: str) -> None:

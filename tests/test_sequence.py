@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 from collections.abc import Callable
 
@@ -22,6 +24,7 @@ from streamwatch.anomalies import (
     Verdict,
 )
 from streamwatch.settings import SEQUENCE_FIELDS
+from streamwatch.sse import Event
 from streamwatch.stream import StreamWatch
 
 SEEDS = st.integers(0, 2**32)
@@ -429,3 +432,96 @@ def test_the_same_number_with_another_payload_gives_the_numbers_up(number: int) 
     assert numbers(seen.payloads) == [*range(5), 7, 9, number, *range(10, len(EVENTS))]
     assert seen.report.anomalies[SEQUENCE_UNUSABLE] == 1
     assert seen.outcome(SEQUENCE_OUT_OF_ORDER) <= {Outcome.UNVERIFIED}
+
+
+# --- at the very edges of a number's meaning
+
+
+@pytest.mark.parametrize("late", [5, 7], ids=["before a gap", "after it"])
+def test_what_came_beside_a_gap_is_not_what_is_missing(late: int) -> None:
+    """6 was lost: 5 or 7 again is a duplicate, and after the terminal event it is of no answer at all."""
+    during = watch("responses", named([*EVENTS[:6], *EVENTS[7:9], EVENTS[late], *EVENTS[9:]]), window_events=1)
+    after = watch("responses", named([*EVENTS[:6], *EVENTS[7:], EVENTS[late]]), window_events=1)
+
+    for seen, kind in ((during, SEQUENCE_DUPLICATE), (after, STREAM_SPLICED)):
+        assert numbers(seen.payloads) == [*range(6), *range(7, len(EVENTS))]
+        assert seen.report.anomalies[kind] == 1
+        assert seen.report.anomalies[SEQUENCE_GAP] == 1
+
+
+LAST = len(EVENTS) - 1
+#: Two events of a vendor's own, which it numbers on behind the terminal one.
+BEHIND = [{"type": "response.vendor.stats", "sequence_number": LAST + more} for more in (1, 2)]
+
+
+def test_what_fills_a_wait_is_of_the_answer_even_behind_its_end() -> None:
+    """The second came before the terminal event, and waited for the first."""
+    seen = watch("responses", named([*EVENTS[:LAST], BEHIND[1], EVENTS[LAST], BEHIND[0]]))
+
+    assert seen.payloads == [*EVENTS, *BEHIND]
+    assert STREAM_SPLICED not in seen.report.anomalies
+
+
+def test_what_waits_behind_the_end_is_not_missing() -> None:
+    """The same again while it waits: of no answer."""
+    seen = watch("responses", named([*EVENTS[:LAST], BEHIND[1], EVENTS[LAST], BEHIND[1], BEHIND[0]]))
+
+    assert seen.payloads == [*EVENTS, *BEHIND]
+    assert seen.report.anomalies[STREAM_SPLICED] == 1
+    assert SEQUENCE_DUPLICATE not in seen.report.anomalies
+
+
+def test_the_number_of_the_terminal_event_alone_makes_no_duplicate_of_it() -> None:
+    """Another payload under it is of another answer."""
+    seen = watch("responses", named([*EVENTS, {**EVENTS[5], "sequence_number": LAST}]))
+
+    assert seen.report.anomalies == {STREAM_SPLICED: 1}
+
+
+def test_what_waited_in_vain_has_no_distance() -> None:
+    """It came no places early: what should have come before it never came. It was late all the same."""
+    stream, clock = opened(window_seconds=2.0)
+    stream.receive(named([*EVENTS[:5], EVENTS[7]]))
+    clock.now += 3.0
+    stream.expire()
+    stream.receive(named(EVENTS[8:]))
+    stream.close()
+    report = stream.report()
+
+    assert (report.reorder_distances, report.reorder_max_distance) == ((), 0)
+    assert (report.reorder_delays, report.reorder_max_delay) == ((3.0,), 3.0)
+
+
+@pytest.mark.parametrize("proof", [2, 3, 4])
+def test_a_stamp_that_has_just_proved_itself_has(proof: int) -> None:
+    """After three the same chunk again is a duplicate, and another one under its number gives the stamp up."""
+    chunks = stamped(said(*WORDS[:9]))
+    other = {**chunks[7], "sequence_number": proof - 1}
+    twice = watch("chat", body([*chunks[:proof], chunks[proof - 1], *chunks[proof:]]))
+    wrong = watch("chat", body([*chunks[:proof], other, *chunks[proof:]]))
+
+    assert (SEQUENCE_DUPLICATE in twice.report.anomalies) == (proof >= PROOF)
+    assert (SEQUENCE_UNUSABLE in wrong.report.anomalies) == (proof >= PROOF)
+    assert numbers(wrong.payloads) == [*range(proof), proof - 1, *range(proof, 11)]
+
+
+@pytest.mark.parametrize("raising", range(3))
+def test_nothing_is_lost_where_numbers_are_given_up_and_a_rule_raises(raising: int) -> None:
+    """What was held stands in `undelivered`, whichever of it the rule raised on."""
+    stream, _ = opened()
+    stream.receive(named([*EVENTS[:5], EVENTS[7], EVENTS[9]]))
+    stream.ready.clear()
+    see, calls = stream._surface.see, itertools.count()
+
+    def raises(event: Event) -> bool:
+        if next(calls) == raising:
+            raise RuntimeError
+        return see(event)
+
+    stream._surface.see = raises  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        stream.receive(named([{**EVENTS[5], "sequence_number": None}]))
+
+    events, rest = stream.undelivered()
+    assert [json.loads(event.data)["sequence_number"] for event in events] == [7, 9, None]
+    assert rest == b""

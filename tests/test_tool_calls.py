@@ -438,7 +438,7 @@ def test_destroyed_characters_in_arguments_are_told(first: bool) -> None:
         (['{"a":1}', "x"], '{"a":1}x'),
         (['{"a"', ":1}", '{"a":1}', '{"a":1}'], '{"a":1}'),
     ],
-    ids=str,
+    ids=range(9),
 )
 def test_arguments_that_are_said_again_are_left_out_and_no_others(pieces: list[str], said: str) -> None:
     """`{}` before the real ones, or all a second time, in any pieces; what only began like it is handed on."""
