@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from wires import (
+    DONE,
     Answer,
     Payload,
     Said,
@@ -37,8 +38,10 @@ from streamwatch.anomalies import (
     ERROR_HIDDEN,
     ERROR_IN_STREAM,
     FINISH_REASON_MISSING,
+    FINISH_REASON_PREMATURE,
     KINDS,
     STREAM_SPLICED,
+    TOOL_CALL_INDEX_MISSING,
     USAGE_MISPLACED,
     Chunk,
     Outcome,
@@ -550,3 +553,60 @@ def test_content_of_another_sort_is_let_be(odd: object) -> None:
 
     assert seen.payloads[1]["choices"][0]["delta"]["content"] == odd
     assert seen.outcome(CONTENT_NOT_STRING) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize(
+    ("error", "event"), [({"message": "x"}, "error"), ({"error": {"message": "x"}}, None)], ids=str
+)
+def test_nothing_is_missing_after_an_error(error: Payload, event: str | None) -> None:
+    """Hidden or not, it says why no finish_reason came; a consumer that leaves over it did not abandon the stream."""
+    wire = body(said("One")[:2], done=False) + sse(error, event=event)
+    stream = StreamWatch("chat")
+    stream.receive(wire)
+    stream.close(abandoned=True)
+
+    assert stream.verdict is Verdict.ERROR
+    assert FINISH_REASON_MISSING not in watch("chat", wire + DONE).report.anomalies
+
+
+def test_a_finish_that_waits_for_usage_is_not_taken_back() -> None:
+    """That is a repair of its own, and nobody asked for it."""
+    finish = chunk({}, "stop")
+    seen = watch("chat", body([*said("One")[:2], usage_chunk(), finish, *texts("two")]), request=HELPER)
+
+    assert [payload["choices"][0]["finish_reason"] for payload in seen.payloads if payload["choices"]][2] == "stop"
+    assert seen.report.outcomes[FINISH_REASON_PREMATURE] == {Outcome.UNREPAIRED: 1}
+
+
+def test_a_finish_that_was_taken_back_comes_at_the_end() -> None:
+    """The same one, and none is missing."""
+    seen = watch("chat", body([*said("One")[:2], chunk({}, "length"), *texts("two")]), "all")
+
+    assert [payload["choices"][0]["finish_reason"] for payload in seen.payloads] == [None, None, None, None, "length"]
+    assert FINISH_REASON_MISSING not in seen.report.anomalies
+    assert seen.outcome(FINISH_REASON_PREMATURE) == {Outcome.VERIFIED}
+
+
+def test_a_choice_of_a_document_without_an_index_is_the_first() -> None:
+    """And without a finish_reason it has none."""
+    document = {**bare(), "choices": [{"message": {"content": "One"}}]}
+    seen = watch("chat", json.dumps(document).encode(), "all")
+
+    assert seen.payloads == [chunk({"content": "One"})]
+
+
+def test_arguments_that_were_cut_by_a_limit_prove_nothing() -> None:
+    """finish_reason length: that they are no JSON says nothing against the repair of their index."""
+    fragments = [
+        {k: v for k, v in each.items() if k != "index"} for each in tool_call(0, "call_a", "weather", '{"city":')
+    ]
+    for finish, outcome in (("length", Outcome.UNVERIFIED), ("tool_calls", Outcome.FAILED)):
+        assert watch("chat", body(called(*fragments, finish=finish))).outcome(TOOL_CALL_INDEX_MISSING) == {outcome}
+
+
+def test_a_restart_after_a_replay_is_a_restart() -> None:
+    """Texts that were cumulative, and then another model says all again."""
+    again = [{**each, "model": "gpt-4o-mini"} for each in said("Abc", "d")[1:]]
+    seen = watch("chat", body([begin(), *texts("A", "Ab", "Abc"), *again]), "all")
+
+    assert read("chat", seen.delivered).said[0].text == "Abcd"

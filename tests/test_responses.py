@@ -228,6 +228,7 @@ def test_an_output_is_not_restored_from_items_that_never_ended() -> None:
 
     assert seen.payloads[-1]["response"]["output"] == []
     assert seen.outcome(RESPONSE_TERMINAL_MISMATCH) == {Outcome.UNREPAIRED}
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
 
 
 def test_a_text_that_contradicts_its_deltas_fails_what_was_repaired() -> None:
@@ -500,3 +501,46 @@ def test_an_announcement_that_comes_twice_tells_no_text_twice(twice: str, late: 
 
     assert seen.payloads == numbered(events)
     assert not seen.faults
+
+
+def test_items_that_only_the_terminal_event_has_are_announced_on_request() -> None:
+    """A heuristic: by default they are told, and nothing is put in. An item without an id gets one."""
+    events = response(message(0, "One"), message(1, "two"))
+    item = {k: v for k, v in events[-1]["response"]["output"][1].items() if k != "id"}
+    events[-1]["response"]["output"][1] = item
+    events = numbered([*events[:2], events[-1]])
+    default, repaired = watch("responses", named(events)), watch("responses", named(events), "all")
+
+    assert default.payloads == events
+    assert default.report.outcomes == {RESPONSE_EVENT_MISSING: {Outcome.UNREPAIRED: 1}}
+    places = [(each["type"], each["output_index"], each["item"].get("id")) for each in repaired.payloads[2:-1]]
+    assert places == [
+        ("response.output_item.added", 0, "msg_0"),
+        ("response.output_item.done", 0, "msg_0"),
+        ("response.output_item.added", 1, "item_1"),
+        ("response.output_item.done", 1, None),
+    ]
+
+
+@pytest.mark.parametrize("output", [[], [{"id": "msg_9", "type": "message", "content": []}], [None], "x"], ids=str)
+def test_an_item_that_the_terminal_event_does_not_hold_stays_open(output: object) -> None:
+    """What it was in the end is not made up."""
+    events = [event for event in answered("One ") if not event["type"].endswith(".done")]
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": output}}
+    events = numbered({k: v for k, v in event.items() if k != "sequence_number"} for event in events)
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+def test_an_item_that_differs_from_what_was_streamed_is_not_closed() -> None:
+    """The terminal event holds another text: nothing is told of it that was not said."""
+    events = [event for event in answered("One ") if not event["type"].endswith("done")]
+    final = {**events[2]["item"], "content": [{"type": "output_text", "text": "Two"}]}
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": [final]}}
+    events = numbered({k: v for k, v in event.items() if k != "sequence_number"} for event in events)
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}

@@ -43,7 +43,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import PAYLOAD_INVALID, Chunk, Outcome, Verdict
+from streamwatch.anomalies import ERROR_HIDDEN, PAYLOAD_INVALID, Chunk, Outcome, Verdict
 from streamwatch.report import Request
 from streamwatch.sse import Event
 from streamwatch.stream import StreamWatch
@@ -482,3 +482,33 @@ def test_a_stream_of_which_nothing_came_tells_nothing(surface: str) -> None:
     assert stream._surface.arguments_parse() is None
     assert stream.report().finish_reasons == ()
     assert stream.report().chunks == {}
+
+
+def test_events_of_an_api_that_is_not_known_are_counted_by_their_names() -> None:
+    """Named ones are of a protocol with a life of its own, the others anything."""
+    wire = sse({"a": 1}, event="image.partial") * 3 + sse({"a": 1}) * 2
+
+    assert watch("other", wire).report.chunks == {Chunk.LIFECYCLE: 3, Chunk.OTHER: 2}
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ({"error": "Overloaded", "x": 1}, {"error": "Overloaded"}),
+        ({"message": "Overloaded"}, {"error": {"message": "Overloaded"}}),
+        ({"detail": "Overloaded"}, {"error": {"detail": "Overloaded"}}),
+        ({"title": "Overloaded"}, None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("surface", ["chat", "completions", "responses", "assistants", "other"])
+def test_a_document_in_the_place_of_a_stream_is_shown_if_it_is_an_error(
+    surface: str, document: Payload, shown: Payload | None
+) -> None:
+    """In the words of OpenAI, of most gateways and of FastAPI: the SDK then raises what it silently ignores."""
+    seen = watch(surface, json.dumps(document).encode(), "all")
+
+    assert seen.payloads == ([shown] if shown else [])
+    assert seen.report.verdict is Verdict.ERROR
+    assert seen.outcome(ERROR_HIDDEN) == {Outcome.VERIFIED if shown else Outcome.UNREPAIRED}
+    assert watch(surface, json.dumps(document).encode()).payloads == []
