@@ -544,3 +544,42 @@ def test_an_item_that_differs_from_what_was_streamed_is_not_closed() -> None:
 
     assert seen.payloads == events
     assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+def test_what_closes_an_item_is_what_the_server_left_out() -> None:
+    """Member for member, but for the number and for a name that no reader needs."""
+    seen = watch("responses", named(without(*CLOSING)))
+    put_in = [
+        {k: v for k, v in each.items() if k != "sequence_number"} for each in seen.payloads if each["type"] in CLOSING
+    ]
+    left_out = [{k: v for k, v in each.items() if k != "name"} for each in PLAIN if each["type"] in CLOSING]
+
+    assert put_in == left_out
+
+
+def test_an_id_that_was_made_up_yields_to_one_that_was_sent() -> None:
+    """Nobody announced the item; when it ends it has an id, and that is no contradiction."""
+    events = [{k: v for k, v in event.items() if k != "item_id"} for event in without("response.output_item.added")]
+    seen = watch("responses", named(events))
+
+    assert [each for each in seen.payloads if each["type"] == "response.output_item.done"] == [
+        each for each in events if each["type"] == "response.output_item.done"
+    ]
+    assert [each["item"]["id"] for each in seen.payloads if each["type"] == "response.output_item.added"] == [
+        "item_0",
+        "item_1",
+        "item_2",
+    ]
+    assert RESPONSE_REFERENCE_INVALID not in seen.report.anomalies
+
+
+@pytest.mark.parametrize("content", [[], [None], None, "x", [{"type": "output_text"}]], ids=str)
+def test_an_item_whose_parts_the_terminal_event_lacks_is_not_closed(content: object) -> None:
+    """Its text is not there to be repeated."""
+    events = [event for event in response(message(0, "One")) if not event["type"].endswith("done")]
+    final = {**events[2]["item"], "content": content}
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": [final]}}
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}

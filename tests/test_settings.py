@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import pytest
@@ -227,3 +228,9 @@ def test_the_sentence_says_what_a_value_must_be(name: str, text: str, why: str) 
     _, (complaint,) = Settings.from_environ({f"STREAMWATCH_{name}": text})
 
     assert complaint.startswith(f"STREAMWATCH_{name}={text!r} is not usable ({why}); using ")
+
+
+def test_a_policy_is_its_text() -> None:
+    """What it comes to is no argument, and not in a log line."""
+    assert repr(Policy("all,-fill_content")) == "Policy(text='all,-fill_content')"
+    assert [name for name in inspect.signature(Policy).parameters] == ["text"]

@@ -300,3 +300,29 @@ def test_done_without_its_blank_line_is_done() -> None:
         assert seen.delivered == watch("chat", wire).delivered
         assert seen.report.verdict is Verdict.COMPLETE
         assert "sse_event_unterminated" not in seen.report.kinds
+
+
+def test_a_false_line_end_in_an_event_of_several_lines_is_told() -> None:
+    """Read line by line, and told all the same; in another field than data it harms nobody."""
+    data, name = 'id: x\ndata: {"text":"a\u2028b"}\n\n'.encode(), "id: x\nevent: a\u2028b\ndata: {}\n\n".encode()
+
+    assert watch("other", data).report.anomalies == {SSE_FRAMING_VARIANT: 1}
+    assert watch("other", name).report.anomalies == {}
+
+
+@pytest.mark.parametrize("first", [b"foo: bar\n\n", b"foo\n", b"x{}\n\n"])
+def test_a_field_that_is_not_known_is_no_error(first: bytes) -> None:
+    """Before the first event too: only what looks like a document may hide one."""
+    seen = watch("chat", first + body(said("One")))
+
+    assert "error_hidden" not in seen.report.kinds
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("prefix", [b"data:", b"data: ", b"data:  data:"])
+def test_an_event_that_was_framed_twice_keeps_what_its_frame_says(prefix: bytes) -> None:
+    """Name, id and retry stand outside."""
+    seen = watch("other", b"event: a\nid: 7\nretry: 5\ndata: " + prefix + b'{"x":1}\n\n')
+
+    (event,) = seen.events
+    assert (event.event, event.id, event.retry, event.data, event.payload) == ("a", "7", 5, '{"x":1}', {"x": 1})

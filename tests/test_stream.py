@@ -512,3 +512,31 @@ def test_a_document_in_the_place_of_a_stream_is_shown_if_it_is_an_error(
     assert seen.report.verdict is Verdict.ERROR
     assert seen.outcome(ERROR_HIDDEN) == {Outcome.VERIFIED if shown else Outcome.UNREPAIRED}
     assert watch(surface, json.dumps(document).encode()).payloads == []
+
+
+def test_what_is_put_in_can_be_read_by_anybody() -> None:
+    """Those who parse the text themselves get what those get who take the object."""
+    events = answered("One ", "two")
+    seen = watch("responses", named([*events[:2], *events[4:-3], events[-1]]))
+
+    assert len(seen.events) > len(events) - 4
+    assert [json.loads(event.data) for event in seen.events] == [event.payload for event in seen.events]
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["at once", "held"])
+def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool) -> None:
+    """It may be half mended: the SDK parses the text for itself."""
+    stream, events = StreamWatch("responses"), answered("One ", "two")
+
+    def see(event: Event) -> bool:
+        event.payload["mended"] = "half"
+        raise RuntimeError
+
+    stream.receive(named([*events[:4], *([events[5]] if held else [])]))
+    stream.ready.clear()
+    stream._surface.see = see  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        stream.receive(named([events[4]]))
+
+    left, _ = stream.undelivered()
+    assert [sdk_value(event) for event in left] == events[4 : 5 + held]

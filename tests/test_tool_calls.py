@@ -481,3 +481,85 @@ def test_arguments_that_are_cut_are_told_from_those_that_are_wrong(arguments: st
 
     assert seen.report.anomalies[TOOL_CALL_ARGUMENTS_INVALID] == 1
     assert (seen.report.verdict is Verdict.TRUNCATED) == cut
+
+
+# --- what a fragment may look like
+
+
+@pytest.mark.parametrize(("odd", "stays"), [(None, False), ("x", True), (7, True), ([], True)], ids=str)
+def test_a_fragment_that_is_null_is_dropped_and_one_of_another_type_is_not(odd: object, stays: bool) -> None:
+    """null says nothing; what the others say is not known."""
+    seen = of_chunks([A[0], odd], [A[1]], [A[2]])
+
+    assert fragments_of(seen)[0] == [A[0], odd][: 1 + stays]
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED if stays else Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize(
+    ("odd", "stays"),
+    [({"index": 0}, False), ({"index": 0, "function": None}, False), ({"index": 0, "function": "f"}, True)],
+    ids=str,
+)
+def test_a_fragment_without_a_function_is_dropped_if_it_says_nothing(odd: Payload, stays: bool) -> None:
+    """An index alone is nothing; a function that is a text may be something."""
+    seen = of_chunks([A[0]], [odd], [A[1]], [A[2]])
+
+    assert fragments_of(seen) == [[A[0]], *([[odd]] if stays else []), [A[1]], [A[2]]]
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED if stays else Outcome.VERIFIED}
+
+
+def test_a_custom_tool_call_has_no_function() -> None:
+    """Its input stands in a member of its own: let be, and no fault."""
+    first = {"index": 0, "id": "call_a", "type": "custom", "custom": {"name": "run", "input": "ls"}}
+    seen = of_chunks([first], repair="default,-hold_tool_header")
+
+    assert fragments_of(seen) == [[first]]
+    assert TOOL_CALL_MALFORMED not in seen.report.anomalies
+
+
+def test_calls_that_alternate_are_counted_where_they_do() -> None:
+    """Going back to an earlier call counts; going on with it does not."""
+    seen = seen_of(A[0], B[0], A[1], A[2], B[1], B[2])
+
+    assert seen.report.anomalies[TOOL_CALLS_INTERLEAVED] == 1
+    assert assembled(seen) == BOTH
+
+
+def test_a_name_alone_opens_a_call() -> None:
+    """Without index and id: the next name opens the next call."""
+    seen = of_chunks([fragment(None, "{}", name="weather")], [fragment(None, '{"a":1}', name="time")])
+
+    assert [(call.name, call.arguments) for call in assembled(seen)] == [("weather", "{}"), ("time", '{"a":1}')]
+
+
+def test_a_call_that_was_opened_without_an_index_has_the_next_one() -> None:
+    """A later fragment may name it."""
+    header = {k: v for k, v in A[0].items() if k != "index"}
+    seen = of_chunks([header], [A[1]], [A[2]])
+
+    assert assembled(seen) == BOTH[:1]
+    assert TOOL_CALL_INDEX_SPARSE not in seen.report.anomalies
+
+
+@pytest.mark.parametrize("repair", ["default", "default,-tool_call_fragment_irregular"])
+def test_a_name_may_come_before_the_id(repair: str) -> None:
+    """Held until both are there; then it is a header as OpenAI writes them."""
+    first = {"index": 0, "function": {"name": "weather", "arguments": ""}}
+    seen = of_chunks([first], [{"index": 0, "id": "call_a"}], [fragment(0, "{}")], repair=repair)
+
+    assert fragments_of(seen)[0] == [fragment(0, "", id="call_a", name="weather")]
+    assert assembled(seen) == [Call("call_a", "weather", "{}")]
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize(
+    ("before", "arguments", "mended"),
+    [("", {"a": "é"}, '{"a": "é"}'), ("", [1], "[1]"), ("", 7, 7), ("", True, True), ("{", {"a": 1}, {"a": 1})],
+    ids=str,
+)
+def test_arguments_that_are_whole_become_text(before: str, arguments: object, mended: object) -> None:
+    """An object or a list in the place of its JSON; anything else, or amid a text, is not guessed."""
+    seen = of_chunks([fragment(0, before, id="call_a", name="weather")], [fragment(0, arguments)])  # type: ignore[arg-type]
+
+    assert fragments_of(seen)[1][0]["function"] == {"arguments": mended}
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.VERIFIED if isinstance(mended, str) else Outcome.UNREPAIRED}
