@@ -610,3 +610,12 @@ def test_a_restart_after_a_replay_is_a_restart() -> None:
     seen = watch("chat", body([begin(), *texts("A", "Ab", "Abc"), *again]), "all")
 
     assert read("chat", seen.delivered).said[0].text == "Abcd"
+
+
+def test_cumulative_texts_are_known_from_the_second_one_on_if_it_is_long_enough() -> None:
+    """Every later one is cut to what is new, and one that is not cumulative ends it."""
+    cumulative = ["One two three ", "One two three four ", "One two three four five", " six"]
+    seen = watch("chat", body(said(*cumulative)), "all")
+
+    assert [delta["content"] for delta in deltas(seen.payloads)] == ["", "One two three ", "four ", "five", " six", ""]
+    assert seen.report.anomalies[CONTENT_REPLAYED] == 2

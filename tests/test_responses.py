@@ -158,6 +158,13 @@ def test_deltas_that_never_came_are_taken_from_the_done_event() -> None:
     seen = watch("responses", named(without("response.output_text.delta")))
 
     assert read("responses", seen.delivered) == SAID
+    (delta,) = [payload for payload in seen.payloads if payload["type"] == "response.output_text.delta"]
+    assert {key: delta[key] for key in ("item_id", "output_index", "content_index", "delta")} == {
+        "item_id": "msg_1",
+        "output_index": 1,
+        "content_index": 0,
+        "delta": "One two",
+    }
 
 
 def test_a_lost_event_is_a_gap_and_its_place_is_filled() -> None:

@@ -525,3 +525,20 @@ def test_nothing_is_lost_where_numbers_are_given_up_and_a_rule_raises(raising: i
     events, rest = stream.undelivered()
     assert [json.loads(event.data)["sequence_number"] for event in events] == [7, 9, None]
     assert rest == b""
+
+
+def test_numbers_that_were_given_up_prove_nothing() -> None:
+    """What was put in order before is neither right nor wrong by them."""
+    wire = named([*EVENTS[:5], EVENTS[6], EVENTS[5], {**EVENTS[7], "sequence_number": None}, EVENTS[8]])
+
+    assert watch("responses", wire).outcome(SEQUENCE_OUT_OF_ORDER) == {Outcome.UNVERIFIED}
+
+
+@pytest.mark.parametrize(("waits", "outcome"), [(True, Outcome.UNVERIFIED), (False, Outcome.VERIFIED)])
+def test_a_stream_that_is_left_while_an_event_waits_proves_nothing(waits: bool, outcome: Outcome) -> None:
+    """Whether the missing ones would have come is not known."""
+    stream, _ = opened()
+    stream.receive(named([*EVENTS[:5], EVENTS[6], EVENTS[5], *([EVENTS[9]] if waits else [])]))
+    stream.close(abandoned=True)
+
+    assert stream.report().outcomes[SEQUENCE_OUT_OF_ORDER] == {outcome: 1}

@@ -326,3 +326,14 @@ def test_an_event_that_was_framed_twice_keeps_what_its_frame_says(prefix: bytes)
 
     (event,) = seen.events
     assert (event.event, event.id, event.retry, event.data, event.payload) == ("a", "7", 5, '{"x":1}', {"x": 1})
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_line_end_ends_every_line(end: bytes) -> None:
+    """Name, comment, data and id, each on its line."""
+    wire = b'event: a\n: hi\ndata: {\ndata: "x": 1}\nid: 7\n\ndata: {}\n\n'.replace(b"\n", end)
+
+    assert [(event.event, event.id, event.payload) for event in watch("other", wire).events] == [
+        ("a", "7", {"x": 1}),
+        (None, "7", {}),
+    ]

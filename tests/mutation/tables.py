@@ -30,7 +30,7 @@ CORE = (
 )
 #: Tests that kill most, and then the others: to collect all of them takes longer than to fail.
 TESTS = (
-    ("bounds", "settings", "report"),
+    ("bounds", "settings", "report", "texts"),
     ("chat", "responses", "tool_calls", "sequence", "sse", "assistants", "anomalies"),
     ("stream", "cases"),
 )
