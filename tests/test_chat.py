@@ -37,9 +37,11 @@ from streamwatch.anomalies import (
     CONTENT_REPLAYED,
     ERROR_HIDDEN,
     ERROR_IN_STREAM,
+    FINISH_REASON_IRREGULAR,
     FINISH_REASON_MISSING,
     FINISH_REASON_PREMATURE,
     KINDS,
+    REASONING_NONSTANDARD,
     STREAM_SPLICED,
     TOOL_CALL_INDEX_MISSING,
     USAGE_MISPLACED,
@@ -619,3 +621,75 @@ def test_cumulative_texts_are_known_from_the_second_one_on_if_it_is_long_enough(
 
     assert [delta["content"] for delta in deltas(seen.payloads)] == ["", "One two three ", "four ", "five", " six", ""]
     assert seen.report.anomalies[CONTENT_REPLAYED] == 2
+
+
+# --- the words of a finish
+
+
+def ended(reason: str, repair: str = "default") -> Seen:
+    """A text that ends with this word."""
+    return watch("chat", body(said("One", finish=reason)), repair)
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "content_filter", "function_call"])
+def test_the_words_of_openai_are_regular(reason: str) -> None:
+    """These five, and no other."""
+    assert FINISH_REASON_IRREGULAR not in ended(reason).report.anomalies
+    assert FINISH_REASON_IRREGULAR in ended(reason.upper()).report.anomalies
+
+
+@pytest.mark.parametrize("placeholder", ["", "null", "None"])
+def test_a_placeholder_is_no_finish(placeholder: str) -> None:
+    """It becomes null; a stream that ends with it never finished."""
+    seen = ended(placeholder)
+
+    assert seen.payloads[-1]["choices"][0]["finish_reason"] is None
+    assert seen.outcome(FINISH_REASON_IRREGULAR) == {Outcome.VERIFIED}
+    assert FINISH_REASON_MISSING in seen.report.anomalies
+
+
+@pytest.mark.parametrize("failure", ["error", "network_error", "malformed_function_call"])
+def test_a_finish_that_is_a_failure_is_an_error(failure: str) -> None:
+    """The word is handed on as it came: nothing else says what happened."""
+    seen = ended(failure, "all")
+
+    assert seen.report.verdict is Verdict.ERROR
+    assert seen.payloads[-1]["choices"][0]["finish_reason"] == failure
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        *((word, "stop") for word in ("eos", "end_turn", "STOP", "stop_sequence", "eos_token")),
+        *((word, "length") for word in ("MAX_TOKENS", "max_tokens", "max_output_tokens")),
+        *((word, "content_filter") for word in ("SAFETY", "sensitive", "guardrail_intervened")),
+        ("tool_use", "tool_calls"),
+        ("whatever", "whatever"),
+    ],
+)
+def test_a_word_of_another_api_can_be_put_into_openai_s(word: str, meant: str) -> None:
+    """On request, where it is known what is meant; by default it is told, and stays."""
+    for repair, said_ in (("default", word), ("all", meant)):
+        seen = ended(word, repair)
+        assert seen.payloads[-1]["choices"][0]["finish_reason"] == said_
+        assert seen.report.finish_reasons == (said_,)
+        assert seen.report.anomalies[FINISH_REASON_IRREGULAR] == 1
+        assert seen.report.verdict is Verdict.COMPLETE
+
+
+def test_a_stop_after_calls_is_right_where_a_tool_was_named() -> None:
+    """tool_choice names a function: OpenAI itself then says stop."""
+    wire = body([*CALL[:-1], chunk({}, "stop")])
+
+    for names_tool in (False, True):
+        seen = watch("chat", wire, "all", request=Request(names_tool=names_tool))
+        assert (FINISH_REASON_IRREGULAR in seen.report.anomalies) is not names_tool
+
+
+@pytest.mark.parametrize("member", ["reasoning_content", "reasoning", "reasoning_details"])
+def test_reasoning_is_known_under_each_of_its_names(member: str) -> None:
+    """Each of them counts as reasoning, and is a hazard."""
+    seen = watch("chat", body([begin(), chunk({member: [{"text": "Hm"}]}), *said("One")[1:]]))
+
+    assert seen.report.chunks[Chunk.REASONING] == 1
+    assert seen.report.anomalies[REASONING_NONSTANDARD] == 1

@@ -590,3 +590,60 @@ def test_an_item_whose_parts_the_terminal_event_lacks_is_not_closed(content: obj
 
     assert seen.payloads == numbered(events)
     assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("type_", ["created", "in_progress", "queued", "completed", "incomplete", "failed"])
+def test_every_event_of_the_life_of_a_response_needs_its_response(type_: str) -> None:
+    """A terminal one without it is left to the SDK, which raises; the others say nothing."""
+    terminal = type_ in ("completed", "incomplete", "failed")
+    seen = watch("responses", named([{"type": f"response.{type_}"}]))
+
+    assert seen.report.anomalies[PAYLOAD_INVALID] == 1
+    assert len(seen.payloads) == terminal
+    whole = watch(
+        "responses", named(numbered([*PLAIN[:1], {"type": f"response.{type_}", "response": {"id": "resp_1"}}]))
+    )
+    assert whole.report.chunks.get(Chunk.FINISH, 0) == terminal
+    assert whole.report.finish_reasons == ((type_,) if terminal else ())
+
+
+#: An event of a text, and what it counts as.
+SORTS = {
+    "output_text": Chunk.TEXT,
+    "refusal": Chunk.REFUSAL,
+    "reasoning_text": Chunk.REASONING,
+    "reasoning_summary_text": Chunk.REASONING,
+    "function_call_arguments": Chunk.TOOL_CALL,
+    "custom_tool_call_input": Chunk.TOOL_CALL,
+    "mcp_call_arguments": Chunk.TOOL_CALL,
+}
+#: What announces each, where nobody did: the type of the item, the part, and the member that has the whole text.
+PLACES: dict[str, tuple[str, Payload | None, str]] = {
+    "output_text": ("message", {"type": "output_text", "text": "", "annotations": []}, "text"),
+    "refusal": ("message", {"type": "refusal", "refusal": ""}, "refusal"),
+    "reasoning_text": ("reasoning", {"type": "reasoning_text", "text": ""}, "text"),
+    "reasoning_summary_text": ("reasoning", {"type": "summary_text", "text": ""}, "text"),
+    "function_call_arguments": ("function_call", None, "arguments"),
+    "custom_tool_call_input": ("custom_tool_call", None, "input"),
+    "mcp_call_arguments": ("mcp_call", None, "arguments"),
+}
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_every_text_is_known_by_its_name(name: str) -> None:
+    """What it counts as, what announces it, and where its whole stands when it is done."""
+    item, part, member = PLACES[name]
+    summary = name == "reasoning_summary_text"
+    where = {} if part is None else {"summary_index" if summary else "content_index": 0}
+    at = {"item_id": "x_0", "output_index": 0, **where}
+    deltas = [{"type": f"response.{name}.delta", **at, "delta": piece} for piece in ("One ", "two", "!")]
+    done = {"type": f"response.{name}.done", **at, member: "One two?"}
+    seen = watch("responses", named(numbered([*PLAIN[:2], *deltas, done])))
+    announced = [payload for payload in seen.payloads if payload["type"].endswith(".added")]
+
+    assert seen.report.chunks[SORTS[name]] == 3
+    assert announced[0]["item"]["type"] == item
+    assert [(each["type"], each["part"]) for each in announced[1:]] == (
+        [(f"response.{'reasoning_summary' if summary else 'content'}_part.added", part)] if part else []
+    )
+    assert RESPONSE_TERMINAL_MISMATCH in seen.report.anomalies  # it was looked for where it stands
