@@ -170,7 +170,7 @@ class Responses(Surface):
         said = payload.get(family.member)
         if not isinstance(said, str):
             return
-        if said and not part.begun:
+        if said and not part.begun and not part.text_done:
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
                 self._insert(f"{family.name}.delta", **place, delta=said)
