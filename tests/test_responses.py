@@ -647,3 +647,95 @@ def test_every_text_is_known_by_its_name(name: str) -> None:
         [(f"response.{'reasoning_summary' if summary else 'content'}_part.added", part)] if part else []
     )
     assert RESPONSE_TERMINAL_MISMATCH in seen.report.anomalies  # it was looked for where it stands
+
+
+# --- events of every form
+
+
+@pytest.mark.parametrize("delta", [None, 7, ["x"]], ids=repr)
+def test_a_delta_that_is_no_text_amid_others_is_passed_on(delta: object) -> None:
+    """The part is open, and stays what it was."""
+    events = response(message(0, "One ", "two"))
+    events.insert(5, {**events[4], "delta": delta})
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert not seen.faults
+
+
+@pytest.mark.parametrize("type_", [None, 7, ["response.created"], {}], ids=repr)
+def test_an_event_whose_type_is_no_text_is_passed_on(type_: object) -> None:
+    """Counted as something else."""
+    seen = watch("responses", body(numbered([*PLAIN[:5], {"type": type_}, *PLAIN[5:]]), done=False))
+
+    assert len(seen.payloads) == len(PLAIN) + 1
+    assert seen.report.chunks[Chunk.OTHER] == 1
+    assert not seen.faults
+
+
+def test_an_event_of_the_api_that_is_not_known_is_one_of_its_life() -> None:
+    """One that a relay made up is anything."""
+    more = [{"type": "response.new.thing"}, {"type": "response.other"}, {"type": "relay.stats"}]
+    before = watch("responses", named(WHOLE)).report.chunks
+    chunks = watch("responses", named(numbered([*PLAIN[:-1], *more, PLAIN[-1]]))).report.chunks
+
+    assert chunks[Chunk.LIFECYCLE] == before[Chunk.LIFECYCLE] + 2
+    assert chunks[Chunk.OTHER] == before.get(Chunk.OTHER, 0) + 1
+
+
+@pytest.mark.parametrize("part", [None, "x", [], 7], ids=repr)
+def test_a_part_that_is_no_object_is_a_part(part: object) -> None:
+    """It was announced: what it is the first text of it tells."""
+    events = [
+        {**event, "part": part} if event["type"] == "response.content_part.added" else event
+        for event in response(message(0, "One"))
+    ]
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert not seen.faults
+
+
+def test_a_whole_text_that_comes_twice_is_put_in_once() -> None:
+    """No delta came: it is told as one, and not again."""
+    events = without("response.output_text.delta")
+    at = next(at for at, event in enumerate(events) if event["type"] == "response.output_text.done")
+    plain = [{k: v for k, v in event.items() if k != "sequence_number"} for event in events]
+    seen = watch("responses", named(numbered([*plain[: at + 1], *plain[at:]])))
+
+    assert read("responses", seen.delivered) == SAID
+    assert seen.report.anomalies == {RESPONSE_EVENT_MISSING: 1}
+
+
+def test_the_item_of_an_event_is_known_by_its_id() -> None:
+    """Two are open, and the index is not there."""
+    one, two = message(0, "One"), message(1, "two")
+    mixed = [*one[:2], *two[:2], *one[2:5], *two[2:5], one[5], two[5]]
+    events = response(one, two)
+    events = [*events[:2], *mixed, events[-1]]
+    wire = [{k: v for k, v in event.items() if k != "output_index" or "item" in event} for event in events]
+    seen = watch("responses", named(numbered(wire)))
+
+    assert seen.payloads == numbered(events)
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_the_item_of_an_event_is_the_one_that_is_open() -> None:
+    """Neither index nor id is there; another one has ended."""
+    events = response(message(0, "One"), message(1, "two"))
+    wire = [
+        {k: v for k, v in each.items() if k not in ("output_index", "item_id") or "item" in each} for each in events
+    ]
+    seen = watch("responses", named(numbered(wire)))
+
+    assert [each["output_index"] for each in seen.payloads if each["type"] == "response.output_text.delta"] == [0, 1]
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_a_call_that_only_its_arguments_announce_has_their_name() -> None:
+    """The done event of arguments carries it."""
+    item = function_call(0, "weather", "{}")
+    events = response(item)
+    seen = watch("responses", named(numbered([*events[:2], item[2], item[3], events[-1]])))
+
+    assert seen.payloads[2]["item"] == {**item[0]["item"], "call_id": "fc_0"}

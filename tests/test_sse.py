@@ -337,3 +337,16 @@ def test_every_line_end_ends_every_line(end: bytes) -> None:
         ("a", "7", {"x": 1}),
         (None, "7", {}),
     ]
+
+
+@pytest.mark.parametrize("field", ["data", "event", "id", "retry"])
+def test_a_field_without_its_blank_is_a_variant(field: str) -> None:
+    """`data:{}` for `data: {}`: one blank, if there is one, is no part of the value."""
+    lines = {"event": "a", "id": "7", "retry": "5", "data": "{}"}
+    wire = "".join(f"{name}:{'' if name == field else ' '}{value}\n" for name, value in lines.items()).encode() + b"\n"
+    seen = watch("other", wire)
+
+    (event,) = seen.events
+    assert (event.event, event.id, event.retry, event.payload) == ("a", "7", 5, {})
+    assert seen.report.anomalies == {SSE_FRAMING_VARIANT: 1}
+    assert watch("other", wire.replace(f"{field}:".encode(), f"{field}: ".encode())).report.anomalies == {}
