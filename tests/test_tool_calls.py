@@ -508,13 +508,40 @@ def test_a_fragment_without_a_function_is_dropped_if_it_says_nothing(odd: Payloa
     assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED if stays else Outcome.VERIFIED}
 
 
-def test_a_custom_tool_call_has_no_function() -> None:
-    """Its input stands in a member of its own: let be, and no fault."""
-    first = {"index": 0, "id": "call_a", "type": "custom", "custom": {"name": "run", "input": "ls"}}
-    seen = of_chunks([first], repair="default,-hold_tool_header")
+def custom(index: Any, input: str, **header: Any) -> Payload:
+    """One fragment of a call of a custom tool."""
+    head = {"id": header["id"], "type": "custom"} if header else {}
+    return {"index": index, **head, "custom": {**({"name": header["name"]} if header else {}), "input": input}}
 
-    assert fragments_of(seen) == [[first]]
-    assert TOOL_CALL_MALFORMED not in seen.report.anomalies
+
+@pytest.mark.parametrize("repair", ["default", "all"])
+@pytest.mark.parametrize("index", [0, None, "0"], ids=repr)
+def test_a_call_of_a_custom_tool_is_let_be(index: Any, repair: str) -> None:
+    """Its input stands in a member of its own, is no JSON, and comes in pieces like arguments."""
+    fragments = [custom(index, "", id="call_a", name="run"), custom(index, "ls "), custom(index, "-l")]
+    seen = of_chunks(*([each] for each in fragments), repair=repair)
+
+    assert fragments_of(seen) == [[each] for each in fragments]
+    assert {kind for kind in seen.report.kinds if kind.startswith("tool_")} == set()
+
+
+def test_functions_and_custom_tools_are_numbered_together() -> None:
+    """A function after a custom tool has the next index, and the other way round."""
+    calls = [custom(0, "ls", id="call_0", name="run"), *B, custom(2, "", id="call_2", name="run"), custom(2, "ls")]
+    calls += [fragment(3, "{}", id="call_3", name="weather")]
+    seen = of_chunks(*([each] for each in calls))
+
+    assert fragments_of(seen) == [[each] for each in calls]
+    assert seen.faults == set()
+
+
+def test_more_calls_of_custom_tools_than_are_remembered_are_handed_on() -> None:
+    """As of functions."""
+    calls = [custom(index, "ls", id=f"call_{index}", name="run") for index in range(300)]
+    seen = of_chunks(*([each] for each in calls))
+
+    assert fragments_of(seen) == [[each] for each in calls]
+    assert seen.faults == set()
 
 
 def test_calls_that_alternate_are_counted_where_they_do() -> None:
