@@ -146,8 +146,7 @@ class ToolCalls:
         if not isinstance(fragment, dict):
             return not self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
         if "custom" in fragment:
-            self._custom(fragment.get("index"))
-            return True
+            return self._custom(fragment.get("index"))
         no_function = not isinstance(fragment.get("function"), dict)
         if "function" not in fragment and fragment.get("id"):
             no_function = False  # an id now, the rest later: the rule of the header says so
@@ -174,10 +173,11 @@ class ToolCalls:
         self._arguments(function, call)
         return call.header is None or self._complete(fragment, function, call)
 
-    def _custom(self, index: Any) -> None:
-        """A call of a custom tool has an input of any form; its index is all that these rules need to know."""
+    def _custom(self, index: Any) -> bool:
+        """A call of a custom tool is handed on: its input has any form, and only its index is of use here."""
         if type(index) is int and index not in self.by_index and len(self.calls) < _MAX_CALLS:
             self._open(index).size = _MAX_ARGUMENTS + 1  # nothing is said of its arguments
+        return True
 
     def _without_function(self, fragment: dict[str, Any]) -> bool:
         """`function` is null, absent or no object; True drops the fragment: it says nothing."""
