@@ -31,6 +31,7 @@ from wires import (
 
 from streamwatch.anomalies import (
     CHOICE_INDEX_INVALID,
+    CHOICES_EMPTY,
     CONTENT_ABSENT,
     CONTENT_NOT_STRING,
     CONTENT_NULL,
@@ -693,3 +694,13 @@ def test_reasoning_is_known_under_each_of_its_names(member: str) -> None:
 
     assert seen.report.chunks[Chunk.REASONING] == 1
     assert seen.report.anomalies[REASONING_NONSTANDARD] == 1
+
+
+def test_chunks_without_choices_can_be_left_out_but_for_usage() -> None:
+    """On request: `chunk.choices[0]` is what tutorials say, and usage stands nowhere else."""
+    wire = [bare(prompt_filter_results=[]), *said("One"), usage_chunk()]
+    default, asked = watch("chat", body(wire)), watch("chat", body(wire), "all")
+
+    assert [bool(payload["choices"]) for payload in default.payloads] == [False, True, True, True, False]
+    assert [bool(payload["choices"]) for payload in asked.payloads] == [True, True, True, False]
+    assert asked.report.outcomes[CHOICES_EMPTY] == {Outcome.VERIFIED: 1, Outcome.UNREPAIRED: 1}

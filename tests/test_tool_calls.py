@@ -381,9 +381,10 @@ def test_what_was_held_goes_on_in_a_chunk_of_any_form(form: Any) -> None:
     assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.UNREPAIRED}
 
 
-def test_a_call_without_an_id_gets_one() -> None:
+@pytest.mark.parametrize("pieces", [["{}"], ["{", "}"]], ids=len)
+def test_a_call_without_an_id_gets_one(pieces: list[str]) -> None:
     """It has a name: nothing else is needed to run it, and an answer to it needs an id."""
-    seen = of_chunks([fragment(0, "{}", name="weather")])
+    seen = of_chunks([fragment(0, pieces[0], name="weather")], *([fragment(0, piece)] for piece in pieces[1:]))
     ((call,),) = fragments_of(seen)
 
     assert re.fullmatch(r"call_[0-9a-f]{32}", call.pop("id"))
@@ -464,6 +465,7 @@ def test_a_call_without_arguments_can_get_an_empty_object() -> None:
     seen = seen_of(*tool_call(0, "call_a", "weather"), *B, repair="all")
 
     assert [call.arguments for call in assembled(seen)] == ["{}", BOTH[1].arguments]
+    assert TOOL_CALL_ARGUMENTS_INVALID not in seen.report.anomalies
 
 
 #: Arguments that are no JSON, and whether more of them could make it so.
