@@ -28,6 +28,7 @@ VARIABLES = [
     *(("CAPTURE_CONTENT", word, "capture_content", False) for word in ("False", "0", "no", "off")),
     ("CAPTURE_FILES", "7", "capture_files", 7),
     ("CAPTURE_BYTES", "1", "capture_bytes", 1),
+    ("BUILD_CHUNKS", "off", "build_chunks", False),
 ]
 #: Values that cannot be used, and what is used instead, as people are told it.
 UNUSABLE = [
@@ -43,6 +44,7 @@ UNUSABLE = [
     ("MAX_EVENT_BYTES", "big", "33554432"),
     ("MAX_LABEL_VALUES", "0", "100"),
     ("CAPTURE_CONTENT", "some", "false"),
+    ("BUILD_CHUNKS", "fast", "true"),
     ("CAPTURE_FILES", "0", "100"),
     ("CAPTURE_BYTES", "1e6", "1048576"),
 ]
@@ -54,6 +56,7 @@ DEFAULTS = {
     "window_seconds": 2.0,
     "sequence_fields": ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index"),
     "max_event_bytes": 33554432,
+    "build_chunks": True,
     "max_label_values": 100,
     "capture_dir": "",
     "capture_content": False,
