@@ -339,11 +339,8 @@ class Chat(Surface):
         return tuple(str(self.choices[index].finish_reason or "error") for index in sorted(self.choices))
 
     def chunk_counts(self) -> dict[Chunk, int]:
-        counts = dict(self.counts)
-        for chunk, count in ((Chunk.TEXT, self._texts), (Chunk.TOOL_CALL, self._fragments)):
-            if count:
-                counts[chunk] = counts.get(chunk, 0) + count
-        return counts
+        quick = {Chunk.TEXT: self._texts, Chunk.TOOL_CALL: self._fragments}
+        return self.counts | {chunk: self.counts.get(chunk, 0) + count for chunk, count in quick.items() if count}
 
     def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
         stamped = (name for name in self.stream.settings.sequence_fields if type(payload.get(name)) is int)
