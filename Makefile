@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e check format clean
+.PHONY: help demo test e2e coverage fuzz check bench dashboards preview format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,17 +20,39 @@ test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues e
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side
 	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e
 
+CORE := anomalies assistants bounds cases chat report responses sequence settings sse stream texts tool_calls
+
+coverage: $(VENV)/dev ## every line and branch of the core, by tests that run the same each time
+	$(BIN)/coverage run -m pytest -q -m "not e2e and not hypothesis" $(CORE:%=tests/test_%.py)
+	$(BIN)/coverage report
+
+fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as STREAMWATCH_FUZZ says
+	STREAMWATCH_FUZZ=$${STREAMWATCH_FUZZ:-100000} $(BIN)/python -m pytest -n auto tests/test_fuzz.py
+
 check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_package.py
 
+bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
+	@rm -f $(VENV)/plain.json $(VENV)/watched.json
+	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/plain.json
+	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/watched.json --watched
+	$(BIN)/python -m pyperf compare_to $(VENV)/plain.json $(VENV)/watched.json --table
+
+dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules and the runbooks from the tables
+	$(BIN)/python -m dashboards
+	$(BIN)/python -m dashboards.rules
+
+preview: $(VENV)/dev ## pictures of the dashboards over live data: needs prometheus, chromium and npm
+	$(BIN)/python -m dashboards.preview
+
 format: $(VENV)/dev ## let ruff format everything
 	$(BIN)/ruff format .
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) .coverage mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 # Made again when the dependencies change; the stamp says that everything is there.
 $(VENV)/demo: pyproject.toml
@@ -43,4 +65,10 @@ $(VENV)/dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	$(PIP) install --editable '.[demo]' --group dev
+	@touch $@
+
+$(VENV)/bench: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable '.[demo]' --group dev --group bench
 	@touch $@

@@ -45,6 +45,8 @@ _KEPT_NUMBER = re.compile(r"index|sequence|seq|tokens|created|^n$", re.IGNORECAS
 _ARGUMENTS = frozenset({"arguments", "input"})
 #: What stands in for a letter at each place of a text; a longer text begins again.
 _STAND_INS = "".join(Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=1 << 12))  # noqa: S311 -- no secret
+#: Characters. Names of models are shorter, unless a server means to fill the disk.
+_MAX_NAME = 256
 #: Lines remembered, to know one that comes again: a replay is never longer.
 _MAX_LINES = 1 << 12
 #: Characters. A shorter text may well be said twice in a row.
@@ -78,16 +80,30 @@ class Captures:
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}-{report.serial}-{_worst(report)}.sse"
         path = self._directory / name
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(header(report, ended, version, masked=not self._content) + shown)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _create(path, header(report, ended, version, masked=not self._content) + shown)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                path.unlink()  # what a full disk took of it says something false of its end
             if not self._warned:
                 self._warned = True
                 logger.warning("STREAMWATCH_CAPTURE_DIR=%s cannot be written (%s): no capture", path.parent, error)
             return None
         return path
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Write a file that nobody else on the host may read; what is there already, a link too, stays as it is."""
+    with open(path, "xb", opener=_private) as file:
+        try:
+            file.write(data)
+            file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink()  # what a full disk took of it says something false of its end
+            raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def is_anomalous(report: Report) -> bool:
@@ -108,8 +124,8 @@ def header(report: Report, ended: str, version: str, *, masked: bool) -> bytes:
         "surface": report.surface,
         "verdict": report.verdict.value if report.verdict else "",
         "kinds": ",".join(report.kinds),
-        "request_model": report.request.model,
-        "response_model": report.response_model,
+        "request_model": report.request.model[:_MAX_NAME],
+        "response_model": report.response_model[:_MAX_NAME],
         "openai": version,
         "n": "" if report.request.n is None else str(report.request.n),
         "ended": ended,

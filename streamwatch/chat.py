@@ -73,8 +73,8 @@ class Chat(Surface):
         self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
         self._calm = True  #: nothing is under way that the shortcut of `see` could miss
         self.passes = True
-        self.finishes = 0
-        self._texts = self._fragments = 0
+        self.waits = min(request.n or 1, _MAX_CHOICES)  #: choices below this one wait for lower ones
+        self.finishes = self._texts = self._fragments = 0
         self._empty_raw = b""
 
     # --- one chunk
@@ -115,13 +115,13 @@ class Chat(Surface):
     def _see(self, chunk: dict[str, Any], event: Event) -> bool:
         self.stream.held(event)
         self._go_on(chunk)
-        self.passes = True
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
             self.count(Chunk.OTHER)
             return True
         choices = choices_of(chunk)
         if self._is_early(choices) and self._keep_early(event):
             return False
+        self.passes = True
         for rule in CHUNK_RULES:
             rule(chunk, self)
         sort = Chunk.USAGE if chunk.get("usage") else Chunk.OTHER
@@ -146,9 +146,9 @@ class Chat(Surface):
         index = choice_index(choice, self)
         state = self.choices.get(index)
         if state is None:
-            state = Choice(self.stream, fills=self.fills)
-            if len(self.choices) < _MAX_CHOICES:
-                self.choices[index] = state
+            if len(self.choices) >= _MAX_CHOICES:
+                return Chunk.OTHER
+            state = self.choices[index] = Choice(self.stream, fills=self.fills)
         before = state.finish_reason
         if self.name == "completions":
             finish_reason(choice, state, self)
@@ -204,15 +204,17 @@ class Chat(Surface):
 
     def _is_early(self, choices: list[dict[str, Any]]) -> bool:
         """Whether n > 1, and a choice comes before a lower one: helpers fail on it."""
-        n = self.stream.request.n or 1
-        indexes = [choice.get("index") for choice in choices] if n > 1 else []
-        return any(type(i) is int and 0 < i < n and i - 1 not in self.choices for i in indexes)
+        indexes = [choice.get("index") for choice in choices] if self.waits > 1 else []
+        return any(type(i) is int and 0 < i < self.waits and i - 1 not in self.choices for i in indexes)
 
     def _keep_early(self, event: Event) -> bool:
         if not self.stream.found(CHOICE_INDEX_INVALID):
             return False
         if len(self.early) >= self.stream.settings.window_events:
-            self.stream.failed(CHOICE_INDEX_INVALID)
+            for _ in (event, *self.early):
+                self.stream.failed(CHOICE_INDEX_INVALID)
+            self.waits = 1  # nothing waits any more, and what was held goes on first
+            self._go_on({})
             return False
         self.early.append(event)
         self._calm = False
@@ -248,8 +250,7 @@ class Chat(Surface):
         if sort is not Chunk.OTHER or not choices:
             self._empty_raw = b""
         elif event.raw == self._empty_raw:
-            if self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN):
-                self.passes = False
+            self.passes &= not self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN)
         else:
             self._empty_raw = event.raw
 
@@ -338,11 +339,8 @@ class Chat(Surface):
         return tuple(str(self.choices[index].finish_reason or "error") for index in sorted(self.choices))
 
     def chunk_counts(self) -> dict[Chunk, int]:
-        counts = dict(self.counts)
-        for chunk, count in ((Chunk.TEXT, self._texts), (Chunk.TOOL_CALL, self._fragments)):
-            if count:
-                counts[chunk] = counts.get(chunk, 0) + count
-        return counts
+        quick = {Chunk.TEXT: self._texts, Chunk.TOOL_CALL: self._fragments}
+        return self.counts | {chunk: self.counts.get(chunk, 0) + count for chunk, count in quick.items() if count}
 
     def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
         stamped = (name for name in self.stream.settings.sequence_fields if type(payload.get(name)) is int)

@@ -122,11 +122,12 @@ class Item:
             item.announced["arguments"] = ""
         return item
 
-    def remember(self, part: Part) -> Part:
-        """Add a part."""
-        if len(self.parts) < _MAX_PARTS:
+    def remember(self, part: Part) -> bool:
+        """Add a part; whether there is room for it."""
+        room = len(self.parts) < _MAX_PARTS
+        if room:
             self.parts[part.key, part.index] = part
-        return part
+        return room
 
     def open_part(self, key: str) -> Part | None:
         """The part that is being written."""

@@ -27,7 +27,7 @@ class FindingsLog:
 
     def tell(self, report: Report, address: str) -> None:
         """Log what was found in a stream, what was done about it, and how to read more."""
-        model = report.response_model or report.request.model or "an unknown model"
+        model = _shown(report.response_model or report.request.model or "an unknown model")
         for kind, count in report.anomalies.items():
             level = _LEVELS[kind.severity]
             if logger.isEnabledFor(level) and self._is_due((kind.name, model, address)):
@@ -37,7 +37,7 @@ class FindingsLog:
                     kind.name,
                     kind.meaning,
                     count,
-                    _shown(model),
+                    model,
                     _shown(address or "an unknown server"),
                     _done(report, kind),
                     kind.name,

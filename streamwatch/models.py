@@ -27,7 +27,8 @@ from streamwatch.sse import Event
 
 #: Blueprints of one kind of event that are tried; a stream has four or so, a process several sorts of streams.
 _MAX_BLUEPRINTS = 16
-#: Kinds of events: the Responses API has some 60; a server may make up more.
+#: Kinds of events: the Responses API has some 60, the deltas of all servers that were recorded some 40; a server may
+#: make up more.
 _MAX_KINDS = 128
 #: A blueprint is taken for each 64 events at most, and of each of the first 64 events: to take one costs up to a
 #: millisecond, and shapes that change all the time are not worth it.
@@ -274,14 +275,14 @@ class Models:
     def __init__(self, construct: Callable[..., Any], cast_to: Any) -> None:
         self._construct = construct
         self._cast_to = cast_to
-        self._kinds: dict[str, Shapes] = {}
+        self._kinds: dict[Any, Shapes] = {}
         self._credit = _EVENTS_A_LESSON * _EVENTS_A_LESSON
 
     def build(self, payload: dict[str, Any]) -> Any:
         """The object that the SDK would construct of `payload`, or `payload` for the SDK to do that."""
         self._credit += 1
-        kind = payload.get("type")
-        shapes = self._kinds.get(kind if type(kind) is str else "")
+        kind = _kind_of(payload)
+        shapes = self._kinds.get(kind)
         if shapes is None:
             shapes = self._new_kind(kind)
         misses = shapes.misses
@@ -300,7 +301,7 @@ class Models:
         """The shapes of a kind that was not seen before; forgotten at once if there are too many."""
         shapes = Shapes()
         if len(self._kinds) < _MAX_KINDS:
-            self._kinds[kind if type(kind) is str else ""] = shapes
+            self._kinds[kind] = shapes
         return shapes
 
     def _learn(self, shapes: Shapes, payload: dict[str, Any]) -> None:
@@ -316,6 +317,18 @@ class Models:
             blueprint = Blueprint.taken(self._cast_to, payload, made)
             if same(_attempt(blueprint, payload), made):
                 shapes.blueprints = (blueprint, *shapes.blueprints)[:_MAX_BLUEPRINTS]
+
+
+def _kind_of(payload: dict[str, Any]) -> Any:
+    """What tells most of the shape of an event at a glance: its type, or what stands in its first delta."""
+    kind = payload.get("type")
+    if type(kind) is str:
+        return kind
+    try:
+        delta = payload["choices"][0]["delta"]
+    except (KeyError, IndexError, TypeError):
+        return ""
+    return tuple(delta) if type(delta) is dict else ""
 
 
 def _attempt(blueprint: Blueprint, payload: dict[str, Any]) -> Any:

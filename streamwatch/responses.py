@@ -47,7 +47,7 @@ class Responses(Surface):
         self.items: dict[int, Item] = {}
         self.terminal = ""
         self.status = ""
-        self.resumed = False  #: begins in the middle: what came before is not missing
+        self.resumed = False  #: begins in the middle, or is too long to be remembered: what is not known is not missing
         self.passes = True
         self._open: dict[tuple[Any, Any, Any], Part] = {}
         self._kept = 0
@@ -127,7 +127,9 @@ class Responses(Surface):
         self.resumed = self.resumed or self._first
         index = self._output_index(payload, item.get("id"), opens=verb == "added")
         if verb == "added":
-            if len(self.items) < _MAX_ITEMS:
+            before = self.items.get(index)
+            again = before is not None and not before.done and before.announced.get("id") == item.get("id")
+            if not again and len(self.items) < _MAX_ITEMS:
                 self.items[index] = Item(index, item)
             return
         known = self._announced(index, item)
@@ -146,10 +148,10 @@ class Responses(Surface):
         item = self._item_of(payload, "reasoning" if key == "summary_index" else "message")
         index = self._part_index(payload, key, item, opens=verb == "added")
         part = item.parts.get((key, index))
-        if verb == "added":
+        if verb == "added" and (part is None or part.done):
             said = payload.get("part")
-            item.remember(Part(item, key, index, said if isinstance(said, dict) else {}))
-        elif part is not None:
+            self._remember(item, Part(item, key, index, said if isinstance(said, dict) else {}))
+        elif verb == "done" and part is not None:
             part.done = True
             self._forget(part)
 
@@ -168,7 +170,7 @@ class Responses(Surface):
         said = payload.get(family.member)
         if not isinstance(said, str):
             return
-        if said and not part.begun:
+        if said and not part.begun and not part.text_done:
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
                 self._insert(f"{family.name}.delta", **place, delta=said)
@@ -180,6 +182,10 @@ class Responses(Surface):
             self.agrees = True
         part.text_done = True
         self._forget(part)
+
+    def _remember(self, item: Item, part: Part) -> Part:
+        self.resumed = not item.remember(part) or self.resumed
+        return part
 
     def _forget(self, part: Part) -> None:
         for key in [key for key, known in self._open.items() if known is part]:
@@ -214,6 +220,7 @@ class Responses(Surface):
         """An item; announced here, if nobody did."""
         item = self.items.get(index)
         if item is None and len(self.items) >= _MAX_ITEMS:
+            self.resumed = True
             item = Item.unannounced(index, like)
         elif item is None:
             item = self.items[index] = Item.unannounced(index, like)
@@ -240,7 +247,7 @@ class Responses(Surface):
         index = self._part_index(payload, family.key, item, opens=False)
         part = item.parts.get((family.key, index))
         if part is None:
-            part = item.remember(Part.of_family(item, family, index))
+            part = self._remember(item, Part.of_family(item, family, index))
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {"item_id": item.announced.get("id"), "output_index": item.index, family.key: index}
                 self._insert(f"{family.announcement}.added", **place, part=family.empty_part())

@@ -116,7 +116,7 @@ class Order:
 
     def is_missing(self, number: Any) -> bool:
         """Whether a number is one that has not come, and still may."""
-        if not _is_number(number) or not self.usable:
+        if not _is_number(number):
             return False
         skipped = any(start <= number < end for start, end in self._gaps.items())
         return skipped or (bool(self.held) and self.expected <= number < max(self.held))
@@ -152,8 +152,6 @@ class Order:
             del self._digests[:-_DIGESTS]
 
     def _place(self, number: Any, event: Event) -> list[Event]:
-        if not self.usable:
-            return [event]
         if not _is_number(number) or (number != self.expected and not self._proved()):
             return [*self._give_up(), event]
         if number < self.expected:

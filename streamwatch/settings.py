@@ -54,16 +54,16 @@ class Policy:
         default = set(repaired) if levels else set()
         opt_in = set(repaired) if Level.OPT_IN in levels else set()
         for change in changes:
+            if change[:1] not in ("+", "-"):
+                msg = f"{change!r} starts with neither + nor -"
+                raise ValueError(msg)
             named = _named(change[1:].strip())
             if change[:1] == "+":
                 default |= named
                 opt_in |= named
-            elif change[:1] == "-":
+            else:
                 default -= named
                 opt_in -= named
-            else:
-                msg = f"{change!r} starts with neither + nor -"
-                raise ValueError(msg)
         object.__setattr__(self, "default", frozenset(default))
         object.__setattr__(self, "opt_in", frozenset(opt_in))
         object.__setattr__(self, "observe", observe)

@@ -138,14 +138,16 @@ class ToolCalls:
         self._merge(kept)
         if not kept:
             del delta["tool_calls"]
-        elif len(kept) != len(fragments) or isinstance(delta["tool_calls"], list):
-            fragments[:] = kept
+        elif len(kept) > 1 or isinstance(delta["tool_calls"], list):
+            delta["tool_calls"] = kept
 
     def _fragment(self, fragment: Any, before: list[Any]) -> bool:
         """One fragment; whether it is to be handed on. `before` takes what has to go before it."""
         if not isinstance(fragment, dict):
             return not self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
-        no_function = not isinstance(fragment.get("function"), dict) and fragment.get("type") != "custom"
+        if "custom" in fragment:
+            return self._custom(fragment.get("index"))
+        no_function = not isinstance(fragment.get("function"), dict)
         if "function" not in fragment and fragment.get("id"):
             no_function = False  # an id now, the rest later: the rule of the header says so
         if no_function and self._without_function(fragment):
@@ -170,6 +172,12 @@ class ToolCalls:
             self._continuation(fragment, function, call)
         self._arguments(function, call)
         return call.header is None or self._complete(fragment, function, call)
+
+    def _custom(self, index: Any) -> bool:
+        """A call of a custom tool is handed on: its input has any form, and only its index is of use here."""
+        if type(index) is int and index not in self.by_index and len(self.calls) < _MAX_CALLS:
+            self._open(index).size = _MAX_ARGUMENTS + 1  # nothing is said of its arguments
+        return True
 
     def _without_function(self, fragment: dict[str, Any]) -> bool:
         """`function` is null, absent or no object; True drops the fragment: it says nothing."""

@@ -85,6 +85,13 @@ def test_a_model_is_known_once_it_is_told() -> None:
     assert (seen.report.response_model, seen.report.response_id) == ("gpt-4o-2024-08-06", "run_1")
 
 
+def test_what_was_never_told_is_empty() -> None:
+    """Neither an id nor a model is made up."""
+    report = watch("assistants", sse({}, event="thread.run.created")).report
+
+    assert (report.response_model, report.response_id) == ("", "")
+
+
 # --- the end
 
 

@@ -23,6 +23,8 @@ from wires import (
 )
 
 from streamwatch.anomalies import (
+    ERROR_IN_STREAM,
+    KINDS,
     PAYLOAD_INVALID,
     RESPONSE_EVENT_MISSING,
     RESPONSE_REFERENCE_INVALID,
@@ -156,6 +158,13 @@ def test_deltas_that_never_came_are_taken_from_the_done_event() -> None:
     seen = watch("responses", named(without("response.output_text.delta")))
 
     assert read("responses", seen.delivered) == SAID
+    (delta,) = [payload for payload in seen.payloads if payload["type"] == "response.output_text.delta"]
+    assert {key: delta[key] for key in ("item_id", "output_index", "content_index", "delta")} == {
+        "item_id": "msg_1",
+        "output_index": 1,
+        "content_index": 0,
+        "delta": "One two",
+    }
 
 
 def test_a_lost_event_is_a_gap_and_its_place_is_filled() -> None:
@@ -226,6 +235,7 @@ def test_an_output_is_not_restored_from_items_that_never_ended() -> None:
 
     assert seen.payloads[-1]["response"]["output"] == []
     assert seen.outcome(RESPONSE_TERMINAL_MISMATCH) == {Outcome.UNREPAIRED}
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
 
 
 def test_a_text_that_contradicts_its_deltas_fails_what_was_repaired() -> None:
@@ -300,3 +310,432 @@ def test_a_terminal_event_without_response_is_left_to_the_sdk() -> None:
 
     assert seen.payloads[-1] == events[-1]
     assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
+
+
+# --- each repair can be switched off
+
+TWO = answered("One ", "two")
+#: A policy, and a response that shows the kind that it leaves out.
+OFF: dict[str, list[Payload]] = {
+    "response_event_missing": without("response.output_item.added", "response.content_part.added"),
+    "response_reference_invalid": [{**event, "item_id": "x"} if "delta" in event else event for event in TWO],
+    "response_terminal_mismatch": [*TWO[:-1], {**TWO[-1], "response": {**TWO[-1]["response"], "output": []}}],
+    "payload_invalid": [{"type": "response.created", "sequence_number": 0}, *numbered(PLAIN, 1)],
+    "stream_spliced": [*TWO, {**TWO[0], "sequence_number": 100}],
+}
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_a_repair_of_an_event_can_be_switched_off(kind: str) -> None:
+    """`-kind`: every event as it came, and the kind is counted all the same; without it, it is repaired."""
+    off, on = (watch("responses", named(OFF[kind]), repair) for repair in (f"default,-{kind}", "default"))
+
+    assert off.payloads == OFF[kind]
+    assert off.outcome(KINDS[kind]) == {Outcome.UNREPAIRED}
+    assert on.payloads != OFF[kind]
+    assert on.outcome(KINDS[kind]) == {Outcome.VERIFIED}
+
+
+def test_closing_events_can_be_left_out() -> None:
+    """`-response_event_missing`: the terminal event is evidence enough, and nothing is put in."""
+    events = without("response.output_text.done", "response.content_part.done")
+    seen = watch("responses", named(events), "default,-response_event_missing")
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+# --- what must not be believed
+
+
+def test_a_response_has_one_id() -> None:
+    """A relay that makes up an id for each event: the first one is the one that was announced."""
+    events = [
+        {**event, "response": {**event["response"], "id": f"resp_{at}"}} if "response" in event else event
+        for at, event in enumerate(WHOLE)
+    ]
+    seen = watch("responses", named(events))
+
+    assert {payload["response"]["id"] for payload in seen.payloads if "response" in payload} == {"resp_0"}
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+    assert seen.report.response_id == "resp_0"
+
+
+@pytest.mark.parametrize("member", ["id", "call_id"])
+def test_an_item_is_finished_under_the_ids_that_it_was_announced_with(member: str) -> None:
+    """The application answers a call by what it was told first."""
+    events = [
+        {**event, "item": {**event["item"], member: "x"}} if event["type"] == "response.output_item.done" else event
+        for event in numbered(response(function_call(0, "weather", "{}")))
+    ]
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == numbered(response(function_call(0, "weather", "{}")))
+    assert seen.report.anomalies == {RESPONSE_REFERENCE_INVALID: 1}
+
+
+@pytest.mark.parametrize("type_", ["response.output_item.added", "response.output_item.done"])
+@pytest.mark.parametrize("item", [None, "x", [], 7], ids=repr)
+def test_an_item_that_is_no_object_is_passed_on(type_: str, item: object) -> None:
+    """And harms nothing else."""
+    odd = {"type": type_, "output_index": 9, "item": item}
+    events = numbered([*PLAIN[:5], odd, *PLAIN[5:]])
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("type_", ["response.output_text.delta", "response.output_text.done"])
+@pytest.mark.parametrize("text", [None, 7, ["x"], {}], ids=repr)
+def test_a_text_that_is_no_text_is_passed_on(type_: str, text: object) -> None:
+    """The item is not torn by it, and the texts that are texts are those of the answer."""
+    at = next(at for at, event in enumerate(PLAIN) if event["type"] == type_)
+    member = "delta" if type_.endswith("delta") else "text"
+    events = numbered([*PLAIN[:at], {**PLAIN[at], member: text}, *PLAIN[at:]])
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
+def test_arguments_with_an_index_of_a_part_are_arguments_all_the_same() -> None:
+    """A call has no parts: the member means nothing, and every delta counts once."""
+    events = [
+        {**event, "content_index": at} if "delta" in event else event
+        for at, event in enumerate(numbered(response(function_call(0, "weather", "{", "}"))))
+    ]
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+    assert seen.report.chunks[Chunk.TOOL_CALL] == 2
+
+
+@pytest.mark.parametrize("error", ["Overloaded", {"message": "Overloaded"}], ids=type)
+def test_an_error_in_an_event_of_any_type_is_one(error: object) -> None:
+    """The SDK raises on a truthy `error` member."""
+    odd = {"type": "response.output_text.annotation.added", "error": error}
+    seen = watch("responses", named(numbered([*PLAIN[:5], odd])))
+
+    assert seen.report.anomalies[ERROR_IN_STREAM] == 1
+    assert seen.report.verdict is Verdict.ERROR
+
+
+def test_an_error_named_so_is_counted_once() -> None:
+    """`type: error`, with the error beside it or in it."""
+    odd = {"type": "error", "code": "x", "message": "Overloaded", "error": {"message": "Overloaded"}}
+
+    assert watch("responses", named(numbered([*PLAIN[:5], odd]))).report.anomalies[ERROR_IN_STREAM] == 1
+
+
+@pytest.mark.parametrize("status", ["incomplete", "in_progress", "x"])
+def test_a_status_that_contradicts_its_event_is_told(status: str) -> None:
+    """The event's type is what counts; the status is passed on as it came."""
+    last = {**TWO[-1], "response": {**TWO[-1]["response"], "status": status}}
+    seen = watch("responses", named([*TWO[:-1], last]))
+
+    assert seen.payloads[-1] == last
+    assert seen.report.anomalies == {RESPONSE_TERMINAL_MISMATCH: 1}
+    assert seen.outcome(RESPONSE_TERMINAL_MISMATCH) == {Outcome.UNREPAIRED}
+    assert seen.report.finish_reasons == ("completed",)
+
+
+# --- items that nobody announced
+
+
+def custom_call(output_index: int, text: str) -> list[Payload]:
+    """The events of one call of a custom tool."""
+    id = f"ctc_{output_index}"
+    at = {"item_id": id, "output_index": output_index}
+    item = {"id": id, "type": "custom_tool_call", "call_id": "call_x", "name": "run"}
+    return [
+        {"type": "response.output_item.added", "output_index": output_index, "item": {**item, "input": ""}},
+        {"type": "response.custom_tool_call_input.delta", **at, "delta": text},
+        {"type": "response.custom_tool_call_input.done", **at, "input": text},
+        {"type": "response.output_item.done", "output_index": output_index, "item": {**item, "input": text}},
+    ]
+
+
+#: Items, and what an announcement that nobody sent says of each.
+ANNOUNCED: list[tuple[list[Payload], Payload]] = [
+    (message(0, "One"), {"id": "msg_0", "type": "message", "role": "assistant", "content": []}),
+    (reasoning(0, "Hm"), {"id": "rs_0", "type": "reasoning", "summary": []}),
+    (
+        function_call(0, "weather", "{}"),
+        {"id": "fc_0", "type": "function_call", "call_id": "fc_0", "name": "", "arguments": ""},
+    ),
+    (custom_call(0, "ls"), {"id": "ctc_0", "type": "custom_tool_call"}),
+]
+
+
+@pytest.mark.parametrize(("item", "announced"), ANNOUNCED, ids=lambda each: str(len(each)))
+def test_an_announcement_is_made_of_what_is_known(item: list[Payload], announced: Payload) -> None:
+    """The members that the SDK needs, each empty, and the item is in progress."""
+    seen = watch("responses", named(numbered(response(item)[:2] + item[1:])))
+    first = seen.payloads[2]
+
+    assert first == {
+        "type": "response.output_item.added",
+        "sequence_number": 2,
+        "output_index": 0,
+        "item": {**announced, "status": "in_progress"},
+    }
+
+
+def test_an_item_that_only_ends_is_announced_as_it_ends() -> None:
+    """Its id, call id and name are there."""
+    item = function_call(0, "weather", "{}")
+    seen = watch("responses", named(numbered([*response(item)[:2], item[-1], response(item)[-1]])))
+
+    assert seen.payloads[2]["item"] == {**item[0]["item"]}
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("twice", ANNOUNCING)
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after the first delta"])
+def test_an_announcement_that_comes_twice_tells_no_text_twice(twice: str, late: bool) -> None:
+    """Under a number of its own: the item and the part are those that were announced first."""
+    events, again = [], []
+    for event in PLAIN:
+        if event["type"].endswith(".delta"):
+            events, again = [*events, event, *again], []
+            continue
+        events.append(event)
+        if event["type"] == twice:
+            events, again = ([*events, event], []) if not late else (events, [event])
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert not seen.faults
+
+
+def test_items_that_only_the_terminal_event_has_are_announced_on_request() -> None:
+    """A heuristic: by default they are told, and nothing is put in. An item without an id gets one."""
+    events = response(message(0, "One"), message(1, "two"))
+    item = {k: v for k, v in events[-1]["response"]["output"][1].items() if k != "id"}
+    events[-1]["response"]["output"][1] = item
+    events = numbered([*events[:2], events[-1]])
+    default, repaired = watch("responses", named(events)), watch("responses", named(events), "all")
+
+    assert default.payloads == events
+    assert default.report.outcomes == {RESPONSE_EVENT_MISSING: {Outcome.UNREPAIRED: 1}}
+    places = [(each["type"], each["output_index"], each["item"].get("id")) for each in repaired.payloads[2:-1]]
+    assert places == [
+        ("response.output_item.added", 0, "msg_0"),
+        ("response.output_item.done", 0, "msg_0"),
+        ("response.output_item.added", 1, "item_1"),
+        ("response.output_item.done", 1, None),
+    ]
+
+
+@pytest.mark.parametrize("output", [[], [{"id": "msg_9", "type": "message", "content": []}], [None], "x"], ids=str)
+def test_an_item_that_the_terminal_event_does_not_hold_stays_open(output: object) -> None:
+    """What it was in the end is not made up."""
+    events = [event for event in answered("One ") if not event["type"].endswith(".done")]
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": output}}
+    events = numbered({k: v for k, v in event.items() if k != "sequence_number"} for event in events)
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+def test_an_item_that_differs_from_what_was_streamed_is_not_closed() -> None:
+    """The terminal event holds another text: nothing is told of it that was not said."""
+    events = [event for event in answered("One ") if not event["type"].endswith("done")]
+    final = {**events[2]["item"], "content": [{"type": "output_text", "text": "Two"}]}
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": [final]}}
+    events = numbered({k: v for k, v in event.items() if k != "sequence_number"} for event in events)
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+def test_what_closes_an_item_is_what_the_server_left_out() -> None:
+    """Member for member, but for the number and for a name that no reader needs."""
+    seen = watch("responses", named(without(*CLOSING)))
+    put_in = [
+        {k: v for k, v in each.items() if k != "sequence_number"} for each in seen.payloads if each["type"] in CLOSING
+    ]
+    left_out = [{k: v for k, v in each.items() if k != "name"} for each in PLAIN if each["type"] in CLOSING]
+
+    assert put_in == left_out
+
+
+def test_an_id_that_was_made_up_yields_to_one_that_was_sent() -> None:
+    """Nobody announced the item; when it ends it has an id, and that is no contradiction."""
+    events = [{k: v for k, v in event.items() if k != "item_id"} for event in without("response.output_item.added")]
+    seen = watch("responses", named(events))
+
+    assert [each for each in seen.payloads if each["type"] == "response.output_item.done"] == [
+        each for each in events if each["type"] == "response.output_item.done"
+    ]
+    assert [each["item"]["id"] for each in seen.payloads if each["type"] == "response.output_item.added"] == [
+        "item_0",
+        "item_1",
+        "item_2",
+    ]
+    assert RESPONSE_REFERENCE_INVALID not in seen.report.anomalies
+
+
+@pytest.mark.parametrize("content", [[], [None], None, "x", [{"type": "output_text"}]], ids=str)
+def test_an_item_whose_parts_the_terminal_event_lacks_is_not_closed(content: object) -> None:
+    """Its text is not there to be repeated."""
+    events = [event for event in response(message(0, "One")) if not event["type"].endswith("done")]
+    final = {**events[2]["item"], "content": content}
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": [final]}}
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("type_", ["created", "in_progress", "queued", "completed", "incomplete", "failed"])
+def test_every_event_of_the_life_of_a_response_needs_its_response(type_: str) -> None:
+    """A terminal one without it is left to the SDK, which raises; the others say nothing."""
+    terminal = type_ in ("completed", "incomplete", "failed")
+    seen = watch("responses", named([{"type": f"response.{type_}"}]))
+
+    assert seen.report.anomalies[PAYLOAD_INVALID] == 1
+    assert len(seen.payloads) == terminal
+    whole = watch(
+        "responses", named(numbered([*PLAIN[:1], {"type": f"response.{type_}", "response": {"id": "resp_1"}}]))
+    )
+    assert whole.report.chunks.get(Chunk.FINISH, 0) == terminal
+    assert whole.report.finish_reasons == ((type_,) if terminal else ())
+
+
+#: An event of a text, and what it counts as.
+SORTS = {
+    "output_text": Chunk.TEXT,
+    "refusal": Chunk.REFUSAL,
+    "reasoning_text": Chunk.REASONING,
+    "reasoning_summary_text": Chunk.REASONING,
+    "function_call_arguments": Chunk.TOOL_CALL,
+    "custom_tool_call_input": Chunk.TOOL_CALL,
+    "mcp_call_arguments": Chunk.TOOL_CALL,
+}
+#: What announces each, where nobody did: the type of the item, the part, and the member that has the whole text.
+PLACES: dict[str, tuple[str, Payload | None, str]] = {
+    "output_text": ("message", {"type": "output_text", "text": "", "annotations": []}, "text"),
+    "refusal": ("message", {"type": "refusal", "refusal": ""}, "refusal"),
+    "reasoning_text": ("reasoning", {"type": "reasoning_text", "text": ""}, "text"),
+    "reasoning_summary_text": ("reasoning", {"type": "summary_text", "text": ""}, "text"),
+    "function_call_arguments": ("function_call", None, "arguments"),
+    "custom_tool_call_input": ("custom_tool_call", None, "input"),
+    "mcp_call_arguments": ("mcp_call", None, "arguments"),
+}
+
+
+@pytest.mark.parametrize("name", SORTS)
+def test_every_text_is_known_by_its_name(name: str) -> None:
+    """What it counts as, what announces it, and where its whole stands when it is done."""
+    item, part, member = PLACES[name]
+    summary = name == "reasoning_summary_text"
+    where = {} if part is None else {"summary_index" if summary else "content_index": 0}
+    at = {"item_id": "x_0", "output_index": 0, **where}
+    deltas = [{"type": f"response.{name}.delta", **at, "delta": piece} for piece in ("One ", "two", "!")]
+    done = {"type": f"response.{name}.done", **at, member: "One two?"}
+    seen = watch("responses", named(numbered([*PLAIN[:2], *deltas, done])))
+    announced = [payload for payload in seen.payloads if payload["type"].endswith(".added")]
+
+    assert seen.report.chunks[SORTS[name]] == 3
+    assert announced[0]["item"]["type"] == item
+    assert [(each["type"], each["part"]) for each in announced[1:]] == (
+        [(f"response.{'reasoning_summary' if summary else 'content'}_part.added", part)] if part else []
+    )
+    assert RESPONSE_TERMINAL_MISMATCH in seen.report.anomalies  # it was looked for where it stands
+
+
+# --- events of every form
+
+
+@pytest.mark.parametrize("delta", [None, 7, ["x"]], ids=repr)
+def test_a_delta_that_is_no_text_amid_others_is_passed_on(delta: object) -> None:
+    """The part is open, and stays what it was."""
+    events = response(message(0, "One ", "two"))
+    events.insert(5, {**events[4], "delta": delta})
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert not seen.faults
+
+
+@pytest.mark.parametrize("type_", [None, 7, ["response.created"], {}], ids=repr)
+def test_an_event_whose_type_is_no_text_is_passed_on(type_: object) -> None:
+    """Counted as something else."""
+    seen = watch("responses", body(numbered([*PLAIN[:5], {"type": type_}, *PLAIN[5:]]), done=False))
+
+    assert len(seen.payloads) == len(PLAIN) + 1
+    assert seen.report.chunks[Chunk.OTHER] == 1
+    assert not seen.faults
+
+
+def test_an_event_of_the_api_that_is_not_known_is_one_of_its_life() -> None:
+    """One that a relay made up is anything."""
+    more = [{"type": "response.new.thing"}, {"type": "response.other"}, {"type": "relay.stats"}]
+    before = watch("responses", named(WHOLE)).report.chunks
+    chunks = watch("responses", named(numbered([*PLAIN[:-1], *more, PLAIN[-1]]))).report.chunks
+
+    assert chunks[Chunk.LIFECYCLE] == before[Chunk.LIFECYCLE] + 2
+    assert chunks[Chunk.OTHER] == before.get(Chunk.OTHER, 0) + 1
+
+
+@pytest.mark.parametrize("part", [None, "x", [], 7], ids=repr)
+def test_a_part_that_is_no_object_is_a_part(part: object) -> None:
+    """It was announced: what it is the first text of it tells."""
+    events = [
+        {**event, "part": part} if event["type"] == "response.content_part.added" else event
+        for event in response(message(0, "One"))
+    ]
+    seen = watch("responses", named(numbered(events)))
+
+    assert seen.payloads == numbered(events)
+    assert not seen.faults
+
+
+def test_a_whole_text_that_comes_twice_is_put_in_once() -> None:
+    """No delta came: it is told as one, and not again."""
+    events = without("response.output_text.delta")
+    at = next(at for at, event in enumerate(events) if event["type"] == "response.output_text.done")
+    plain = [{k: v for k, v in event.items() if k != "sequence_number"} for event in events]
+    seen = watch("responses", named(numbered([*plain[: at + 1], *plain[at:]])))
+
+    assert read("responses", seen.delivered) == SAID
+    assert seen.report.anomalies == {RESPONSE_EVENT_MISSING: 1}
+
+
+def test_the_item_of_an_event_is_known_by_its_id() -> None:
+    """Two are open, and the index is not there."""
+    one, two = message(0, "One"), message(1, "two")
+    mixed = [*one[:2], *two[:2], *one[2:5], *two[2:5], one[5], two[5]]
+    events = response(one, two)
+    events = [*events[:2], *mixed, events[-1]]
+    wire = [{k: v for k, v in event.items() if k != "output_index" or "item" in event} for event in events]
+    seen = watch("responses", named(numbered(wire)))
+
+    assert seen.payloads == numbered(events)
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_the_item_of_an_event_is_the_one_that_is_open() -> None:
+    """Neither index nor id is there; another one has ended."""
+    events = response(message(0, "One"), message(1, "two"))
+    wire = [
+        {k: v for k, v in each.items() if k not in ("output_index", "item_id") or "item" in each} for each in events
+    ]
+    seen = watch("responses", named(numbered(wire)))
+
+    assert [each["output_index"] for each in seen.payloads if each["type"] == "response.output_text.delta"] == [0, 1]
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_a_call_that_only_its_arguments_announce_has_their_name() -> None:
+    """The done event of arguments carries it."""
+    item = function_call(0, "weather", "{}")
+    events = response(item)
+    seen = watch("responses", named(numbered([*events[:2], item[2], item[3], events[-1]])))
+
+    assert seen.payloads[2]["item"] == {**item[0]["item"], "call_id": "fc_0"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 from collections.abc import Callable
 
@@ -17,10 +19,12 @@ from streamwatch.anomalies import (
     SEQUENCE_GAP,
     SEQUENCE_OUT_OF_ORDER,
     SEQUENCE_UNUSABLE,
+    STREAM_SPLICED,
     Outcome,
     Verdict,
 )
 from streamwatch.settings import SEQUENCE_FIELDS
+from streamwatch.sse import Event
 from streamwatch.stream import StreamWatch
 
 SEEDS = st.integers(0, 2**32)
@@ -336,3 +340,205 @@ def test_without_the_kind_nothing_is_held() -> None:
     assert numbers(seen.payloads)[5:7] == [6, 5]
     assert seen.report.anomalies[SEQUENCE_OUT_OF_ORDER] == 1
     assert not (seen.repaired & {name for name in KINDS if name.startswith("sequence_")})
+
+
+def test_duplicates_can_be_let_pass() -> None:
+    """`-sequence_duplicate`: counted, and handed on as they came."""
+    wire = named([*EVENTS[:6], EVENTS[5], EVENTS[3], *EVENTS[6:]])
+    seen = watch("responses", wire, "default,-sequence_duplicate")
+
+    assert numbers(seen.payloads) == [*range(6), 5, 3, *range(6, len(EVENTS))]
+    assert seen.report.anomalies[SEQUENCE_DUPLICATE] == 2
+    assert seen.outcome(SEQUENCE_DUPLICATE) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("stragglers", [[5], [9], [7], [7, 6, 8], [9, 5, 7, 6, 8], [5, 6, 7, 8, 9]], ids=str)
+def test_stragglers_into_any_part_of_a_gap_are_known(stragglers: list[int]) -> None:
+    """5 to 9 were given up: each of them goes on when it comes, and what never comes makes gaps around it."""
+    missing = set(range(5, 10)) - set(stragglers)
+    wire = named([*EVENTS[:5], EVENTS[10], *(EVENTS[number] for number in stragglers), *EVENTS[11:]])
+    seen = watch("responses", wire, window_events=1)
+
+    assert numbers(seen.payloads) == [*range(5), 10, *stragglers, *range(11, len(EVENTS))]
+    assert seen.report.outcomes[SEQUENCE_OUT_OF_ORDER] == {Outcome.FAILED: len(stragglers)}
+    gaps = sum(number - 1 not in missing for number in missing)
+    assert seen.report.anomalies.get(SEQUENCE_GAP, 0) == gaps
+    assert not {kind.name for kind in seen.report.anomalies} & {"sequence_unusable", "sequence_duplicate"}
+
+
+def test_a_straggler_that_comes_twice_shows_that_the_numbers_are_none() -> None:
+    """What came was never compared with anything: nothing is dropped for its number alone."""
+    wire = named([*EVENTS[:5], EVENTS[7], EVENTS[5], EVENTS[5], *EVENTS[8:]])
+    seen = watch("responses", wire, window_events=1)
+
+    assert numbers(seen.payloads) == [*range(5), 7, 5, 5, *range(8, len(EVENTS))]
+    assert SEQUENCE_UNUSABLE in seen.report.anomalies
+
+
+def test_a_number_before_the_first_is_a_straggler() -> None:
+    """The stream was taken up at 3, it seemed."""
+    wire = named([*EVENTS[3:6], EVENTS[2], *EVENTS[6:]])
+    seen = watch("responses", wire)
+
+    assert numbers(seen.payloads) == [3, 4, 5, 2, *range(6, len(EVENTS))]
+    assert seen.report.outcomes[SEQUENCE_OUT_OF_ORDER] == {Outcome.FAILED: 1}
+
+
+@pytest.mark.parametrize("last", ["terminal", "numbered 5 again", "without a number"])
+def test_what_follows_the_terminal_event_is_seen_in_its_turn(last: str) -> None:
+    """The last event again is a duplicate; anything else is of another answer, whatever it calls itself."""
+    late = {
+        "terminal": EVENTS[-1],
+        "numbered 5 again": EVENTS[5],
+        "without a number": {k: v for k, v in EVENTS[5].items() if k != "sequence_number"},
+    }[last]
+    seen = watch("responses", named([*EVENTS, late]))
+
+    assert seen.payloads == EVENTS
+    assert seen.report.anomalies == {SEQUENCE_DUPLICATE if last == "terminal" else STREAM_SPLICED: 1}
+
+
+def test_patience_returns_with_a_straggler() -> None:
+    """A wait in vain ends waiting; an event that then comes late shows that it would have paid."""
+    stream, clock = opened(window_seconds=2.0)
+    stream.receive(named([*EVENTS[:5], EVENTS[6]]))
+    clock.now = 103.0
+    stream.expire()
+    stream.receive(named([EVENTS[5], EVENTS[8]]))
+
+    assert stream.holding
+    assert stream.deadline == 105.0
+    stream.receive(named([EVENTS[7]]))
+    assert numbers([event.payload for event in stream.ready]) == [0, 1, 2, 3, 4, 6, 5, 7, 8]
+    assert not stream.holding
+
+
+def test_the_deadline_is_that_of_the_event_that_came_first() -> None:
+    """Not of the one that is next in order."""
+    stream, clock = opened(window_seconds=2.0)
+    for number, now in ((8, 100.0), (6, 101.0)):
+        clock.now = now
+        stream.receive(named([*(EVENTS[:5] if number == 8 else []), EVENTS[number]]))
+
+    assert stream.deadline == 102.0
+
+
+@pytest.mark.parametrize("number", [7, 9])
+def test_the_same_number_with_another_payload_gives_the_numbers_up(number: int) -> None:
+    """While it waits, or after it went on: nothing is dropped, and what waited goes on as it came."""
+    other = {**EVENTS[20], "sequence_number": number}
+    seen = watch("responses", named([*EVENTS[:5], EVENTS[7], EVENTS[9], other, *EVENTS[10:]]))
+
+    assert numbers(seen.payloads) == [*range(5), 7, 9, number, *range(10, len(EVENTS))]
+    assert seen.report.anomalies[SEQUENCE_UNUSABLE] == 1
+    assert seen.outcome(SEQUENCE_OUT_OF_ORDER) <= {Outcome.UNVERIFIED}
+
+
+# --- at the very edges of a number's meaning
+
+
+@pytest.mark.parametrize("late", [5, 7], ids=["before a gap", "after it"])
+def test_what_came_beside_a_gap_is_not_what_is_missing(late: int) -> None:
+    """6 was lost: 5 or 7 again is a duplicate, and after the terminal event it is of no answer at all."""
+    during = watch("responses", named([*EVENTS[:6], *EVENTS[7:9], EVENTS[late], *EVENTS[9:]]), window_events=1)
+    after = watch("responses", named([*EVENTS[:6], *EVENTS[7:], EVENTS[late]]), window_events=1)
+
+    for seen, kind in ((during, SEQUENCE_DUPLICATE), (after, STREAM_SPLICED)):
+        assert numbers(seen.payloads) == [*range(6), *range(7, len(EVENTS))]
+        assert seen.report.anomalies[kind] == 1
+        assert seen.report.anomalies[SEQUENCE_GAP] == 1
+
+
+LAST = len(EVENTS) - 1
+#: Two events of a vendor's own, which it numbers on behind the terminal one.
+BEHIND = [{"type": "response.vendor.stats", "sequence_number": LAST + more} for more in (1, 2)]
+
+
+def test_what_fills_a_wait_is_of_the_answer_even_behind_its_end() -> None:
+    """The second came before the terminal event, and waited for the first."""
+    seen = watch("responses", named([*EVENTS[:LAST], BEHIND[1], EVENTS[LAST], BEHIND[0]]))
+
+    assert seen.payloads == [*EVENTS, *BEHIND]
+    assert STREAM_SPLICED not in seen.report.anomalies
+
+
+def test_what_waits_behind_the_end_is_not_missing() -> None:
+    """The same again while it waits: of no answer."""
+    seen = watch("responses", named([*EVENTS[:LAST], BEHIND[1], EVENTS[LAST], BEHIND[1], BEHIND[0]]))
+
+    assert seen.payloads == [*EVENTS, *BEHIND]
+    assert seen.report.anomalies[STREAM_SPLICED] == 1
+    assert SEQUENCE_DUPLICATE not in seen.report.anomalies
+
+
+def test_the_number_of_the_terminal_event_alone_makes_no_duplicate_of_it() -> None:
+    """Another payload under it is of another answer."""
+    seen = watch("responses", named([*EVENTS, {**EVENTS[5], "sequence_number": LAST}]))
+
+    assert seen.report.anomalies == {STREAM_SPLICED: 1}
+
+
+def test_what_waited_in_vain_has_no_distance() -> None:
+    """It came no places early: what should have come before it never came. It was late all the same."""
+    stream, clock = opened(window_seconds=2.0)
+    stream.receive(named([*EVENTS[:5], EVENTS[7]]))
+    clock.now += 3.0
+    stream.expire()
+    stream.receive(named(EVENTS[8:]))
+    stream.close()
+    report = stream.report()
+
+    assert (report.reorder_distances, report.reorder_max_distance) == ((), 0)
+    assert (report.reorder_delays, report.reorder_max_delay) == ((3.0,), 3.0)
+
+
+@pytest.mark.parametrize("proof", [2, 3, 4])
+def test_a_stamp_that_has_just_proved_itself_has(proof: int) -> None:
+    """After three the same chunk again is a duplicate, and another one under its number gives the stamp up."""
+    chunks = stamped(said(*WORDS[:9]))
+    other = {**chunks[7], "sequence_number": proof - 1}
+    twice = watch("chat", body([*chunks[:proof], chunks[proof - 1], *chunks[proof:]]))
+    wrong = watch("chat", body([*chunks[:proof], other, *chunks[proof:]]))
+
+    assert (SEQUENCE_DUPLICATE in twice.report.anomalies) == (proof >= PROOF)
+    assert (SEQUENCE_UNUSABLE in wrong.report.anomalies) == (proof >= PROOF)
+    assert numbers(wrong.payloads) == [*range(proof), proof - 1, *range(proof, 11)]
+
+
+@pytest.mark.parametrize("raising", range(3))
+def test_nothing_is_lost_where_numbers_are_given_up_and_a_rule_raises(raising: int) -> None:
+    """What was held stands in `undelivered`, whichever of it the rule raised on."""
+    stream, _ = opened()
+    stream.receive(named([*EVENTS[:5], EVENTS[7], EVENTS[9]]))
+    stream.ready.clear()
+    see, calls = stream._surface.see, itertools.count()
+
+    def raises(event: Event) -> bool:
+        if next(calls) == raising:
+            raise RuntimeError
+        return see(event)
+
+    stream._surface.see = raises  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        stream.receive(named([{**EVENTS[5], "sequence_number": None}]))
+
+    events, rest = stream.undelivered()
+    assert [json.loads(event.data)["sequence_number"] for event in events] == [7, 9, None]
+    assert rest == b""
+
+
+def test_numbers_that_were_given_up_prove_nothing() -> None:
+    """What was put in order before is neither right nor wrong by them."""
+    wire = named([*EVENTS[:5], EVENTS[6], EVENTS[5], {**EVENTS[7], "sequence_number": None}, EVENTS[8]])
+
+    assert watch("responses", wire).outcome(SEQUENCE_OUT_OF_ORDER) == {Outcome.UNVERIFIED}
+
+
+@pytest.mark.parametrize(("waits", "outcome"), [(True, Outcome.UNVERIFIED), (False, Outcome.VERIFIED)])
+def test_a_stream_that_is_left_while_an_event_waits_proves_nothing(waits: bool, outcome: Outcome) -> None:
+    """Whether the missing ones would have come is not known."""
+    stream, _ = opened()
+    stream.receive(named([*EVENTS[:5], EVENTS[6], EVENTS[5], *([EVENTS[9]] if waits else [])]))
+    stream.close(abandoned=True)
+
+    assert stream.report().outcomes[SEQUENCE_OUT_OF_ORDER] == {outcome: 1}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 
 import pytest
 from hypothesis import given
@@ -21,6 +23,12 @@ VARIABLES = [
     ("SEQUENCE_FIELDS", "n, order ,", "sequence_fields", ("n", "order")),
     ("MAX_EVENT_BYTES", "1000", "max_event_bytes", 1000),
     ("MAX_LABEL_VALUES", "5", "max_label_values", 5),
+    ("CAPTURE_DIR", "/tmp/odd streams", "capture_dir", "/tmp/odd streams"),
+    *(("CAPTURE_CONTENT", word, "capture_content", True) for word in ("true", "1", "Yes", "ON")),
+    *(("CAPTURE_CONTENT", word, "capture_content", False) for word in ("False", "0", "no", "off")),
+    ("CAPTURE_FILES", "7", "capture_files", 7),
+    ("CAPTURE_BYTES", "1", "capture_bytes", 1),
+    ("BUILD_CHUNKS", "off", "build_chunks", False),
 ]
 #: Values that cannot be used, and what is used instead, as people are told it.
 UNUSABLE = [
@@ -35,13 +43,38 @@ UNUSABLE = [
     ("SEQUENCE_FIELDS", " , ", ",".join(SEQUENCE_FIELDS)),
     ("MAX_EVENT_BYTES", "big", "33554432"),
     ("MAX_LABEL_VALUES", "0", "100"),
+    ("CAPTURE_CONTENT", "some", "false"),
+    ("BUILD_CHUNKS", "fast", "true"),
+    ("CAPTURE_FILES", "0", "100"),
+    ("CAPTURE_BYTES", "1e6", "1048576"),
 ]
+#: What docs and dashboards say of each field, written out.
+DEFAULTS = {
+    "repair": Policy("default"),
+    "window_events": 64,
+    "window_bytes": 1048576,
+    "window_seconds": 2.0,
+    "sequence_fields": ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index"),
+    "max_event_bytes": 33554432,
+    "build_chunks": True,
+    "max_label_values": 100,
+    "capture_dir": "",
+    "capture_content": False,
+    "capture_files": 100,
+    "capture_bytes": 1048576,
+}
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
     """Nothing configured: nothing complained about, and what the docs call the default."""
     assert Settings.from_environ({}) == (Settings(), [])
     assert Settings.from_environ({"STREAMWATCH_REPAIR": " ", "OTHER": "x"}) == (Settings(), [])
+
+
+def test_the_defaults_are_those_of_the_docs() -> None:
+    """Every field has one, and a variable of its own."""
+    assert {field.name: getattr(Settings(), field.name) for field in dataclasses.fields(Settings)} == DEFAULTS
+    assert {field for _, _, field, _ in VARIABLES} == DEFAULTS.keys()
 
 
 @pytest.mark.parametrize(("name", "text", "field", "value"), VARIABLES)
@@ -167,3 +200,40 @@ def test_a_bad_policy_raises_value_error(text: str) -> None:
     """From code a mistake is an exception with the word at fault in it."""
     with pytest.raises(ValueError, match=r"none of|neither"):
         Policy(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("everything", "'everything' is none of none, default, all"),
+        ("default,fill_content", "'fill_content' starts with neither + nor -"),
+        ("default,+mend", "'mend' is neither a kind nor a strategy"),
+        ("all, - none", "'none' is neither a kind nor a strategy"),
+    ],
+)
+def test_the_word_at_fault_is_named_as_it_was_written(text: str, fault: str) -> None:
+    """Whoever mistyped it finds it."""
+    with pytest.raises(ValueError, match=f"^{re.escape(fault)}$"):
+        Policy(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("WINDOW_EVENTS", "0", "must be at least 1"),
+        ("WINDOW_SECONDS", "nan", "must be a number of seconds, 0 or more"),
+        ("SEQUENCE_FIELDS", ",", "names no field"),
+        ("CAPTURE_CONTENT", "some", "must be true or false"),
+    ],
+)
+def test_the_sentence_says_what_a_value_must_be(name: str, text: str, why: str) -> None:
+    """At 3 a.m., in the log."""
+    _, (complaint,) = Settings.from_environ({f"STREAMWATCH_{name}": text})
+
+    assert complaint.startswith(f"STREAMWATCH_{name}={text!r} is not usable ({why}); using ")
+
+
+def test_a_policy_is_its_text() -> None:
+    """What it comes to is no argument, and not in a log line."""
+    assert repr(Policy("all,-fill_content")) == "Policy(text='all,-fill_content')"
+    assert [name for name in inspect.signature(Policy).parameters] == ["text"]

@@ -246,3 +246,107 @@ def test_an_id_stays_until_another_one_comes() -> None:
     wire = b'data: {"a":1}\n\nid: 7\ndata: {}\n\ndata: {}\n\nid: x\0\ndata: {}\n\nid: 8\ndata: {}\n\n'
 
     assert [event.id for event in watch("other", wire, "none").events] == [None, "7", "7", "7", "8"]
+
+
+@pytest.mark.parametrize("line", [b"retry: x", b"retry: ", b"retry: 1.5"])
+def test_a_retry_that_is_no_number_is_none(line: bytes) -> None:
+    """It makes no event; the last one that is a number counts."""
+    (event,) = watch("other", b"retry: 7\n" + line + b"\ndata: {}\n\n", "none").events
+
+    assert event.retry == 7
+    assert watch("other", line + b"\n\n", "none").events == []
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("character", "\u0085\u2028\u2029")
+def test_a_false_line_end_in_the_text_is_told(character: str, end: bytes) -> None:
+    """Old readers split events there, on the shortest way and on the longest."""
+    wire = f'data: {{"text":"a{character}b"}}\n\n'.encode().replace(b"\n", end)
+    seen = watch("other", wire + wire)
+
+    assert seen.report.anomalies == {SSE_FRAMING_VARIANT: 1}
+    assert seen.payloads == [{"text": f"a{character}b"}] * 2
+
+
+@pytest.mark.parametrize("torn", [b"data: \xff\n\n", b"event: \xff\ndata: {}\n\n", b"data: {}\r\ndata: \xff\r\n\r\n"])
+def test_bytes_that_are_no_text_end_the_watch(torn: bytes) -> None:
+    """From there on all is the SDK's, what is behind them in the same read included; closing adds nothing."""
+    first, rest = sse(chunk({"content": "One"})), torn + sse(chunk({"content": "two"}))
+    for reads in ([first + rest], [first, rest]):
+        stream = StreamWatch("chat")
+        assert [stream.receive(read) for read in reads][-1] is False
+        events, left = stream.undelivered()
+        stream.close()
+
+        assert len(events) == len(stream.ready) == 1
+        assert left == rest.replace(b"\r\n\r\n", b"\n\n")  # what the boundary was does not matter any more
+        assert stream.report().anomalies[PAYLOAD_INVALID] == 1
+
+
+def test_a_torn_character_at_the_end_is_left_to_the_sdk() -> None:
+    """It raises on it, and should: the bytes are there for it."""
+    stream = StreamWatch("chat")
+    stream.receive(sse(chunk({"content": "One"})) + b"data: caf\xc3")
+    stream.close()
+
+    assert stream.undelivered()[1] == b"data: caf\xc3"
+    assert stream.report().anomalies[PAYLOAD_INVALID] == 1
+
+
+def test_done_without_its_blank_line_is_done() -> None:
+    """Nothing is lost with it, and nothing is handed on for it; a stream without a finish has it all the same."""
+    for wire in (body(said("One"), done=False), body(said("One")[:2], done=False)):
+        seen = watch("chat", wire + b"data: [DONE]\n")
+        assert seen.delivered == watch("chat", wire).delivered
+        assert seen.report.verdict is Verdict.COMPLETE
+        assert "sse_event_unterminated" not in seen.report.kinds
+
+
+def test_a_false_line_end_in_an_event_of_several_lines_is_told() -> None:
+    """Read line by line, and told all the same; in another field than data it harms nobody."""
+    data, name = 'id: x\ndata: {"text":"a\u2028b"}\n\n'.encode(), "id: x\nevent: a\u2028b\ndata: {}\n\n".encode()
+
+    assert watch("other", data).report.anomalies == {SSE_FRAMING_VARIANT: 1}
+    assert watch("other", name).report.anomalies == {}
+
+
+@pytest.mark.parametrize("first", [b"foo: bar\n\n", b"foo\n", b"x{}\n\n"])
+def test_a_field_that_is_not_known_is_no_error(first: bytes) -> None:
+    """Before the first event too: only what looks like a document may hide one."""
+    seen = watch("chat", first + body(said("One")))
+
+    assert "error_hidden" not in seen.report.kinds
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("prefix", [b"data:", b"data: ", b"data:  data:"])
+def test_an_event_that_was_framed_twice_keeps_what_its_frame_says(prefix: bytes) -> None:
+    """Name, id and retry stand outside."""
+    seen = watch("other", b"event: a\nid: 7\nretry: 5\ndata: " + prefix + b'{"x":1}\n\n')
+
+    (event,) = seen.events
+    assert (event.event, event.id, event.retry, event.data, event.payload) == ("a", "7", 5, '{"x":1}', {"x": 1})
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_line_end_ends_every_line(end: bytes) -> None:
+    """Name, comment, data and id, each on its line."""
+    wire = b'event: a\n: hi\ndata: {\ndata: "x": 1}\nid: 7\n\ndata: {}\n\n'.replace(b"\n", end)
+
+    assert [(event.event, event.id, event.payload) for event in watch("other", wire).events] == [
+        ("a", "7", {"x": 1}),
+        (None, "7", {}),
+    ]
+
+
+@pytest.mark.parametrize("field", ["data", "event", "id", "retry"])
+def test_a_field_without_its_blank_is_a_variant(field: str) -> None:
+    """`data:{}` for `data: {}`: one blank, if there is one, is no part of the value."""
+    lines = {"event": "a", "id": "7", "retry": "5", "data": "{}"}
+    wire = "".join(f"{name}:{'' if name == field else ' '}{value}\n" for name, value in lines.items()).encode() + b"\n"
+    seen = watch("other", wire)
+
+    (event,) = seen.events
+    assert (event.event, event.id, event.retry, event.payload) == ("a", "7", 5, {})
+    assert seen.report.anomalies == {SSE_FRAMING_VARIANT: 1}
+    assert watch("other", wire.replace(f"{field}:".encode(), f"{field}: ".encode())).report.anomalies == {}

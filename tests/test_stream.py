@@ -43,7 +43,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import Chunk, Verdict
+from streamwatch.anomalies import ERROR_HIDDEN, PAYLOAD_INVALID, Chunk, Outcome, Verdict
 from streamwatch.report import Request
 from streamwatch.sse import Event
 from streamwatch.stream import StreamWatch
@@ -431,3 +431,112 @@ def test_events_are_of_the_type_that_was_asked_for() -> None:
 
     assert {type(event) for event in stream.ready} == {Sent}
     assert len(stream.ready) == len(events)
+
+
+def test_a_consumer_that_leaves_over_broken_json_did_not_leave() -> None:
+    """It was the SDK, which raised: the stream is judged by what came."""
+    stream = StreamWatch("chat")
+    stream.receive(body(said("One")[:2], done=False) + b'data: {"choices": [\n\n')
+    stream.close(abandoned=True)
+
+    assert stream.verdict is Verdict.TRUNCATED
+
+
+def test_a_stream_that_is_watched_no_further_is_not_blamed() -> None:
+    """Nobody saw its end: the report says why, and calls nothing truncated."""
+    stream = StreamWatch("chat")
+    stream.receive(body(said("One")[:2], done=False))
+    stream.leave("event too large")
+    stream.close()
+
+    assert stream.report().unwatched == "event too large"
+    assert stream.verdict is Verdict.COMPLETE
+    assert stream.anomalies == {}
+
+
+@pytest.mark.parametrize("data", ["null", "7", "[]", '""', "", ": ping", "data: {}", "data: data: [DONE]"])
+def test_a_payload_that_the_sdk_cannot_use_can_be_let_pass(data: str) -> None:
+    """`-payload_invalid`: counted, and handed on as it came."""
+    wire = sse(chunk({"content": "One"})) + b"event: x\n" + sse(data)
+    seen = watch("chat", wire, "default,-payload_invalid", error=ConnectionError())
+
+    assert [event.data for event in seen.events[1:]] == [data]
+    assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("data", ["data: {", "data: data: 7", "data: x"])
+def test_a_frame_in_a_frame_that_holds_no_object_is_left_to_the_sdk(data: str) -> None:
+    """It raises on it: nothing is taken off, and nothing dropped."""
+    seen = watch("chat", sse(chunk({"content": "One"})) + sse(data), "all")
+
+    assert [event.data for event in seen.events[1:]] == [data]
+    assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("surface", ["other", "assistants", "responses", "chat", "completions"])
+def test_a_stream_of_which_nothing_came_tells_nothing(surface: str) -> None:
+    """No answer to any question of the end, and no evidence for or against anything."""
+    stream = StreamWatch(surface)
+
+    assert not stream._surface.finished()
+    assert stream._surface.arguments_parse() is None
+    assert stream.report().finish_reasons == ()
+    assert stream.report().chunks == {}
+
+
+def test_events_of_an_api_that_is_not_known_are_counted_by_their_names() -> None:
+    """Named ones are of a protocol with a life of its own, the others anything."""
+    wire = sse({"a": 1}, event="image.partial") * 3 + sse({"a": 1}) * 2
+
+    assert watch("other", wire).report.chunks == {Chunk.LIFECYCLE: 3, Chunk.OTHER: 2}
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        ({"error": "Overloaded", "x": 1}, {"error": "Overloaded"}),
+        ({"message": "Overloaded"}, {"error": {"message": "Overloaded"}}),
+        ({"detail": "Overloaded"}, {"error": {"detail": "Overloaded"}}),
+        ({"title": "Overloaded"}, None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("surface", ["chat", "completions", "responses", "assistants", "other"])
+def test_a_document_in_the_place_of_a_stream_is_shown_if_it_is_an_error(
+    surface: str, document: Payload, shown: Payload | None
+) -> None:
+    """In the words of OpenAI, of most gateways and of FastAPI: the SDK then raises what it silently ignores."""
+    seen = watch(surface, json.dumps(document).encode(), "all")
+
+    assert seen.payloads == ([shown] if shown else [])
+    assert seen.report.verdict is Verdict.ERROR
+    assert seen.outcome(ERROR_HIDDEN) == {Outcome.VERIFIED if shown else Outcome.UNREPAIRED}
+    assert watch(surface, json.dumps(document).encode()).payloads == []
+
+
+def test_what_is_put_in_can_be_read_by_anybody() -> None:
+    """Those who parse the text themselves get what those get who take the object."""
+    events = answered("One ", "two")
+    seen = watch("responses", named([*events[:2], *events[4:-3], events[-1]]))
+
+    assert len(seen.events) > len(events) - 4
+    assert [json.loads(event.data) for event in seen.events] == [event.payload for event in seen.events]
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["at once", "held"])
+def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool) -> None:
+    """It may be half mended: the SDK parses the text for itself."""
+    stream, events = StreamWatch("responses"), answered("One ", "two")
+
+    def see(event: Event) -> bool:
+        event.payload["mended"] = "half"
+        raise RuntimeError
+
+    stream.receive(named([*events[:4], *([events[5]] if held else [])]))
+    stream.ready.clear()
+    stream._surface.see = see  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        stream.receive(named([events[4]]))
+
+    left, _ = stream.undelivered()
+    assert [sdk_value(event) for event in left] == events[4 : 5 + held]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from wires import Call, Payload, Said, Seen, begin, body, called, chunk, fragment, read, tool_call, watch
 
 from streamwatch.anomalies import (
+    CONTENT_UNDECODABLE,
+    KINDS,
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_FRAGMENT_IRREGULAR,
     TOOL_CALL_HEADER_INCOMPLETE,
@@ -307,3 +310,285 @@ def test_the_two_choices_of_a_stream_have_calls_of_their_own() -> None:
     said = Said("", "tool_calls", BOTH[:1])
 
     assert read("chat", seen.delivered).said == {0: said, 1: said}
+
+
+# --- each repair can be switched off, and fails without harm
+
+#: A policy, and the fragments of `tool_calls`, each of a chunk, that show the kind that it leaves out.
+OFF: dict[str, list[Any]] = {
+    "tool_call_index_missing": [[{k: v for k, v in each.items() if k != "index"}] for each in A],
+    "tool_call_index_reused": [[{**each, "index": 0}] for each in (*A, *B)],
+    "tool_call_index_sparse": [[{**each, "index": 1}] for each in A],
+    "tool_call_header_incomplete": [
+        [{**fragment(0, "", id="call_a"), "type": "function"}],
+        [fragment(0, "{}", name="weather")],
+    ],
+    "tool_call_name_repeated": [[A[0]], [fragment(0, '{"city":', name="weather")], [A[2]]],
+    "tool_call_malformed": [*A],
+    "tool_call_fragment_irregular": [
+        [A[0]],
+        None,
+        [],
+        [{**A[1], "id": None}],
+        [A[2]],
+        [fragment(0, ""), fragment(0, "")],
+    ],
+}
+
+
+def of_chunks(*tool_calls: Any, repair: str = "default", finish: str = "tool_calls", **known: Any) -> Seen:
+    """An answer whose chunks have these `tool_calls`."""
+    wire = [begin(content=None), *(chunk({"tool_calls": each}) for each in tool_calls), chunk({}, finish)]
+    return watch(
+        "chat", body(wire), repair, request=Request(tools=frozenset({"weather", "time"}), naive=False, **known)
+    )
+
+
+def fragments_of(seen: Seen) -> list[Any]:
+    """What was handed on as `tool_calls`, chunk by chunk."""
+    deltas = [payload["choices"][0]["delta"] for payload in seen.payloads]
+    return [delta["tool_calls"] for delta in deltas if "tool_calls" in delta]
+
+
+@pytest.mark.parametrize("kind", OFF)
+def test_a_repair_of_a_call_can_be_switched_off(kind: str) -> None:
+    """`-kind`: every fragment as it came, and the kind is counted all the same; without it, something is repaired."""
+    off, on = (of_chunks(*OFF[kind], repair=repair) for repair in (f"default,-{kind}", "default"))
+
+    assert fragments_of(off) == OFF[kind]
+    assert off.outcome(KINDS[kind]) == {Outcome.UNREPAIRED}
+    assert fragments_of(on) != OFF[kind]
+    assert on.outcome(KINDS[kind]) == {Outcome.VERIFIED}
+
+
+def test_null_arguments_can_be_let_be() -> None:
+    """The one member of a fragment that every reader adds up."""
+    wire = [[{**A[0], "function": {"name": "weather", "arguments": None}}], [A[1]], [A[2]]]
+
+    assert fragments_of(of_chunks(*wire, repair="default,-tool_call_fragment_irregular")) == wire
+    assert fragments_of(of_chunks(*wire))[0][0]["function"] == {"name": "weather", "arguments": ""}
+
+
+@pytest.mark.parametrize("form", [lambda each: each, lambda each: [each]], ids=["object", "list"])
+def test_what_was_held_goes_on_in_a_chunk_of_any_form(form: Any) -> None:
+    """A call without a name, ended by the next one: handed on before it, whether `tool_calls` is a list or not."""
+    wire = [[fragment(0, "", id="call_a")], [fragment(0, "{}")], form(fragment(1, "{}", id="call_b", name="time"))]
+    seen = of_chunks(*wire, repair="default,-tool_call_malformed")
+    held, other = fragments_of(seen)[-1]
+
+    assert held == {"index": 0, "type": "function", "id": "call_a", "function": {"arguments": "{}"}}
+    assert other == fragment(1, "{}", id="call_b", name="time")
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("pieces", [["{}"], ["{", "}"]], ids=len)
+def test_a_call_without_an_id_gets_one(pieces: list[str]) -> None:
+    """It has a name: nothing else is needed to run it, and an answer to it needs an id."""
+    seen = of_chunks([fragment(0, pieces[0], name="weather")], *([fragment(0, piece)] for piece in pieces[1:]))
+    ((call,),) = fragments_of(seen)
+
+    assert re.fullmatch(r"call_[0-9a-f]{32}", call.pop("id"))
+    assert call == {"index": 0, "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.VERIFIED}
+
+
+def test_a_fragment_without_index_belongs_to_the_call_of_its_id() -> None:
+    """Whatever came last."""
+    stray = {"id": "call_a", "function": {"arguments": '"Paris"}'}}
+    seen = seen_of(A[0], A[1], *B, stray)
+
+    assert assembled(seen)[0].arguments == BOTH[0].arguments
+    assert seen.outcome(TOOL_CALL_INDEX_MISSING) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("repair", ["default", "default,-tool_call_index_sparse"])
+def test_a_fragment_under_an_index_that_nobody_opened_is_not_guessed(repair: str) -> None:
+    """Two calls are open: it may be of either."""
+    seen = of_chunks([A[0]], [A[1]], [B[0]], [B[1]], [fragment(7, '"x"}')], repair=repair)
+
+    assert fragments_of(seen)[-1] == [fragment(7, '"x"}')]
+    assert seen.outcome(TOOL_CALL_INDEX_SPARSE) == {Outcome.UNREPAIRED}
+
+
+# --- arguments
+
+DESTROYED = "Caf\ufffd"
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["in the first fragment", "later"])
+def test_destroyed_characters_in_arguments_are_told(first: bool) -> None:
+    """U+FFFD, on the shortest way and on the longest."""
+    pieces = ['{"city":"' + DESTROYED, '"}'] if first else ['{"city":"', DESTROYED, '"}']
+    fragments = [fragment(0, pieces[0], id="call_a", name="weather"), *(fragment(0, piece) for piece in pieces[1:])]
+    seen = seen_of(*fragments)
+
+    assert seen.report.anomalies[CONTENT_UNDECODABLE] == 1
+    assert assembled(seen)[0].arguments == '{"city":"' + DESTROYED + '"}'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (["{}", '{"a":1}'], '{"a":1}'),
+        ([" {} ", "\n", '{"a":1}'], ' {} \n{"a":1}'),
+        (["{}", "x"], "{}x"),
+        (["{}"], "{}"),
+        (['{"a":1}', '{"a"', ":1}"], '{"a":1}'),
+        (['{"a":1}', '{"a"', ":2}"], '{"a":1}{"a":2}'),
+        (['{"a":1}', '{"a"'], '{"a":1}{"a"'),
+        (['{"a":1}', "x"], '{"a":1}x'),
+        (['{"a"', ":1}", '{"a":1}', '{"a":1}'], '{"a":1}'),
+    ],
+    ids=range(9),
+)
+def test_arguments_that_are_said_again_are_left_out_and_no_others(pieces: list[str], said: str) -> None:
+    """`{}` before the real ones, or all a second time, in any pieces; what only began like it is handed on."""
+    seen = seen_of(
+        fragment(0, "", id="call_a", name="weather"), *(fragment(0, piece) for piece in pieces), repair="all"
+    )
+
+    assert assembled(seen)[0].arguments == said
+    unharmed = seen_of(fragment(0, "", id="call_a", name="weather"), *(fragment(0, piece) for piece in pieces))
+    assert assembled(unharmed)[0].arguments == "".join(pieces)
+
+
+def test_what_may_be_said_again_goes_on_before_the_next_call() -> None:
+    """Held back as a repetition, and then the call was over."""
+    again = [*A, fragment(0, '{"ci'), *B]
+    seen = seen_of(*again, repair="all")
+
+    assert [call.arguments for call in assembled(seen)] == [BOTH[0].arguments + '{"ci', BOTH[1].arguments]
+
+
+def test_a_call_without_arguments_can_get_an_empty_object() -> None:
+    """On request: `json.loads("")` raises, and `{}` is what the model meant."""
+    seen = seen_of(*tool_call(0, "call_a", "weather"), *B, repair="all")
+
+    assert [call.arguments for call in assembled(seen)] == ["{}", BOTH[1].arguments]
+    assert TOOL_CALL_ARGUMENTS_INVALID not in seen.report.anomalies
+
+
+#: Arguments that are no JSON, and whether more of them could make it so.
+CUT = [
+    *[('{"city"', True), ('{"city":"Par', True), ('{"a":[1,2', True), ('{"a": ', True)],
+    *[('{"a":tru', False), ('{"a":1}x', False), ('{"a":}', False), ('{"a":1} \u00a0', False)],
+    *[("[" * 9000, False), ("[" + "1" * 5000, False)],  # deeper and longer than Python reads
+]
+
+
+@pytest.mark.parametrize(("arguments", "cut"), CUT, ids=range(len(CUT)))
+def test_arguments_that_are_cut_are_told_from_those_that_are_wrong(arguments: str, cut: bool) -> None:
+    """The beginning of a JSON text makes a truncated stream; what no more text could mend does not."""
+    seen = seen_of(*tool_call(0, "call_a", "weather", arguments))
+
+    assert seen.report.anomalies[TOOL_CALL_ARGUMENTS_INVALID] == 1
+    assert (seen.report.verdict is Verdict.TRUNCATED) == cut
+
+
+# --- what a fragment may look like
+
+
+@pytest.mark.parametrize(("odd", "stays"), [(None, False), ("x", True), (7, True), ([], True)], ids=str)
+def test_a_fragment_that_is_null_is_dropped_and_one_of_another_type_is_not(odd: object, stays: bool) -> None:
+    """null says nothing; what the others say is not known."""
+    seen = of_chunks([A[0], odd], [A[1]], [A[2]])
+
+    assert fragments_of(seen)[0] == [A[0], odd][: 1 + stays]
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED if stays else Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize(
+    ("odd", "stays"),
+    [({"index": 0}, False), ({"index": 0, "function": None}, False), ({"index": 0, "function": "f"}, True)],
+    ids=str,
+)
+def test_a_fragment_without_a_function_is_dropped_if_it_says_nothing(odd: Payload, stays: bool) -> None:
+    """An index alone is nothing; a function that is a text may be something."""
+    seen = of_chunks([A[0]], [odd], [A[1]], [A[2]])
+
+    assert fragments_of(seen) == [[A[0]], *([[odd]] if stays else []), [A[1]], [A[2]]]
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED if stays else Outcome.VERIFIED}
+
+
+def custom(index: Any, input: str, **header: Any) -> Payload:
+    """One fragment of a call of a custom tool."""
+    head = {"id": header["id"], "type": "custom"} if header else {}
+    return {"index": index, **head, "custom": {**({"name": header["name"]} if header else {}), "input": input}}
+
+
+@pytest.mark.parametrize("repair", ["default", "all"])
+@pytest.mark.parametrize("index", [0, None, "0"], ids=repr)
+def test_a_call_of_a_custom_tool_is_let_be(index: Any, repair: str) -> None:
+    """Its input stands in a member of its own, is no JSON, and comes in pieces like arguments."""
+    fragments = [custom(index, "", id="call_a", name="run"), custom(index, "ls "), custom(index, "-l")]
+    seen = of_chunks(*([each] for each in fragments), repair=repair)
+
+    assert fragments_of(seen) == [[each] for each in fragments]
+    assert {kind for kind in seen.report.kinds if kind.startswith("tool_")} == set()
+
+
+def test_functions_and_custom_tools_are_numbered_together() -> None:
+    """A function after a custom tool has the next index, and the other way round."""
+    calls = [custom(0, "ls", id="call_0", name="run"), *B, custom(2, "", id="call_2", name="run"), custom(2, "ls")]
+    calls += [fragment(3, "{}", id="call_3", name="weather")]
+    seen = of_chunks(*([each] for each in calls))
+
+    assert fragments_of(seen) == [[each] for each in calls]
+    assert seen.faults == set()
+
+
+def test_more_calls_of_custom_tools_than_are_remembered_are_handed_on() -> None:
+    """As of functions."""
+    calls = [custom(index, "ls", id=f"call_{index}", name="run") for index in range(300)]
+    seen = of_chunks(*([each] for each in calls))
+
+    assert fragments_of(seen) == [[each] for each in calls]
+    assert seen.faults == set()
+
+
+def test_calls_that_alternate_are_counted_where_they_do() -> None:
+    """Going back to an earlier call counts; going on with it does not."""
+    seen = seen_of(A[0], B[0], A[1], A[2], B[1], B[2])
+
+    assert seen.report.anomalies[TOOL_CALLS_INTERLEAVED] == 1
+    assert assembled(seen) == BOTH
+
+
+def test_a_name_alone_opens_a_call() -> None:
+    """Without index and id: the next name opens the next call."""
+    seen = of_chunks([fragment(None, "{}", name="weather")], [fragment(None, '{"a":1}', name="time")])
+
+    assert [(call.name, call.arguments) for call in assembled(seen)] == [("weather", "{}"), ("time", '{"a":1}')]
+
+
+def test_a_call_that_was_opened_without_an_index_has_the_next_one() -> None:
+    """A later fragment may name it."""
+    header = {k: v for k, v in A[0].items() if k != "index"}
+    seen = of_chunks([header], [A[1]], [A[2]])
+
+    assert assembled(seen) == BOTH[:1]
+    assert TOOL_CALL_INDEX_SPARSE not in seen.report.anomalies
+
+
+@pytest.mark.parametrize("repair", ["default", "default,-tool_call_fragment_irregular"])
+def test_a_name_may_come_before_the_id(repair: str) -> None:
+    """Held until both are there; then it is a header as OpenAI writes them."""
+    first = {"index": 0, "function": {"name": "weather", "arguments": ""}}
+    seen = of_chunks([first], [{"index": 0, "id": "call_a"}], [fragment(0, "{}")], repair=repair)
+
+    assert fragments_of(seen)[0] == [fragment(0, "", id="call_a", name="weather")]
+    assert assembled(seen) == [Call("call_a", "weather", "{}")]
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize(
+    ("before", "arguments", "mended"),
+    [("", {"a": "é"}, '{"a": "é"}'), ("", [1], "[1]"), ("", 7, 7), ("", True, True), ("{", {"a": 1}, {"a": 1})],
+    ids=str,
+)
+def test_arguments_that_are_whole_become_text(before: str, arguments: object, mended: object) -> None:
+    """An object or a list in the place of its JSON; anything else, or amid a text, is not guessed."""
+    seen = of_chunks([fragment(0, before, id="call_a", name="weather")], [fragment(0, arguments)])  # type: ignore[arg-type]
+
+    assert fragments_of(seen)[1][0]["function"] == {"arguments": mended}
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.VERIFIED if isinstance(mended, str) else Outcome.UNREPAIRED}

@@ -1,0 +1,200 @@
+"""Streamwatch / Agent: is Streamwatch itself well, and which one is running where?"""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as d
+from grafana_foundation_sdk.models import units
+
+from dashboards import promql as q
+from dashboards.frame import Row, build
+from dashboards.names import BUILD_INFO
+from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
+from streamwatch import telemetry
+from streamwatch.settings import Settings
+from streamwatch.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS
+
+_FILTER = '{job=~"$job",instance=~"$instance"}'
+#: Every process has the published figures from its first scrape on: who has them is one of ours. Taken over the
+#: range, it also finds those that are down now.
+_OURS = f"on (job, instance) group by (job, instance) (present_over_time({q.selector(PUBLISHED)}[{q.RANGE}]))"
+#: What a value beyond the limit is counted as, and the limit.
+OTHER = telemetry._OTHER
+_LIMIT = Settings().max_label_values
+_CAPPED = ("gen_ai_request_model", "gen_ai_response_model", "server_address")
+
+
+def dashboard() -> d.Dashboard:
+    """For whoever operates Streamwatch, not for whoever uses it."""
+    return build(
+        "Agent",
+        "streamwatch-agent",
+        "Streamwatch's own health: is it measured, does it fail, and which versions are deployed?",
+        [Row("", _answer()), Row("Processes", [_processes()]), Row("Over time", _over_time())],
+    )
+
+
+def _of_ours(series: str) -> str:
+    return f"{series}{_FILTER} and {_OURS}"
+
+
+def _capped() -> str:
+    parts = (q.selector(STREAMS, f'{label}="{OTHER}"') for label in _CAPPED)
+    return " + ".join(f"({q.total(part)} or vector(0))" for part in parts)
+
+
+def _processes_up() -> Panel:
+    return number(
+        "Processes up",
+        "Processes with Streamwatch whose endpoint answers. Fewer than you run: one is not started with "
+        "`opentelemetry-instrument`, or its port is not scraped.",
+        "StreamwatchAbsent",
+        Query(f"sum({_of_ours('up')})"),
+        units.Short,
+        color=((None, VERMILION), (1, GREEN)),
+        decimals=0,
+    )
+
+
+def _processes_down() -> Panel:
+    return number(
+        "Processes down",
+        "Processes that had Streamwatch in the range and do not answer now. After a rollout the old ones count "
+        "until the range has passed them.",
+        "StreamwatchAbsent",
+        Query(f"count(({_of_ours('up')}) == 0) or vector(0)"),
+        units.Short,
+        color=((None, GREEN), (1, AMBER)),
+        decimals=0,
+    )
+
+
+def _internal_errors() -> Panel:
+    errors = q.total(q.selector(INTERNAL_ERRORS))
+    return number(
+        "Internal errors",
+        "Errors of Streamwatch itself; the application saw none of them. Any: report it with the line that "
+        "Streamwatch logged, the type is in the panel below.",
+        "StreamwatchInternalErrors",
+        Query(f"{errors} or vector(0)"),
+        units.Short,
+        color=((None, GREEN), (1, VERMILION)),
+        decimals=0,
+    )
+
+
+def _capped_labels() -> Panel:
+    return number(
+        "Capped labels",
+        f"Streams counted under `{OTHER}`, because a process has seen more than {_LIMIT} values of a model or an "
+        "address. Any: a server or an application makes up names.",
+        "StreamwatchInternalErrors",
+        Query(_capped()),
+        units.Short,
+        color=((None, GREEN), (1, AMBER)),
+        decimals=0,
+    )
+
+
+def _versions_running() -> Panel:
+    return number(
+        "Versions running",
+        "How many versions of Streamwatch run. More than one outside a rollout: a deployment got stuck.",
+        "StreamwatchAbsent",
+        Query(f"count(group by (version) ({BUILD_INFO}{_FILTER}))"),
+        units.Short,
+        color=((None, BLUE),),
+        decimals=0,
+    )
+
+
+def _sdk_versions() -> Panel:
+    return number(
+        "SDK versions",
+        "How many versions of the openai package were seen. More than one outside a rollout: pin it.",
+        "StreamwatchAbsent",
+        Query(f"count(group by (streamwatch_openai_version) (last_over_time({q.streams()}[{q.RANGE}])))"),
+        units.Short,
+        color=((None, BLUE),),
+        decimals=0,
+    )
+
+
+def _answer() -> list[Panel]:
+    return [
+        _processes_up(),
+        _processes_down(),
+        _internal_errors(),
+        _capped_labels(),
+        _versions_running(),
+        _sdk_versions(),
+    ]
+
+
+def _processes() -> Panel:
+    keys = {"job": "Job", "instance": "Instance"}
+    by = tuple(keys)
+    up = (((1, 1), "up", GREEN), ((0, 0), "down", VERMILION))
+    errors = q.selector(INTERNAL_ERRORS)
+    versions = f"count by (job, instance, version) ({BUILD_INFO}{_FILTER})"
+    return rows(
+        "Processes",
+        "Every process that had Streamwatch in the range. Down: look at the process, then at the scrape's error in "
+        "Prometheus under Status, Targets.",
+        "StreamwatchAbsent",
+        {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
+        [
+            Column("State", f"max by (job, instance) ({_of_ours('up')})", words=up),
+            Column("Streams", q.total(q.streams(), *by, "streamwatch_openai_version")),
+            Column("Internal errors", f"{q.total(errors, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
+            Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
+            Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds),
+            Column("", versions),
+        ],
+        size=(24, 7),
+    )
+
+
+def _internal_errors_by_type() -> Panel:
+    errors = q.step(INTERNAL_ERRORS, "error_type")
+    return lines(
+        "Internal errors by type",
+        "Errors of Streamwatch itself, in each step. They cost measurements, never the application's streams. "
+        "Empty is good. In doubt, `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=streamwatch` switches it off.",
+        "StreamwatchInternalErrors",
+        [Query(errors, "{{error_type}}")],
+        units.Short,
+        nothing="no errors",
+        size=(8, 8),
+    )
+
+
+def _streams_per_second_by_job() -> Panel:
+    streams = f"sum by (job) (rate({q.streams()}[{q.RATE_INTERVAL}]))"
+    return lines(
+        "Streams per second by job",
+        "Streams that ended. A job at zero while it serves requests: it was started without "
+        "`opentelemetry-instrument`.",
+        "StreamwatchAbsent",
+        [Query(streams, "{{job}}")],
+        units.Short,
+        size=(8, 8),
+    )
+
+
+def _series_per_process() -> Panel:
+    return lines(
+        "Series per process",
+        "How many series a scrape brings, at most and at least. It grows with models, servers and kinds, and is "
+        "capped; above some thousands, drop labels in Prometheus.",
+        "StreamwatchAbsent",
+        [
+            Query(f"max({_of_ours('scrape_samples_scraped')})", "at most"),
+            Query(f"min({_of_ours('scrape_samples_scraped')})", "at least"),
+        ],
+        units.Short,
+        size=(8, 8),
+    )
+
+
+def _over_time() -> list[Panel]:
+    return [_internal_errors_by_type(), _streams_per_second_by_job(), _series_per_process()]

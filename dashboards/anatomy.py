@@ -1,0 +1,269 @@
+"""Streamwatch / Stream anatomy: what streams consist of, in what order it comes, and how long it takes."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as d
+from grafana_foundation_sdk.models import units
+
+from dashboards import promql as q
+from dashboards.frame import Row, build
+from dashboards.panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    RUNBOOKS,
+    VERMILION,
+    Column,
+    Panel,
+    Query,
+    drawn,
+    lines,
+    number,
+    rows,
+    share,
+)
+from streamwatch.anomalies import CONTENT_ABSENT, CONTENT_NULL, KINDS, Chunk, Verdict
+from streamwatch.settings import Settings
+from streamwatch.telemetry import (
+    ANOMALIES,
+    CHUNKS,
+    DURATION,
+    REORDER_DELAY,
+    REORDER_DISTANCE,
+    STREAMS,
+    TIME_TO_FIRST_CHUNK,
+    Instrument,
+)
+
+#: Where the data source knows the one for traces; see `provisioning`.
+_DOTS = "A dot is one stream: click on it for its trace."
+#: What a window is by default.
+_WINDOW = Settings()
+_CONTENT_MISSING = f'streamwatch_anomaly=~"{CONTENT_ABSENT.name}|{CONTENT_NULL.name}"'
+_TOOL_KINDS = f'streamwatch_anomaly=~"{"|".join(name for name in KINDS if name.startswith("tool_call"))}"'
+_TOOL_CHUNKS = f'streamwatch_chunk="{Chunk.TOOL_CALL.value}"'
+_INCOMPLETE = f'streamwatch_verdict!~"{Verdict.COMPLETE.value}|{Verdict.ABANDONED.value}"'
+
+
+def dashboard() -> d.Dashboard:
+    """For whoever debugs one model, one server or one application."""
+    return build(
+        "Stream anatomy",
+        "streamwatch-anatomy",
+        "What streams consist of, in what order it comes, how long it takes, and how it ends.",
+        [
+            Row("", _answer()),
+            Row("Chunks", _chunks()),
+            Row("Order", [*_order()]),
+            Row("Time", [*_time()]),
+            Row("Every kind that was found", [_kinds()]),
+        ],
+    )
+
+
+def _seconds(title: str, row: Instrument, page: str, advice: str) -> Panel:
+    query = Query(q.range_quantile(0.95, row))
+    return number(title, advice, page, query, units.Seconds, color=((None, BLUE),), decimals=2)
+
+
+def _first_chunk() -> Panel:
+    return _seconds(
+        "First chunk, p95",
+        TIME_TO_FIRST_CHUNK,
+        "StreamwatchErrorBudgetBurn",
+        "One stream in twenty takes longer for its first chunk. Up while duration is not: the server queues.",
+    )
+
+
+def _duration() -> Panel:
+    return _seconds(
+        "Duration, p95",
+        DURATION,
+        "StreamwatchErrorBudgetBurn",
+        "One stream in twenty takes longer. It grows with the length of answers: compare like with like.",
+    )
+
+
+def _held_back() -> Panel:
+    return _seconds(
+        "Held back, p95",
+        REORDER_DELAY,
+        "StreamwatchReorderSpike",
+        "How long events were held to put them in order, where any were. Near "
+        f"{_WINDOW.window_seconds:g} s the window is too short: raise STREAMWATCH_WINDOW_SECONDS.",
+    )
+
+
+def _cut_short() -> Panel:
+    streams = q.total(q.streams())
+    return number(
+        "Cut short",
+        "Streams that ended truncated, empty or in an error. Look at Verdicts below, then at the server.",
+        "StreamwatchTruncatedStreams",
+        Query(q.ratio(q.total(q.streams(_INCOMPLETE)), streams)),
+        color=((None, GREEN), (0.01, AMBER), (0.05, VERMILION)),
+        decimals=1,
+    )
+
+
+def _missing_content() -> Panel:
+    missing = q.total(q.anomalies(_CONTENT_MISSING, without=("kind",)))
+    return number(
+        "Missing content",
+        "Share of chunks whose delta has no `content`, or null: legal, and what naive code raises "
+        'KeyError: \'content\' on. Read it as `delta.get("content") or ""`.',
+        f"kinds/{CONTENT_ABSENT.name}",
+        Query(q.ratio(missing, q.total(q.selector(CHUNKS)))),
+        color=((None, BLUE),),
+        decimals=1,
+    )
+
+
+def _odd_tool_calls() -> Panel:
+    tools = q.total(q.anomalies(_TOOL_KINDS, without=("kind",)))
+    return number(
+        "Odd tool calls",
+        "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
+        "see which kind below.",
+        "StreamwatchToolCallsBroken",
+        Query(q.ratio(tools, q.total(q.selector(CHUNKS, _TOOL_CHUNKS)))),
+        color=((None, BLUE),),
+        decimals=1,
+    )
+
+
+def _answer() -> list[Panel]:
+    return [_first_chunk(), _duration(), _held_back(), _cut_short(), _missing_content(), _odd_tool_calls()]
+
+
+def _chunk_mix() -> Panel:
+    mix = f"{q.step(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.step(CHUNKS)}"
+    return lines(
+        "Chunk mix",
+        "What chunks carry. A new share of reasoning or other means that the model or its server changed: check "
+        "that your code expects it.",
+        "StreamwatchNewAnomalyKind",
+        [Query(mix, "{{streamwatch_chunk}}")],
+        units.PercentUnit,
+        stacked=True,
+        maximum=1,
+    )
+
+
+def _verdicts_other_than_complete() -> Panel:
+    other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
+    verdicts = f"{q.step(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.step(STREAMS)}"
+    return lines(
+        "Verdicts other than complete",
+        "Shares of all streams. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200, "
+        "nothing more. Error: the server said so. Abandoned: the application left.",
+        "StreamwatchTruncatedStreams",
+        [Query(verdicts, "{{streamwatch_verdict}}")],
+        units.PercentUnit,
+        stacked=True,
+    )
+
+
+def _missing_content_over_time() -> Panel:
+    missing = q.step(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
+    return lines(
+        "Missing content, share of chunks",
+        "Deltas without `content` or with null. A rise with a snapshot is harmless to code that reads content "
+        "with care, and a KeyError in code that does not.",
+        f"kinds/{CONTENT_ABSENT.name}",
+        [Query(f"{missing} / on () group_left () {q.step(CHUNKS)}", "{{streamwatch_anomaly}}")],
+        units.PercentUnit,
+    )
+
+
+def _tool_calls() -> Panel:
+    tools = q.step(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
+    return lines(
+        "Tool calls: anomalies per 100 of their chunks",
+        "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
+        "are repaired by default; the arguments are the model's own.",
+        "StreamwatchToolCallsBroken",
+        [
+            Query(
+                f"100 * {tools} / on () group_left () {q.step(CHUNKS, where=(_TOOL_CHUNKS,))}",
+                "{{streamwatch_anomaly}}",
+            )
+        ],
+        units.Short,
+    )
+
+
+def _chunks() -> list[Panel]:
+    return [_chunk_mix(), _verdicts_other_than_complete(), _missing_content_over_time(), _tool_calls()]
+
+
+def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str) -> Panel:
+    colors = {50: GREEN, 95: BLUE, 99: VERMILION}
+    queries = [Query(q.quantile(percent / 100, row), f"p{percent}", exemplars=True) for percent in colors]
+    panel = lines(title, f"{advice} {_DOTS}", page, queries, unit)
+    for percent, color in colors.items():
+        panel = drawn(panel, f"p{percent}", color)
+    return panel
+
+
+def _order() -> tuple[Panel, Panel]:
+    page = "StreamwatchReorderSpike"
+    return (
+        _quantiles(
+            "Reorder distance, in events",
+            "How many places early an event came. The window holds "
+            f"{_WINDOW.window_events}: near that, raise STREAMWATCH_WINDOW_EVENTS, or streams stay broken.",
+            page,
+            REORDER_DISTANCE,
+            units.Short,
+        ),
+        _quantiles(
+            "Reorder delay",
+            f"How long events were held, {_WINDOW.window_seconds:g} s at most by default. A stream in order never is.",
+            page,
+            REORDER_DELAY,
+            units.Seconds,
+        ),
+    )
+
+
+def _time() -> tuple[Panel, Panel]:
+    return (
+        _quantiles(
+            "Time to first chunk",
+            "From the request to the first chunk: what a user feels. Compare snapshots with the variable above.",
+            "StreamwatchErrorBudgetBurn",
+            TIME_TO_FIRST_CHUNK,
+            units.Seconds,
+        ),
+        lines(
+            "Duration by verdict, p95",
+            "From the request to the end. Truncated streams that all last equally long point to a timeout of that "
+            f"length between you and the server. {_DOTS}",
+            "StreamwatchTruncatedStreams",
+            [Query(q.quantile(0.95, DURATION, "streamwatch_verdict"), "{{streamwatch_verdict}}", exemplars=True)],
+            units.Seconds,
+        ),
+    )
+
+
+def _kinds() -> Panel:
+    by = ("streamwatch_anomaly", "streamwatch_severity")
+    found = q.total(q.anomalies(), *by)
+    fixed, all_ = (q.total(q.repairs(*more), by[0]) for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
+    joined = f"({q.ratio(fixed, all_)}) * on ({by[0]}) group_right () ({found} > bool 0)"
+    return rows(
+        "Anomalies by kind",
+        "Everything that was found in the range. Click on a kind for what it means and what to do. No fix rate: "
+        "the kind has no repair, and is reported only.",
+        "StreamwatchNewAnomalyKind",
+        {by[0]: "Kind", by[1]: "Severity"},
+        [
+            Column("Found", f"{found} > 0"),
+            Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.total(q.streams())}", decimals=1),
+            share("Fix rate", joined),
+        ],
+        size=(24, 12),
+        sort="Found",
+        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+    )

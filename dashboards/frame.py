@@ -1,0 +1,141 @@
+"""The frame around the panels: variables, annotations, links and defaults, the same in every dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grafana_foundation_sdk.builders import dashboard, prometheus
+from grafana_foundation_sdk.models import dashboard as d
+
+from dashboards.names import BUILD_INFO, VARIABLES, metric
+from dashboards.panels import AMBER, BLUE, DATA_SOURCE, GREEN, VERMILION, Panel
+from dashboards.promql import alerts, selector
+from streamwatch.telemetry import ANOMALIES, STREAMS
+
+TAG = "streamwatch"
+_HEADERS = {
+    "job": "Job",
+    "instance": "Instance",
+    "model": "Model",
+    "snapshot": "Snapshot",
+    "sdk": "SDK version",
+    "server": "Server",
+    "kind": "Kind",
+}
+#: An anomaly is new if the hour before did not have it: shorter, and each quiet minute makes one; longer costs
+#: memory in Prometheus.
+_BEFORE = "[1h] offset 2m"
+#: How far back "before" lies, for panels that compare: the deployment just now, today's, last week's.
+_COMPARE = ("15m", "1h", "6h", "1d", "7d")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A heading and the panels below it; the first row has none: it is the answer."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+def build(name: str, uid: str, description: str, rows: Sequence[Row], *, compares: bool = False) -> d.Dashboard:
+    """A whole dashboard; panels are numbered in order, so that links to one of them stay right."""
+    board = (
+        dashboard.Dashboard(f"Streamwatch / {name}")
+        .uid(uid)
+        .description(description)
+        .tags([TAG])
+        .readonly()
+        .refresh("30s")
+        .time("now-1h", "now")
+        .timezone("browser")
+        .tooltip(d.DashboardCursorSync.CROSSHAIR)
+        .variables(_variables(compares=compares))
+        .annotations(_annotations())
+        .link(_other_dashboards())
+    )
+    number = 0
+    for row in rows:
+        if row.title:
+            number += 1
+            board = board.with_row(dashboard.Row(row.title).id(number))
+        for panel in row.panels:
+            number += 1
+            board = board.with_panel(panel.id(number))
+    return board.build()
+
+
+def _other_dashboards() -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink("Streamwatch")
+        .type(d.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(as_dropdown=False)
+        .include_vars(include_vars=True)
+        .keep_time(keep_time=True)
+    )
+
+
+def _variables(*, compares: bool) -> list[Any]:
+    found = [dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")]
+    found += [_label_variable(name) for name in VARIABLES]
+    if compares:
+        options = [d.VariableOption(text=value, value=value, selected=value == "1d") for value in _COMPARE]
+        before = dashboard.CustomVariable("before").label("Compare with").values(",".join(_COMPARE))
+        found.append(before.options(options).current(options[_COMPARE.index("1d")]))
+    return found
+
+
+def _label_variable(name: str) -> dashboard.QueryVariable:
+    row = ANOMALIES if name == "kind" else STREAMS
+    chosen = {"job": (), "instance": ("job",)}.get(name, ("job", "instance"))
+    filters = ",".join(f'{VARIABLES[other]}=~"${other}"' for other in chosen)
+    series = metric(row) + (f"{{{filters}}}" if filters else "")
+    query = f"label_values({series}, {VARIABLES[name]})"
+    everything = d.VariableOption(text="All", value="$__all", selected=True)
+    return (
+        dashboard.QueryVariable(name)
+        .label(_HEADERS[name])
+        .datasource(DATA_SOURCE)
+        .query({"query": query, "refId": f"variable-{name}"})
+        .definition(query)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        # A stream that never said its model has no such label, and `.+` would hide the worst streams.
+        .all_value(".+" if name in ("job", "instance") else ".*")
+        .current(everything)
+        .refresh(d.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(d.VariableSort.ALPHABETICAL_ASC)
+    )
+
+
+def _annotations() -> list[dashboard.AnnotationQuery]:
+    series = selector(STREAMS)
+    built = f'{BUILD_INFO}{{job=~"$job",instance=~"$instance"}}'
+    return [
+        _annotation("Alerts firing", alerts("firing"), "{{alertname}}", VERMILION),
+        _annotation("New model snapshot", _new(series, VARIABLES["snapshot"]), "{{gen_ai_response_model}}", BLUE),
+        _annotation("New SDK version", _new(series, VARIABLES["sdk"]), "openai {{streamwatch_openai_version}}", GREEN),
+        _annotation("New Streamwatch version", _new(built, "version"), "Streamwatch {{version}}", AMBER),
+    ]
+
+
+def _new(series: str, label: str) -> str:
+    return f"count by ({label}) ({series}) unless count by ({label}) (present_over_time({series}{_BEFORE}))"
+
+
+def _annotation(name: str, expression: str, title: str, color: str) -> dashboard.AnnotationQuery:
+    target = prometheus.Dataquery().expr(expression).ref_id("Anno").datasource(DATA_SOURCE).range()
+    return (
+        dashboard.AnnotationQuery()
+        .name(name)
+        .datasource(DATA_SOURCE)
+        .enable(enable=True)
+        .icon_color(color)
+        .expr(expression)
+        .step("60s")
+        .title_format(name)
+        .text_format(title)
+        .target(target)
+    )

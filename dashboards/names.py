@@ -1,0 +1,76 @@
+"""What instruments and attributes are called in Prometheus, and which variable of a dashboard filters which.
+
+Derived from the tables of `streamwatch.telemetry`, so that a metric that is renamed there is renamed here.
+"""
+
+from __future__ import annotations
+
+from streamwatch import telemetry
+from streamwatch.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+
+#: Every row of the table, by the name of the instrument.
+INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(row, Instrument)}
+
+#: The gauge that tells which Streamwatch is deployed; its value is 1.
+BUILD_INFO = "streamwatch_build_info"
+
+#: Instruments of the process, not of a stream: they lack the common attributes.
+OF_PROCESS = {PUBLISHED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
+
+#: What Prometheus and its rules have beside our own: the metric, and its labels.
+OTHERS = {
+    "up": {"job", "instance"},
+    "scrape_duration_seconds": {"job", "instance"},
+    "scrape_samples_scraped": {"job", "instance"},
+    "ALERTS": {"alertname", "alertstate", "severity", "job"},
+    BUILD_INFO: {"job", "instance", "version"},
+}
+
+#: The variables of a dashboard and the label that each filters.
+VARIABLES = {
+    "job": "job",
+    "instance": "instance",
+    "model": "gen_ai_request_model",
+    "snapshot": "gen_ai_response_model",
+    "sdk": "streamwatch_openai_version",
+    "server": "server_address",
+    "kind": "streamwatch_anomaly",
+}
+
+
+def is_histogram(row: Instrument) -> bool:
+    """Only histograms have boundaries."""
+    return bool(row.boundaries)
+
+
+def is_counter(row: Instrument) -> bool:
+    """A gauge has the unit 1; what is left counts something in braces."""
+    return not is_histogram(row) and row.unit != "1"
+
+
+def metric(row: Instrument) -> str:
+    """The name in Prometheus, without the `_bucket` of a histogram."""
+    name = row.name.replace(".", "_")
+    return name + ("_seconds" if row.unit == "s" else "") + ("_total" if is_counter(row) else "")
+
+
+def labels(row: Instrument) -> tuple[str, ...]:
+    """The labels that a metric has beside `job` and `instance`; `le` included."""
+    common = () if row.name in OF_PROCESS else COMMON
+    names = tuple(attribute.replace(".", "_") for attribute in (*common, *row.attributes))
+    return (*names, "le") if is_histogram(row) else names
+
+
+def known() -> dict[str, set[str]]:
+    """Every metric a query may name, and the labels it may use with it."""
+    names = {name: set(found) for name, found in OTHERS.items()}
+    for row in INSTRUMENTS.values():
+        series = (
+            (metric(row) + suffix for suffix in ("_bucket", "_count", "_sum")) if is_histogram(row) else [metric(row)]
+        )
+        names.update((name, {"job", "instance", *labels(row)} - ({"le"} - _of_bucket(name))) for name in series)
+    return names
+
+
+def _of_bucket(name: str) -> set[str]:
+    return {"le"} if name.endswith("_bucket") else set()

@@ -1,0 +1,258 @@
+"""Streamwatch / Overview: is it healthy, and if not, where?"""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as d
+from grafana_foundation_sdk.models import units
+
+from dashboards import promql as q
+from dashboards.frame import Row, build
+from dashboards.panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    RUNBOOKS,
+    VERMILION,
+    Column,
+    Panel,
+    Query,
+    end,
+    lines,
+    number,
+    on_the_right,
+    rows,
+    share,
+)
+from streamwatch.anomalies import SEQUENCE_OUT_OF_ORDER, Condition, Severity
+from streamwatch.telemetry import ANOMALIES, STREAMS
+
+FAULT = f'streamwatch_severity="{Severity.FAULT.value}"'
+OUT_OF_ORDER = f'streamwatch_anomaly="{SEQUENCE_OUT_OF_ORDER.name}"'
+
+#: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
+#: usually allows, five are what users tell each other about.
+BROKEN_COLOR = ((None, GREEN), (0.01, AMBER), (0.05, VERMILION))
+#: Rows that can be read at a glance.
+_TOP = 6
+
+
+def dashboard() -> d.Dashboard:
+    """The first one to open, and the one alerts link to."""
+    return build(
+        "Overview",
+        "streamwatch-overview",
+        "Are the streams that the OpenAI client reads healthy, and if not: what is wrong, and where?",
+        [Row("", _answer()), Row("What is wrong", _what()), Row("Where", _where()), Row("Alerts", [_alerts()])],
+    )
+
+
+def _condition(condition: Condition, means: str, color: str, page: str) -> Panel:
+    one = q.total(q.streams(f'streamwatch_condition="{condition.value}"'))
+    steps = BROKEN_COLOR if condition is Condition.BROKEN else ((None, color),)
+    query = Query(q.ratio(one, q.total(q.streams())))
+    return number(f"{condition.value.capitalize()} streams", means, page, query, color=steps, decimals=1)
+
+
+def _streams() -> Panel:
+    return number(
+        "Streams",
+        "Streams that ended in the range. None: no request was made, or the endpoint on port 9464 is not scraped; "
+        "see Streamwatch / Agent.",
+        "StreamwatchAbsent",
+        Query(q.total(q.streams())),
+        units.LocaleFormat,
+        size=(3, 4),
+        decimals=0,
+    )
+
+
+def _repaired() -> Panel:
+    return _condition(
+        Condition.REPAIRED,
+        "Streams whose faults were all repaired before the application saw them. Report them to whoever runs "
+        "the server: the repair works, the server does not.",
+        BLUE,
+        "StreamwatchErrorBudgetBurn",
+    )
+
+
+def _broken() -> Panel:
+    return _condition(
+        Condition.BROKEN,
+        "Streams in which a fault reached the application, or that were truncated, empty or ended in an error. "
+        "Go down to Where: one model, server or SDK version mostly stands out.",
+        VERMILION,
+        "StreamwatchUnrepairedFaults",
+    )
+
+
+def _fix_rate() -> Panel:
+    repaired = q.total(q.repairs(q.APPLIED, q.NO_HAZARDS))
+    return number(
+        "Fix rate",
+        "Of the faults and dialects that have a repair, the share that was repaired. Low: see which kind in "
+        "Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
+        "StreamwatchFixRateBelowPublished",
+        Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED, q.NO_HAZARDS)), repaired)),
+        color=((None, BLUE),),
+        size=(3, 4),
+        decimals=1,
+    )
+
+
+def _proved_right() -> Panel:
+    decided = q.total(q.repairs(q.APPLIED, q.DECIDED, q.NO_HAZARDS))
+    return number(
+        "Proved right",
+        "Of the repairs that the rest of the stream can judge, the share it agrees with. Below 100 %: look at the "
+        "kinds with outcome `failed` before trusting the repair.",
+        "StreamwatchFixRateBelowPublished",
+        Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED, q.NO_HAZARDS)), decided)),
+        color=((None, VERMILION), (0.8, AMBER), (0.95, GREEN)),
+        size=(3, 4),
+        decimals=1,
+    )
+
+
+def _alerts_firing() -> Panel:
+    return number(
+        "Alerts firing",
+        "Alerts of Streamwatch that fire now. Each has a runbook; they are listed at the bottom.",
+        "StreamwatchErrorBudgetBurn",
+        Query(f"count({q.alerts('firing')}) or vector(0)"),
+        units.Short,
+        color=((None, GREEN), (1, VERMILION)),
+        size=(3, 4),
+        decimals=0,
+    )
+
+
+def _answer() -> list[Panel]:
+    return [
+        _streams(),
+        _condition(Condition.CLEAN, "Streams without a fault. Nothing to do.", GREEN, "StreamwatchErrorBudgetBurn"),
+        _repaired(),
+        _broken(),
+        _fix_rate(),
+        _proved_right(),
+        _alerts_firing(),
+    ]
+
+
+def _streams_repaired_or_broken() -> Panel:
+    touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
+    touched_shares = q.step(STREAMS, "streamwatch_condition", where=(touched,))
+    shares = f"{touched_shares} / on () group_left () {q.step(STREAMS)}"
+    return lines(
+        "Streams repaired or broken",
+        "Shares of all streams over time; the rest is clean. A step in broken that begins at an annotation is a "
+        "release: compare before and after in Streamwatch / Fix rates.",
+        "StreamwatchErrorBudgetBurn",
+        [Query(shares, "{{streamwatch_condition}}")],
+        units.PercentUnit,
+        stacked=True,
+    )
+
+
+def _anomalies_by_severity() -> Panel:
+    per_stream = f"100 * {q.step(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.step(STREAMS)}"
+    return on_the_right(
+        lines(
+            "Anomalies by severity, per 100 streams",
+            "Faults lose or corrupt data, or make the SDK raise: act on these. Dialects and hazards are how "
+            "servers differ: nearly every healthy stream has some hazards, so they have the scale on the right.",
+            "StreamwatchNewAnomalyKind",
+            [Query(per_stream, "{{streamwatch_severity}}")],
+            units.Short,
+        ),
+        Severity.HAZARD.value,
+    )
+
+
+def _out_of_order() -> Panel:
+    reorders = q.step(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
+    by_model = q.step(STREAMS, "gen_ai_response_model")
+    worst = q.most(q.anomalies(OUT_OF_ORDER, without=("kind",)), "gen_ai_response_model")
+    return lines(
+        "Out of order: the reorder spike, per 100 streams",
+        "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
+        "route's; on all of them it is your proxy or load balancer.",
+        "StreamwatchReorderSpike",
+        [Query(f"100 * {reorders} / {by_model} and {worst}", "{{gen_ai_response_model}}")],
+        units.Short,
+    )
+
+
+def _what() -> list[Panel]:
+    return [_streams_repaired_or_broken(), _anomalies_by_severity(), _out_of_order(), _faults()]
+
+
+def _faults() -> Panel:
+    label = "streamwatch_anomaly"
+    most = f"topk({_TOP}, {q.total(q.anomalies(FAULT), label)} > 0)"
+    fixed, all_ = (q.total(q.repairs(*more), label) for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
+    return rows(
+        f"Faults by kind, the {_TOP} most frequent",
+        "What goes wrong most, counted over the range. Click on a kind for what it means, who causes it, and what to "
+        "do. No fix rate: the kind has no repair.",
+        "StreamwatchUnrepairedFaults",
+        {label: "Kind"},
+        [
+            Column("Found", most),
+            Column("Per 100 streams", f"100 * {most} / on () group_left () {q.total(q.streams())}", decimals=1),
+            share("Fix rate", f"{q.ratio(fixed, all_)} and {most}"),
+        ],
+        size=(12, 8),
+        sort="Found",
+        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+    )
+
+
+def _table(title: str, advice: str, label: str, header: str) -> Panel:
+    streams, broken = q.total(q.streams(), label), q.total(q.streams(q.BROKEN), label)
+    columns = [
+        share("Broken", q.ratio(broken, streams)),
+        end("At least", q.wilson(broken, streams, "-"), BROKEN_COLOR),
+        Column("Streams", streams),
+    ]
+    description = (
+        f"Broken streams, worst first. {advice} `At least` is the lower end of the 95 % interval: few streams prove "
+        "little, so the table is sorted by it."
+    )
+    return rows(
+        title, description, "StreamwatchErrorBudgetBurn", {label: header}, columns, size=(8, 8), sort="At least"
+    )
+
+
+def _where() -> list[Panel]:
+    return [
+        _table(
+            "By model",
+            "If one model stands out, look at its snapshots in Streamwatch / Fix rates.",
+            "gen_ai_request_model",
+            "Model",
+        ),
+        _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server"),
+        _table(
+            "By SDK version",
+            "If one version stands out, hold its rollout.",
+            "streamwatch_openai_version",
+            "openai",
+        ),
+    ]
+
+
+def _alerts() -> Panel:
+    listed = q.alerts("firing|pending")
+    keys = {"alertname": "Alert", "alertstate": "State", "severity": "Severity", "job": "Job"}
+    return rows(
+        "Alerts firing or pending",
+        "Click on an alert for its runbook. Empty is good; empty also where the rules are not loaded, see "
+        "`dashboards/rules`.",
+        "StreamwatchErrorBudgetBurn",
+        keys,
+        [Column("Series", f"count by ({', '.join(keys)}) ({listed})")],
+        size=(24, 5),
+        nothing="no alert",
+        links={"Alert": f"{RUNBOOKS}/${{__value.raw}}.md"},
+    )
