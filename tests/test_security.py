@@ -124,7 +124,6 @@ def named(model: str) -> Any:
     return watch.report()
 
 
-@pytest.mark.xfail(strict=True, reason="the log keeps model names whole, to know what it has told")
 def test_long_names_cost_the_log_no_memory(caplog: pytest.LogCaptureFixture) -> None:
     """A server that calls its models by a megabyte each is told about, and not remembered by it."""
     findings = FindingsLog()
@@ -168,7 +167,6 @@ def usual_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.xfail(strict=True, reason="captures are made with the umask alone")
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 @pytest.mark.usefixtures("usual_umask")
 def test_nobody_else_on_the_host_reads_captures(tmp_path: Path) -> None:
@@ -178,7 +176,6 @@ def test_nobody_else_on_the_host_reads_captures(tmp_path: Path) -> None:
     assert 0o700 == stat.S_IMODE(path.parent.stat().st_mode)
 
 
-@pytest.mark.xfail(strict=True, reason="captures follow links")
 @pytest.mark.skipif(os.name != "posix", reason="links are POSIX's")
 def test_a_capture_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the file that a link of its name leads to, nor a capture of another container with the same numbers."""
@@ -194,7 +191,6 @@ def test_a_capture_overwrites_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "captures" / name).is_symlink()
 
 
-@pytest.mark.xfail(strict=True, reason="names in the header of a capture are as long as the server has them")
 def test_a_capture_is_no_longer_than_asked_for(tmp_path: Path) -> None:
     """Its header is a few short lines, whatever a model is called."""
     path = captured(tmp_path, model="m" * 1_000_000, max_bytes=1000)
