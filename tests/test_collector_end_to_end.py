@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -70,7 +71,7 @@ class Server(processes.Child):
 class Application:
     """The forked workers, and what each of them said last."""
 
-    def __init__(self, server: Server, endpoint: str, *, pause: float = PAUSE) -> None:
+    def __init__(self, folder: Path, server: Server, endpoint: str, *, pause: float = PAUSE) -> None:
         instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
         program = str(Path(__file__).parent / "apps" / "forked.py")
         telemetry = {
@@ -83,30 +84,33 @@ class Application:
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "STREAMWATCH_"))}
         self.said: dict[int, dict[str, Any]] = {}
         self.slowest: list[tuple[float, float]] = []
-        self.process = subprocess.Popen(
-            [instrument, sys.executable, program, str(WORKERS), str(pause)],
-            env={**plain, **processes.app_environ(server.base_url, 0), **telemetry},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        threading.Thread(target=self._hear, daemon=True).start()
+        with (folder / "application.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [instrument, sys.executable, program, str(WORKERS), str(pause)],
+                env={**plain, **processes.app_environ(server.base_url, 0), **telemetry},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self._reader = threading.Thread(target=self._hear, daemon=True)
+        self._reader.start()
         pipeline.wait(lambda: len(self.said) == WORKERS and min(self.asked()) > 3, 120, "the workers")
 
     def _hear(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            told = json.loads(line)
-            self.said[told["pid"]] = told
-            self.slowest.append((time.monotonic(), told["slowest"]))
+        with self.process.stdout as lines:
+            for line in lines:
+                told = json.loads(line)
+                self.said[told["pid"]] = told
+                self.slowest.append((time.monotonic(), told["slowest"]))
 
     def asked(self) -> list[int]:
         return [told["asked"] for told in self.said.values()]
 
     def odd(self) -> dict[str, int]:
         """What went wrong that the server did not do."""
-        return {what: count for told in list(self.said.values()) for what, count in told["odd"].items()}
+        return dict(sum((Counter(told["odd"]) for told in list(self.said.values())), Counter()))
 
     def slowest_between(self, start: float, end: float) -> float:
         """The longest that any request took, of those that were told of in this time."""
@@ -118,8 +122,11 @@ class Application:
             try:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
-                self.process.kill()
+                for pid in (self.process.pid, *self.said):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 self.process.wait()
+        self._reader.join(5)
 
 
 class Relay:
@@ -203,7 +210,7 @@ class Site:
         return self.run(pipeline.Collector(self.folder, "agent", ["common", "agent"], {**to, **environ}))
 
     def application(self, port: int, **options: Any) -> Application:
-        application = Application(self.server, f"http://127.0.0.1:{port}", **options)
+        application = Application(self.folder, self.server, f"http://127.0.0.1:{port}", **options)
         self._ended.callback(application.end)
         return application
 
@@ -284,3 +291,180 @@ def test_scraped_the_counts_are_the_servers_and_jaeger_has_every_stream_with_a_f
     spans = jaeger.streams(SERVICE)
     assert WORKERS >= len({span["process.service.instance.id"] for span in spans}) > 1
     assert all(span["process.host.name"] for span in spans)
+
+
+@pytest.mark.parametrize("major", ["2", "3"])
+def test_written_remotely_the_counts_are_the_servers_also_after_prometheus_was_killed(site: Site, major: str) -> None:
+    """Workers -> gateway -> remote write; Prometheus is killed in the middle and comes back with its data."""
+    if major not in pipeline.prometheus_programs():
+        pytest.skip(f"there is no Prometheus {major}")
+    prometheus = site.prometheus(None, "--web.enable-remote-write-receiver", major=major)
+    gateway = site.gateway(REMOTE_WRITE_ENDPOINT=f"{prometheus.url}/api/v1/write")
+    application = site.application(gateway.ports["http"])
+    calm = time.monotonic()
+    time.sleep(5)
+    killed = time.monotonic()
+    prometheus.kill()
+    time.sleep(5)
+    prometheus.start()
+    back = time.monotonic()
+    time.sleep(4)
+    sent = site.server.pause()
+
+    assert_exact(prometheus, sent)
+    assert_unnoticed(application, (calm, killed), (killed, back))
+
+
+def test_by_otlp_prometheus_3_has_the_counts_and_exemplars(site: Site) -> None:
+    """Workers -> gateway -> the OTLP receiver of Prometheus 3; the committed rules are evaluated there."""
+    if "3" not in pipeline.prometheus_programs():
+        pytest.skip("Prometheus 3 is not built: tests/apps/build_module.sh says how")
+    flags = ["--web.enable-otlp-receiver", "--enable-feature=exemplar-storage"]
+    prometheus = site.prometheus(None, *flags, major="3")
+    gateway = site.gateway(files="gateway-otlp-metrics", PROMETHEUS_OTLP_ENDPOINT=f"{prometheus.url}/api/v1/otlp")
+    site.application(gateway.ports["http"])
+    begun = time.time()
+    time.sleep(8)
+    sent = site.server.pause()
+
+    assert_exact(prometheus, sent)
+    query = "streamwatch_stream_duration_seconds_bucket"
+    found = prometheus.api("query_exemplars", query=query, start=str(begun - 60), end=str(time.time()))
+    traces = {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+    assert traces
+    assert all(len(trace) == 32 for trace in traces)
+    rules = [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) > 50
+    assert [] == [rule["name"] for rule in rules if rule["health"] == "err"]
+
+
+def test_a_killed_agent_costs_the_application_nothing_and_counts_are_right_again(site: Site) -> None:
+    """Killed and started 5 s later: values are cumulative, so that what was missed is in the next ones."""
+    agent = site.agent()
+    prometheus = site.prometheus(agent)
+    application = site.application(agent.ports["http"])
+    calm = time.monotonic()
+    time.sleep(5)
+    killed = time.monotonic()
+    agent.kill()
+    time.sleep(5)
+    agent.start()
+    back = time.monotonic()
+    time.sleep(4)
+    sent = site.server.pause()
+
+    assert_exact(prometheus, sent)
+    assert_unnoticed(application, (calm, killed), (killed, back))
+
+
+def test_what_the_agent_took_is_on_disk_and_outlives_the_gateway_and_the_agent_itself(site: Site) -> None:
+    """The gateway is stopped as for an upgrade; then the agent is killed too; every stream with a fault arrives."""
+    jaeger = site.jaeger()
+    gateway = site.gateway(jaeger)
+    agent = site.agent(gateway)
+    prometheus = site.prometheus(agent)
+    application = site.application(agent.ports["http"])
+    gateway.end()
+    time.sleep(5)
+    sent = site.server.pause()
+    # The workers' own queues first: what has not left them is not the agent's to keep.
+    pipeline.wait(lambda: agent.own("otelcol_receiver_accepted_spans.*") >= sent["streams"], 30, "all spans")
+    agent.kill()
+    agent.start()
+    gateway.start()
+
+    assert {} == application.odd()
+    assert_traces(jaeger, sent, 60)
+    assert_exact(prometheus, sent)
+
+
+def test_a_cut_network_holds_nothing_up(site: Site) -> None:
+    """Packets that vanish for 12 s, longer than an export may take: no request waits for them."""
+    agent = site.agent()
+    prometheus = site.prometheus(agent)
+    relay = site.relay(agent.ports["http"])
+    application = site.application(relay.port)
+    calm = time.monotonic()
+    time.sleep(5)
+    begun = time.monotonic()
+    relay.cut.set()
+    time.sleep(12)
+    ended = time.monotonic()
+    relay.cut.clear()
+    time.sleep(3)
+    sent = site.server.pause()
+
+    assert_exact(prometheus, sent, 60)
+    assert_unnoticed(application, (calm, begun), (begun, ended))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("it takes root to mount a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_costs_spans_and_nothing_else(site: Site, small_disk: Path) -> None:
+    """With the gateway gone, the queue fills its disk: counts stay exact; spans go on when the gateway is back."""
+    jaeger = site.jaeger()
+    gateway = site.gateway(jaeger)
+    agent = site.agent(gateway, QUEUE_DIRECTORY=str(small_disk))
+    prometheus = site.prometheus(agent)
+    application = site.application(agent.ports["http"])
+    calm = time.monotonic()
+    time.sleep(4)
+    gateway.end()
+    begun = time.monotonic()
+    pipeline.wait(lambda: agent.own("otelcol_exporter_enqueue_failed_spans.*") > 0, 120, "the full disk")
+    ended = time.monotonic()
+    gateway.start()
+    before = len(jaeger.streams(SERVICE))
+    pipeline.wait(lambda: len(jaeger.streams(SERVICE)) > before + 20, 90, "spans after the gateway came back")
+    sent = site.server.pause()
+
+    assert_exact(prometheus, sent)
+    assert_unnoticed(application, (calm, begun), (begun, ended))
+    assert agent.ready()
+
+
+def test_names_and_labels_are_those_of_the_endpoint_in_the_process(site: Site) -> None:
+    """Whatever way the metrics take, dashboards and rules find them."""
+    agent = site.agent()
+    port = pipeline.free_port()
+    environ = {
+        **processes.app_environ(site.server.base_url, port),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{agent.ports['http']}",
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    }
+    application = processes.Child("application", processes.app_command(10), environ)
+    try:
+        time.sleep(8)
+        site.server.pause()
+        time.sleep(3)
+        own = names_and_labels(pipeline.get(f"http://localhost:{port}/metrics"))
+        collected = names_and_labels(pipeline.get(f"http://127.0.0.1:{agent.ports['metrics']}/metrics"))
+    finally:
+        application.end()
+
+    assert own
+    assert own == collected
+
+
+def names_and_labels(exposition: str) -> dict[str, set[frozenset[str]]]:
+    """Streamwatch's samples, by name, and the names of their labels; without those that say whose they are."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    found: dict[str, set[frozenset[str]]] = {}
+    for family in text_string_to_metric_families(exposition):
+        for sample in family.samples:
+            if sample.name.startswith("streamwatch_") and sample.name != "streamwatch_build_info":
+                found.setdefault(sample.name, set()).add(frozenset(sample.labels) - {"job", "instance"})
+    return found
