@@ -21,7 +21,7 @@ if [ ! -x "$binary" ]; then
     cp -R "$unpacked" unpacked
     chmod -R u+w unpacked
     cd unpacked
-    CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags '-s -w' -o "$sources/$program" "$package" >&2
+    GOWORK=off CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags '-s -w' -o "$sources/$program" "$package" >&2
     mkdir -p "$(dirname "$binary")"
     mv "$sources/$program" "$binary.new"
     mv "$binary.new" "$binary" # in one step: another build may be at it

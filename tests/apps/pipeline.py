@@ -151,11 +151,15 @@ class Prometheus(Program):
 
     name = "prometheus"
 
-    def __init__(self, folder: Path, program: str, targets: dict[str, int], flags: list[str]) -> None:
+    def __init__(
+        self, folder: Path, program: str, targets: dict[str, int], flags: list[str], scrape_interval: str = "1s"
+    ) -> None:
         import yaml
 
         config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-        config["global"].update(scrape_interval="1s", evaluation_interval="5s")
+        config["global"].update(
+            scrape_interval=scrape_interval, scrape_timeout=scrape_interval, evaluation_interval="5s"
+        )
         config["rule_files"] = [str(DEPLOY.parent / "dashboards" / "rules" / "*.yml")]
         jobs = {job["job_name"]: job for job in config["scrape_configs"]}
         for name, port in targets.items():
