@@ -3,8 +3,9 @@
     soaking.py STREAMS BASE_URL...
 
 STREAMS async readers share the base URLs. Each asks over and over, as `streamwatch.demo.app` does, and reads each
-answer to its end. Every 2 s a line of JSON: requests that ended, what went wrong that the server did not do, resident
-memory in KiB, open file descriptors. After SIGUSR1 it asks no more, and says `"done": true` once all answers are read.
+answer to its end. Every 2 s a line of JSON: requests that ended, streams open, what went wrong that the server did not
+do, resident memory in KiB, open file descriptors. After SIGUSR1 it asks no more, and says `"done": true` once all
+answers are read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Readers:
     """What all readers asked, and what came of it."""
 
     def __init__(self) -> None:
-        self.ended = 0
+        self.ended = self.open = 0
         self.odd: Counter[str] = Counter()
         self.stop = asyncio.Event()
         self.done = False
@@ -42,8 +43,12 @@ class Readers:
             create = client.chat.completions.create if api == "chat" else client.responses.create
             try:
                 async with await create(**request) as stream:
-                    async for _ in stream:
-                        pass
+                    self.open += 1
+                    try:
+                        async for _ in stream:
+                            pass
+                    finally:
+                        self.open -= 1
             except Exception as error:
                 text = f"{error!r} from {error.__cause__!r}"
                 if not any(known in text for known in KNOWN):
@@ -56,7 +61,14 @@ class Readers:
             with open("/proc/self/status") as status:
                 resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
             files = len(os.listdir("/proc/self/fd"))
-            line = {"ended": self.ended, "odd": self.odd, "rss": resident, "files": files, "done": self.done}
+            line = {
+                "ended": self.ended,
+                "open": self.open,
+                "odd": self.odd,
+                "rss": resident,
+                "files": files,
+                "done": self.done,
+            }
             print(json.dumps(line), flush=True)
             await asyncio.sleep(2)
 

@@ -1,9 +1,9 @@
-"""The demo's server with 60 to 140 ms between two chunks, as models write: a stream takes seconds, so that many are open
-at a time. It prints its base URL once it listens."""
+"""The demo's server with 0.2 to 0.4 s between two chunks: a stream takes some ten seconds, so that many are open at a time
+and few end in a second. It prints its base URL once it listens."""
 
 from __future__ import annotations
 
 from streamwatch.demo import server
 
-server._PAUSE = (0.06, 0.14)
+server._PAUSE = (0.2, 0.4)
 server.main()
