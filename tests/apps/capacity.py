@@ -85,7 +85,7 @@ def one_process(ended: ExitStack) -> bytes:
     buckets = sum("_bucket{" in line for line in ours)
     print(f"one process: {len(ours)} series of Streamwatch's ({buckets} of them buckets), {len(text)} bytes a scrape")
     print(f"one process: a scrape takes {1000 * sorted(times)[10]:.1f} ms (median of 20)")
-    print(f"one process: an export is {len(Sink.last)} bytes, {Sink.wire} on the wire")
+    print(f"one process: an export is {Sink.wire} bytes on the wire, {len(gzip.compress(Sink.last))} with gzip")
     application.end()
     return Sink.last
 
