@@ -38,7 +38,7 @@ PYTHON, OTHERS = "3.11", ("3.10", "3.12", "3.13", "3.14")
 TESTS = [
     f"tests/test_{name}.py"
     for name in (
-        *("canary", "instrumentor", "lifecycle", "models", "recordings", "assistants", "testing"),
+        *("canary", "instrumentor", "lifecycle", "models", "pydantic", "recordings", "assistants", "testing"),
         *("oracles", "known_issues", "do_no_harm"),
     )
 ]
