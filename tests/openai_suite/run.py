@@ -5,8 +5,8 @@
 PATH is a clone or a bare repository of github.com/openai/openai-python, which is only read: each release is
 unpacked into a temporary folder and gets an environment there, by uv where it is on PATH, else by pip.
 
-All tests are run but `tests/api_resources`, which need a mock server of the whole API. The second run has
-`-p streamwatch.testing`. A test that comes to another result is run again, ten times each way, alone: what differs
+All tests are run, or those given with --tests, but `tests/api_resources`, which need a mock server of the whole API. The second run has
+`-p streamwatch.testing`. A test that comes to another result is run again, three times each way: what differs
 then only now and then is unsteady, and listed as such; what differs always is harm, and the exit status is 1.
 """
 
@@ -38,10 +38,11 @@ NEEDED = re.compile(
     r"|azure-identity|botocore|trio|nest[-_]asyncio|jsonschema)\b",
     re.IGNORECASE,
 )
+ALL = ("tests", "--ignore=tests/api_resources")
 #: Those that stream, for the table; all others run, too.
 STREAMING = re.compile(r"tests\.(test_streaming|lib\.)")
-#: A test whose result changes by itself shows that in ten runs, if it fails one time in four: in 94 of 100 cases.
-RUNS_AGAIN = 10
+#: Of a test that fails by itself one time in two, this takes 98 of 100 for what they are.
+RUNS_AGAIN = 3
 #: A run takes two minutes on an idle machine; the other hour is for busy ones.
 TIMEOUT = 3600
 
@@ -56,6 +57,7 @@ class Suite:
     release: str
     folder: Path
     repair: str = "default"
+    tests: tuple[str, ...] = ()
     seen: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -110,7 +112,7 @@ class Suite:
         command = [str(self.python), "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"--junitxml={report}"]
         if watched:
             command += ["-p", "streamwatch.testing", "-p", "streams_seen"]
-        command += tests or ("tests", "--ignore=tests/api_resources")
+        command += tests or self.tests
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "OTEL_", "STREAMWATCH_"))}
         environment |= {"PYTHONPATH": str(HERE), "STREAMS_SEEN_FILE": str(seen), "STREAMS_SEEN_REPAIR": self.repair}
         log = self.folder / f"{self.release}-{'watched' if watched else 'plain'}.log"
@@ -174,20 +176,18 @@ class Comparison:
 def compare(suite: Suite) -> Comparison:
     """Run all, and what differs again."""
     both = Comparison(suite.run(watched=False), suite.run(watched=True))
-    for name in sorted(both.plain.keys() | both.watched.keys()):
-        before, after = both.plain.get(name, "not run"), both.watched.get(name, "not run")
-        if before == after:
-            continue
-        again = {
-            watched: {
-                suite.run(node(suite.source, name), watched=watched).get(name, "not run") for _ in range(RUNS_AGAIN)
-            }
-            for watched in (False, True)
-        }
-        if again[False] & again[True]:
+    names = both.plain.keys() | both.watched.keys()
+    differ = sorted(name for name in names if both.plain.get(name) != both.watched.get(name))
+    if not differ:
+        return both
+    nodes = [node(suite.source, name) for name in differ]
+    again = {way: [suite.run(*nodes, watched=way) for _ in range(RUNS_AGAIN)] for way in (False, True)}
+    for name in differ:
+        before, after = ({run.get(name, "not run") for run in again[way]} for way in (False, True))
+        if before & after:
             both.unsteady.append(name)
         else:
-            both.harmed[name] = f"{sorted(again[False])} without, {sorted(again[True])} with"
+            both.harmed[name] = f"{sorted(before)} without, {sorted(after)} with"
     return both
 
 
@@ -225,13 +225,14 @@ def main() -> int:
     arguments.add_argument("repository", type=Path)
     arguments.add_argument("--releases", nargs="+", default=RELEASES, help="tags (default: %(default)s)")
     arguments.add_argument("--repair", default="default", help="default, all or none")
+    arguments.add_argument("--tests", nargs="+", default=ALL, help="what pytest is given (default: %(default)s)")
     arguments.add_argument("--keep", type=Path, help="a folder to work in and to keep (default: a temporary one)")
     given = arguments.parse_args()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="openai-suite-"))
     rows, harm = [], False
     try:
         for release in given.releases:
-            suite = Suite(release, folder.resolve(), given.repair)
+            suite = Suite(release, folder.resolve(), given.repair, tuple(given.tests))
             if not suite.python.exists():
                 suite.unpack(given.repository)
                 suite.install()
