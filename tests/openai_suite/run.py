@@ -115,7 +115,7 @@ class Suite:
         command += tests or self.tests
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "OTEL_", "STREAMWATCH_"))}
         environment |= {"PYTHONPATH": str(HERE), "STREAMS_SEEN_FILE": str(seen), "STREAMS_SEEN_REPAIR": self.repair}
-        log = self.folder / f"{self.release}-{'watched' if watched else 'plain'}.log"
+        log = self.folder / f"{self.release}-{'watched' if watched else 'plain'}{'-again' if tests else ''}.log"
         with log.open("w") as out:
             subprocess.run(
                 command,
@@ -248,7 +248,7 @@ def main() -> int:
     finally:
         if given.keep is None:
             shutil.rmtree(folder)
-    print(f"{date.today()}, Python {sys.version.split()[0]}\n\n{HEAD}", *rows, sep="\n")  # noqa: DTZ011
+    print(f"{date.today()}: {' '.join(given.tests)}; Python {sys.version.split()[0]}\n\n{HEAD}", *rows, sep="\n")  # noqa: DTZ011
     return harm
 
 
