@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 import openai
+import pydantic
 
+PYDANTIC_1 = pydantic.VERSION.startswith("1.")
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 httpx: Any = importlib.import_module("httpx2" if VERSION >= (3, 0) else "httpx")
 
@@ -248,7 +250,9 @@ def _helper(client: Any, surface: str) -> Any:
 
 def dump(chunk: Any) -> Any:
     """A chunk as data."""
-    return chunk.model_dump(warnings=False) if hasattr(chunk, "model_dump") else chunk
+    if not isinstance(chunk, pydantic.BaseModel):
+        return chunk
+    return chunk.dict() if PYDANTIC_1 else chunk.model_dump(warnings=False)
 
 
 @dataclass

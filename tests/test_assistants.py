@@ -41,7 +41,8 @@ def test_every_name_the_sdk_knows_is_known() -> None:
     from openai.types.beta import AssistantStreamEvent
 
     union = typing.get_args(AssistantStreamEvent)[0]
-    names = {typing.get_args(each.model_fields["event"].annotation)[0] for each in typing.get_args(union)}
+    fields = [each.__fields__ if sdk.PYDANTIC_1 else each.model_fields for each in typing.get_args(union)]
+    names = {typing.get_args(field["event"].annotation)[0] for field in fields}
 
     assert names - {"error"} <= _NAMES
     if sdk.VERSION >= (1, 60):  # older ones do not know all of them
