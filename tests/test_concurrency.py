@@ -160,6 +160,7 @@ async def _leave(shared: Any, name: str, patience: float) -> str:
     return await asyncio.wait_for(read(), patience)
 
 
+@pytest.mark.skipif(sdk.VERSION < (1, 10), reason="streams of this release cannot be closed")
 async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(watched: Watched) -> None:
     """Timeouts hit some of 200 streams of one client anywhere: those are abandoned, the others whole, all counted."""
     shared, chance = async_client(pause=0.0005), random.Random(1)

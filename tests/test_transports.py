@@ -374,6 +374,8 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_copies_of_chunks_are_what_copies_of_the_sdks_chunks_are(way: str, watch: Callable[..., Watched]) -> None:
     """Equal to the original, to what the SDK's own come to, and independent."""
+    if sdk.VERSION < (1, 10) and way in ("model_validate", "json"):
+        pytest.skip("the models of this release do not know what its servers send")
     plain = chunks()
     watch(repair="default,-fill_content")
     for ours, theirs in zip(chunks(), plain, strict=True):

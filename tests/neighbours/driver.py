@@ -12,9 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import re
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import loading
 import sdk
-from faults import HEALTHY, Fault, faults
+from faults import Fault, faults
+from judging import judge, parts, plain
 from opentelemetry import trace
 
 from streamwatch.instrumentor import StreamwatchInstrumentor, _watching
@@ -65,24 +64,6 @@ def said(chunk: Any) -> str:
 # --- what was stored
 
 
-def parts(value: Any) -> Iterator[Any]:
-    """Every string in a structure, and in the JSON that is in it; and every object, as JSON."""
-    if isinstance(value, str):
-        yield value
-        if value[:1] in ("{", "["):
-            try:
-                yield from parts(json.loads(value))
-            except ValueError:
-                return
-    elif isinstance(value, dict):
-        yield json.dumps(value, default=str)
-        for each in value.values():
-            yield from parts(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from parts(each)
-
-
 def stored(loaded: loading.Loaded, fault: Fault) -> str:
     """Whether the answer is among what the instrumentation keeps: right, part, wrong, or none of it."""
     kept: list[Any] = [dict(span.attributes or {}) for span in loaded.spans() if not is_ours(span)]
@@ -90,30 +71,6 @@ def stored(loaded: loading.Loaded, fault: Fault) -> str:
     strings = {text for one in [*kept, *loaded.kept()] for text in parts(plain(one))}
     verdicts = {judge(wanted, strings) for wanted in fault.said.strings}
     return next((verdict for verdict in ("wrong", "part", "none", "right") if verdict in verdicts), "-")
-
-
-def judge(wanted: str, strings: set[str]) -> str:
-    """Whether a text, a name or arguments are among strings, exactly, as a part, or grown by what is not theirs."""
-    if wanted in strings or wanted.replace(": ", ":") in strings:
-        return "right"
-    listed = re.compile(f"(^|, ){re.escape(wanted)}($|, )")
-    if any(listed.search(text) for text in strings if ", " in text):
-        return "right"
-    texts = [text for text in strings if not text.startswith(("[", '{"', "{'")) or text.startswith(wanted)]
-    if any(wanted in text or scrambled(wanted, text) for text in texts):
-        return "wrong"
-    return "part" if any(len(text) > 3 and wanted.startswith(text) for text in texts) else "none"
-
-
-def scrambled(wanted: str, text: str) -> bool:
-    """Whether a text has every word of the wanted one, if not in this way."""
-    words = wanted.split()
-    return len(words) > 2 and all(word in text for word in words)
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it."""
-    return json.loads(json.dumps(value, default=lambda other: getattr(other, "__dict__", str(other))))
 
 
 def is_ours(span: Any) -> bool:
