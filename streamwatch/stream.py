@@ -34,6 +34,7 @@ from streamwatch.anomalies import (
     STREAM_EMPTY,
     STREAM_SPLICED,
     STREAM_TRUNCATED,
+    Chunk,
     Evidence,
     Kind,
     Level,
@@ -344,6 +345,9 @@ class StreamWatch:
             self._sdk_done = not event.added
             self.release(event)
             return
+        if self._surface.name == "other":
+            self._see_any(event, value)
+            return
         stripped = event.raw.strip()
         if stripped.startswith(b"data:"):
             self._strip_prefix(event, stripped)
@@ -352,6 +356,15 @@ class StreamWatch:
                 self.release(event)
         else:
             self._see_broken(event)
+
+    def _see_any(self, event: Event, value: Any) -> None:
+        """An API of which nothing is known may stream any JSON; on what is none, the SDK raises, and should."""
+        if value is _BROKEN:
+            self.found(PAYLOAD_INVALID, Level.NEVER)
+        else:
+            self.events += 1
+            self._surface.count(Chunk.OTHER)
+        self.release(event)
 
     def _strip_prefix(self, event: Event, stripped: bytes) -> None:
         """`data: data: {...}`: a relay framed a frame."""

@@ -418,6 +418,19 @@ def test_a_long_stream_costs_no_memory() -> None:
     assert growth[1] - growth[0] < 50_000
 
 
+@pytest.mark.parametrize("repair", POLICIES)
+def test_an_unknown_api_may_stream_any_json(repair: str) -> None:
+    """Lists, strings, numbers and null are payloads there; what is no JSON goes to the SDK, which raises on it."""
+    payloads = ["[1,2]", '"x"', "5", "null", '{"a":1}', "{"]
+    stream = StreamWatch("other", settings=settings(repair))
+    stream.receive("".join(f"data: {payload}\n\n" for payload in payloads).encode())
+    stream.close()
+
+    assert [event.data for event in stream.ready] == payloads
+    report = stream.report()
+    assert (report.events, report.chunks, report.kinds) == (5, {Chunk.OTHER: 5}, ("payload_invalid",))
+
+
 def test_events_are_of_the_type_that_was_asked_for() -> None:
     """The SDK wants events of its own class, inserted ones included."""
 
