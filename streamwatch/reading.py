@@ -269,6 +269,8 @@ class Decoder:
         self._is_stock = is_stock
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_own":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self._own, name)
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,8 +97,8 @@ except ImportError:  # not needed for anything above
 else:
 
     def pytest_configure(config: pytest.Config) -> None:
-        """Switch on for the whole run, with `-p streamwatch.testing`."""
-        instrument()
+        """Switch on for the whole run, with `-p streamwatch.testing`, as STREAMWATCH_REPAIR says."""
+        instrument(os.environ.get("STREAMWATCH_REPAIR") or "default")
 
     @pytest.fixture
     def streamwatch_reports() -> Iterator[list[Report]]:
