@@ -137,7 +137,7 @@ class Chat(Surface):
         """What a chunk says of the completion it is of, as it came."""
         self.any_id = self.any_id or bool(id)
         if isinstance(id, str) and id and id != self.raw_id:
-            self.past_ids = [*self.past_ids, self.raw_id][-_MAX_IDS:]
+            self.past_ids = [*self.past_ids, self.raw_id][-_MAX_IDS:] if self.raw_id else []
             self.raw_id = id
         if isinstance(model, str) and model:
             self.raw_model = model

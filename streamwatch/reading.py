@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -209,7 +210,7 @@ class Reading:
         if original is not None:
             noticing = _noticing if self._closes == "close" else _noticing_async
             with contextlib.suppress(AttributeError):
-                setattr(self.response, self._closes, noticing(original, weakref.ref(self)))
+                setattr(self.response, self._closes, functools.partial(noticing, original, weakref.ref(self)))
 
     def _forget_closing(self) -> None:
         with contextlib.suppress(AttributeError):
@@ -234,26 +235,20 @@ class Reading:
             self.owner.collected(self)
 
 
-def _noticing(close: Callable[[], None], reading: weakref.ref[Reading]) -> Callable[[], None]:
-    def noticed() -> None:
-        found = reading()
-        if found is not None:
-            found.closing()
-        close()
-
-    return noticed
+def _noticing(close: Callable[[], None], reading: weakref.ref[Reading]) -> None:
+    found = reading()
+    if found is not None:
+        found.closing()
+    close()
 
 
-def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Reading]) -> Callable[[], Any]:
-    async def noticed() -> None:
-        found = reading()
-        # httpx closes the response when it has read all of it, here in the task that reads ahead.
-        if found is not None and not _is_current(found.read_ahead):
-            found.closing()
-            await found.stop_reading_ahead()
-        await aclose()
-
-    return noticed
+async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Reading]) -> None:
+    found = reading()
+    # httpx closes the response when it has read all of it, here in the task that reads ahead.
+    if found is not None and not _is_current(found.read_ahead):
+        found.closing()
+        await found.stop_reading_ahead()
+    await aclose()
 
 
 def _is_current(task: asyncio.Task[Any] | None) -> bool:

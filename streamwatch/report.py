@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from streamwatch.anomalies import BROKEN_VERDICTS, Chunk, Condition, Kind, Outcome, Severity, Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """What is known of the request that a stream answers; everything may be unknown.
 

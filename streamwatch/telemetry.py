@@ -108,7 +108,7 @@ INTERNAL_ERRORS = Instrument(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """What is known of the call that opened a stream, before its first byte."""
 

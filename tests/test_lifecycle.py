@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -543,3 +544,33 @@ async def test_reading_ahead_works_on_a_real_connection(cut: bool, port: Any, im
     assert [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, *([] if cut else [11])] == numbers
     assert cut == (error is not None)
     check(impatient, Verdict.TRUNCATED if cut else Verdict.COMPLETE, [])
+
+
+def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:
+    """Beyond what the SDK itself holds: ten thousand open streams are to cost no more than 40 MiB."""
+
+    client = sdk.client(sdk.healthy("chat"))
+
+    def held() -> float:
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        streams = [sdk.create(client) for _ in range(100)]
+        for stream in streams:
+            sdk.some(4, stream)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        for stream in streams:
+            stream.response.close()
+        return (after - before) / 100
+
+    tracemalloc.start()
+    try:
+        held()  # what is made once for all streams
+        plain = held()
+        watch()
+        held()
+        watched = held()
+    finally:
+        tracemalloc.stop()
+
+    assert 0 < watched - plain < 4096
