@@ -25,6 +25,8 @@ from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
 
+from streamwatch import forks
+
 logger = logging.getLogger("streamwatch")
 
 _NAME = "streamwatch"  # of our entry points among the distros and the configurators
@@ -88,12 +90,15 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
             named[_EXEMPLARS] = "always_off"  # they would lead to traces that nobody has
         before = {name: os.environ[name] for name in named if name in os.environ}
         os.environ.update(named)
+        kwargs["resource_attributes"] = {**forks.identity(os.environ), **(kwargs.get("resource_attributes") or {})}
         try:
             super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
         finally:
             for name in named:
                 os.environ.pop(name, None)
             os.environ.update(before)
+        if {name for names in exporters.values() for name in names} - {_READER}:
+            forks.renew_in_children(_warned)
         if _READER in exporters["METRICS"]:
             with _warned("no Prometheus endpoint"):
                 if get_meter_provider() is provider:

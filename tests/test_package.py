@@ -54,7 +54,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"opentelemetry.instrumentation", "wrapt", "jiter"},
     "testing": CORE | {"instrumentor", "pytest"},
     "prometheus": {"version", "opentelemetry.sdk", "prometheus_client"},
-    "distro": {"prometheus", "settings", "opentelemetry", "prometheus_client"},
+    "forks": {"opentelemetry"},
+    "distro": {"forks", "prometheus", "settings", "opentelemetry", "prometheus_client"},
     "cli": {"*"},
     "__init__": {"*"},
 }
