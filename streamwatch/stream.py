@@ -118,7 +118,7 @@ class StreamWatch:
         self._surface = _SURFACES.get(surface, Surface)(self, surface)
         self._number_field: str | None = None
         self._order: Order | None = None
-        self._orders: list[Order] = []
+        self._numbers: Order | None = None  # the same, and still there when it is given up
         self._current: Event | None = None
         self._unwatched = ""
 
@@ -328,7 +328,7 @@ class StreamWatch:
         if name is None:
             return
         self._order = Order(self, self.settings, self._clock, specified=self._surface.numbered)
-        self._orders.append(self._order)
+        self._numbers = self._order
         number = payload.get(name) if name else event.number
         begins = payload.get("type") == "response.created"
         self._order.start(number, begins=begins, resumed=self.request.starting_after is not None)
@@ -423,17 +423,15 @@ class StreamWatch:
         if kind.evidence is Evidence.COMPLETE:
             return self.verdict is Verdict.COMPLETE
         if kind.evidence is Evidence.SEQUENCE:
-            contiguous = [order.contiguous for order in self._orders]
-            if False in contiguous or self._surface.agrees is False:
-                return False
-            return True if contiguous and contiguous[-1] else None
+            contiguous = self._numbers.contiguous if self._numbers is not None else None
+            return False if self._surface.agrees is False else contiguous
         if kind.evidence is Evidence.ARGUMENTS:
             return self._surface.arguments_parse()
         return self._surface.agrees if kind.evidence is Evidence.TEXT else None
 
     def report(self) -> Report:
         """What is known up to now; complete once the stream is closed."""
-        surface, order = self._surface, self._orders[-1] if self._orders else None
+        surface, order = self._surface, self._numbers
         ended = self.verdict is not None
         return Report(
             serial=self.serial,
