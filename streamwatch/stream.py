@@ -345,12 +345,11 @@ class StreamWatch:
             self._sdk_done = not event.added
             self.release(event)
             return
-        if self._surface.name == "other":
-            self._see_any(event, value)
-            return
         stripped = event.raw.strip()
         if stripped.startswith(b"data:"):
             self._strip_prefix(event, stripped)
+        elif self._surface.name == "other":
+            self._see_any(event, value)
         elif value is not _BROKEN or not stripped or stripped[:1] == b":":
             if not self.found(PAYLOAD_INVALID):
                 self.release(event)
