@@ -70,7 +70,9 @@ def pairs_of(wire: bytes) -> tuple[Pairs, bool]:
     try:
         return to_end([(event.event, event.data) for event in reference(wire)]), True
     except UnicodeDecodeError as error:
-        whole = wire[: wire.index(error.object)]
+        line = re.search(rb"(?:^|(?<=[\r\n]))" + re.escape(error.object), wire)
+        assert line is not None
+        whole = wire[: line.start()]
         return to_end([(event.event, event.data) for event in reference(whole)]), False
 
 
