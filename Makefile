@@ -18,7 +18,7 @@ test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues e
 	$(BIN)/python -m pytest -n auto -m "not e2e"
 
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side
-	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e
+	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e --reruns 2 --timeout 1200
 
 CORE := anomalies assistants bounds cases chat report responses sequence settings sse stream texts tool_calls
 

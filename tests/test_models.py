@@ -124,7 +124,7 @@ def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
             for payload in payloads((shared / "corpus" / "streams" / f"{entry['id']}.sse").read_bytes())[:60]:
                 total += 1
                 made += check(surface, known[surface].build(payload), payload)
-    assert made > 0.5 * total > 4_000
+    assert made > 0.5 * total > 2_000
 
 
 STRANGE = st.sampled_from(
@@ -177,7 +177,7 @@ for _name in SERVED:
 def test_no_payload_makes_another_object_than_the_sdk_does(surface: str) -> None:
     """A blueprint of one payload, and one that differs in anything at all from it, in both orders."""
 
-    @hypothesis_settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(SEEDS[surface]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
     def holds(payload: Any, seed: int, values: list[Any]) -> None:
         chance = random.Random(seed)
