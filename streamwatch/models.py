@@ -63,11 +63,11 @@ class Blueprint:
 
     __slots__ = (
         "cls",
-        "extra",
         "fields",
         "fields_set",
         "fixed",
         "free",
+        "has_extra",
         "has_parts",
         "integers",
         "lists",
@@ -82,9 +82,12 @@ class Blueprint:
             raise UnlearnableError
         self.cls = type(made)
         self.size = len(payload)
-        self.fields: dict[str, Any] = {name: _scalar(value) for name, value in _absent(payload, made)}
+        # In the order of the model, whatever the order on the wire; what is on the wire has its place kept.
+        fields = made.__dict__.items()
+        self.fields: dict[str, Any] = {name: None if name in payload else _scalar(value) for name, value in fields}
         self.fields_set: set[str] = made.__pydantic_fields_set__
-        self.extra: dict[str, Any] | None = made.__pydantic_extra__
+        extra = made.__pydantic_extra__
+        self.has_extra = extra is not None
         self.fixed: list[tuple[str, Any, type]] = []
         self.free: list[tuple[str, type]] = []
         self.models: list[tuple[str, Blueprint]] = []
@@ -93,15 +96,15 @@ class Blueprint:
         self.loose: list[str] = []
         declared = self.cls.model_fields
         for key, value in payload.items():
-            if key in (self.extra or ()):
-                self._take_extra(key, value)
+            if extra and key in extra:
+                if extra[key] is not value:
+                    raise UnlearnableError
+                self.loose.append(key)
             elif key in declared and not declared[key].alias:
                 self._take(key, value, made.__dict__[key], declared[key])
             else:
                 raise UnlearnableError
         self.has_parts = bool(self.models or self.lists or self.integers)
-        # The order of the fields is that of the model, whatever the order on the wire.
-        self.fields = {name: self.fields.get(name) for name in made.__dict__}
 
     @classmethod
     def taken(cls, declared: Any, payload: Any, made: Any) -> Blueprint:
@@ -110,11 +113,6 @@ class Blueprint:
         if not _names_one_class(declared) and "type" not in [key for key, _, _ in blueprint.fixed]:
             raise UnlearnableError
         return blueprint
-
-    def _take_extra(self, key: str, value: Any) -> None:
-        if self.extra is None or self.extra[key] is not value:
-            raise UnlearnableError
-        self.loose.append(key)
 
     def _take(self, key: str, value: Any, made: Any, field: Any) -> None:
         kind = type(value)
@@ -150,8 +148,8 @@ class Blueprint:
                 return None
         if self.has_parts and not self._build_parts(payload, fields):
             return None
-        loose, extra = self.loose, self.extra
-        if extra is not None:  # in the order of the wire
+        loose, extra = self.loose, None
+        if self.has_extra:  # in the order of the wire
             extra = {key: value for key, value in payload.items() if key in loose} if loose else {}
             if len(extra) != len(loose):
                 return None
@@ -206,10 +204,6 @@ def _names_one_class(declared: Any) -> bool:
     """Whether a type is a class, if perhaps an optional one, or a list of such objects."""
     arguments = [argument for argument in get_args(declared) if argument is not type(None)]
     return _names_one_class(arguments[0]) if len(arguments) == 1 else isinstance(declared, type)
-
-
-def _absent(payload: dict[str, Any], made: Any) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in made.__dict__.items() if name not in payload]
 
 
 def _scalar(value: Any) -> Any:
