@@ -9,9 +9,10 @@ import sys
 import pytest
 from click.testing import CliRunner, Result
 
-from streamwatch import __version__, cli
+from streamwatch import __version__
 from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Level
-from streamwatch.cli import main, matching
+from streamwatch.cli import COMMANDS, kinds, main
+from streamwatch.cli.kinds import matching
 
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
 KEY_ERROR, ORDER = "KeyError: 'content'", "streaming response chunk order mismatch - expected index 5 but got 7"
@@ -75,8 +76,8 @@ def test_every_kind_is_explained(kind: Kind) -> None:
     assert result.exit_code == 0
     for said in (kind.name, kind.meaning, kind.severity.value, ", ".join(kind.surfaces), kind.strategy.meaning):
         assert said in result.output
-    assert f"({cli._LEVELS[kind.level.value]})" in result.output
-    assert cli._PROOFS[kind.evidence.value] in result.output
+    assert f"({kinds._LEVELS[kind.level.value]})" in result.output
+    assert kinds._PROOFS[kind.evidence.value] in result.output
 
 
 @_EACH
@@ -90,8 +91,8 @@ def test_an_explanation_is_data_for_programs(kind: Kind) -> None:
 
 def test_every_word_of_the_vocabulary_is_explained() -> None:
     """A level or proof without a sentence would be an error at 3 a.m."""
-    assert set(cli._LEVELS) == {level.value for level in Level}
-    assert {kind.evidence.value for kind in KINDS.values()} <= set(cli._PROOFS)
+    assert set(kinds._LEVELS) == {level.value for level in Level}
+    assert {kind.evidence.value for kind in KINDS.values()} <= set(kinds._PROOFS)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,16 @@ def test_help_tells_how_to_start(option: str) -> None:
 
     assert result.exit_code == 0
     assert "opentelemetry-instrument python app.py" in result.output
-    assert {"kinds", "explain"} <= set(result.output.split())
+    assert {*COMMANDS} <= set(result.output.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_and_json(name: str) -> None:
+    """Its help shows lines to copy, and programs can read what it says."""
+    help = run(name, "--help").output
+
+    assert f"streamwatch {name}" in help.partition("\n")[2]
+    assert "--json" in help
 
 
 def test_help_on_explain_shows_examples() -> None:

@@ -1,4 +1,4 @@
-"""`streamwatch` on the command line: what a kind of anomaly is, and what is done about it."""
+"""`streamwatch kinds` and `streamwatch explain`: what a kind of anomaly is, and what is done about it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from typing import Any
 import click
 
 from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind
-from streamwatch.version import __version__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="streamwatch")
-def main() -> None:
-    """What LLM streams really do in production.
-
-    To watch an application, start it with: opentelemetry-instrument python app.py
-    """
-
-
-@main.command()
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def kinds(as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
-    """List the kinds of anomaly, with their severity and repair."""
+    """List the kinds of anomaly, with their severity and repair.
+
+    \b
+    streamwatch kinds
+    streamwatch kinds --json | jq -r 'select(.severity == "fault").kind'
+    """  # noqa: D301 -- click keeps the lines after this character as they are
     for kind in KINDS.values():
         if as_json:
             click.echo(json.dumps(_record(kind)))
@@ -31,7 +26,7 @@ def kinds(as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
             click.echo(f"{kind.name:<29} {kind.severity.value:<8} {kind.strategy.value:<20} {kind.level.value}")
 
 
-@main.command()
+@click.command()
 @click.argument("what")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def explain(what: str, as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
