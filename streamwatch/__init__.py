@@ -24,6 +24,7 @@ __all__ = [
     "Settings",
     "StreamWatch",
     "StreamwatchInstrumentor",
+    "flush",
     "instrument",
     "uninstrument",
 ]
@@ -36,6 +37,17 @@ _HOMES = {
     "StreamWatch": "streamwatch.stream",
     "StreamwatchInstrumentor": "streamwatch.instrumentor",
 }
+
+
+def flush(seconds: float = 5.0) -> bool:
+    """Send what is counted and traced so far, and write what is captured; whether all of it was done in `seconds`.
+
+    Python does this when it ends. For what ends otherwise, or is frozen: the workers of uvicorn and Celery, Lambda.
+    Never raises; a stream that is still being read is not in it.
+    """
+    from streamwatch.instrumentor import _watching
+
+    return _watching.flush(seconds)
 
 
 def instrument(**options: Any) -> None:

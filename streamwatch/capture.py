@@ -14,8 +14,9 @@ import json
 import logging
 import os
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,21 +56,77 @@ _KEPT_CHARACTERS = frozenset("\ufffd\u0085\u2028\u2029")
 _KEPT_ESCAPES = frozenset({"fffd", "2028", "2029", "0085"})
 _ESCAPES = frozenset(["", *'"\\/bfnrtu'])
 _DIGITS = frozenset("0123456789")
+#: Captures that wait for the thread: of a flood of broken streams a few tell all, and each holds up to a MiB.
+_MAX_WAITING = 8
 _WIDE = {1: "x", 2: "\u00e9", 3: "\u3042", 4: "\U0001f600"}
 
 
 class Captures:
     """The captures of one process: at most `max_files` of at most `max_bytes` each, in `directory`."""
 
-    def __init__(self, directory: str, *, content: bool, max_files: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        content: bool,
+        max_files: int,
+        max_bytes: int,
+        failed: Callable[[Exception, str], None] | None = None,
+    ) -> None:
         self.max_bytes = max_bytes
         self._directory = Path(directory)
         self._content = content
         self._left = max_files
+        self._failed = failed
         self._warned = False
+        self._pid = 0
+        self._free: threading.Semaphore
+        self._writer: Any = None
+
+    def keep(self, report: Report, body: bytes | bytearray, ended: str, version: str) -> None:
+        """Write a stream in a thread, if it is anomalous.
+
+        To mask a MiB takes seconds (1.3 to 3 on one core), and whose thread this is may run an event loop.
+        """
+        if not is_anomalous(report) or self._left <= 0:
+            return
+        if self._pid != os.getpid():  # the first, or in a forked child, where the parent's thread is not
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pid, self._free = os.getpid(), threading.Semaphore(_MAX_WAITING)
+            self._writer = ThreadPoolExecutor(1, "streamwatch-captures")
+        if not self._free.acquire(blocking=False):
+            logger.debug("streamwatch: a stream is not captured, as %d others wait to be written", _MAX_WAITING)
+            return
+        waiting = self._write_waiting, report, bytes(body), ended, version
+        try:
+            self._writer.submit(*waiting)
+        except RuntimeError:  # Python is ending, and starts no thread any more
+            waiting[0](*waiting[1:])
+
+    def _write_waiting(self, report: Report, body: bytes, ended: str, version: str) -> None:
+        try:
+            self.write(report, body, ended, version)
+        except Exception as error:
+            if self._failed is not None:
+                self._failed(error, "writing a capture")
+        finally:
+            self._free.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether all that is to be kept is written, after so many seconds at most."""
+        if self._pid != os.getpid():
+            return True
+        from concurrent.futures import TimeoutError as Late
+
+        try:
+            self._writer.submit(int).result(seconds)
+        except (Late, RuntimeError):  # RuntimeError: Python is ending, and waits for the thread itself
+            return False
+        return True
 
     def write(self, report: Report, body: bytes, ended: str, version: str) -> Path | None:
-        """Keep a stream, if it is anomalous; a full or read-only disk is one warning."""
+        """Write a stream, if it is anomalous; a full or read-only disk is one warning."""
         if not is_anomalous(report) or self._left <= 0:
             return None
         self._left -= 1

@@ -21,6 +21,7 @@ import dataclasses
 import json
 import logging
 import os
+import time
 import weakref
 from collections.abc import Callable, Collection
 from queue import Empty, SimpleQueue
@@ -28,6 +29,8 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # no __all__
+from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import get_tracer_provider
 from wrapt import register_post_import_hook
 
 from streamwatch.calls import openai_version
@@ -110,6 +113,7 @@ class _Watching:
                 content=settings.capture_content,
                 max_files=settings.capture_files,
                 max_bytes=settings.capture_bytes,
+                failed=self.internal_error,
             )
         self.active = True
         atexit.register(self._at_exit)
@@ -168,6 +172,22 @@ class _Watching:
         with contextlib.suppress(Empty):
             while True:
                 self._collected.get_nowait().end(abandoned=True)
+
+    def flush(self, seconds: float) -> bool:
+        """Send and write what there is; whether all of it went out in time."""
+        end, share, done = time.monotonic() + seconds, int(1000 * seconds / 2), True
+        self.record_collected()
+        for tracers, meters, _ in list(self._telemetry):
+            # The spans first: who looks at a count finds its traces then.
+            for provider in (tracers or get_tracer_provider(), meters or get_meter_provider()):
+                if hasattr(provider, "force_flush"):  # not where OpenTelemetry is off
+                    try:
+                        done &= provider.force_flush(share) is not False
+                    except Exception as error:
+                        logger.debug("streamwatch: %s could not be flushed: %s", type(provider).__name__, error)
+                        done = False
+        captures = self.captures
+        return (captures is None or captures.wait(max(end - time.monotonic(), 0))) and done
 
     def internal_error(self, error: BaseException, doing: str) -> None:
         """Count and log an error of ours; the application goes on as if we were not there."""

@@ -191,7 +191,7 @@ class Reading:
             self.owner.telemetry.end(self._recording, report, self._last - self._opened, first, end_ns)
             if self.owner.captures is not None:
                 ended = "closed" if abandoned else "cut" if error is not None else "end"
-                self.owner.captures.write(report, bytes(self._body or b""), ended, self.owner.version)
+                self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
             self.owner.ended(self, report)
         except Exception as ours:
             self.owner.internal_error(ours, "recording a stream")

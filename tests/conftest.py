@@ -46,6 +46,8 @@ def settle() -> None:
     if instrumentor._watching.any_open:
         gc.collect()
     instrumentor._watching.record_collected()
+    if instrumentor._watching.captures is not None:
+        assert instrumentor._watching.captures.wait(60)
 
 
 class Watched:

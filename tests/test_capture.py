@@ -8,6 +8,9 @@ import os
 import logging
 import random
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ import pytest
 import sdk
 import wires
 from cases import CASES
-from conftest import Watched
+from conftest import Watched, settle
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -349,7 +352,8 @@ def captures(directory: Path, **bounds: Any) -> Captures:
 
 
 def files(directory: Path) -> list[bytes]:
-    """What is in a directory."""
+    """What is in a directory, when all is written."""
+    settle()
     return [path.read_bytes() for path in sorted(directory.iterdir())] if directory.exists() else []
 
 
@@ -433,6 +437,80 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, caplog: pytest.LogCaptu
 
     assert (written, files(tmp_path), len(caplog.records)) == ([None] * 3, [], 1)
     assert "File too large" in caplog.text
+
+
+# --- in a thread of their own
+
+
+def test_a_capture_is_written_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the stream waits for no disk and no masking; of a flood a few are kept, and the rest let go."""
+    go_on = threading.Event()
+    monkeypatch.setattr("streamwatch.capture.mask", lambda body: go_on.wait(60) and body)
+    kept = captures(tmp_path)
+    for serial in range(50):
+        kept.keep(replace(report_of(), serial=serial), DONE, "end", "1.0")  # returns, though nothing can be masked
+    assert not kept.wait(0)
+    go_on.set()
+
+    assert kept.wait(60)
+    assert 8 == len(list(tmp_path.iterdir()))
+    kept.keep(report_of(), DONE, "end", "1.0")
+    assert kept.wait(60)
+    assert 9 == len(list(tmp_path.iterdir()))
+
+
+def test_nothing_is_kept_of_a_healthy_stream(tmp_path: Path) -> None:
+    """Not even a thread is started for it."""
+    kept = captures(tmp_path)
+    kept.keep(report_of("chat", body(said("One"))), DONE, "end", "1.0")
+
+    assert kept.wait(0)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_an_error_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted like any other, and the next stream is written."""
+    told: list[tuple[str, str]] = []
+    kept = captures(tmp_path, failed=lambda error, doing: told.append((repr(error), doing)))
+    with monkeypatch.context() as broken:
+        broken.setattr("streamwatch.capture.mask", lambda body: 1 // 0)
+        kept.keep(report_of(), DONE, "end", "1.0")
+        assert kept.wait(60)
+    kept.keep(report_of(), DONE, "end", "1.0")
+
+    assert kept.wait(60)
+    assert [("ZeroDivisionError('integer division or modulo by zero')", "writing a capture")] == told
+    assert 1 == len(list(tmp_path.iterdir()))
+
+
+KEEPING = """
+import os, sys
+from streamwatch import StreamWatch
+from streamwatch.capture import Captures
+
+def keep():
+    watch = StreamWatch("chat")
+    watch.receive(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\\n\\n')
+    watch.close()
+    captures.keep(watch.report(), b"x" * 300_000, "end", "1.0")
+
+captures = Captures(sys.argv[1], content=False, max_files=100, max_bytes=1 << 20)
+keep()
+if hasattr(os, "fork"):
+    child = os.fork()
+    keep()
+    if child:
+        os.waitpid(child, 0)
+"""
+
+
+def test_what_waits_is_written_before_python_ends(tmp_path: Path) -> None:
+    """In the child of a fork as well, which has the parent's captures without the parent's thread."""
+    done = subprocess.run([sys.executable, "-c", KEEPING, tmp_path], capture_output=True, text=True, timeout=120)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    # Two of the parent and one of the child; the parent's first may be written by both, and is once.
+    assert (3 if hasattr(os, "fork") else 1) == len(list(tmp_path.iterdir()))
 
 
 # --- through the SDK

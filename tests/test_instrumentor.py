@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -16,6 +17,11 @@ import pytest
 import sdk
 from conftest import Watched
 from openai import _streaming
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import streamwatch
 from streamwatch import instrumentor
@@ -266,6 +272,54 @@ next(stream)
 """
 
     assert "abandoned" == python(program).stdout.strip()
+
+
+# --- sending what is not sent yet
+
+
+def slow_providers(spans: Any, told: io.StringIO) -> dict[str, Any]:
+    """Providers that would send in an hour."""
+    tracer_provider = TracerProvider()
+    tracer_provider.add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=3_600_000))
+    reader = PeriodicExportingMetricReader(ConsoleMetricExporter(out=told), export_interval_millis=3_600_000)
+    return {"tracer_provider": tracer_provider, "meter_provider": MeterProvider([reader])}
+
+
+def test_flush_sends_all_that_is_known(off: None, spans: InMemorySpanExporter, tmp_path: Path) -> None:
+    """Spans, metrics, and the captures that are not written yet."""
+    told = io.StringIO()
+    providers = slow_providers(spans, told)
+    streamwatch.instrument(settings=Settings(capture_dir=str(tmp_path)), **providers)
+    sdk.read("sync", sdk.frames(sdk.chat()[:-1], done=False))
+    assert not spans.get_finished_spans()
+
+    assert streamwatch.flush()
+    assert ["stream chat gpt-4o"] == [span.name for span in spans.get_finished_spans()]
+    assert "streamwatch.streams" in told.getvalue()
+    assert 1 == len(list(tmp_path.iterdir()))
+    for provider in providers.values():
+        provider.shutdown()
+
+
+def test_flush_never_raises(off: None) -> None:
+    """It says that not all went out, whatever the provider does; without OpenTelemetry's SDK there is nothing to send."""
+
+    class Broken:
+        def force_flush(self, timeout_millis: float) -> bool:
+            raise TimeoutError("the back end does not answer")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(MeterProvider(), name)
+
+    streamwatch.instrument(meter_provider=Broken())
+    assert not streamwatch.flush(0.1)
+
+
+def test_flush_without_anything_to_send_is_done() -> None:
+    """Before anything is switched on, and where OpenTelemetry is off."""
+    program = "import streamwatch; print(streamwatch.flush()); streamwatch.instrument(); print(streamwatch.flush())"
+
+    assert "True\nTrue\n" == python(program, OTEL_SDK_DISABLED="true").stdout
 
 
 # --- an SDK that is not known

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "reading": CORE | {"calls", "capture", "lines", "telemetry"},
     "instrumentor": CORE
     | {"calls", "capture", "log", "models", "reading", "telemetry"}
-    | {"opentelemetry.instrumentation", "wrapt", "jiter"},
+    | {"opentelemetry.instrumentation", "opentelemetry.metrics", "opentelemetry.trace", "wrapt", "jiter"},
     "testing": CORE | {"instrumentor", "pytest"},
     "prometheus": {"version", "opentelemetry.sdk", "prometheus_client"},
     "forks": {"opentelemetry"},

@@ -2,8 +2,8 @@
 
 import os
 
-from flushing import flush
 from openai import AsyncOpenAI, OpenAI
+from streamwatch import flush
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "count!"}], "stream": True}
 

@@ -4,8 +4,8 @@ import os
 
 from celery import Celery
 from celery.signals import worker_process_shutdown
-from flushing import flush
 from openai import OpenAI
+from streamwatch import flush
 
 folder = os.environ.get("BROKER_FOLDER", "broker")
 app = Celery(broker=os.environ.get("BROKER_URL", "filesystem://"), backend=f"file://{os.path.abspath(folder)}")

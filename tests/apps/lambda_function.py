@@ -4,8 +4,8 @@ from opentelemetry.instrumentation.auto_instrumentation import initialize
 
 initialize()  # what `opentelemetry-instrument` does; before anything else is imported
 
-from flushing import flush
 from openai import OpenAI
+from streamwatch import flush
 
 client = OpenAI()
 
