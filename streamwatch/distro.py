@@ -49,6 +49,10 @@ _PORTS = 10
 #: connects and says nothing is to hold no thread for longer.
 _PATIENCE = 15.0
 
+#: What Python starts beside the workers of multiprocessing (and uvicorn), with the environment of the application: it
+#: unlinks shared memory, opens no stream, and would take a port.
+_HELPER = "from multiprocessing.resource_tracker import main"
+
 #: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
 
@@ -73,6 +77,8 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
             others = [one for one in entry_points(group="opentelemetry_configurator") if one.name != _NAME]
             for first in others[:1]:  # the one that would run if ours were not installed
                 first.load()().configure(**kwargs)
+            return
+        if any(word.startswith(_HELPER) for word in sys.orig_argv):
             return
         with _warned("OpenTelemetry could not be set up; telemetry is missing, repairs still work"):
             if os.environ.get("OTEL_CONFIG_FILE"):  # it names every exporter

@@ -431,6 +431,27 @@ def test_a_busy_port_costs_a_process_nothing_but_the_port(ports: range) -> None:
     assert 1 == ran.stderr.count("\n")
 
 
+def test_a_helper_of_pythons_takes_no_port(ports: range) -> None:
+    """multiprocessing starts its resource tracker with the environment of the application, and before the workers."""
+    done = instrumented(
+        f"""
+        import urllib.request
+        from multiprocessing import resource_tracker, shared_memory
+        shared_memory.SharedMemory(create=True, size=1).unlink()
+        assert resource_tracker._resource_tracker._pid
+        import time; time.sleep(3)
+        for port in ({ports[0]}, {ports[1]}):
+            try:
+                print(urllib.request.urlopen(f"http://localhost:{{port}}/metrics", timeout=10).status)
+            except OSError:
+                print("nobody")
+        """,
+        OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]),
+    )
+
+    assert (["200", "nobody"], 0) == (done.stdout.split(), done.returncode)
+
+
 def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> None:
     """No two processes get the same port, and no process loses anything to the race."""
     code = (
