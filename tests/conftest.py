@@ -62,6 +62,11 @@ class Watched:
     def report(self) -> Report:
         """The report of the one stream that ended."""
         self.settle()
+        if not self.reports:
+            # The collector clears weak references before an async generator asks its loop to close it: in between, a
+            # stream is neither open nor ended.
+            gc.collect()
+            self.settle()
         (report,) = self.reports
         return report
 
