@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e coverage fuzz check bench dashboards preview format clean
+.PHONY: help demo test e2e releases coverage fuzz check bench dashboards preview format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues e
 
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side
 	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e --reruns 2 --timeout 1200
+
+releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each in an environment of its own; the table of what came of it
+	$(BIN)/nox -t core
 
 CORE := anomalies assistants bounds cases chat report responses sequence settings sse stream texts tool_calls
 
@@ -65,6 +68,12 @@ $(VENV)/dev: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	$(PIP) install --editable '.[demo]' --group dev
+	@touch $@
+
+$(VENV)/matrix: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group matrix
 	@touch $@
 
 $(VENV)/bench: pyproject.toml

@@ -40,7 +40,7 @@ TESTS = [
     f"tests/test_{name}.py"
     for name in (
         *("canary", "instrumentor", "lifecycle", "models", "pydantic", "recordings", "assistants", "testing"),
-        *("oracles", "known_issues", "do_no_harm"),
+        *("oracles", "known_issues", "do_no_harm", "transports", "concurrency"),
     )
 ]
 #: test_known_issues makes an environment with 1.23.0 itself. Of some 300 functions that test_do_no_harm makes fail,
@@ -90,14 +90,29 @@ def run_tests(session: nox.Session, openai: str, *more: str) -> None:
     # A part of the tests is no row of the table.
     which = session.posargs or [*TESTS, f"--junitxml={RESULTS / name}.xml"]
     session.run(
-        *("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not e2e", "-k", SAMPLE, *which),
+        *(
+            "python",
+            "-m",
+            "pytest",
+            "-q",
+            "-n",
+            "auto",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "not e2e",
+            "-k",
+            SAMPLE,
+            *which,
+        ),
         env={"CI": "1"},  # the same examples for every release
     )
 
 
 def requirements(openai: str) -> list[str]:
     """A release of the SDK, and what the tests need."""
-    wanted = [name for name in nox.project.dependency_groups(PROJECT, "test") if not name.startswith("openai")]
+    groups = nox.project.dependency_groups(PROJECT, "test", "transports")
+    wanted = [name for name in groups if not name.startswith("openai")]
     if openai == "newest":
         return ["--upgrade", "openai", *wanted]
     if openai == "pre-release":

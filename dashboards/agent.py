@@ -11,7 +11,7 @@ from dashboards.names import BUILD_INFO
 from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
 from streamwatch import telemetry
 from streamwatch.settings import Settings
-from streamwatch.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS
+from streamwatch.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS, UNOBSERVED
 
 _FILTER = '{job=~"$job",instance=~"$instance"}'
 #: Every process has the published figures from its first scrape on: who has them is one of ours. Taken over the
@@ -134,17 +134,19 @@ def _processes() -> Panel:
     keys = {"job": "Job", "instance": "Instance"}
     by = tuple(keys)
     up = (((1, 1), "up", GREEN), ((0, 0), "down", VERMILION))
-    errors = q.selector(INTERNAL_ERRORS)
+    errors, unobserved = q.selector(INTERNAL_ERRORS), q.selector(UNOBSERVED)
     versions = f"count by (job, instance, version) ({BUILD_INFO}{_FILTER})"
     return rows(
         "Processes",
         "Every process that had Streamwatch in the range. Down: look at the process, then at the scrape's error in "
-        "Prometheus under Status, Targets.",
+        "Prometheus under Status, Targets. Unobserved: streams that the application reads with `iter_lines` or "
+        "`iter_bytes`, below the SDK's parser.",
         "StreamwatchAbsent",
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [
             Column("State", f"max by (job, instance) ({_of_ours('up')})", words=up),
             Column("Streams", q.total(q.streams(), *by, "streamwatch_openai_version")),
+            Column("Unobserved", f"{q.total(unobserved, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
             Column("Internal errors", f"{q.total(errors, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
             Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
             Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds),

@@ -114,6 +114,22 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     return surface, known, call
 
 
+def describe_raw(response: Any, version: str) -> Call:
+    """The call of an API response that is read as bytes or lines."""
+    path = _attempt(lambda: response.http_request.url.path, "") or ""
+    body = _body(response, None, json.loads)
+    model = body.get("model")
+    host = _attempt(lambda: response.http_request.url.host, "") or ""
+    return Call(
+        operation=_surface(path, response)[1],
+        request_model=model if isinstance(model, str) else _deployment(path),
+        provider=_provider(host),
+        address=host,
+        port=_attempt(lambda: response.http_request.url.port),
+        openai_version=version,
+    )
+
+
 def called_by_application() -> bool:
     """Whether the code that called the SDK is the application's own, rather than an installed package's.
 

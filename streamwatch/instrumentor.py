@@ -18,6 +18,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 from wrapt import register_post_import_hook
 
-from streamwatch.calls import openai_version
+from streamwatch.calls import describe_raw, openai_version
 from streamwatch.capture import Captures
 from streamwatch.log import FindingsLog
 from streamwatch.models import EventTypes
@@ -71,6 +72,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
         )
         _watching.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
+        register_post_import_hook(_patch_raw, "openai._response")
 
     def _uninstrument(self, **_options: Any) -> None:
         _watching.stop()
@@ -91,6 +93,7 @@ class _Watching:
         self._open: weakref.WeakSet[Reading] = weakref.WeakSet()
         self._collected: SimpleQueue[Reading] = SimpleQueue()
         self._undo: list[Callable[[], None]] = []
+        self._undo_raw: list[Callable[[], None]] = []
         self._log = FindingsLog()
         self._warned = False
         self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
@@ -121,8 +124,9 @@ class _Watching:
     def stop(self) -> None:
         self.active = False
         atexit.unregister(self._at_exit)
-        while self._undo:
-            self._undo.pop()()
+        for undo in (self._undo, self._undo_raw):
+            while undo:
+                undo.pop()()
 
     def patch(self, streaming: ModuleType) -> None:
         """Exchange the decoder of every stream made from now on."""
@@ -138,6 +142,12 @@ class _Watching:
         stock = streaming.SSEDecoder
         classes = streaming.Stream, streaming.AsyncStream
         self._undo = [_wrap(stream_class, stock) for stream_class in classes]
+
+    def patch_raw(self, response: ModuleType) -> None:
+        """Count the streams that are read as bytes or lines; releases before 1.8 have no such thing."""
+        if not self._undo_raw:
+            classes = (getattr(response, name, None) for name in ("APIResponse", "AsyncAPIResponse"))
+            self._undo_raw = [_count(one, name) for one in classes for name in _BELOW if hasattr(one, name)]
 
     @property
     def any_open(self) -> bool:
@@ -162,6 +172,14 @@ class _Watching:
         self._log.tell(report, reading.call.address)
         if self.on_report is not None:
             self.on_report(report)
+
+    def unobserved(self, response: Any) -> None:
+        """A body is read below the SDK's parser."""
+        try:
+            if response._is_sse_stream:
+                self.telemetry.unobserved(describe_raw(response, openai_version()))
+        except Exception as error:
+            self.internal_error(error, "counting a stream that it does not see")
 
     def collected(self, reading: Reading) -> None:
         """A stream was collected as garbage before its end; `put` may be called from anywhere."""
@@ -238,6 +256,39 @@ def _patch(streaming: ModuleType) -> None:
             type(error).__name__,
             error,
         )
+
+
+#: How `with_streaming_response` hands out a body that no stream is made of.
+_BELOW = ("iter_bytes", "iter_text", "iter_lines")
+
+
+def _patch_raw(response: ModuleType) -> None:
+    """Called when `openai._response` is imported, or at once if it was before."""
+    if _watching.active:
+        with contextlib.suppress(Exception):  # then they are not counted, which is all that is lost
+            _watching.patch_raw(response)
+
+
+def _count(response_class: Any, name: str) -> Callable[[], None]:
+    """Count the streams that are read with a method; returns how to undo that."""
+    original = getattr(response_class, name)
+    wanted = True
+
+    @functools.wraps(original)
+    def read(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if wanted:
+            _watching.unobserved(self)
+        return original(self, *args, **kwargs)
+
+    setattr(response_class, name, read)
+
+    def undo() -> None:
+        nonlocal wanted
+        wanted = False
+        if vars(response_class).get(name) is read:
+            setattr(response_class, name, original)
+
+    return undo
 
 
 def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:

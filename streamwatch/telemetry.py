@@ -100,6 +100,11 @@ PUBLISHED = Instrument(
     "The published share of cases that a workaround fixes, to be set beside the measured one.",
     ("streamwatch.issue", "streamwatch.strategy"),
 )
+UNOBSERVED = Instrument(
+    "streamwatch.unobserved_streams",
+    "{stream}",
+    "Streams that the application reads below the SDK's parser, as bytes or lines: neither watched nor repaired.",
+)
 INTERNAL_ERRORS = Instrument(
     "streamwatch.internal_errors",
     "{error}",
@@ -141,7 +146,7 @@ class Recording:
 class Series:
     """What is counted under one set of common attributes."""
 
-    __slots__ = ("anomalies", "chunks", "common", "repairs", "streams")
+    __slots__ = ("anomalies", "chunks", "common", "repairs", "streams", "unobserved")
 
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
@@ -149,12 +154,14 @@ class Series:
         self.chunks: dict[Chunk, int] = {}
         self.anomalies: dict[Kind, int] = {}
         self.repairs: dict[tuple[Kind, Outcome, bool], int] = {}
+        self.unobserved = 0
 
     def copy(self) -> Series:
         """The counts as they are now."""
         copied = Series(self.common)
         copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
+        copied.unobserved = self.unobserved
         return copied
 
 
@@ -191,6 +198,7 @@ class Telemetry:
             (CHUNKS, self._observe_chunks),
             (ANOMALIES, self._observe_anomalies),
             (REPAIRS, self._observe_repairs),
+            (UNOBSERVED, self._observe_unobserved),
             (INTERNAL_ERRORS, self._observe_errors),
         ):
             meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
@@ -224,7 +232,7 @@ class Telemetry:
 
     def record(self, recording: Recording, report: Report) -> None:
         """Add to the counters what is new in a report since the last one."""
-        series = self._series_of(recording.call, report)
+        series = self._series_of(recording.call, report.response_model)
         with self._lock:
             _add_new(series.chunks, report.chunks, recording.chunks)
             _add_new(series.anomalies, report.anomalies, recording.anomalies)
@@ -249,7 +257,7 @@ class Telemetry:
             _tell(span, report)
             recording.context = set_span_in_context(span, recording.context)  # for exemplars: this very stream's
             self.record(recording, report)
-            series = self._series_of(recording.call, report)
+            series = self._series_of(recording.call, report.response_model)
             verdict = report.verdict.value if report.verdict else ""
             with self._lock:
                 ended = verdict, report.condition.value
@@ -276,6 +284,12 @@ class Telemetry:
         span = recording.span or self._start_span(recording, {})
         if span.is_recording():
             span.end()
+
+    def unobserved(self, call: Call) -> None:
+        """Count a stream that passes us by."""
+        series = self._series_of(call, "")
+        with self._lock:
+            series.unobserved += 1
 
     def internal_error(self, error: BaseException) -> None:
         """Count an error of ours, by its type."""
@@ -322,6 +336,11 @@ class Telemetry:
                 }
                 yield Observation(count, {**series.common, **labels})
 
+    def _observe_unobserved(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            if series.unobserved:
+                yield Observation(series.unobserved, series.common)
+
     def _observe_errors(self, _options: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
             errors = dict(self._errors)
@@ -333,10 +352,10 @@ class Telemetry:
             for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds):
                 yield Observation(ratio, {"streamwatch.issue": issue.name, "streamwatch.strategy": strategy})
 
-    def _series_of(self, call: Call, report: Report) -> Series:
+    def _series_of(self, call: Call, snapshot: str) -> Series:
         """What is counted under one set of common attributes."""
         request_model = self._label("gen_ai.request.model", call.request_model)
-        response_model = self._label("gen_ai.response.model", report.response_model)
+        response_model = self._label("gen_ai.response.model", snapshot)
         address = self._label("server.address", call.address)
         key = (call.operation, request_model, response_model, call.provider, address, call.openai_version)
         series = self._series.get(key)

@@ -30,13 +30,17 @@ from streamwatch.reading import Decoder
 from streamwatch.settings import Settings
 
 STREAMS = (_streaming.Stream, _streaming.AsyncStream)
-ORIGINALS = tuple(stream_class.__init__ for stream_class in STREAMS)
 ROOT = Path(__file__).parents[1]
 
 
 def inits() -> tuple[Any, ...]:
-    """What makes streams at the moment."""
-    return tuple(stream_class.__init__ for stream_class in STREAMS)
+    """What makes streams at the moment, and what hands out bodies that none are made of."""
+    bodies = (getattr(openai._response, name, None) for name in ("APIResponse", "AsyncAPIResponse"))
+    below = [getattr(one, name) for one in bodies for name in instrumentor._BELOW if hasattr(one, name)]
+    return (*(stream_class.__init__ for stream_class in STREAMS), *below)
+
+
+ORIGINALS = inits()
 
 
 @pytest.fixture
