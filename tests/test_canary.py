@@ -17,11 +17,13 @@ import openai
 import pytest
 import sdk
 
+from streamwatch import instrumentor
+
 #: Older lines are closed: all that matters of them is that streams work.
 pytestmark = pytest.mark.skipif(sdk.VERSION < (1, 109), reason="the source of this release does not move any more")
 
 MODULES = (
-    *("_streaming", "_base_client", "_models", "_version"),
+    *("_streaming", "_base_client", "_models", "_response", "_version"),
     *("resources.chat.completions.completions", "resources.responses.responses", "resources.completions"),
     *("types.chat.chat_completion_chunk", "types.responses.response_stream_event", "types.completion"),
 )
@@ -101,6 +103,7 @@ def moved(source: Source) -> list[str]:
         *moved_in_client(source),
         *moved_in_models(source),
         *moved_in_calls(source),
+        *moved_in_responses(source),
     ]
 
 
@@ -201,6 +204,18 @@ def moved_in_calls(source: Source) -> Moved:
         yield "openai._version has no __version__: calls.openai_version reads it"
 
 
+def moved_in_responses(source: Source) -> Moved:
+    """What `instrumentor._count` counts the streams by that are read below the seam."""
+    for name in ("APIResponse", "AsyncAPIResponse"):
+        for method in instrumentor._BELOW:
+            if not is_generator(find(source["_response"], name, method)):
+                yield f"{name} has no {method} that yields: instrumentor._count counts the streams that are read with it"
+    kept = all_of(find(source["_response"], "BaseAPIResponse", "__init__"), ast.Attribute)
+    for attribute in ("_is_sse_stream", "_options"):
+        if f"self.{attribute}" not in kept:
+            yield f"BaseAPIResponse.__init__ does not set {attribute}: instrumentor.unobserved reads it"
+
+
 # --- the properties
 
 
@@ -242,6 +257,8 @@ def test_nothing_has_moved(source: Source) -> None:
             "does not make a AsyncStream",
         ),
         ("_version", "__version__", "VERSION", "has no __version__"),
+        ("_response", "def iter_lines(", "def lines(", "AsyncAPIResponse has no iter_lines"),
+        ("_response", "self._is_sse_stream = stream", "self._streams = stream", "does not set _is_sse_stream"),
     ],
 )
 def test_what_moves_is_named(source: Source, module: str, old: str, new: str, told: str) -> None:
