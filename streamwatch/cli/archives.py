@@ -110,14 +110,11 @@ def from_yaml(data: bytes) -> Any:
     except ImportError:
         raise Unreadable("is a cassette in YAML: to read it, `pip install pyyaml`") from None
 
-    safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(safe):
-        """Python 2 marked each text that is no ASCII."""
-
-    Loader.add_constructor("tag:yaml.org,2002:python/unicode", yaml.SafeLoader.construct_yaml_str)
+    loader: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+    # Python 2 marked each text that is no ASCII.
+    loader.add_constructor("tag:yaml.org,2002:python/unicode", yaml.SafeLoader.construct_yaml_str)
     try:
-        return yaml.load(data, Loader)
+        return yaml.load(data, loader)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise Unreadable(f"is no YAML that can be read as plain data{line}: {error.problem}") from error

@@ -205,7 +205,12 @@ class _Checking:
                 self.unread += 1
             else:
                 self._hide()
-                self.tell(f"{path}: {problem}.")
+                self.tell(f"{path} {problem}.")
+        except (OSError, click.ClickException):
+            raise
+        except Exception as error:
+            self._hide()
+            self.tell(f"{path} cannot be checked, which is a bug of Streamwatch's ({type(error).__name__}: {error}).")
 
     # --- streams
 
@@ -251,9 +256,9 @@ class _Checking:
         except fixes.Unwritten as problem:
             self.failed = True
             self._hide()
-            self.tell(f"{problem}.")
             if problem.is_final:
-                raise _Refused("Nothing was written.") from problem
+                raise _Refused(f"{problem}.") from problem
+            self.tell(f"{problem}.")
 
     # --- the SDK
 

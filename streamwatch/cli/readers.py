@@ -104,9 +104,10 @@ class NotOffered(Exception):  # noqa: N818 -- no error: older releases have fewe
 
 
 def sdk_version() -> str:
-    """The release of the SDK; empty where none can be imported."""
+    """The release of the SDK; empty where none can be imported, or one of before 1.0."""
     try:
-        return str(importlib.import_module("openai").__version__)
+        openai: Any = importlib.import_module("openai")
+        return str(openai.__version__) if hasattr(openai, "OpenAI") else ""
     except Exception:
         return ""
 
