@@ -89,7 +89,7 @@ def contents(path: str) -> bytes:
 
 def _bounded(read: Callable[[int], bytes]) -> bytes:
     head = read(_HEAD)
-    if b"\0" in head and not head.startswith((b"\x1f\x8b", *(mark for mark, _ in _BOMS))):
+    if b"\0" in head and not head.startswith((b"\x1f\x8b", b"HTTP/", *(mark for mark, _ in _BOMS))):
         return head  # binary: there is no use in reading on
     data = head + (read(MAX_BYTES + 1 - len(head)) if len(head) == _HEAD else b"")
     if len(data) > MAX_BYTES:
@@ -139,10 +139,10 @@ def recordings_in(data: bytes, path: str, *, found: bool = False) -> Iterator[Re
     head = data[:_HEAD].lstrip()
     if not head:
         raise Unreadable("is empty")
-    if b"\0" in data[:_HEAD]:
-        raise Unreadable("is binary: no recorded stream")
     if _HTTP.match(data):
         yield _with_headers(data, path)
+    elif b"\0" in data[:_HEAD]:
+        raise Unreadable("is binary: no recorded stream")
     elif head.startswith((b"{", b"[")) and not _STREAM.search(data):
         yield from _json(data, path, found=found)
     elif _CASSETTE.search(data[:_HEAD]):
