@@ -425,6 +425,8 @@ def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
         repaired = [readers.read(reader, connect) for reader in those]
     offered = [(reader, answer) for reader, answer in zip(those, plain, strict=True) if answer is not None]
 
+    if not any(plain):
+        pytest.skip(f"openai {readers.sdk_version()} has no {surface} streams")
     assert none == []
     assert len({reader.title for reader in those}) == len(those)
     assert len(reports) == len(offered)
@@ -832,14 +834,15 @@ def test_an_error_of_ours_stops_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_recording_writes_to_no_terminal(tmp_path: Path) -> None:
     """Control characters of a wire are shown as escapes, and brackets are no markup."""
     path = tmp_path / "bad.sse"
-    model = "gpt\x1b[31m[red]\u202e"
+    model = "gpt\x1b[31m[red]\u202e:warning:"
     path.write_bytes(body([{**each, "model": model} for each in said("a\x1b]0;title\x07b", "[bold]c")]))
-    shown = run(path).stdout
+    shown = run(path).stdout + run(path, path, "--no-sdk").stdout
 
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "[red]" in shown
     assert "[bold]c" in shown
+    assert shown.count(":warning:") == 4
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -858,8 +861,11 @@ def test_every_record_says_the_same_members(tmp_path: Path) -> None:
     """Programs can rely on them, with the SDK and without."""
     (tmp_path / "a.sse").write_bytes(broken())
     (with_sdk,), (without,) = checked(tmp_path / "a.sse", "--sdk"), checked(tmp_path / "a.sse")
+    (fixed,) = checked(tmp_path / "a.sse", "--fix", tmp_path / "b.sse")
 
-    assert with_sdk.keys() == without.keys()
+    assert with_sdk.keys() == without.keys() == fixed.keys()
+    assert (without["fixed"], fixed["fixed"]) == (None, str(tmp_path / "b.sse"))
+    assert fixed["fixed_again"] == {"verdict": "complete", "kinds": [], "left": []}
     assert (without["openai"], without["readers"]) == (None, [])
 
 

@@ -140,7 +140,11 @@ class _Checking:
 
     def tell(self, message: str) -> None:
         """A message for people."""
-        self.messages.print(shown.printable(message), markup=False, soft_wrap=True)
+        click.echo(shown.printable(message), err=True)
+
+    def _print(self, line: str) -> None:
+        """A line of results as it is: rich would make pictures of `:warning:`."""
+        click.echo(line, err=self.options.out == "-")
 
     # --- files
 
@@ -226,11 +230,11 @@ class _Checking:
             self._try_writing(lambda: record.update(take(checked, self.settings)))
         self._hide()
         if self.options.as_json:
-            self.output.print(json.dumps(record), markup=False, soft_wrap=True)
+            self._print(json.dumps(record))
         elif whole and not self.options.quiet:
             self._show(checked, compared, record)
         elif not (self.options.quiet and checked.is_well):
-            self.output.print(shown.line(checked), markup=False, soft_wrap=True)
+            self._print(shown.line(checked))
         self.records.append({**record, "readers": None})
 
     def _show(self, checked: Replay, compared: list[shown.Comparison], record: dict[str, Any]) -> None:

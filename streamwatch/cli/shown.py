@@ -84,7 +84,7 @@ def findings(replay: Replay) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("kind", "severity", "found", _where(replay), "repair"):
-        table.add_column(name, header_style="bold", justify="right" if name == "found" else "left")
+        table.add_column(name, header_style="bold", justify="right" if name == "found" else "left", overflow="fold")
     for kind, count in replay.report.anomalies.items():
         style = _STYLES[kind.severity]
         places = _places(replay.positions.get(kind, ()), count)
@@ -117,9 +117,9 @@ def summary(replays: Iterable[Mapping[str, Any]]) -> Table:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for each in replays:
         groups.setdefault((each["host"] or "-", each["model"] or "-"), []).append(each)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("provider", "model", "streams", "clean", "repaired", "broken", "faults and dialects"):
-        table.add_column(name, header_style="bold", justify="right" if name in _COUNTED else "left")
+        table.add_column(name, header_style="bold", justify="right" if name in _COUNTED else "left", overflow="fold")
     for (host, model), group in sorted(groups.items()):
         conditions = [each["condition"] for each in group]
         counts = (len(group), *(conditions.count(condition.value) for condition in Condition))
@@ -225,6 +225,8 @@ def record(replay: Replay, compared: Sequence[Comparison], version: str) -> dict
         "anomalies": [_anomaly(kind, count, replay) for kind, count in report.anomalies.items()],
         "openai": version if compared else None,
         "readers": [_compared(each) for each in compared],
+        "fixed": None,
+        "fixed_again": None,
     }
 
 
