@@ -249,9 +249,10 @@ class _Checking:
         if compared:
             self.output.print()
             self.output.print(shown.comparison(compared, self.version))
-        if record.get("fixed"):
-            self.output.print()
-            self.output.print(Text(fixes.told(record)), soft_wrap=True)
+        for line in (fixes.told(record) if record["fixed"] else "", shown.advice(checked)):
+            if line:
+                self.output.print()
+                self.output.print(Text(line), soft_wrap=True)
         self.output.print()
 
     def _try_writing(self, write: Any) -> None:

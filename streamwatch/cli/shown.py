@@ -85,12 +85,24 @@ def findings(replay: Replay) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("kind", "severity", "found", _where(replay), "repair"):
         table.add_column(name, header_style="bold", justify="right" if name == "found" else "left", overflow="fold")
-    for kind, count in replay.report.anomalies.items():
+    for kind, count in by_severity(replay.report.anomalies):
         style = _STYLES[kind.severity]
         places = _places(replay.positions.get(kind, ()), count)
         cells = (kind.severity.value, str(count), places, _repair(kind, replay))
         table.add_row(Text(kind.name, style), *map(Text, cells))
     return table
+
+
+def by_severity(anomalies: Mapping[Kind, int]) -> list[tuple[Kind, int]]:
+    """The worst first; what is as bad, in the order in which it was found."""
+    order = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
+    return sorted(anomalies.items(), key=lambda pair: order.index(pair[0].severity))
+
+
+def advice(replay: Replay) -> str:
+    """Where to read more of the worst that was found; nothing where all is well."""
+    faults = [kind.name for kind, _ in by_severity(replay.report.anomalies) if kind.severity is Severity.FAULT]
+    return f"More: streamwatch explain {faults[0]}" if faults else ""
 
 
 def comparison(compared: Sequence[Comparison], version: str) -> Table:
@@ -185,20 +197,20 @@ def _got(answer: Answer, other: Answer) -> str:
     """What a reader got, in a few words; a long text from where it differs from the other one."""
     parts = [_text(answer.text, other.text)] if answer.text or not (answer.tool_calls or answer.refusal) else []
     calls = zip(answer.tool_calls.values(), [*other.tool_calls.values(), *answer.tool_calls.values()], strict=False)
-    parts += [f"{printable(call.name)}({_text(call.arguments, known.arguments)})" for call, known in calls]
+    parts += [f"{printable(call.name)}({_text(call.arguments, known.arguments, quote='')})" for call, known in calls]
     parts += [f"refusal {_text(answer.refusal, other.refusal)}"] if answer.refusal else []
     parts += [printable(answer.ended)] if answer.ended else []
     parts += [f"and raised {printable(answer.error)}"] if answer.error else []
     return ", ".join(parts)
 
 
-def _text(text: str, other: str) -> str:
+def _text(text: str, other: str, *, quote: str = '"') -> str:
     start = next((at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), 0)
     start = start - _BEFORE if start > _SHOWN - _BEFORE else 0
     shown = text[start : start + _SHOWN]
     cut = f" ({len(text):,} characters)" if len(shown) < len(text) else ""
     before, after = "..." if start else "", "..." if start + _SHOWN < len(text) else ""
-    return f'"{before}{printable(shown)}{after}"{cut}'
+    return f"{quote}{before}{printable(shown)}{after}{quote}{cut}"
 
 
 # --- for programs
