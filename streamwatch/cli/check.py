@@ -193,7 +193,7 @@ class _Checking:
 
     def _tell_unread(self) -> None:
         if self.unread and not self.options.quiet:
-            self.tell(f"{self.unread} other files in the directories hold no stream.")
+            self.tell(f"Files in the directories that hold no stream: {self.unread}.")
 
     def _file(self, path: str, *, found: bool, alone: bool) -> None:
         """One file; what is wrong with it never stops the others."""

@@ -56,10 +56,9 @@ def line(replay: Replay) -> str:
     report = replay.report
     serious = [kind for kind in report.anomalies if kind.severity is not Severity.HAZARD]
     found = ", ".join(f"{kind.name} {report.anomalies[kind]}" for kind in serious)
-    facts = (_verdict(replay), _condition(replay), report.surface, model_of(replay))
-    told = (
-        f"{'ok' if replay.is_well else 'WRONG':<5}  {printable(replay.recording.name)}  {' '.join(filter(None, facts))}"
-    )
+    label = "ok" if replay.is_well else _condition(replay)
+    facts = ", ".join(filter(None, (_verdict(replay), report.surface, model_of(replay))))
+    told = f"{label:<8}  {printable(replay.recording.name)}  {facts}"
     return f"{told}: {found}" if found else told
 
 
