@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -299,6 +300,16 @@ def test_positions_are_those_of_the_file() -> None:
     assert record["positions_in"] == "file"
     assert found["positions"] == [{"event": 2, "offset": at, "line": wire.count(b"\n", 0, at) + 1}]
     assert found["outcomes"] == {"verified": 1}
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda data: data.decode().encode("utf-16")], ids=["gzip", "UTF-16"])
+def test_positions_in_what_is_packed_are_those_of_the_body(pack: Callable[[bytes], bytes]) -> None:
+    """Nobody can look at a place in packed bytes."""
+    (record,) = checked("-", input=pack(HEADERS + broken()))
+    (found,) = [each for each in record["anomalies"] if each["kind"] == "payload_invalid"]
+
+    assert record["positions_in"] == "body"
+    assert found["positions"] == [{"event": 2, "offset": broken().index(b"data: null"), "line": 3}]
 
 
 def test_positions_in_json_lines_are_lines() -> None:
@@ -879,3 +890,34 @@ def test_every_reader_says_what_it_is() -> None:
     assert {each.surface for each in readers.READERS if each.name == "loop"} == set(readers._DEFAULTS)
     assert len({(each.surface, each.title) for each in readers.READERS}) == len(readers.READERS)
     assert all(each.meaning for each in readers.READERS)
+
+
+# --- the page about it
+
+PAGE = Path(__file__).parents[1] / "docs" / "commands" / "check.md"
+
+
+def test_the_page_shows_what_the_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first example, run again; with the release of the SDK that it names."""
+    text = PAGE.read_text("utf-8")
+    shown = text[text.index("answer.sse\nbody,") : text.index("$ echo $?")]
+    if f"openai {readers.sdk_version()} alone" not in shown:
+        pytest.skip("the example is of another release of openai")
+    wire = (HERE / "chat-openai-parallel-tool-calls.sse").read_bytes()
+    (tmp_path / "answer.sse").write_bytes(wire.replace(b'"tool_calls":[{"index":1', b'"tool_calls":[{"index":0'))
+    monkeypatch.chdir(tmp_path)
+    result = run("answer.sse", "--fix", "repaired.sse", env={"COLUMNS": "110"})
+
+    assert [line.rstrip() for line in result.stdout.strip().splitlines()] == shown.strip().splitlines()
+
+
+def test_the_page_names_every_option_and_reader() -> None:
+    """And its links lead somewhere."""
+    text = PAGE.read_text("utf-8")
+
+    assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {"--sdk"} <= {
+        word for word in re.findall(r"--[a-z-]+", text)
+    }
+    assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in readers.READERS)
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (PAGE.parent / target).exists(), target

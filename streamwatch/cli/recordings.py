@@ -133,9 +133,17 @@ def _inflated(data: bytes, window: int) -> bytes:
 
 def recordings_in(data: bytes, path: str, *, found: bool = False) -> Iterator[Recording | Unreadable]:
     """The streams of a file, and why others in it can't be read; `found`: nobody named the file."""
+    plain = unpacked(data)
+    for recording in _streams(plain, path, found=found):
+        if isinstance(recording, Recording) and plain is not data:  # nobody can look at places in packed bytes
+            yield replace(recording, offset=None, line=1, blocks=())
+        else:
+            yield recording
+
+
+def _streams(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unreadable]:
     from streamwatch.cli import archives
 
-    data = unpacked(data)
     head = data[:_HEAD].lstrip()
     if not head:
         raise Unreadable("is empty")
