@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from wires import body, said
 from streamwatch import capture
 from streamwatch.cli import check as command
 from streamwatch.cli import main, readers, recordings
-from streamwatch.cli.recordings import Recording, recordings_in
+from streamwatch.cli.recordings import Recording, Unreadable, recordings_in
 from streamwatch.cli.replay import choices_asked, fixed, replay
 from streamwatch.settings import Policy, Settings
 from streamwatch.stream import StreamWatch
@@ -779,6 +780,26 @@ def test_yaml_is_read_as_plain_data_only(case: str, tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
     assert reason in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whatever_is_damaged_is_read_or_told(form: str) -> None:
+    """Random damage to every form: a stream with a report, or one sentence; and never an exception."""
+    wire, chance, read = FORMS[form][0](), random.Random(form), 0
+    for _ in range(40):
+        data = bytearray(wire)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(data) + 1)
+            data[at : at + chance.choice((0, 1, 1, 40))] = chance.choice((b"", b"\n\n", b"null", b"\xff", b'"', b"[]"))
+        try:
+            for each in recordings_in(bytes(data), "file"):
+                if isinstance(each, Recording):
+                    replay(each, Settings())
+                    read += 1
+        except Unreadable as problem:
+            assert "\n" not in str(problem)
+
+    assert read or "gzip" in form or form.startswith(("JSON", "HAR", "VCR"))
 
 
 def test_a_cassette_in_yaml_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

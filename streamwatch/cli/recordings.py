@@ -151,16 +151,21 @@ def _streams(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unr
         yield _with_headers(data, path)
     elif b"\0" in data[:_HEAD]:
         raise Unreadable("is binary: no recorded stream")
-    elif head.startswith((b"{", b"[")) and not _STREAM.search(data):
+    elif head.startswith((b"{", b"[")) and not _is_stream(data):
         yield from _json(data, path, found=found)
     elif _CASSETTE.search(data[:_HEAD]):
         yield from archives.cassette(archives.from_yaml(data), path)
     elif data.startswith(b": streamwatch "):
         yield _capture(data, path)
-    elif _STREAM.search(data) or _FIELD.match(data):
+    elif _FIELD.match(data) or _is_stream(data):
         yield _plain(Recording(path, data, "body", offset=0))
     else:
         raise Unreadable("holds no stream: no line of it begins with `data:`, and it is no HAR, cassette or JSON lines")
+
+
+def _is_stream(data: bytes) -> bool:
+    """Whether a line somewhere begins as an event does; most other files are told by a plain search, which is fast."""
+    return (b"data:" in data or b"event:" in data) and _STREAM.search(data) is not None
 
 
 def _plain(recording: Recording) -> Recording:
