@@ -36,7 +36,7 @@ _SKIPPED = ("node_modules", "__pycache__")
 @click.option("--async", "with_async", is_flag=True, help="Show AsyncOpenAI beside OpenAI.")
 @click.option("--quiet", is_flag=True, help="Only the streams with something wrong, a line each.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a stream.")
-def check(files: tuple[str, ...], **options: Any) -> None:
+def check(files: tuple[str, ...], repair: str | None, **options: Any) -> None:
     """Check recorded streams: what is wrong in them, and what clients get.
 
     FILES are bodies as `curl -N` writes them, captures, HAR files, VCR cassettes, chunks as JSON lines, gzipped or
@@ -50,7 +50,7 @@ def check(files: tuple[str, ...], **options: Any) -> None:
     streamwatch check broken.sse --fix repaired.sse
     streamwatch check devtools.har --json | jq -r 'select(.well | not).verdict'
     """  # noqa: D301 -- click keeps the lines after this character as they are
-    checking = _Checking(_settings(options["repair"]), Options(**{**options, "repair": None}))
+    checking = _Checking(_settings(repair), Options(**options))
     try:
         code = checking.run(files)
         sys.stdout.flush()
@@ -75,7 +75,6 @@ class Options:
     """How the command was called."""
 
     surface: str | None = None
-    repair: None = None
     out: str | None = None
     force: bool = False
     sdk: bool = True
