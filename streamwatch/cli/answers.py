@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from streamwatch.anomalies import Kind
 from streamwatch.report import Report, Request
 from streamwatch.settings import Policy, Settings
 from streamwatch.sse import Decoder
@@ -105,8 +106,11 @@ class Answer:
         return b"".join(data for _, data in self.reads)
 
     def _events(self) -> Iterator[Seen]:
-        # No repair: whatever is found is noted, and stays as it is.
-        decoder = Decoder(lambda kind, *_: bool(self.framing.add(kind.name)), Settings().max_event_bytes, observe=True)
+        def found(kind: Kind, *_level: Any) -> bool:
+            self.framing.add(kind.name)
+            return False  # what is found is noted, and stays as it is
+
+        decoder = Decoder(found, Settings().max_event_bytes, observe=True)
         for seconds, data in self.reads:
             if decoder.rest is not None:
                 break
@@ -170,13 +174,13 @@ class Answer:
         found = []
         for at, choice in self.choices.get(index, ()):
             for call in as_list(as_dict(choice.get("delta")).get("tool_calls")):
-                call, function = as_dict(call), as_dict(as_dict(call).get("function"))
+                said, function = as_dict(call), as_dict(as_dict(call).get("function"))
                 found.append(
                     Fragment(
                         at,
-                        call.get("index"),
-                        call.get("id"),
-                        call.get("type"),
+                        said.get("index"),
+                        said.get("id"),
+                        said.get("type"),
                         function.get("name"),
                         function.get("arguments"),
                     )

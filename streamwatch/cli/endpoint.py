@@ -188,7 +188,7 @@ class Endpoint:
         texts = " ".join(str(cause) for cause in causes)
         host = self.shown(urlsplit(self.base_url).netloc.rpartition("@")[2])
         if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes) or "CERTIFICATE_VERIFY" in texts:
-            return f"The TLS certificate of {host} is not trusted here: SSL_CERT_FILE can name the authority that signed it."
+            return f"The TLS certificate of {host} is not trusted here: SSL_CERT_FILE can name its authority."
         if any(isinstance(cause, ssl.SSLError) for cause in causes) or "SSL" in texts:
             return f"{host} does not speak TLS as it should: is the base URL to begin with http:// instead of https://?"
         if any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in texts:

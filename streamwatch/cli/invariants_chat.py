@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -262,7 +263,7 @@ def calls_not_interleaved(answer: Answer) -> bool | None:
         return None
     for index in answer.choices:
         numbers = [repr(fragment.index) for fragment in answer.fragments(index)]
-        changes = sum(one != other for one, other in zip(numbers, numbers[1:], strict=False))
+        changes = sum(one != other for one, other in itertools.pairwise(numbers))
         if changes >= max(len(set(numbers)), 1):
             return False
     return True

@@ -6,6 +6,7 @@ where that was asked for; nor are the texts of exceptions, which may quote it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 from collections.abc import Iterable
@@ -34,8 +35,8 @@ _FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 class Reading:
     """How one way of reading took one answer, without and with Streamwatch.
 
-    An outcome is `reads`, `raises TypeError`, `differs` (another text than a careful reader gets) or `unaware` (it takes
-    a broken answer for a whole one).
+    An outcome is `reads`, `raises TypeError`, `differs` (another text than a careful reader gets) or `unaware` (it
+    takes a broken answer for a whole one).
     """
 
     reader: str
@@ -86,9 +87,9 @@ def try_readers(judged: Iterable[Judged], model: str) -> None:
         for (reader, one), (_, other) in zip(without, with_, strict=True):
             if one is None or other is None:
                 continue
-            outcomes = (_outcome(each, reader, got, reference) for got in (one, other))
+            before, after = (_outcome(each, reader, got, reference) for got in (one, other))
             each.readings.append(
-                Reading(reader.title, reader.meaning, reader.surface, *outcomes, errors=(one.error, other.error))
+                Reading(reader.title, reader.meaning, reader.surface, before, after, (one.error, other.error))
             )
 
 
@@ -291,7 +292,7 @@ def _said(endpoint: Endpoint, answer: Answer) -> list[str]:
 def _times(answer: Answer) -> dict[str, Any]:
     """When events came, and how they were packed."""
     came = [event.seconds for event in answer.events]
-    pauses = [later - earlier for earlier, later in zip(came, came[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(came)]
     sizes = [len(data) for _, data in answer.reads]
     return {
         "bytes": len(answer.body),
@@ -303,3 +304,73 @@ def _times(answer: Answer) -> dict[str, Any]:
         "longest_pause_seconds": round(max(pauses), 4) if pauses else 0.0,
         "arrivals": [round(seconds, 4) for seconds in came[:_MAX_ARRIVALS]],
     }
+
+
+# --- words
+
+
+def headline(record: dict[str, Any]) -> str:
+    """The verdict, in a sentence."""
+    answers = record["answers"]
+    answered = [each for each in answers if each["state"] == "answered"]
+    if record["exit_code"] == 2:
+        return record["undone"] or "Not one question was answered."
+    faulty = [each for each in answers if each["faults"] or each["state"] == "failed"]
+    if not faulty:
+        return f"Healthy: no fault in {_count(len(answered), 'answer')}."
+    return f"Faults in {len(faulty)} of {_count(len(answers), 'answer')}."
+
+
+def in_company(compared: dict[str, Any], verb: str = "do") -> str:
+    """Who else does so, in a few words."""
+    total, broken = compared["providers"], compared["broken_by"]
+    if not total:
+        return "not in the recordings"
+    if not broken:
+        return f"none of {_count(total, 'provider')}"
+    if len(broken) <= 3:
+        return f"{', '.join(broken)} ({len(broken)} of {total})"
+    return f"{len(broken)} of {_count(total, 'provider')}"
+
+
+def outcomes_text(row: dict[str, Any], column: str) -> str:
+    """How a way of reading fared, in a few words."""
+    told = {name: count for name, count in row[column].items() if name != "reads"}
+    if not told:
+        return f"reads all {row['answers']}"
+    worst = sorted(told.items(), key=lambda pair: -pair[1])
+    return f"{', '.join(f'{_OUTCOMES.get(name, name)} {count}' for name, count in worst)} of {row['answers']}"
+
+
+def repaired_text(row: dict[str, Any]) -> str:
+    """What Streamwatch does about a kind, in a few words."""
+    if row["repaired"]:
+        return "repaired" if row["repaired"] == row["count"] else f"repaired {row['repaired']} of {row['count']}"
+    return {"opt_in": "only with STREAMWATCH_REPAIR=all", "never": "reported only"}.get(row["level"], "left as it is")
+
+
+def others(record: dict[str, Any]) -> list[str]:
+    """A sentence for each request that was not answered."""
+    order = {state: place for place, state in enumerate(_STATES)}
+    told = [each for each in record["answers"] if each["message"]]
+    return [f"{each['answer']}: {each['message']}" for each in sorted(told, key=lambda each: order[each["state"]])]
+
+
+def speed(record: dict[str, Any]) -> str:
+    """How fast and how finely events come."""
+    timed = [each for each in record["answers"] if each.get("first_event_seconds") is not None]
+    if not timed:
+        return ""
+    first = statistics.median(each["first_event_seconds"] for each in timed)
+    worst = max(each["longest_pause_seconds"] for each in timed)
+    reads, events = sum(each["reads"] for each in timed), sum(each["events"] for each in timed)
+    return (
+        f"First event after {first:.2f} s (median); longest pause {worst:.2f} s; {events:,} events in {reads:,} reads."
+    )
+
+
+_OUTCOMES = {"differs": "gets another text in", "unaware": "takes a broken answer for whole in"}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
