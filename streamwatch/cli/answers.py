@@ -14,7 +14,7 @@ from streamwatch.anomalies import Kind
 from streamwatch.report import Report, Request
 from streamwatch.settings import Policy, Settings
 from streamwatch.sse import Decoder
-from streamwatch.stream import StreamWatch
+from streamwatch.stream import StreamWatch, _read
 
 #: The events of the Responses API that end an answer, and the status each stands for.
 TERMINAL = {
@@ -246,7 +246,5 @@ class Answer:
 
 
 def _seen(seconds: float, name: str | None, raw: bytes) -> Seen:
-    from streamwatch.stream import _read
-
     value = _read(raw)
     return Seen(seconds, name, raw, value if isinstance(value, dict) else None)

@@ -83,7 +83,7 @@ def _readers(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def _style(outcomes: dict[str, int]) -> str:
-    return "green" if set(outcomes) == {"reads"} else "red"
+    return "green" if set(outcomes) <= judged.FINE else "red"
 
 
 def _left(console: Console, count: int) -> None:

@@ -107,28 +107,31 @@ class Endpoint:
             self._client.close()
 
     def _record(self, question: Question, round: int) -> Reply:
-        began, reads, ended = time.monotonic(), list[tuple[float, bytes]](), ""
+        reads, ended = list[tuple[float, bytes]](), ""
         with self._opened(question) as response:
             kind = response.headers.get("content-type", "")
+            began = time.monotonic()
             try:
                 for data in response.iter_bytes():
-                    now = time.monotonic() - began
-                    reads.append((now, data))
-                    if now > self.timeout or sum(len(each) for _, each in reads) > _MAX_BODY:
-                        ended = "no end within the time" if now > self.timeout else "larger than what is kept"
+                    reads.append((time.monotonic(), data))
+                    if reads[-1][0] - began > self.timeout or sum(len(each) for _, each in reads) > _MAX_BODY:
+                        late = reads[-1][0] - began > self.timeout
+                        ended = "no end within the time" if late else "larger than what is kept"
                         break
             except Exception as error:
                 ended = type(error).__name__
-        answer = Answer(question.asked, tuple(reads), ended=ended, content_type=kind)
+            response.http_response.close()
+        # The client knows when it sent the request; all that it did before is no time of the server's.
+        sent = time.monotonic() - response.http_response.elapsed.total_seconds()
+        timed = tuple((max(seconds - sent, 0.0), data) for seconds, data in reads)
+        answer = Answer(question.asked, timed, ended=ended, content_type=kind)
         if _is_page(kind, answer.body):
             raise Undone(
                 f"{self.address} answers with an HTML page and no stream: is it the base URL of the API? {_V1}"
             )
         return Reply(question, round, "answered", status=response.status_code, answer=answer)
 
-    @contextmanager
-    def _opened(self, question: Question) -> Iterator[Any]:
-        """The response to a question, its body not yet read."""
+    def _connect(self) -> None:
         import openai
 
         if self._client is None:
@@ -139,10 +142,15 @@ class Endpoint:
                 timeout=self.timeout,
                 max_retries=0,
             )
+
+    @contextmanager
+    def _opened(self, question: Question) -> Iterator[Any]:
+        """The response to a question, its body not yet read."""
+        self._connect()
         api = self._client.chat.completions if question.surface == "chat" else getattr(self._client, "responses", None)
         if api is None:
             raise Undone(
-                f"openai {openai.__version__} has no Responses API: install a newer one, or ask --surface chat."
+                "The installed openai client has no Responses API: ask --surface chat, or install a newer one."
             )
         tokens = question.tokens or TOKENS
         if question.surface == "chat":

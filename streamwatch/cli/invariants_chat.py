@@ -219,7 +219,8 @@ def limit_told(answer: Answer) -> bool | None:
 
 
 def _finished(answer: Answer) -> bool:
-    return bool(answer.calls) and not any("length" in answer.finishes(index) for index in answer.choices)
+    reasons = [answer.finishes(index) for index in answer.choices]
+    return bool(answer.calls) and all(reasons) and not any("length" in each for each in reasons)
 
 
 @invariant(
@@ -375,8 +376,8 @@ def usage_adds_up(answer: Answer) -> bool | None:
 def schema_kept(answer: Answer) -> bool | None:
     """An object with just the members asked for; nothing is asked of a text that was cut."""
     members = answer.asked.members
-    cut = "length" in answer.finishes(0) or answer.terminal.get("status") == "incomplete"
+    whole = "stop" in answer.finishes(0) or answer.terminal.get("status") == "completed"
     text = answer.text()
-    if not members or cut or not text:
+    if not members or not whole or not text:
         return None
     return parses(text) and set(as_dict(json.loads(text))) == set(members)

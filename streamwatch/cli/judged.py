@@ -28,6 +28,8 @@ _MAX_ARRIVALS = 400
 #: Worst first.
 _STATES = ("failed", "answered", "refused", "not_offered")
 _SEVERITIES = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
+#: Outcomes of a reading that leave nothing to wish for.
+FINE = frozenset({"reads", "told"})
 _FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 
 
@@ -35,8 +37,8 @@ _FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 class Reading:
     """How one way of reading took one answer, without and with Streamwatch.
 
-    An outcome is `reads`, `raises TypeError`, `differs` (another text than a careful reader gets) or `unaware` (it
-    takes a broken answer for a whole one).
+    An outcome is `reads`, `raises TypeError`, `differs` (another text than a careful reader gets) `unaware`
+    (it takes a broken answer for a whole one) or `told` (it raises, as it should, because the answer was cut).
     """
 
     reader: str
@@ -108,6 +110,8 @@ def _is_careful(reader: Any) -> bool:
 
 
 def _outcome(judged: Judged, reader: Any, got: Any, reference: Any) -> str:
+    if got.error and _tells_of_cut(judged, reader, got):
+        return "told"
     if got.error:
         return f"raises {got.error.partition(':')[0]}"
     if judged.report is not None and judged.report.verdict in BROKEN_VERDICTS:
@@ -118,6 +122,15 @@ def _outcome(judged: Judged, reader: Any, got: Any, reference: Any) -> str:
     if reader.surface == "responses" or reader.name not in ("loop", "dict"):  # these do not look for tool calls
         same = same and _calls(got) == _calls(reference)
     return "reads" if same else "differs"
+
+
+def _tells_of_cut(judged: Judged, reader: Any, got: Any) -> bool:
+    """The helpers raise on an answer that ran out of tokens, whatever the endpoint does right."""
+    answer = judged.reply.answer
+    limited = answer is not None and answer.asked.limited and not judged.faults
+    return bool(
+        limited and reader.name == "helper" and got.error.startswith(("LengthFinishReason", "RuntimeError: Did"))
+    )
 
 
 def _calls(got: Any) -> list[tuple[str, str]]:
@@ -335,11 +348,13 @@ def in_company(compared: dict[str, Any], verb: str = "do") -> str:
 
 def outcomes_text(row: dict[str, Any], column: str) -> str:
     """How a way of reading fared, in a few words."""
-    told = {name: count for name, count in row[column].items() if name != "reads"}
-    if not told:
-        return f"reads all {row['answers']}"
-    worst = sorted(told.items(), key=lambda pair: -pair[1])
-    return f"{', '.join(f'{_OUTCOMES.get(name, name)} {count}' for name, count in worst)} of {row['answers']}"
+    wrong = {name: count for name, count in row[column].items() if name not in FINE}
+    told = row[column].get("told", 0)
+    if not wrong:
+        return f"reads all {row['answers']}" + (f", and tells of {_count(told, 'cut')}" if told else "")
+    worst = sorted(wrong.items(), key=lambda pair: -pair[1])
+    named = ", ".join(f"{_OUTCOMES.get(name, name.removeprefix('raises '))} {count}" for name, count in worst)
+    return f"fails on {sum(wrong.values())} of {row['answers']}: {named}"
 
 
 def repaired_text(row: dict[str, Any]) -> str:
@@ -369,7 +384,7 @@ def speed(record: dict[str, Any]) -> str:
     )
 
 
-_OUTCOMES = {"differs": "gets another text in", "unaware": "takes a broken answer for whole in"}
+_OUTCOMES = {"differs": "another text", "unaware": "broken, unnoticed"}
 
 
 def _count(number: int, what: str) -> str:

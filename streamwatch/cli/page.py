@@ -25,6 +25,9 @@ p { margin: .25rem 0; } .dim, th, footer { color: var(--dim); font-weight: norma
 .bad { color: var(--bad); } .good { color: var(--good); } .odd { color: var(--odd); } .verdict { font-size: 1.2rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; overflow-wrap: normal; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); }
+@media (max-width: 40rem) { th { display: none; } tr, td { display: block; } tr { padding: .5rem 0;
+  border-bottom: 1px solid var(--line); } td { border: 0; padding: 0; } td:empty { display: none; }
+  td[data-of]::before { content: attr(data-of) ": "; color: var(--dim); } }
 svg { display: block; width: 100%; height: auto; } svg text { fill: var(--fg); font: 11px system-ui, sans-serif; }
 svg .dim { fill: var(--dim); } svg line { stroke: var(--line); } svg circle, svg rect { fill: var(--bar); }
 svg .wait { fill: var(--line); } pre { white-space: pre-wrap; font-size: .85rem; }
@@ -103,22 +106,32 @@ def _head(record: dict[str, Any]) -> list[ET.Element]:
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[ET.Element]:
     """A heading and a table; a cell is a text, or a text and its class."""
+    columns = list(columns)
     head = _e("tr", *(_e("th", column) for column in columns))
-    lines = [_e("tr", *(_cell(cell) for cell in row)) for row in rows]
+    lines = [_e("tr", *map(_cell, row, columns)) for row in rows]
     return [_e("h2", title), _e("div", _e("table", head, *lines), cls="scroll")] if lines else []
 
 
-def _cell(cell: Any) -> ET.Element:
-    return _e("td", cell[0], cls=cell[1]) if isinstance(cell, tuple) else _e("td", cell)
+def _cell(cell: Any, column: str) -> ET.Element:
+    """A cell that knows its column: on a phone it stands below the one before."""
+    named = {"data-of": column} if column else {}
+    return _e("td", cell[0], named, cls=cell[1]) if isinstance(cell, tuple) else _e("td", cell, named)
 
 
 def _invariants(title: str, rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         tone = "" if row["holds"] else "bad" if row["matters"] else "odd"
-        places = ", ".join(row["broken_in"]) or f"{row['looked_at']} answers"
+        places = _places(row)
         return (row["sentence"], tone), row["invariant"], places, judged.in_company(row["compared"])
 
     return _table(title, ("", "invariant", "in", "broken also at"), map(line, rows))
+
+
+def _places(row: dict[str, Any]) -> str:
+    count, names = len(row["broken_in"]), ", ".join(row["broken_in"])
+    if not count:
+        return f"{row['looked_at']} answers"
+    return f"all {count} answers" if count == row["looked_at"] > 2 else names
 
 
 def _kinds(rows: list[dict[str, Any]]) -> list[ET.Element]:
@@ -133,7 +146,7 @@ def _kinds(rows: list[dict[str, Any]]) -> list[ET.Element]:
 def _readers(rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         cells = (
-            (judged.outcomes_text(row, column), "good" if set(row[column]) == {"reads"} else "bad")
+            (judged.outcomes_text(row, column), "good" if set(row[column]) <= judged.FINE else "bad")
             for column in ("plain", "watched")
         )
         return f"{row['surface']}: {row['reader']}", row["meaning"], *cells

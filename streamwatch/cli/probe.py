@@ -75,7 +75,7 @@ def probe(context: click.Context, /, **options: Any) -> None:
     """Test how an endpoint streams.
 
     Asks a dozen small questions through the openai client (text, tools, n=2, usage, structured output, Responses),
-    checks what comes against 60 invariants and 40 kinds of anomaly, compares it with recordings of 36 providers, and
+    checks what comes against the invariants of healthy streams, compares it with recordings of other providers, and
     tries client code on it, without Streamwatch and with it. Ends with 1 if an answer has a fault, with 2 if it could
     not ask.
 
