@@ -129,15 +129,22 @@ def _is_call(event: Event, index: int) -> bool:
 
 def _responses(body: dict[str, Any], shape: Shape, rng: Random) -> list[Event]:
     events = streams.responses(body, shape, 12, rng)
+    if shape is Shape.RESPONSES_TOOLS:
+        events = _one_item(events)
     if body.get("text"):
-        whole = json.dumps(events).replace("[", "[")
-        events = json.loads(whole)
         _put_response_text(events, '{"city": "Paris", "country": "France"}')
     if _limit(body) < 20:
         last = _payload(events[-1])
         last["type"] = "response.incomplete"
         last["response"].update(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
     return events
+
+
+def _one_item(events: list[Event]) -> list[Event]:
+    """The first output item alone."""
+    kept = [event for event in map(_payload, events) if event.get("output_index", 0) == 0]
+    kept[-1]["response"]["output"] = kept[-1]["response"]["output"][:1]
+    return [{**event, "sequence_number": number} for number, event in enumerate(kept)]
 
 
 def _put_response_text(events: list[Any], text: str) -> None:

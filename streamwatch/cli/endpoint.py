@@ -148,10 +148,8 @@ class Endpoint:
         """The response to a question, its body not yet read."""
         self._connect()
         api = self._client.chat.completions if question.surface == "chat" else getattr(self._client, "responses", None)
-        if api is None:
-            raise Undone(
-                "The installed openai client has no Responses API: ask --surface chat, or install a newer one."
-            )
+        if not hasattr(api, "with_streaming_response"):
+            raise Undone("The installed openai client is too old for this: install a newer one, or ask --surface chat.")
         tokens = question.tokens or TOKENS
         if question.surface == "chat":
             given = {"messages": [{"role": "user", "content": question.prompt}], "stream": True}
