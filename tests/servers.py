@@ -58,6 +58,11 @@ def each_chunk(change: Callable[[dict[str, Any]], object]) -> Break:
     return broken
 
 
+def delta(chunk: dict[str, Any]) -> dict[str, Any]:
+    """The delta of a chunk's choice; an empty one where there is none."""
+    return chunk["choices"][0]["delta"] if chunk.get("choices") else {}
+
+
 def shape_of(body: dict[str, Any]) -> Shape:
     """What a request asks for."""
     if "input" in body:

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from streamwatch.cli.answers import Answer
 from streamwatch.cli.battery import TOKENS, Question
 
-#: Bytes of one answer: a hundred times what the battery asks for; a server that never ends fills no memory.
-_MAX_BODY = 8 << 20
+#: Bytes and reads of one answer: ten times what the battery asks for; a server that never ends fills no memory.
+_MAX_BODY, _MAX_READS = 4 << 20, 20_000
 #: Characters of a server's own message that are shown: two lines of a terminal.
 _MAX_SHOWN = 200
 
@@ -98,6 +98,8 @@ class Endpoint:
             return self._late(question, round)
         except openai.APIConnectionError as error:
             raise Undone(self._unreachable(error)) from None
+        except openai.OpenAIError as error:
+            return Reply(question, round, "failed", f"The client gave up ({type(error).__name__}).", 0)
         self.answered = True
         return reply
 
@@ -107,16 +109,19 @@ class Endpoint:
             self._client.close()
 
     def _record(self, question: Question, round: int) -> Reply:
-        reads, ended = list[tuple[float, bytes]](), ""
+        reads, ended, size = list[tuple[float, bytes]](), "", 0
         with self._opened(question) as response:
             kind = response.headers.get("content-type", "")
             began = time.monotonic()
             try:
                 for data in response.iter_bytes():
                     reads.append((time.monotonic(), data))
-                    if reads[-1][0] - began > self.timeout or sum(len(each) for _, each in reads) > _MAX_BODY:
-                        late = reads[-1][0] - began > self.timeout
-                        ended = "no end within the time" if late else "larger than what is kept"
+                    size += len(data)
+                    if reads[-1][0] - began > self.timeout:
+                        ended = "no end within the time"
+                        break
+                    if size > _MAX_BODY or len(reads) > _MAX_READS:
+                        ended = "larger than what is kept"
                         break
             except Exception as error:
                 ended = type(error).__name__
@@ -134,7 +139,9 @@ class Endpoint:
     def _connect(self) -> None:
         import openai
 
-        if self._client is None:
+        if self._client is not None:
+            return
+        try:
             self._client = openai.OpenAI(
                 base_url=self.base_url,
                 api_key=self.key or "none",
@@ -142,12 +149,16 @@ class Endpoint:
                 timeout=self.timeout,
                 max_retries=0,
             )
+        except Exception as error:  # of an address, or a proxy of the environment, that no client can be made for
+            raise Undone(f"{self.address} cannot be asked ({self.shown(str(error))}).") from None
 
     @contextmanager
     def _opened(self, question: Question) -> Iterator[Any]:
         """The response to a question, its body not yet read."""
         self._connect()
-        api = self._client.chat.completions if question.surface == "chat" else getattr(self._client, "responses", None)
+        api: Any = (
+            self._client.chat.completions if question.surface == "chat" else getattr(self._client, "responses", 0)
+        )
         if not hasattr(api, "with_streaming_response"):
             raise Undone("The installed openai client is too old for this: install a newer one, or ask --surface chat.")
         tokens = question.tokens or TOKENS

@@ -73,7 +73,7 @@ def _holds(rule: Invariant, answer: Answer) -> bool | None:
 @invariant(ALL, "Every event is JSON.", "An event is not JSON: the SDK raises JSONDecodeError.", matters=True)
 def json_events(answer: Answer) -> bool | None:
     """Every data payload but [DONE] is a JSON object."""
-    sent = [event for at, event in enumerate(answer.events) if at not in answer.done]
+    sent = [event for event in answer.events if not event.raw.startswith(b"[DONE]")]
     return all(event.payload is not None for event in sent) if sent else None
 
 

@@ -23,10 +23,10 @@ def _at(event: dict[str, Any]) -> str:
 
 def _deltas(answer: Answer, type: str) -> dict[str, str]:
     """The deltas of a type, joined, by their place."""
-    joined: dict[str, str] = {}
+    pieces: dict[str, list[str]] = {}
     for event in answer.of_type(f"{type}.delta"):
-        joined[_at(event)] = joined.get(_at(event), "") + as_text(event.get("delta"))
-    return joined
+        pieces.setdefault(_at(event), []).append(as_text(event.get("delta")))
+    return {place: "".join(each) for place, each in pieces.items()}
 
 
 # --- order and end

@@ -47,6 +47,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = usable and value.isprintable() and " " not in value
     except ValueError:
         usable = False
     if not usable:
@@ -138,6 +139,8 @@ def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[
                     judged.append(judge(endpoint.ask(question, round), endpoint.model))
         except Undone as reason:
             undone = str(reason)
+        except KeyboardInterrupt:  # what is paid for is told
+            undone = "Interrupted."
         finally:
             endpoint.close()
         tell("reading the answers as applications do")
