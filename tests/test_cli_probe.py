@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import delta, healthy
 
 from streamwatch.anomalies import KINDS
+from streamwatch.cli import main
 from streamwatch.cli.answers import Answer
 from streamwatch.cli.battery import BATTERY, TOKENS
 from streamwatch.cli.endpoint import Endpoint
@@ -240,6 +242,13 @@ def test_invariants_are_sentences_for_people() -> None:
         assert len(each.broken) < 120
 
 
+def test_what_follows_from_a_missing_index_is_not_told_as_well() -> None:
+    """One fault is one line: what cannot be looked at without an index is left out."""
+    seen = checked(answered("tools", lambda chunks: [call.pop("index") for call in fragments(chunks)]))
+
+    assert {name for name, holds in seen.items() if holds is False} - HABITS == {"call_index_present"}
+
+
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -289,6 +298,13 @@ def test_a_number_nested_as_deep_as_the_parser_goes_is_borne() -> None:
 
 
 # --- asking
+
+
+def test_help_names_every_question() -> None:
+    """For --only and --skip."""
+    help = CliRunner().invoke(main, ["probe", "--help"]).output
+
+    assert set(BATTERY) <= set(re.split(r"[\s,.]+", help))
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,18 @@ def test_an_endpoint_without_responses_is_no_fault() -> None:
 
     assert result.exit_code == code == 0
     assert [each["state"] for each in report["answers"]].count("not_offered") == 4
-    assert "responses: No Responses API here (HTTP 404)." in result.stdout
+    named = "responses, responses-tool, responses-limit, responses-schema"
+    assert f"{named}: No Responses API here (HTTP 404)." in result.stdout
+
+
+def test_a_client_without_responses_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older releases of the SDK: the rest is asked."""
+    monkeypatch.setattr(endpoint, "_APIS", {"chat": "completions", "responses": "no_such_api"})
+    with serving() as server:
+        code, report = probed(server, "--only", "text", "--only", "responses")
+
+    assert (code, [each["state"] for each in report["answers"]]) == (0, ["answered", "not_offered"])
+    assert "a newer release of the client is needed" in report["answers"][1]["message"]
 
 
 def test_a_request_that_is_not_taken_is_no_fault_and_one_that_fails_is() -> None:

@@ -83,6 +83,10 @@ class Endpoint:
         """One request; raises `Undone` where no other would fare better."""
         import openai
 
+        self._connect()
+        if not hasattr(self._api(question), "with_streaming_response"):
+            message = f"openai {openai.__version__} has no such API: a newer release of the client is needed."
+            return Reply(question, round, "not_offered", message, 0)
         try:
             try:
                 reply = self._record(question, round)
@@ -152,15 +156,13 @@ class Endpoint:
         except Exception as error:  # of an address, or a proxy of the environment, that no client can be made for
             raise Undone(f"{self.address} cannot be asked ({self.shown(str(error))}).") from None
 
+    def _api(self, question: Question) -> Any:
+        return getattr(self._client.chat if question.surface == "chat" else self._client, _APIS[question.surface], None)
+
     @contextmanager
     def _opened(self, question: Question) -> Iterator[Any]:
         """The response to a question, its body not yet read."""
-        self._connect()
-        api: Any = (
-            self._client.chat.completions if question.surface == "chat" else getattr(self._client, "responses", 0)
-        )
-        if not hasattr(api, "with_streaming_response"):
-            raise Undone("The installed openai client is too old for this: install a newer one, or ask --surface chat.")
+        api = self._api(question)
         tokens = question.tokens or TOKENS
         if question.surface == "chat":
             given = {"messages": [{"role": "user", "content": question.prompt}], "stream": True}
@@ -227,6 +229,7 @@ class Endpoint:
         return f", again in {after} s" if after.isascii() and after.isdigit() and len(after) < 8 else ""
 
 
+_APIS = {"chat": "completions", "responses": "responses"}
 _V1 = "A base URL mostly ends in /v1."
 _KEY = "Set OPENAI_API_KEY, or name another variable with --api-key-env."
 _LESS = "Wait, or ask less with --only."

@@ -6,7 +6,7 @@ import itertools
 import json
 from typing import Any
 
-from streamwatch.cli.answers import Answer, as_dict, as_list, as_text
+from streamwatch.cli.answers import Answer, Fragment, as_dict, as_list, as_text
 from streamwatch.cli.invariants import CHAT, CHOICES, invariant
 
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -218,9 +218,15 @@ def limit_told(answer: Answer) -> bool | None:
 # --- tool calls
 
 
+def _calls(answer: Answer) -> list[list[Fragment]]:
+    """The tool calls; none where fragments have no index, which is told by itself, and nothing else can be then."""
+    numbered = all(type(fragment.index) is int for call in answer.calls for fragment in call)
+    return answer.calls if numbered else []
+
+
 def _finished(answer: Answer) -> bool:
     reasons = [answer.finishes(index) for index in answer.choices]
-    return bool(answer.calls) and all(reasons) and not any("length" in each for each in reasons)
+    return bool(_calls(answer)) and all(reasons) and not any("length" in each for each in reasons)
 
 
 @invariant(
@@ -244,7 +250,7 @@ def call_index_present(answer: Answer) -> bool | None:
 )
 def call_index_in_order(answer: Answer) -> bool | None:
     """The order in which the indexes first appear."""
-    if not answer.calls:
+    if not _calls(answer):
         return None
     for index in answer.choices:
         numbers = list(dict.fromkeys(repr(fragment.index) for fragment in answer.fragments(index)))
@@ -260,7 +266,7 @@ def call_index_in_order(answer: Answer) -> bool | None:
 )
 def calls_not_interleaved(answer: Answer) -> bool | None:
     """An index that was left does not come again."""
-    if not answer.calls:
+    if not _calls(answer):
         return None
     for index in answer.choices:
         numbers = [repr(fragment.index) for fragment in answer.fragments(index)]
@@ -278,17 +284,17 @@ def calls_not_interleaved(answer: Answer) -> bool | None:
 )
 def call_header_first(answer: Answer) -> bool | None:
     """In the first fragment."""
-    if not answer.calls:
+    if not _calls(answer):
         return None
-    return all(as_text(call[0].id) and as_text(call[0].name) for call in answer.calls)
+    return all(as_text(call[0].id) and as_text(call[0].name) for call in _calls(answer))
 
 
 @invariant(CHAT, "A call keeps its id, and no two share one.", "Two tool calls share an index or an id.", matters=True)
 def call_ids_unique(answer: Answer) -> bool | None:
     """One id for each index, another for each call."""
-    if not answer.calls:
+    if not _calls(answer):
         return None
-    ids = [{fragment.id for fragment in call if as_text(fragment.id)} for call in answer.calls]
+    ids = [{fragment.id for fragment in call if as_text(fragment.id)} for call in _calls(answer)]
     return all(len(each) <= 1 for each in ids) and len(set().union(*ids)) == sum(map(len, ids))
 
 
@@ -297,15 +303,15 @@ def call_ids_unique(answer: Answer) -> bool | None:
 )
 def call_named_once(answer: Answer) -> bool | None:
     """In the first fragment only."""
-    if not answer.calls:
+    if not _calls(answer):
         return None
-    return not any(fragment.name for call in answer.calls for fragment in call[1:])
+    return not any(fragment.name for call in _calls(answer) for fragment in call[1:])
 
 
 @invariant(CHAT, "A tool call says its type.", "A tool call does not say type function.")
 def call_type(answer: Answer) -> bool | None:
     """In the first fragment."""
-    return all(call[0].type in ("function", "custom") for call in answer.calls) if answer.calls else None
+    return all(call[0].type in ("function", "custom") for call in _calls(answer)) if _calls(answer) else None
 
 
 @invariant(
@@ -318,7 +324,7 @@ def call_arguments(answer: Answer) -> bool | None:
     """All fragments put together; nothing at all stands for a call without parameters."""
     if not _finished(answer):
         return None
-    texts = ["".join(as_text(fragment.arguments) for fragment in call) for call in answer.calls]
+    texts = ["".join(as_text(fragment.arguments) for fragment in call) for call in _calls(answer)]
     return all(parses(text or "{}") for text in texts)
 
 
@@ -329,7 +335,9 @@ def call_arguments(answer: Answer) -> bool | None:
 )
 def tools_called(answer: Answer) -> bool | None:
     """The model's choice as much as the endpoint's."""
-    return len(answer.calls) >= answer.asked.calls if answer.asked.calls and answer.choices else None
+    if not answer.asked.calls or not answer.choices or (answer.calls and not _calls(answer)):
+        return None
+    return len(answer.calls) >= answer.asked.calls
 
 
 # --- usage

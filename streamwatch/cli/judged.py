@@ -37,7 +37,7 @@ _FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 class Reading:
     """How one way of reading took one answer, without and with Streamwatch.
 
-    An outcome is `reads`, `raises TypeError`, `differs` (another text than a careful reader gets) `unaware`
+    An outcome is `reads`, `raises TypeError`, `differs` (another answer than a careful reader gets) `unaware`
     (it takes a broken answer for a whole one) or `told` (it raises, as it should, because the answer was cut).
     """
 
@@ -365,10 +365,13 @@ def repaired_text(row: dict[str, Any]) -> str:
 
 
 def others(record: dict[str, Any]) -> list[str]:
-    """A sentence for each request that was not answered."""
+    """A sentence for all requests that were not answered for the same reason, failures first."""
     order = {state: place for place, state in enumerate(_STATES)}
-    told = [each for each in record["answers"] if each["message"]]
-    return [f"{each['answer']}: {each['message']}" for each in sorted(told, key=lambda each: order[each["state"]])]
+    grouped: dict[str, list[str]] = {}
+    for each in sorted(record["answers"], key=lambda each: order[each["state"]]):
+        if each["message"]:
+            grouped.setdefault(each["message"], []).append(each["answer"])
+    return [f"{', '.join(names)}: {message}" for message, names in grouped.items()]
 
 
 def speed(record: dict[str, Any]) -> str:
@@ -384,7 +387,7 @@ def speed(record: dict[str, Any]) -> str:
     )
 
 
-_OUTCOMES = {"differs": "another text", "unaware": "broken, unnoticed"}
+_OUTCOMES = {"differs": "another answer", "unaware": "broken, unnoticed"}
 
 
 def _count(number: int, what: str) -> str:

@@ -81,6 +81,10 @@ def probe(context: click.Context, /, **options: Any) -> None:
     not ask.
 
     \b
+    The questions: text, letters, tool, tools, choices, usage, limit, schema,
+    responses, responses-tool, responses-limit, responses-schema.
+
+    \b
     streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3
     streamwatch probe --base-url https://api.example.com/v1 --model m --html report.html --save answers
     streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3 --only tools --repeat 5 --json
