@@ -205,7 +205,7 @@ def label(judged: Judged) -> str:
 
 
 def _invariants(judged: list[Judged]) -> list[dict[str, Any]]:
-    """Every invariant that could be looked at, the worst first: what matters, what is broken most, what fewest others break."""
+    """Every invariant that could be looked at, the worst first: what matters, is broken most, and by fewest others."""
     found = []
     for name, each in table().items():
         told = {label(one): one.checks[name] for one in judged if one.checks.get(name) is not None}
