@@ -15,9 +15,10 @@ from streamwatch.version import __version__
 
 #: In the order of `--help`: the modules of this package, each with a command of its own name.
 COMMANDS = {
+    "check": "check",
+    "probe": "probe",
     "kinds": "kinds",
     "explain": "kinds",
-    "check": "check",
 }
 
 

@@ -1,0 +1,250 @@
+"""One answer of an endpoint: what was asked, the bytes as they came and when, and the events in them.
+
+Nothing here repairs or trusts anything: a server may send whatever it likes, of any type, in any place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from streamwatch.anomalies import Kind
+from streamwatch.report import Report, Request
+from streamwatch.settings import Policy, Settings
+from streamwatch.sse import Decoder
+from streamwatch.stream import StreamWatch, _read
+
+#: The events of the Responses API that end an answer, and the status each stands for.
+TERMINAL = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an answer is held against; what is not known of a request is left at its default."""
+
+    surface: str
+    n: int | None = None
+    usage: bool = False  #: usage was asked for
+    calls: int = 0  #: so many tool calls answer the question
+    limited: bool = False  #: the answer is longer than the tokens it may have
+    members: tuple[str, ...] = ()  #: the text is to be a JSON object with just these members
+    echo: str = ""  #: the text is to hold this
+    names_tool: bool = False
+    resumed: bool = False  #: the stream goes on after one that broke off
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One server-sent event: when its last byte came, its name, its payload if that is a JSON object."""
+
+    seconds: float
+    name: str | None
+    raw: bytes
+    payload: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One entry of `delta.tool_calls`: the place of its chunk, and what it says, whatever its types."""
+
+    at: int
+    index: Any
+    id: Any
+    type: Any
+    name: Any
+    arguments: Any
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_text(value: Any) -> str:
+    """The value if it is a string, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+class Answer:
+    """The body of one response, in reads: seconds since the request, and bytes.
+
+    `exact` says that framing is as the server sent it, `ending` that [DONE] is, `literal` that null and absent are
+    told apart: recordings may have lost any of them.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        reads: tuple[tuple[float, bytes], ...],
+        *,
+        ended: str = "",
+        content_type: str = "",
+        exact: bool = True,
+        ending: bool = True,
+        literal: bool = True,
+    ) -> None:
+        self.asked, self.reads, self.ended, self.content_type = asked, reads, ended, content_type
+        self.exact, self.ending, self.literal = exact, ending, literal
+        self.utf8 = self.terminated = True
+        self.framing: set[str] = set()  #: kinds that the decoder itself told
+        self.events = tuple(self._events())
+
+    @cached_property
+    def body(self) -> bytes:
+        """All of it."""
+        return b"".join(data for _, data in self.reads)
+
+    def _events(self) -> Iterator[Seen]:
+        def found(kind: Kind, *_level: Any) -> bool:
+            self.framing.add(kind.name)
+            return False  # what is found is noted, and stays as it is
+
+        decoder = Decoder(found, Settings().max_event_bytes, observe=True)
+        for seconds, data in self.reads:
+            if decoder.rest is not None:
+                break
+            for event in decoder.feed(data):
+                yield _seen(seconds, event.event, event.raw)
+        self.terminated = not bytes(decoder.buffer).strip() and decoder.rest is None
+        for event in decoder.close():
+            yield _seen(self.reads[-1][0], event.event, event.raw)
+        self.utf8 = decoder.rest is None
+
+    # --- what came
+
+    @cached_property
+    def done(self) -> list[int]:
+        """The places of [DONE]."""
+        return [at for at, event in enumerate(self.events) if event.raw.startswith(b"[DONE]")]
+
+    @cached_property
+    def payloads(self) -> list[dict[str, Any]]:
+        """The payloads before [DONE], where the SDK stops."""
+        end = self.done[0] if self.done else len(self.events)
+        return [event.payload for event in self.events[:end] if event.payload is not None]
+
+    @cached_property
+    def chunks(self) -> list[dict[str, Any]]:
+        """The payloads of a chat or a completion that are no error."""
+        return [payload for payload in self.payloads if not payload.get("error")]
+
+    @cached_property
+    def choices(self) -> dict[int, list[tuple[int, dict[str, Any]]]]:
+        """Of each choice: the places of its chunks, and what they say of it."""
+        found: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+        for at, chunk in enumerate(self.chunks):
+            for choice in as_list(chunk.get("choices")):
+                index = as_dict(choice).get("index")
+                found.setdefault(index if type(index) is int else 0, []).append((at, as_dict(choice)))
+        return found
+
+    def deltas(self, index: int) -> list[dict[str, Any]]:
+        """What a choice said, piece by piece."""
+        return [as_dict(choice.get("delta")) for _, choice in self.choices.get(index, ())]
+
+    def finishes(self, index: int) -> list[Any]:
+        """Every finish_reason of a choice."""
+        reasons = [choice.get("finish_reason") for _, choice in self.choices.get(index, ())]
+        return [reason for reason in reasons if reason is not None]
+
+    def text(self, index: int = 0) -> str:
+        """The text of a choice, or of the whole response."""
+        if self.asked.surface == "responses":
+            return "".join(
+                as_text(event.get("delta"))
+                for event in self.payloads
+                if event.get("type") == "response.output_text.delta"
+            )
+        pieces = [as_text(delta.get("content")) for delta in self.deltas(index)]
+        return "".join(pieces) or "".join(as_text(choice.get("text")) for _, choice in self.choices.get(index, ()))
+
+    def fragments(self, index: int) -> list[Fragment]:
+        """The fragments of a choice's tool calls."""
+        found = []
+        for at, choice in self.choices.get(index, ()):
+            for call in as_list(as_dict(choice.get("delta")).get("tool_calls")):
+                said, function = as_dict(call), as_dict(as_dict(call).get("function"))
+                found.append(
+                    Fragment(
+                        at,
+                        said.get("index"),
+                        said.get("id"),
+                        said.get("type"),
+                        function.get("name"),
+                        function.get("arguments"),
+                    )
+                )
+        return found
+
+    @cached_property
+    def calls(self) -> list[list[Fragment]]:
+        """The tool calls of all choices, each with the fragments that have its index."""
+        found: dict[tuple[int, str], list[Fragment]] = {}
+        for choice in self.choices:
+            for fragment in self.fragments(choice):
+                found.setdefault((choice, repr(fragment.index)), []).append(fragment)
+        return list(found.values())
+
+    @cached_property
+    def usages(self) -> list[int]:
+        """The places of the chunks with usage."""
+        return [at for at, chunk in enumerate(self.chunks) if chunk.get("usage") is not None]
+
+    def of_type(self, *types: str) -> list[dict[str, Any]]:
+        """The events of the Responses API that have one of these types."""
+        return [payload for payload in self.payloads if payload.get("type") in types]
+
+    @cached_property
+    def terminal(self) -> dict[str, Any]:
+        """The response in the event that ended it; empty if none did."""
+        ends = self.of_type(*TERMINAL)
+        return as_dict(ends[-1].get("response")) if ends else {}
+
+    @property
+    def model(self) -> str:
+        """The model that says it answered."""
+        named = (as_text(each.get("model") or as_dict(each.get("response")).get("model")) for each in self.payloads)
+        return next((name for name in named if name), "")
+
+    @property
+    def first_event(self) -> float | None:
+        """Seconds until the first event with a payload."""
+        return next((event.seconds for event in self.events if event.payload is not None), None)
+
+    # --- what Streamwatch makes of it
+
+    def report(self, model: str = "", repair: str = "default") -> Report:
+        """The report of this stream, its window timed as the bytes came."""
+        now = [0.0]
+        known = Request(
+            model=model,
+            n=self.asked.n,
+            names_tool=self.asked.names_tool,
+            starting_after=0 if self.asked.resumed else None,
+        )
+        settings = Settings(repair=Policy(repair))
+        watch = StreamWatch(self.asked.surface, known, settings, clock=lambda: now[0])
+        for seconds, data in self.reads:
+            now[0] = seconds
+            if not watch.receive(data):
+                watch.leave("undecodable")
+                break
+            watch.ready.clear()
+        watch.close(ConnectionError(self.ended) if self.ended else None)
+        return watch.report()
+
+
+def _seen(seconds: float, name: str | None, raw: bytes) -> Seen:
+    value = _read(raw)
+    return Seen(seconds, name, raw, value if isinstance(value, dict) else None)

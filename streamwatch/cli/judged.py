@@ -1,0 +1,394 @@
+"""What the answers of an endpoint are worth: broken invariants, anomalies, client code; in words, and as one record.
+
+The record is what `--json` prints and what the report card and the page are made from. Text of the model is in it only
+where that was asked for; nor are the texts of exceptions, which may quote it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from streamwatch.anomalies import BROKEN_VERDICTS, KINDS, Outcome, Severity
+from streamwatch.cli.answers import Answer
+from streamwatch.cli.endpoint import Endpoint, Reply
+from streamwatch.cli.invariants import checked, table
+from streamwatch.report import Report
+from streamwatch.settings import Settings
+from streamwatch.version import __version__
+
+#: Arrivals in a record: what a plot can show.
+_MAX_ARRIVALS = 400
+#: Worst first.
+_STATES = ("failed", "answered", "refused", "not_offered")
+_SEVERITIES = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
+#: Outcomes of a reading that leave nothing to wish for.
+FINE = frozenset({"reads", "told"})
+_FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one way of reading took one answer, without and with Streamwatch.
+
+    An outcome is `reads`, `raises TypeError`, `differs` (another answer than a careful reader gets) `unaware`
+    (it takes a broken answer for a whole one) or `told` (it raises, as it should, because the answer was cut).
+    """
+
+    reader: str
+    meaning: str
+    surface: str
+    plain: str
+    watched: str
+    errors: tuple[str, str] = ("", "")
+
+
+@dataclass
+class Judged:
+    """One reply and all that is found in it."""
+
+    reply: Reply
+    report: Report | None = None
+    checks: dict[str, bool | None] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        """The kinds of severity fault, repaired or not, and the broken invariants that matter."""
+        kinds = [kind.name for kind in self.report.anomalies if kind.severity is Severity.FAULT] if self.report else []
+        return [*kinds, *(name for name, holds in self.checks.items() if holds is False and table()[name].matters)]
+
+
+def judge(reply: Reply, model: str) -> Judged:
+    """A reply, checked; client code is tried in `try_readers`."""
+    if reply.answer is None:
+        return Judged(reply)
+    return Judged(reply, reply.answer.report(model), checked(reply.answer))
+
+
+# --- client code
+
+
+def try_readers(judged: Iterable[Judged], model: str) -> None:
+    """Read every recorded answer in every way that the SDK has, without Streamwatch and with it; nothing is asked."""
+    from streamwatch.cli.readers import watched
+
+    answered = [each for each in judged if each.reply.answer is not None]
+    with watched(None):
+        plain = [_read(each, model) for each in answered]
+    with watched(Settings()):
+        repaired = [_read(each, model) for each in answered]
+    for each, without, with_ in zip(answered, plain, repaired, strict=True):
+        reference = next((got for _, got in with_ if got is not None and not got.error and _is_careful(_)), None)
+        for (reader, one), (_, other) in zip(without, with_, strict=True):
+            if one is None or other is None:
+                continue
+            before, after = (_outcome(each, reader, got, reference) for got in (one, other))
+            each.readings.append(
+                Reading(reader.title, reader.meaning, reader.surface, before, after, (one.error, other.error))
+            )
+
+
+def _read(judged: Judged, model: str) -> list[tuple[Any, Any]]:
+    from streamwatch.cli.readers import read, readers_of, served
+
+    answer = judged.reply.answer
+    assert answer is not None  # noqa: S101 -- for the type checker
+    connect = served(answer.body, cut=bool(answer.ended))
+    request = {"model": model, "n": answer.asked.n if (answer.asked.n or 1) > 1 else None}
+    return [(reader, read(reader, connect, request)) for reader in readers_of(answer.asked.surface)]
+
+
+def _is_careful(reader: Any) -> bool:
+    return bool(reader.name == ("loop" if reader.surface == "responses" else "careful"))
+
+
+def _outcome(judged: Judged, reader: Any, got: Any, reference: Any) -> str:
+    if got.error and _tells_of_cut(judged, reader, got):
+        return "told"
+    if got.error:
+        return f"raises {got.error.partition(':')[0]}"
+    if judged.report is not None and judged.report.verdict in BROKEN_VERDICTS:
+        return "unaware"
+    if reference is None or got is reference:
+        return "reads"
+    same = got.text == reference.text
+    if reader.surface == "responses" or reader.name not in ("loop", "dict"):  # these do not look for tool calls
+        same = same and _calls(got) == _calls(reference)
+    return "reads" if same else "differs"
+
+
+def _tells_of_cut(judged: Judged, reader: Any, got: Any) -> bool:
+    """The helpers raise on an answer that ran out of tokens, whatever the endpoint does right."""
+    answer = judged.reply.answer
+    limited = answer is not None and answer.asked.limited and not judged.faults
+    return bool(
+        limited and reader.name == "helper" and got.error.startswith(("LengthFinishReason", "RuntimeError: Did"))
+    )
+
+
+def _calls(got: Any) -> list[tuple[str, str]]:
+    return [(call.name, call.arguments) for call in got.tool_calls.values()]
+
+
+# --- the comparison
+
+
+@lru_cache(maxsize=1)
+def providers() -> dict[str, Any]:
+    """What recordings of real servers show: made by `baseline`."""
+    text = Path(__file__).with_name("providers.json").read_text("utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def company(name: str) -> dict[str, Any]:
+    """How real servers do with an invariant: how many were looked at, and who breaks it, most often first."""
+    counts = providers()["invariants"].get(name, {})
+    broken = {provider: seen - held for provider, (held, seen) in counts.items() if held < seen}
+    return {
+        "providers": len(counts),
+        "streams": sum(seen for _, seen in counts.values()),
+        "broken_by": sorted(broken, key=lambda provider: (-broken[provider] / counts[provider][1], provider)),
+    }
+
+
+def company_of_kind(name: str) -> dict[str, Any]:
+    """The same for a kind of anomaly."""
+    counts = providers()["kinds"].get(name, {})
+    total = providers()["streams_as_sent"]
+    return {
+        "providers": len(total),
+        "streams": sum(total.values()),
+        "broken_by": sorted(counts, key=lambda provider: (-counts[provider] / total[provider], provider)),
+    }
+
+
+# --- the record
+
+
+def record(endpoint: Endpoint, judged: list[Judged], undone: str, at: str, *, content: bool) -> dict[str, Any]:
+    """Everything that is known, as data."""
+    from streamwatch.cli.readers import sdk_version
+
+    return {
+        "streamwatch": __version__,
+        "openai": sdk_version(),
+        "at": at,
+        "base_url": endpoint.address,
+        "model": endpoint.shown(endpoint.model),
+        "exit_code": exit_code(judged, undone),
+        "undone": undone,
+        "invariants": _invariants(judged),
+        "kinds": _kinds(judged),
+        "readers": _readers(judged),
+        "answers": [_answer(endpoint, each, content=content) for each in judged],
+    }
+
+
+def exit_code(judged: list[Judged], undone: str) -> int:
+    """2 if the questions could not be asked, 1 if anything is wrong, else 0."""
+    if undone or not any(each.reply.answer for each in judged):
+        return 2
+    return int(any(each.faults or each.reply.state == "failed" for each in judged))
+
+
+def label(judged: Judged) -> str:
+    """How an answer is called."""
+    reply = judged.reply
+    return f"{reply.question.name}#{reply.round + 1}" if reply.round else reply.question.name
+
+
+def _invariants(judged: list[Judged]) -> list[dict[str, Any]]:
+    """Every invariant that could be looked at, the worst first: what matters, is broken most, and by fewest others."""
+    found = []
+    for name, each in table().items():
+        told = {label(one): one.checks[name] for one in judged if one.checks.get(name) is not None}
+        broken = [answer for answer, holds in told.items() if not holds]
+        if told:
+            facts = {"invariant": name, "matters": each.matters, "holds": not broken, "broken_in": broken}
+            sentence = each.broken if broken else each.holds
+            found.append({**facts, "looked_at": len(told), "sentence": sentence, "compared": company(name)})
+    return sorted(
+        found,
+        key=lambda row: (
+            row["holds"],
+            not row["matters"],
+            -len(row["broken_in"]) / row["looked_at"],
+            len(row["compared"]["broken_by"]),
+        ),
+    )
+
+
+def _kinds(judged: list[Judged]) -> list[dict[str, Any]]:
+    """The anomalies of all answers, the worst first."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in judged:
+        for kind, count in one.report.anomalies.items() if one.report else ():
+            fixed = sum(one.report.outcomes.get(kind, {}).get(outcome, 0) for outcome in _FIXED) if one.report else 0
+            row = found.setdefault(kind.name, {"kind": kind.name, "count": 0, "repaired": 0, "answers": []})
+            row["count"] += count
+            row["repaired"] += fixed
+            row["answers"].append(label(one))
+    rows = [
+        {
+            **row,
+            "severity": KINDS[name].severity.value,
+            "repair": KINDS[name].strategy.value,
+            "level": KINDS[name].level.value,
+            "meaning": KINDS[name].meaning,
+            "compared": company_of_kind(name),
+        }
+        for name, row in found.items()
+    ]
+    return sorted(rows, key=lambda row: (_SEVERITIES.index(Severity(row["severity"])), row["repaired"] == row["count"]))
+
+
+def _readers(judged: list[Judged]) -> list[dict[str, Any]]:
+    """Each way to read: how many answers it takes as it should, and what goes wrong with the others."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in judged:
+        for reading in one.readings:
+            row = found.setdefault(
+                (reading.surface, reading.reader),
+                {"surface": reading.surface, "reader": reading.reader, "meaning": reading.meaning, "answers": 0}
+                | {"plain": {}, "watched": {}},
+            )
+            row["answers"] += 1
+            for column, outcome in (("plain", reading.plain), ("watched", reading.watched)):
+                row[column][outcome] = row[column].get(outcome, 0) + 1
+    return list(found.values())
+
+
+def _answer(endpoint: Endpoint, judged: Judged, *, content: bool) -> dict[str, Any]:
+    reply, answer, report = judged.reply, judged.reply.answer, judged.report
+    facts: dict[str, Any] = {
+        "answer": label(judged),
+        "title": reply.question.title,
+        "surface": reply.question.surface,
+        "state": reply.state,
+        "message": reply.message,
+        "http_status": reply.status,
+        "faults": judged.faults,
+    }
+    if answer is None or report is None:
+        return facts
+    return {
+        **facts,
+        "verdict": report.verdict.value if report.verdict else "",
+        "response_model": endpoint.shown(answer.model),
+        "finish_reasons": [endpoint.shown(str(reason)) for reason in report.finish_reasons],
+        "kinds": {kind.name: count for kind, count in report.anomalies.items()},
+        "broken": [name for name, holds in judged.checks.items() if holds is False],
+        "ended": endpoint.shown(answer.ended),
+        **_times(answer),
+        "readers": [_reading(endpoint, each, content=content) for each in judged.readings],
+        **({"text": endpoint.shown(answer.text(), 4000), "tool_calls": _said(endpoint, answer)} if content else {}),
+    }
+
+
+def _reading(endpoint: Endpoint, reading: Reading, *, content: bool) -> dict[str, Any]:
+    errors = {"errors": [endpoint.shown(error) for error in reading.errors]} if content else {}
+    return {"reader": reading.reader, "plain": reading.plain, "watched": reading.watched, **errors}
+
+
+def _said(endpoint: Endpoint, answer: Answer) -> list[str]:
+    """The arguments of the tool calls, as they came."""
+    return [endpoint.shown("".join(str(fragment.arguments or "") for fragment in call), 1000) for call in answer.calls]
+
+
+def _times(answer: Answer) -> dict[str, Any]:
+    """When events came, and how they were packed."""
+    came = [event.seconds for event in answer.events]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(came)]
+    sizes = [len(data) for _, data in answer.reads]
+    return {
+        "bytes": len(answer.body),
+        "events": len(answer.events),
+        "reads": len(sizes),
+        "median_read_bytes": int(statistics.median(sizes)) if sizes else 0,
+        "first_event_seconds": round(answer.first_event, 4) if answer.first_event is not None else None,
+        "seconds": round(answer.reads[-1][0], 4) if answer.reads else 0.0,
+        "longest_pause_seconds": round(max(pauses), 4) if pauses else 0.0,
+        "arrivals": [round(seconds, 4) for seconds in came[:_MAX_ARRIVALS]],
+    }
+
+
+# --- words
+
+
+def headline(record: dict[str, Any]) -> str:
+    """The verdict, in a sentence."""
+    answers = record["answers"]
+    answered = [each for each in answers if each["state"] == "answered"]
+    if record["exit_code"] == 2:
+        return record["undone"] or "Not one question was answered."
+    faulty = [each for each in answers if each["faults"] or each["state"] == "failed"]
+    if not faulty:
+        return f"Healthy: no fault in {_count(len(answered), 'answer')}."
+    return f"Faults in {len(faulty)} of {_count(len(answers), 'answer')}."
+
+
+def in_company(compared: dict[str, Any], verb: str = "do") -> str:
+    """Who else does so, in a few words."""
+    total, broken = compared["providers"], compared["broken_by"]
+    if not total:
+        return "not in the recordings"
+    if not broken:
+        return f"none of {_count(total, 'provider')}"
+    if len(broken) <= 3:
+        return f"{', '.join(broken)} ({len(broken)} of {total})"
+    return f"{len(broken)} of {_count(total, 'provider')}"
+
+
+def outcomes_text(row: dict[str, Any], column: str) -> str:
+    """How a way of reading fared, in a few words."""
+    wrong = {name: count for name, count in row[column].items() if name not in FINE}
+    told = row[column].get("told", 0)
+    if not wrong:
+        return f"reads all {row['answers']}" + (f", and tells of {_count(told, 'cut')}" if told else "")
+    worst = sorted(wrong.items(), key=lambda pair: -pair[1])
+    named = ", ".join(f"{_OUTCOMES.get(name, name.removeprefix('raises '))} {count}" for name, count in worst)
+    return f"fails on {sum(wrong.values())} of {row['answers']}: {named}"
+
+
+def repaired_text(row: dict[str, Any]) -> str:
+    """What Streamwatch does about a kind, in a few words."""
+    if row["repaired"]:
+        return "repaired" if row["repaired"] == row["count"] else f"repaired {row['repaired']} of {row['count']}"
+    return {"opt_in": "only with STREAMWATCH_REPAIR=all", "never": "reported only"}.get(row["level"], "left as it is")
+
+
+def others(record: dict[str, Any]) -> list[str]:
+    """A sentence for all requests that were not answered for the same reason, failures first."""
+    order = {state: place for place, state in enumerate(_STATES)}
+    grouped: dict[str, list[str]] = {}
+    for each in sorted(record["answers"], key=lambda each: order[each["state"]]):
+        if each["message"]:
+            grouped.setdefault(each["message"], []).append(each["answer"])
+    return [f"{', '.join(names)}: {message}" for message, names in grouped.items()]
+
+
+def speed(record: dict[str, Any]) -> str:
+    """How fast and how finely events come."""
+    timed = [each for each in record["answers"] if each.get("first_event_seconds") is not None]
+    if not timed:
+        return ""
+    first = statistics.median(each["first_event_seconds"] for each in timed)
+    worst = max(each["longest_pause_seconds"] for each in timed)
+    reads, events = sum(each["reads"] for each in timed), sum(each["events"] for each in timed)
+    return (
+        f"First event after {first:.2f} s (median); longest pause {worst:.2f} s; {events:,} events in {reads:,} reads."
+    )
+
+
+_OUTCOMES = {"differs": "another answer", "unaware": "broken, unnoticed"}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

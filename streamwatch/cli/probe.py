@@ -1,0 +1,230 @@
+"""`streamwatch probe`: asks an endpoint a dozen small questions, and tells what its streams are worth."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import gmtime, strftime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamwatch.cli.battery import BATTERY, chosen, plan
+
+if TYPE_CHECKING:
+    from streamwatch.cli.battery import Question
+    from streamwatch.cli.endpoint import Endpoint
+    from streamwatch.cli.judged import Judged
+
+_NAMES = click.Choice(list(BATTERY))
+#: Requests of one kind: more is a load test, and costs somebody money.
+_MAX_REPEAT = 20
+
+
+class _Undoable(click.ClickException):
+    """The command could not do its work."""
+
+    exit_code = 2
+
+
+def _header(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`Name: value`; a value may be secret, so that no message shows it."""
+    headers = {}
+    for value in values:
+        name, colon, text = (part.strip() for part in value.partition(":"))
+        if not (name.isascii() and name and colon and text.isascii() and text.isprintable() and " " not in name):
+            raise click.BadParameter("give a header as 'Name: value'")
+        headers[name] = text
+    return headers
+
+
+def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        usable = usable and value.isprintable() and " " not in value
+    except ValueError:
+        usable = False
+    if not usable:
+        raise click.BadParameter("give an address as http://127.0.0.1:8000/v1")
+    return value
+
+
+@click.command()
+@click.option("--base-url", required=True, callback=_address, help="The API's address; it mostly ends in /v1.")
+@click.option("--model", required=True, help="The model to ask for.")
+@click.option("--surface", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
+@click.option("--only", type=_NAMES, multiple=True, metavar="NAME", help="Ask only this question; may be repeated.")
+@click.option("--skip", type=_NAMES, multiple=True, metavar="NAME", help="Leave this question out; may be repeated.")
+@click.option("--repeat", type=click.IntRange(1, _MAX_REPEAT), default=1, show_default=True, help="Ask so many times.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, help="Seconds for one answer."
+)
+@click.option("--api-key-env", metavar="NAME", help="The variable that has the key.  [default: OPENAI_API_KEY]")
+@click.option("--header", "headers", multiple=True, callback=_header, metavar="'N: V'", help="Send this header too.")
+@click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Keep the answers, as .sse files.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as a page.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@click.option("--content", is_flag=True, help="Let --json and --html show what the model said.")
+@click.pass_context
+def probe(context: click.Context, /, **options: Any) -> None:
+    """Test how an endpoint streams.
+
+    Asks a dozen small questions through the openai client (text, tools, n=2, usage, structured output, Responses),
+    checks what comes against the invariants of healthy streams, compares it with recordings of other providers, and
+    tries client code on it, without Streamwatch and with it. Ends with 1 if an answer has a fault, with 2 if it could
+    not ask.
+
+    \b
+    The questions: text, letters, tool, tools, choices, usage, limit, schema,
+    responses, responses-tool, responses-limit, responses-schema.
+
+    \b
+    streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3
+    streamwatch probe --base-url https://api.example.com/v1 --model m --html report.html --save answers
+    streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3 --only tools --repeat 5 --json
+    """  # noqa: D301 -- click keeps the lines after this character as they are
+    questions = chosen(options["surface"], options["only"], options["skip"])
+    if not questions:
+        raise click.UsageError("no question is left: see --only, --skip and --surface")
+    endpoint = _endpoint(options)
+    _check_files(options["save"], options["html"], questions, options["repeat"])
+    click.echo(f"{plan(questions, options['repeat'])}, to {endpoint.address}", err=True)
+    judged, undone = _asked(endpoint, questions, options["repeat"])
+    context.exit(_told(endpoint, judged, undone, options))
+
+
+def _endpoint(options: dict[str, Any]) -> Endpoint:
+    try:
+        import openai  # noqa: F401
+    except ImportError:
+        _leave("the openai client is not installed: pip install 'openai-streamwatch[instruments]'")
+    from streamwatch.cli.endpoint import Endpoint
+
+    name = options["api_key_env"]
+    key = os.environ.get(name or "OPENAI_API_KEY", "").strip()
+    if name and not key:
+        raise click.UsageError(f"the environment has no {name}, which --api-key-env names")
+    if not (key.isascii() and key.isprintable()):
+        raise click.UsageError(f"{name or 'OPENAI_API_KEY'} has characters that no header can carry")
+    endpoint = Endpoint(options["base_url"], options["model"], key, options["headers"], options["timeout"])
+    if not key:
+        click.echo("OPENAI_API_KEY is not set: asking without a key", err=True)
+    if endpoint.sends_key_in_clear:
+        click.echo("the key goes over the network unencrypted: the base URL begins with http://", err=True)
+    return endpoint
+
+
+def _leave(sentence: str) -> None:
+    """Tell why nothing can be done."""
+    raise _Undoable(sentence)
+
+
+# --- asking
+
+
+def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[list[Judged], str]:
+    """Every reply, judged; and why no more could be asked, if so."""
+    from streamwatch.cli.endpoint import Undone
+    from streamwatch.cli.judged import judge, try_readers
+
+    judged: list[Judged] = []
+    undone = ""
+    with _progress() as tell:
+        try:
+            for round in range(repeat):
+                for question in questions:
+                    tell(f"asking for {question.title}")
+                    judged.append(judge(endpoint.ask(question, round), endpoint.model))
+        except Undone as reason:
+            undone = str(reason)
+        except KeyboardInterrupt:  # what is paid for is told
+            undone = "Interrupted."
+        finally:
+            endpoint.close()
+        tell("reading the answers as applications do")
+        try_readers(judged, endpoint.model)
+    return judged, undone
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line that says what is being done, where somebody looks."""
+    from streamwatch.cli.console import messages
+
+    console = messages()
+    if not console.is_terminal:
+        yield lambda _text: None
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+# --- telling
+
+
+def _told(endpoint: Endpoint, judged: list[Judged], undone: str, options: dict[str, Any]) -> int:
+    """Write everything that was asked for; the exit code."""
+    from streamwatch.cli.judged import record
+
+    at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
+    report = record(endpoint, judged, undone, at, content=options["content"])
+    try:
+        _save(options["save"], judged)
+        if options["html"] is not None:
+            from streamwatch.cli.page import written
+
+            options["html"].write_text(written(report), "utf-8")
+    except OSError as error:
+        _leave(f"{error.filename} cannot be written: {error.strerror}")
+    if undone:
+        click.echo(f"Error: {undone}", err=True)
+    if options["as_json"]:
+        click.echo(json.dumps(report))
+    elif judged:
+        from streamwatch.cli.card import show
+        from streamwatch.cli.console import output
+
+        show(output(), report)
+    return int(report["exit_code"])
+
+
+def _paths(directory: Path, questions: list[Question], repeat: int) -> list[Path]:
+    return [directory / _file(question.name, round) for round in range(repeat) for question in questions]
+
+
+def _file(name: str, round: int) -> str:
+    return f"{name}-{round + 1}.sse"
+
+
+def _check_files(save: Path | None, html: Path | None, questions: list[Question], repeat: int) -> None:
+    """Before anything is asked: what cannot be kept would be paid for twice."""
+    if html is not None and not html.absolute().parent.is_dir():
+        raise click.UsageError(f"--html {html}: there is no such folder")
+    if save is None:
+        return
+    taken = [path for path in _paths(save, questions, repeat) if path.exists()]
+    if taken:
+        raise click.UsageError(f"{taken[0]} is there already: name another folder with --save")
+    try:
+        save.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--save {save}: {error.strerror}") from None
+
+
+def _save(directory: Path | None, judged: list[Judged]) -> None:
+    """The bodies as they came, behind the comment lines that `streamwatch check` reads."""
+    from streamwatch import capture
+    from streamwatch.cli.readers import sdk_version
+
+    for each in judged:
+        answer, report = each.reply.answer, each.report
+        if directory is None or answer is None or report is None:
+            continue
+        head = capture.header(report, answer.ended, sdk_version(), masked=False)
+        capture._create(directory / _file(each.reply.question.name, each.reply.round), head + answer.body)
