@@ -8,6 +8,7 @@ is incomplete is held back, fragments and not chunks, until the rest of it comes
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -160,7 +161,7 @@ class ToolCalls:
             return True
         opens = len(self.calls) > known
         if opens and known:
-            self._flush_call(self.calls[-2], before)
+            self._flush_call(self.calls[-2], before, before)
         if self.renumbered and fragment.get("index") != call.index:
             fragment["index"] = call.index
         if not opens and call is not self.last and call is not self.calls[-1]:
@@ -331,8 +332,11 @@ class ToolCalls:
         fragment.update({**header, "index": call.index, "type": header.get("type") or "function"})
         return True
 
-    def _flush_call(self, call: Call, fragments: list[Any]) -> None:
-        """A call's place ends: what is held of it goes on, with an id made up if none came."""
+    def _flush_call(self, call: Call, fragments: list[Any], came: Sequence[Any] = ()) -> None:
+        """A call's place ends: what is held of it goes on, with an id made up if none came.
+
+        It stands in the last fragment of the call that came with it, else in one of its own.
+        """
         if call.header is not None:
             header, call.header = call.header, None
             if not call.name:  # cannot be made up
@@ -340,18 +344,27 @@ class ToolCalls:
             call.id = call.id or f"call_{uuid4().hex}"
             fragments.append({"type": "function", **header, "index": call.index, "id": call.id})
         rest, call.braces, call.again = call.braces + call.again, "", ""
-        if rest:
-            call.add(rest)
-            fragments.append({"index": call.index, "function": {"arguments": rest}})
+        if not rest:
+            return
+        call.add(rest)
+        for fragment in reversed(came):
+            function = fragment.get("function") if isinstance(fragment, dict) else None
+            if isinstance(function, dict) and fragment.get("index") == call.index:
+                said = function.get("arguments") or ""
+                if isinstance(said, str):
+                    function["arguments"] = said + rest
+                    return
+        fragments.append({"index": call.index, "function": {"arguments": rest}})
 
     def flush(self, delta: dict[str, Any]) -> None:
         """Put everything that is held back before what a delta carries."""
+        came = delta.get("tool_calls")
+        came = came if isinstance(came, list) else []
         fragments: list[Any] = []
         for call in self.calls:
-            self._flush_call(call, fragments)
+            self._flush_call(call, fragments, came)
         if fragments:
-            came = delta.get("tool_calls")
-            delta["tool_calls"] = [*fragments, *(came if isinstance(came, list) else ())]
+            delta["tool_calls"] = [*fragments, *came]
 
     def finish(self, delta: dict[str, Any]) -> None:
         """The chunk with the finish_reason: nothing is held back beyond it."""

@@ -27,6 +27,7 @@ from streamwatch.anomalies import (
     TOOL_CALLS_INTERLEAVED,
     Kind,
     Outcome,
+    Severity,
     Verdict,
 )
 from streamwatch.report import Request
@@ -458,6 +459,37 @@ def test_what_may_be_said_again_goes_on_before_the_next_call() -> None:
     seen = seen_of(*again, repair="all")
 
     assert [call.arguments for call in assembled(seen)] == [BOTH[0].arguments + '{"ci', BOTH[1].arguments]
+
+
+EMPTY_A = [fragment(0, "{}", id="call_a", name="weather")]
+EMPTY_B = [fragment(1, "{}", id="call_b", name="time")]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk({"tool_calls": EMPTY_A}, "tool_calls")],
+        [chunk({"tool_calls": EMPTY_A + EMPTY_B}, "tool_calls")],
+        [chunk({"tool_calls": EMPTY_A + EMPTY_B}), chunk({}, "tool_calls")],
+        [chunk({"tool_calls": EMPTY_A}), chunk({"tool_calls": EMPTY_B}, "tool_calls")],
+        [
+            chunk({"tool_calls": tool_call(0, "call_a", "weather")}),
+            chunk({"tool_calls": [fragment(0, "{}")]}, "tool_calls"),
+        ],
+    ],
+    ids=["whole at the end", "two at the end", "two", "one a chunk", "arguments at the end"],
+)
+def test_an_empty_object_is_not_parted_from_its_call(chunks: list[Payload]) -> None:
+    """All policies: no anomaly is made of it, and in no chunk do arguments come before the header of their call."""
+    seen = watch("chat", body([begin(content=""), *chunks]), repair="all")
+    opened = set()
+    for payload in seen.payloads:
+        for each in payload["choices"][0]["delta"].get("tool_calls") or ():
+            opened |= {each["index"]} if each.get("id") else set()
+            assert each["index"] in opened
+
+    assert {call.arguments for call in assembled(seen)} == {"{}"}
+    assert not [kind for kind in seen.report.anomalies if kind.severity is not Severity.HAZARD]
 
 
 def test_a_call_without_arguments_can_get_an_empty_object() -> None:
