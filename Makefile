@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e coverage fuzz check bench dashboards preview format clean
+.PHONY: help demo test e2e coverage fuzz check bench dashboards docs preview format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules an
 	$(BIN)/python -m dashboards
 	$(BIN)/python -m dashboards.rules
 
+docs: $(VENV)/docs ## the reference pages, and the site in build/site: a broken link or a page left out fails
+	$(BIN)/python -m docs.site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -c docs/site -d build/site-trees . build/site
+	@echo "build/site/index.html"
+
 preview: $(VENV)/dev ## pictures of the dashboards over live data: needs prometheus, chromium and npm
 	$(BIN)/python -m dashboards.preview
 
@@ -71,4 +76,10 @@ $(VENV)/bench: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	$(PIP) install --editable '.[demo]' --group dev --group bench
+	@touch $@
+
+$(VENV)/docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable '.[demo]' --group dev --group docs
 	@touch $@
