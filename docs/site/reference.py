@@ -200,7 +200,7 @@ def settings_page() -> str:
         "## What OpenTelemetry names already",
         "Exporters, endpoints, the service's name, sampling and what is switched off are set with"
         " [OpenTelemetry's own variables](https://opentelemetry.io/docs/languages/sdk-configuration/);"
-        " [Use it](../../README.md#use-it) says what the defaults are here.",
+        " [Where telemetry goes](../exporting.md) says what the defaults are here.",
     )
 
 
