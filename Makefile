@@ -18,7 +18,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e coverage fuzz check bench dashboards docs wheel sbom lock preview format clean
+.PHONY: help demo test e2e coverage fuzz check bench dashboards preview format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,8 @@ dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules an
 	$(BIN)/python -m dashboards
 	$(BIN)/python -m dashboards.rules
 
+.PHONY: docs wheel sbom lock
+
 docs: $(VENV)/docs ## the reference pages, and the site in build/site: a broken link or a page left out fails
 	$(BIN)/python -m docs.site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -c docs/site -d build/site-trees . build/site
@@ -88,7 +90,7 @@ endef
 
 lock: $(VENV)/dev ## renew the locks: the newest releases of everything that CI, the wheel and the image use, by hash
 	$(PIP) install --upgrade uv
-	$(UV) --extra demo --group dev --group docs --output-file $(LOCK)
+	$(UV) --extra demo --group dev --group package --group docs --output-file $(LOCK)
 	$(UV) --output-file .ci/runtime.txt
 	$(UV) $(WITHOUT_COMMANDS) --output-file deploy/kubernetes/requirements.txt
 
@@ -114,11 +116,11 @@ $(VENV)/demo: pyproject.toml
 
 # --group needs pip 25.1.
 $(VENV)/dev: pyproject.toml $(LOCK)
-	$(call install,dev)
+	$(call install,dev package)
 	@touch $@
 
 $(VENV)/docs: pyproject.toml $(LOCK)
-	$(call install,dev docs)
+	$(call install,dev package docs)
 	@touch $@
 
 $(VENV)/bench: pyproject.toml

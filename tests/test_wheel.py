@@ -232,7 +232,7 @@ def test_a_lock_fits_the_project(path: str) -> None:
     wanted = list(project["project"]["dependencies"])
     if path == ".ci/requirements.txt":
         groups = project["dependency-groups"]
-        names = ["docs", "dev", *(each["include-group"] for each in groups["dev"] if isinstance(each, dict))]
+        names = ["docs", "dev", "package", *(each["include-group"] for each in groups["dev"] if isinstance(each, dict))]
         wanted += [text for name in names for text in groups[name] if isinstance(text, str)]
         wanted += project["project"]["optional-dependencies"]["demo"]
     have = dict(locked_in(path))
