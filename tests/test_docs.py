@@ -251,7 +251,8 @@ def of_streamwatch(arguments: list[str]) -> str:
     context = click.Context(main)
     command = main.get_command(context, name)
     try:
-        command.make_parser(click.Context(command, context, info_name=name)).parse_args([*rest])
+        inside = click.Context(command, context, info_name=name, **command.context_settings)
+        command.make_parser(inside).parse_args([*rest])
     except click.UsageError as error:
         return f"streamwatch {name}: {error.format_message()}"
     return ""
