@@ -42,7 +42,21 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relativ
 
 #: What commands may start with beside ours: programs that a reader has, or is told to install.
 PROGRAMS = {
-    *("alertmanager", "cat", "cd", "celery", "cp", "curl", "docker", "export", "git", "grep", "gunicorn", "head"),
+    *(
+        "alertmanager",
+        "cat",
+        "cd",
+        "celery",
+        "cp",
+        "curl",
+        "docker",
+        "echo",
+        "export",
+        "git",
+        "grep",
+        "gunicorn",
+        "head",
+    ),
     *("jq", "kubectl", "ls", "mkdir", "open", "prometheus", "promtool", "sed", "sort", "source", "tail", "tee"),
     *("timeout", "uniq", "uv", "uvicorn", "wc", "xargs"),
 }
