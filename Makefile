@@ -5,6 +5,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# With LOCKED=1, and wherever CI is set, what is installed is what the lock names, by hash.
+LOCKED ?= $(CI)
+LOCK := .ci/requirements.txt
+DIST ?= dist
+# Installs the checkout with the extra `demo`, and the groups that are named.
+define install
+	$(PYTHON) -m venv $(VENV)
+	$(if $(LOCKED),\
+	  $(PIP) install --require-hashes --requirement $(LOCK) && $(PIP) install --no-deps --no-build-isolation --editable .,\
+	  $(PIP) install --upgrade 'pip>=25.1' && $(PIP) install --editable '.[demo]' $(foreach group,$(1),--group $(group)))
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test e2e releases coverage fuzz check bench dashboards preview format clean
 
@@ -48,6 +60,48 @@ dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules an
 	$(BIN)/python -m dashboards
 	$(BIN)/python -m dashboards.rules
 
+.PHONY: docs wheel sbom lock
+
+docs: $(VENV)/docs ## the reference pages, and the site in build/site: a broken link or a page left out fails
+	$(BIN)/python -m docs.site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -c docs/site -d build/site-trees . build/site
+	@echo "build/site/index.html"
+
+wheel: $(VENV)/dev ## wheel and sdist in dist/, looked through; the unit tests against the installed wheel [TESTS=...]
+	rm -rf $(DIST)
+	$(BIN)/python -m build --no-isolation --outdir $(DIST) .
+	$(BIN)/python -m twine check --strict $(DIST)/*
+	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -q tests/test_wheel.py
+	$(BIN)/python tests/installed.py $(DIST)/*.whl $(TESTS)
+
+sbom: $(VENV)/dev ## what comes with the wheel and what the image holds, with licenses, as CycloneDX in dist/
+	rm -rf $(VENV)/built
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(VENV)/built .
+	@sed "s/^dynamic = .*/version = \"$$($(BIN)/python -c 'import streamwatch; print(streamwatch.__version__)')\"/" \
+	  pyproject.toml > $(VENV)/built/pyproject.toml
+	$(call bom,wheel,library,.ci/runtime.txt)
+	$(call bom,image,application,deploy/kubernetes/requirements.txt)
+
+# An environment with what a lock names and the checkout, as a bill of materials.
+define bom
+	rm -rf $(VENV)/$(1) && $(PYTHON) -m venv --without-pip $(VENV)/$(1) && mkdir -p $(DIST)
+	$(PIP) --python $(VENV)/$(1) install --require-hashes --requirement $(3)
+	$(PIP) --python $(VENV)/$(1) install --no-deps $(VENV)/built/*.whl
+	$(BIN)/cyclonedx-py environment --pyproject $(VENV)/built/pyproject.toml --mc-type $(2) --output-reproducible \
+	  --output-file $(DIST)/$(1).cdx.json $(VENV)/$(1)/bin/python
+endef
+
+lock: $(VENV)/dev ## renew the locks: the newest releases of everything that CI, the wheel and the image use, by hash
+	$(PIP) install --upgrade uv
+	$(UV) --extra demo --group dev --group package --group docs --output-file $(LOCK)
+	$(UV) --output-file .ci/runtime.txt
+	$(UV) $(WITHOUT_COMMANDS) --output-file deploy/kubernetes/requirements.txt
+
+UV = $(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate --quiet \
+  --custom-compile-command 'make lock'
+# What only the command line needs stays out of the image: what lies there comes before the application's own packages.
+WITHOUT_COMMANDS = $(foreach name,click markdown-it-py mdurl pygments rich,--no-emit-package $(name))
+
 preview: $(VENV)/dev ## pictures of the dashboards over live data: needs prometheus, chromium and npm
 	$(BIN)/python -m dashboards.preview
 
@@ -64,10 +118,12 @@ $(VENV)/demo: pyproject.toml
 	@touch $@
 
 # --group needs pip 25.1.
-$(VENV)/dev: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install --editable '.[demo]' --group dev
+$(VENV)/dev: pyproject.toml $(LOCK)
+	$(call install,dev package)
+	@touch $@
+
+$(VENV)/docs: pyproject.toml $(LOCK)
+	$(call install,dev package docs)
 	@touch $@
 
 $(VENV)/matrix: pyproject.toml

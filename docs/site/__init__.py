@@ -1,0 +1,1 @@
+"""What the documentation derives from the tables: the reference pages, and the site's configuration."""

@@ -1,0 +1,321 @@
+"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly.
+
+python -m docs.site            writes docs/reference/*.md
+python -m docs.site --check    only tells whether they are fresh
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
+from dashboards.runbooks import _SEVERITIES
+from docs.site.examples import Example, difference, example
+from streamwatch import anomalies, settings, telemetry
+from streamwatch.anomalies import KINDS, Kind, Strategy
+from streamwatch.cli import kinds as words
+from streamwatch.settings import Settings
+from streamwatch.telemetry import COMMON, Instrument
+
+FOLDER = Path(__file__).parents[1] / "reference"
+
+#: What each attribute says; those of closed vocabularies are listed with their values below the tables.
+ATTRIBUTES = {
+    "error.type": "On a metric the class of the exception; on a span the verdict, where the stream ended badly.",
+    "gen_ai.operation.name": "The API: `chat`, `responses`, `text_completion`, ... as OpenTelemetry names it.",
+    "gen_ai.provider.name": "Whose API it is, told from the client and the address.",
+    "gen_ai.request.model": "The model that the application asked for.",
+    "gen_ai.response.finish_reasons": "The finish reason of each choice.",
+    "gen_ai.response.id": "The id of the completion or response.",
+    "gen_ai.response.model": "The model that answered: the snapshot. Empty where no chunk came.",
+    "gen_ai.response.time_to_first_chunk": "Seconds from the request to the first chunk.",
+    "server.address": "The host that the client talks to.",
+    "server.port": "Its port.",
+    "streamwatch.anomalies": "How many anomalies were found in the stream.",
+    "streamwatch.anomaly": "A kind of anomaly: [all kinds](kinds.md).",
+    "streamwatch.applied": "Whether the repair reached the application; `false` where Streamwatch only observes.",
+    "streamwatch.chunk": "What a chunk mainly carries.",
+    "streamwatch.condition": "What the stream was worth to whoever read it.",
+    "streamwatch.count": "How often the kind was found in the stream.",
+    "streamwatch.events": "How many events came.",
+    "streamwatch.issue": "A known issue with published figures.",
+    "streamwatch.openai.version": "The release of the OpenAI client.",
+    "streamwatch.outcome": "How an anomaly ended.",
+    "streamwatch.outcome.*": "How many anomalies of the kind ended so; one attribute for each outcome.",
+    "streamwatch.reorder.max_delay": "Seconds that the event which waited longest was held.",
+    "streamwatch.reorder.max_distance": "Places that the event which came earliest was early.",
+    "streamwatch.repairs": "How many repairs were made in the stream.",
+    "streamwatch.request.id": "The provider's own name for the request, from the response's headers.",
+    "streamwatch.severity": "How bad a kind is.",
+    "streamwatch.strategy": "What a repair does; for published figures the workaround, `any` for all of them.",
+    "streamwatch.unwatched": "Why the rest of the stream was left alone, if it was.",
+    "streamwatch.verdict": "How the stream ended.",
+}
+_VOCABULARIES: dict[str, type[Enum]] = {
+    "streamwatch.verdict": anomalies.Verdict,
+    "streamwatch.condition": anomalies.Condition,
+    "streamwatch.severity": anomalies.Severity,
+    "streamwatch.outcome": anomalies.Outcome,
+    "streamwatch.strategy": anomalies.Strategy,
+}
+
+
+def pages() -> dict[str, str]:
+    """The text of every page, by its name."""
+    return {"kinds.md": kinds_page(), "metrics.md": metrics_page(), "settings.md": settings_page()}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _page(title: str, source: str, *parts: str) -> str:
+    mark = f"<!-- Written by `python -m docs.site` from {source}. -->"
+    return "\n\n".join((f"# {title}", mark, *parts)) + "\n"
+
+
+# --- metrics
+
+
+def metrics_page() -> str:
+    """Every instrument, every attribute, and what a span has."""
+    rows = [_instrument(row) for row in INSTRUMENTS.values()]
+    common = (
+        f"All but {_and(sorted(OF_PROCESS & INSTRUMENTS.keys()))} have the common attributes beside those in the table:"
+        f" {_and(COMMON)}."
+    )
+    buckets = [
+        [f"`{row.name}`", f"{row.unit.strip('{}')}", ", ".join(f"{bound:g}" for bound in row.boundaries)]
+        for row in INSTRUMENTS.values()
+        if is_histogram(row)
+    ]
+    vocabularies = [
+        f"### `{name}`\n\n{table(('value', 'meaning'), _values(kind))}" for name, kind in _VOCABULARIES.items()
+    ]
+    chunks = _and(chunk.value for chunk in anomalies.Chunk)
+    return _page(
+        "Metrics, spans and attributes",
+        "streamwatch/telemetry.py and streamwatch/anomalies.py",
+        "## Metrics",
+        table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
+        common,
+        "`streamwatch_build_info` has the deployed version; its value is 1.",
+        "## Buckets",
+        table(("histogram", "unit", "bounds"), buckets),
+        "## Spans",
+        _spans(),
+        "## Attributes",
+        table(("attribute", "meaning"), ([f"`{name}`", text] for name, text in sorted(ATTRIBUTES.items()))),
+        "Values off the wire are cut to 100 printable characters and capped at `STREAMWATCH_MAX_LABEL_VALUES` distinct"
+        " ones each, then `_other`.",
+        "## Values",
+        *vocabularies,
+        f"### `streamwatch.chunk`\n\nOne of {chunks}.",
+    )
+
+
+def _instrument(row: Instrument) -> list[str]:
+    sort = "histogram" if is_histogram(row) else "counter" if is_counter(row) else "gauge"
+    unit = row.unit.strip("{}")
+    own = ", ".join(f"`{name}`" for name in row.attributes)
+    return [f"`{row.name}`", f"`{metric(row)}`", f"{sort}, {unit}", row.meaning, own]
+
+
+def _and(names: Iterable[str]) -> str:
+    *first, last = (f"`{name}`" for name in names)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _values(vocabulary: type[Enum]) -> list[list[str]]:
+    """The members of a vocabulary with what the code says of them."""
+    if vocabulary is anomalies.Severity:
+        return [[f"`{member.value}`", _SEVERITIES[member].partition(": ")[2]] for member in anomalies.Severity]
+    said = comments(anomalies, vocabulary.__name__)
+    return [[f"`{member.value}`", getattr(member, "meaning", None) or said[member.name]] for member in vocabulary]
+
+
+def comments(module: ModuleType, name: str) -> dict[str, str]:
+    """What stands behind `#:` on the line of each member of a class."""
+    source = inspect.getsource(getattr(module, name))
+    return dict(re.findall(r"^    (\w+)\b.*?#: (.*)$", source, re.MULTILINE))
+
+
+def span_attributes() -> dict[str, list[str]]:
+    """The names of attributes that the code of a span writes: of the span, and of its events."""
+    tree = ast.parse(inspect.getsource(telemetry))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    found = {
+        name: [
+            f"{node.value}*" if node.value.endswith(".") else node.value
+            for node in ast.walk(functions[name])
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and re.fullmatch(r"(gen_ai|server|streamwatch|error)\.[a-z_.]+", node.value)
+        ]
+        for name in ("_call_attributes", "_describe", "_tell")
+    }
+    events = list(dict.fromkeys(found["_tell"]))
+    return {"span": list(dict.fromkeys(found["_call_attributes"] + found["_describe"])), "event": events}
+
+
+def _spans() -> str:
+    names = span_attributes()
+    return (
+        "One span for each stream, `stream {operation} {model}`, kind INTERNAL, under the span that was current when"
+        " the stream was opened. Its status is an error where the stream was truncated, empty or ended in an error.\n\n"
+        f"Attributes of the span, where there is a value: {_and(names['span'])}.\n\n"
+        f"One event `streamwatch.anomaly` for each kind that was found, with {_and(names['event'])}."
+    )
+
+
+# --- settings
+
+
+def settings_page() -> str:
+    """Every variable that Streamwatch itself reads."""
+    together: dict[str, list[tuple[str, str]]] = {}
+    for name, (field, text) in variables().items():
+        together.setdefault(text, []).append((f"`{name}`", _default(getattr(Settings(), field))))
+    rows = [[*("<br>".join(column) for column in zip(*same, strict=True)), text] for text, same in together.items()]
+    return _page(
+        "Settings",
+        "streamwatch/settings.py",
+        "Environment variables. A value that is not usable is reported in one warning, and the default applies. From"
+        " code: `streamwatch.instrument(settings=streamwatch.Settings(...))`, where the names are in lower case and"
+        " without the prefix.",
+        table(("variable", "default", "meaning"), rows),
+        "## STREAMWATCH_REPAIR",
+        _policy(),
+        "## What OpenTelemetry names already",
+        "Exporters, endpoints, the service's name, sampling and what is switched off are set with"
+        " [OpenTelemetry's own variables](https://opentelemetry.io/docs/languages/sdk-configuration/);"
+        " [Where telemetry goes](../exporting.md) says what the defaults are here.",
+    )
+
+
+def variables() -> dict[str, tuple[str, str]]:
+    """The variables that `Settings.from_environ` asks for: the field of each, and what its comment says."""
+    asked: list[str] = []
+
+    class Asked(dict[str, str]):
+        def get(self, name: str, default: Any = None) -> Any:
+            asked.append(name)
+            return default
+
+    Settings.from_environ(Asked())
+    said = _field_comments()
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    named = {name: name.removeprefix("STREAMWATCH_").lower() for name in asked}
+    if fields != set(named.values()):
+        msg = f"fields and variables differ: {fields ^ set(named.values())}"
+        raise ValueError(msg)
+    return {name: (field, said[field]) for name, field in named.items()}
+
+
+def _field_comments() -> Mapping[str, str]:
+    """The `#:` comment above each field; fields that follow each other share one."""
+    said: dict[str, str] = {}
+    comment, fresh = "", True
+    for line in inspect.getsource(settings.Settings).splitlines():
+        text = line.strip()
+        if text.startswith("#: "):
+            comment, fresh = (text[3:] if fresh else f"{comment} {text[3:]}"), False
+        elif field := re.match(r"(\w+): .* = ", text):
+            said[field[1]], fresh = _sentence(comment), True
+        elif text.startswith("def "):
+            break
+    return said
+
+
+def _sentence(comment: str) -> str:
+    """What a comment says behind the names of its variables."""
+    text = re.sub(r"^STREAMWATCH_\w+(, _\w+)*: ", "", comment)
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, settings.Policy):
+        return f"`{value.text}`"
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    return f"{value:,}".removesuffix(".0") if isinstance(value, (int, float)) else f"`{value}`" if value else ""
+
+
+def _policy() -> str:
+    rows = [
+        ["`default`", "what can be proved right", str(len(_repaired("default")))],
+        ["`all`", "heuristics too", str(len(_repaired("all")))],
+        ["`none`", "nothing: repairs run on data of our own, their outcomes are exported", "0"],
+    ]
+    return (
+        f"{table(('base', 'repairs', 'kinds'), rows)}\n\n"
+        "Refine it with `+` and `-` and the name of a kind or of a strategy: `default,-fill_content`,"
+        " `none,+tool_call_index_reused`. `streamwatch kinds` lists kinds, strategies and levels."
+    )
+
+
+def _repaired(policy: str) -> set[Kind]:
+    """What a policy repairs; an opt-in kind only where it is asked for."""
+    wanted = settings.Policy(policy)
+    default = {kind for kind in wanted.default if kind.level is not anomalies.Level.OPT_IN}
+    return default | set(wanted.opt_in)
+
+
+# --- kinds
+
+
+def kinds_page() -> str:
+    """Every kind: what is known of it, and a stream before and after."""
+    rows = [
+        [f"[`{kind.name}`](#{kind.name})", kind.severity.value, f"`{kind.strategy.value}`", kind.level.value]
+        for kind in KINDS.values()
+    ]
+    return _page(
+        "Kinds of anomaly",
+        "streamwatch/anomalies.py and tests/cases.py",
+        "Each with a stream that has it. Lines with `-` are what the server sent, lines with `+` what the application"
+        " gets instead; all other repairs are off. What all chunks of a stream have in common (id, object, created,"
+        " model) is left out, and long lines are cut in the middle.",
+        table(("kind", "severity", "repair", "when"), rows),
+        *(_kind(kind) for kind in KINDS.values()),
+    )
+
+
+def _kind(kind: Kind) -> str:
+    shown = example(kind)
+    facts = [
+        ["severity", kind.severity.value],
+        ["seen in", ", ".join(kind.surfaces)],
+        ["repair", _repair(kind)],
+        ["evidence", words._PROOFS[kind.evidence.value]],
+        ["this stream", _ended(kind, shown)],
+        ["runbook", f"[who sends it, and what to do](../runbooks/kinds/{kind.name}.md)"],
+    ]
+    text = f"```diff\n{difference(shown)}\n```"
+    return f"## {kind.name}\n\n{kind.meaning}\n\n{table(('', ''), facts)}\n\n{text}"
+
+
+def _ended(kind: Kind, shown: Example) -> str:
+    report = shown.seen.report
+    outcomes = [f"{count} {outcome.value}" for outcome, count in report.outcomes.get(kind, {}).items()]
+    verdict = [f"verdict {report.verdict.value}"] if report.verdict else []
+    return "; ".join([*verdict, *outcomes])
+
+
+def _repair(kind: Kind) -> str:
+    if kind.strategy is Strategy.NONE:
+        return "none: it is reported only"
+    return f"`{kind.strategy.value}`: {kind.strategy.meaning}; {words._LEVELS[kind.level.value]}"
