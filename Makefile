@@ -18,7 +18,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e releases coverage fuzz check bench dashboards preview format clean
+.PHONY: help demo test e2e releases coverage fuzz check bench dashboards preview docs wheel sbom lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +59,6 @@ bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without St
 dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules and the runbooks from the tables
 	$(BIN)/python -m dashboards
 	$(BIN)/python -m dashboards.rules
-
-.PHONY: docs wheel sbom lock
 
 docs: $(VENV)/docs ## the reference pages, and the site in build/site: a broken link or a page left out fails
 	$(BIN)/python -m docs.site
