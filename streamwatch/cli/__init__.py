@@ -17,6 +17,7 @@ from streamwatch.version import __version__
 COMMANDS = {
     "kinds": "kinds",
     "explain": "kinds",
+    "run": "run",
 }
 
 
