@@ -18,6 +18,7 @@ COMMANDS = {
     "kinds": "kinds",
     "explain": "kinds",
     "run": "run",
+    "doctor": "doctor",
 }
 
 

@@ -81,7 +81,7 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
     """  # noqa: D301 -- click keeps the lines after this character as they are
     chosen = {_OPTIONS[name]: str(value) for name, value in options.items() if value is not None}
     environ = {**os.environ, **chosen}
-    executed = [_instrument(), _program(command[0]), *command[1:]]
+    executed = [instrument_program(), _program(command[0]), *command[1:]]
     said = [*_replaced(chosen, os.environ), *_doubts(executed[1], environ)]
     if as_json:
         click.echo(json.dumps(_plan(executed, chosen, environ, said), indent=2))
@@ -101,7 +101,7 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
         ) from None
 
 
-def _instrument() -> str:
+def instrument_program() -> str:
     """The program of the environment that we are in, whatever else is on the PATH."""
     places = [Path(sys.executable).parent, sysconfig.get_path("scripts"), Path(sys.argv[0]).absolute().parent]
     found = shutil.which(_INSTRUMENT, path=os.pathsep.join(map(str, places)))
