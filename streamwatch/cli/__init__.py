@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": "kinds",
     "run": "run",
     "doctor": "doctor",
+    "top": "top",
 }
 
 
