@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run",
     "doctor": "doctor",
     "top": "top",
+    "completion": "completion",
 }
 
 
