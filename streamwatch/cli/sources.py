@@ -96,7 +96,7 @@ class Source:
         """How it is."""
         away = None if self._answered is None else time.monotonic() - self._answered
         up = self._answered is not None and not self._error
-        return State(self.address, self.kind or "endpoint", up, self._version, self._error, away)
+        return State(self.address, self.kind or "endpoint", up, self._version, self._error, None if up else away)
 
     # --- in a thread
 

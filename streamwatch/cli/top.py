@@ -26,15 +26,18 @@ _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: 
 _CONDITIONS = {"clean": "green", "repaired": "yellow", "broken": "red"}
 _BARS = " ▁▂▃▄▅▆▇█"
 
-#: Lines that all but the tables of models and kinds takes; and the fewest rows worth showing of each of these.
-_FRAME_LINES, _FEWEST_ROWS = 20, 3
+#: Lines of the tables beside the rows of models and kinds: gaps, heads, captions, the two known issues; and the fewest
+#: rows worth showing of models and of kinds.
+_FRAME_LINES, _FEWEST_ROWS = 11, 3
 #: Rows of models: beyond, one looks at a dashboard.
 _MOST_MODELS = 10
 
 
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds.")
+@click.option(
+    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between looks."
+)
 @click.option("--prometheus", is_flag=True, help="The addresses are those of Prometheus servers.")
 @click.option("--once", is_flag=True, help="Show a single frame, of two scrapes that far apart, and end.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each frame.")
@@ -242,14 +245,21 @@ def draw(frame: Frame, sources: list[Source], height: int | None = None) -> Any:
     from streamwatch.demo.table import View, issues
 
     top_lines = [*_source_lines(sources), *_stream_lines(frame)]
-    rows = None if height is None else max(_FEWEST_ROWS, height - _FRAME_LINES - len(top_lines))
-    models = None if rows is None else max(_FEWEST_ROWS, min(_MOST_MODELS, rows // 3))
     parts: list[Any] = [Text.from_markup(line) for line in top_lines]
     if frame.measured.streams:
-        kinds = None if rows is None or models is None else max(_FEWEST_ROWS, rows - models)
+        models, kinds = _rows(frame, None if height is None else height - len(top_lines))
         tables = (_models(frame, models), issues(View("", frame.observe, frame.measured)), _anomalies(frame, kinds))
         parts += [Padding(table, (1, 0, 0, 0)) for table in tables]
     return Group(*parts)
+
+
+def _rows(frame: Frame, lines: int | None) -> tuple[int | None, int | None]:
+    """How many models and how many kinds are shown in so many lines."""
+    if lines is None:
+        return None, None
+    rows = max(2 * _FEWEST_ROWS, lines - _FRAME_LINES)
+    models = min(len(list(frame.models())), max(_FEWEST_ROWS, min(_MOST_MODELS, rows // 3)))
+    return models, rows - models
 
 
 def _source_lines(sources: list[Source]) -> Iterator[str]:
