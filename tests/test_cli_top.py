@@ -301,6 +301,25 @@ def test_headers_that_drip_hold_up_no_frame(monkeypatch: pytest.MonkeyPatch) -> 
     assert 7 == frames[-1].measured.streams
 
 
+def test_more_series_than_there_can_be_are_not_read() -> None:
+    """They would fill the memory."""
+    with pytest.raises(NoAnswerError, match="more than 100,000 lines"):
+        exposition("streamwatch_x 1\n" * 100_001)
+
+
+def test_what_an_endpoint_says_cannot_play_with_the_terminal() -> None:
+    """Escape sequences and markup in a model's name are letters like others, and names are cut."""
+    name = "\x1b[31m[bold]evil\x07" + "x" * 1000
+    totals = exposition(said(1, gen_ai_response_model=name).decode()).samples
+    frame = Frame(totals, {}, 0.0, ([], []))
+    (model,) = frame.models()
+    drawn = text_of(module.draw(frame, [Source("http://a.test")]))
+
+    assert 200 == len(model.name)
+    assert "\x1b" not in drawn
+    assert "?[31m[bold]evil?" in drawn
+
+
 def test_nobody_is_led_to_another_address() -> None:
     """The address is told instead, without its credentials."""
     with serving(answering(b"", 302, Location="http://me:secret@other.test/metrics")) as url:

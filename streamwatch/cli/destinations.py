@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from streamwatch.cli.environment import address
 from streamwatch.cli.findings import Finding, note, problem
-from streamwatch.cli.scraping import NoAnswerError, exposition, fetch
+from streamwatch.cli.scraping import Inquiry, NoAnswerError, exposition, fetch
 
 #: Seconds for each of ten ports of this host: whoever listens and says nothing is told as such.
 _PATIENCE = 1.0
@@ -114,7 +114,8 @@ def _port(host: str, number: int) -> Port:
     near = "localhost" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 -- compared, not listened on
     named = f"[{near}]" if ":" in near else near
     try:
-        version = exposition(fetch(f"http://{named}:{number}/metrics", _PATIENCE)).version
+        url = f"http://{named}:{number}/metrics"
+        version = Inquiry(lambda: exposition(fetch(url, _PATIENCE))).result(_PATIENCE).version
         return Port(number, "streamwatch", " ".join(filter(None, (version, _process(number)))))
     except NoAnswerError as error:
         return Port(number, "taken", _process(number) or f"another program: {error}")
@@ -206,7 +207,7 @@ def _unreachable(signal: str, target: Mapping[str, str], environ: Mapping[str, s
         if found:
             headers[name.strip()] = value.strip()
     try:
-        fetch(target["endpoint"], _OTLP_PATIENCE, data=b"", headers=headers)
+        Inquiry(lambda: fetch(target["endpoint"], _OTLP_PATIENCE, data=b"", headers=headers)).result(_OTLP_PATIENCE)
     except NoAnswerError as error:
         return str(error)
     return ""

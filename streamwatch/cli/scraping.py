@@ -31,6 +31,11 @@ FIRST_PORT, PORTS = 9464, 10
 #: Characters of what somebody else says that are repeated.
 _MAX_WORDS = 120
 
+#: Lines that are read: some 20,000 series are a hundred models with everything there is to count.
+_MOST_LINES = 100_000
+#: Characters of a label's value: Streamwatch itself cuts them to 100.
+_MAX_LABEL = 200
+
 #: The families that are read, without what a sample adds to the name.
 OURS = "streamwatch_"
 #: When a process started: what counts from zero again is told from what only went on.
@@ -111,7 +116,7 @@ def _status(error: urllib.error.HTTPError) -> str:
 
 def _words(reason: object) -> str:
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:_MAX_WORDS]
+    return _printable(str(text))[:_MAX_WORDS]
 
 
 class Inquiry(Generic[_T]):
@@ -163,10 +168,13 @@ def exposition(text: str) -> Exposition:
     # Buckets are most of the text, and none of it is shown.
     wanted = (line for line in text.split("\n") if line.startswith((OURS, STARTED, f"# TYPE {OURS}")))
     lines = [line for line in wanted if "_bucket{" not in line]
+    if len(lines) > _MOST_LINES:
+        msg = f"it has more than {_MOST_LINES:,} lines about Streamwatch"
+        raise NoAnswerError(msg)
     samples: Samples = {}
     try:
         for family in text_string_to_metric_families("\n".join([*lines, ""])):
-            samples.update(_sample(one.name, one.labels, one.value) for one in family.samples)
+            samples.update((series(one.name, one.labels), one.value) for one in family.samples)
     except Exception as error:
         raise NoAnswerError(f"its metrics cannot be read ({_words(error)})") from error
     started = next((value for (name, _), value in samples.items() if name == STARTED), None)
@@ -176,8 +184,13 @@ def exposition(text: str) -> Exposition:
     return Exposition(ours(samples), version_in(samples), started)
 
 
-def _sample(name: str, labels: Mapping[str, str], value: float) -> tuple[Series, float]:
-    return (name, tuple(sorted(labels.items()))), value
+def series(name: str, labels: Mapping[str, str]) -> Series:
+    """A name and its labels, fit for a terminal: what is there is somebody else's choice."""
+    return name, tuple(sorted((label, _printable(value)[:_MAX_LABEL]) for label, value in labels.items()))
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def ours(samples: Mapping[Series, float]) -> Samples:

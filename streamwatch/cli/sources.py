@@ -21,6 +21,7 @@ from streamwatch.cli.scraping import (
     Series,
     exposition,
     fetch,
+    series,
     version_in,
 )
 
@@ -132,7 +133,7 @@ class Source:
             for one in result:
                 labels = {str(name): str(value) for name, value in one["metric"].items()}
                 name = labels.pop("__name__")
-                samples[name, tuple(sorted(labels.items()))] = float(one["value"][1])
+                samples[series(name, labels)] = float(one["value"][1])
         except Exception:
             raise NoAnswerError("it answers with something that is no answer of Prometheus") from None
         return Exposition(samples, version_in(samples), None)
@@ -158,6 +159,6 @@ def take_all(sources: list[Source], clock: Callable[[], float] = time.monotonic)
     for source in sources:
         increases = source.take(end)
         answered = answered or increases is not None
-        for series, increase in (increases or {}).items():
-            total[series] = total.get(series, 0.0) + increase
+        for counter, increase in (increases or {}).items():
+            total[counter] = total.get(counter, 0.0) + increase
     return total if answered else None
