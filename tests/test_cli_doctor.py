@@ -74,8 +74,17 @@ def ports() -> range:
     raise AssertionError("no ten free ports in a row")
 
 
+@pytest.fixture(scope="module")
+def distribution() -> importlib.metadata.Distribution:
+    """What is installed of this package: OpenTelemetry finds nothing of ours without it."""
+    try:
+        return importlib.metadata.distribution("openai-streamwatch")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("openai-streamwatch is not installed here")
+
+
 @pytest.fixture
-def trial(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def trial(distribution: importlib.metadata.Distribution, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the self-test tells, to be changed."""
     told = json.loads(json.dumps(HEALTHY))
     monkeypatch.setattr(module, "tried_out", lambda environ, serves: {**told, "serves": serves})
@@ -136,12 +145,9 @@ def examined() -> dict[str, Any]:
     return {**json.loads(ran.stdout), "exit": ran.returncode}
 
 
+@pytest.mark.usefixtures("distribution")
 def test_the_installed_client_reads_streams_under_the_real_hook(examined: dict[str, Any]) -> None:
     """Healthy streams come as they were sent, broken ones repaired, and each is counted."""
-    try:
-        importlib.metadata.distribution("openai-streamwatch")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("openai-streamwatch is not installed here")
     tried = examined["selftest"]
 
     assert ("", True, True) == (tried["error"], tried["active"], tried["hooked"])
@@ -413,6 +419,7 @@ def test_an_otlp_endpoint_that_refuses_is_a_problem() -> None:
 # --- what is installed
 
 
+@pytest.mark.usefixtures("distribution")
 def test_a_client_that_is_missing_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said once, and not again by the self-test."""
     monkeypatch.setattr(StreamwatchInstrumentor, "instrumentation_dependencies", lambda self: ("no-such-client >= 1",))
