@@ -89,7 +89,7 @@ def trial(distribution: importlib.metadata.Distribution, monkeypatch: pytest.Mon
     told = json.loads(json.dumps(HEALTHY))
     monkeypatch.setattr(module, "tried_out", lambda environ, serves: {**told, "serves": serves})
     # What this environment happens to have is another test's.
-    monkeypatch.setattr(installed, "findings", lambda: iter(()))
+    monkeypatch.setattr(installed, "findings", lambda environ: iter(()))
     return told
 
 
@@ -333,6 +333,17 @@ def test_the_output_can_be_pasted() -> None:
     )
 
 
+@pytest.mark.usefixtures("trial")
+@pytest.mark.parametrize("name", ["OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"])
+def test_where_another_distro_decides_nothing_is_claimed(name: str) -> None:
+    """Neither a port of ours, nor that telemetry goes nowhere."""
+    text = run(**{name: "other", "OTEL_METRICS_EXPORTER": "prometheus"}).stdout
+
+    assert "and its configurator decide" in text
+    assert "nowhere" not in text
+    assert "Prometheus on" not in text
+
+
 # --- ports
 
 
@@ -393,14 +404,14 @@ def test_an_otlp_endpoint_is_asked_on_request_only() -> None:
     with serving(take) as port:
         environ = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=me",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20me",
         }
         without = run(**environ)
         assert [] == asked
         result = run("--network", **environ)
 
     assert (0, 0) == (without.exit_code, result.exit_code)
-    assert [(f"/v1/{one}", "me", "application/x-protobuf", b"") for one in ("traces", "metrics")] == asked
+    assert [(f"/v1/{one}", "Basic me", "application/x-protobuf", b"") for one in ("traces", "metrics")] == asked
     assert f"- traces by OTLP (http/protobuf) to http://127.0.0.1:{port}/v1/traces: not asked" in without.stdout
     assert f"- traces by OTLP (http/protobuf) to http://127.0.0.1:{port}/v1/traces: answers" in result.stdout
 
@@ -414,6 +425,18 @@ def test_an_otlp_endpoint_that_refuses_is_a_problem() -> None:
     assert 1 == result.exit_code
     for signal in ("traces", "metrics"):
         assert f"{signal}: http://127.0.0.1:{port}/v1/{signal} cannot be used: it answers HTTP 401." in result.stdout
+
+
+@pytest.mark.usefixtures("trial")
+def test_a_certificate_that_cannot_be_used_is_told() -> None:
+    """The exporter would fail as well."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://localhost:9", "OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such.pem"}
+    result = run("--network", **environ)
+
+    assert 1 == result.exit_code
+    assert (
+        "a certificate in OTEL_EXPORTER_OTLP_*CERTIFICATE cannot be used (No such file or directory)" in result.stdout
+    )
 
 
 # --- what is installed
@@ -449,7 +472,7 @@ def test_two_copies_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_servers_with_workers_are_told_of_their_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """And that an old SDK leaves forked ones without."""
     monkeypatch.setattr(installed, "_SERVERS", ("click",))
-    assert any("every worker process counts for itself" in one.what for one in installed.findings())
+    assert any("every worker process counts for itself" in one.what for one in installed.findings({}))
 
     monkeypatch.setattr(installed, "_FORKS_COUNT", (999,))
-    assert any(one.is_problem and "forked workers have no endpoint" in one.what for one in installed.findings())
+    assert any(one.is_problem and "forked workers have no endpoint" in one.what for one in installed.findings({}))

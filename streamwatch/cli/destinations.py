@@ -6,12 +6,12 @@ import errno
 import io
 import logging
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from streamwatch.cli.environment import address
 from streamwatch.cli.findings import Finding, note, problem
@@ -200,14 +200,33 @@ def _unreachable(signal: str, target: Mapping[str, str], environ: Mapping[str, s
         except (OSError, ValueError) as error:
             return getattr(error, "strerror", None) or str(error)
         return ""
-    given = environ.get(f"{_OTLP}{signal.upper()}_HEADERS") or environ.get(f"{_OTLP}HEADERS", "")
-    headers: dict[str, Any] = {"Content-Type": "application/x-protobuf"}
-    for pair in given.split(","):
+
+    def said(name: str) -> str:
+        return environ.get(f"{_OTLP}{signal.upper()}_{name}") or environ.get(f"{_OTLP}{name}", "")
+
+    headers = {"Content-Type": "application/x-protobuf"}
+    for pair in said("HEADERS").split(","):
         name, found, value = pair.partition("=")
         if found:
-            headers[name.strip()] = value.strip()
+            headers[name.strip()] = unquote(value.strip())
     try:
-        Inquiry(lambda: fetch(target["endpoint"], _OTLP_PATIENCE, data=b"", headers=headers)).result(_OTLP_PATIENCE)
+        context = _trusted(said("CERTIFICATE"), said("CLIENT_CERTIFICATE"), said("CLIENT_KEY"))
+        where = target["endpoint"]
+        Inquiry(lambda: fetch(where, _OTLP_PATIENCE, data=b"", headers=headers, context=context)).result(_OTLP_PATIENCE)
     except NoAnswerError as error:
         return str(error)
     return ""
+
+
+def _trusted(authorities: str, certificate: str, key: str) -> ssl.SSLContext | None:
+    """The certificates that the exporter would take, where the user names some."""
+    if not (authorities or certificate):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=authorities or None)
+        if certificate:
+            context.load_cert_chain(certificate, key or None)
+    except (OSError, ValueError) as error:
+        msg = f"a certificate in {_OTLP}*CERTIFICATE cannot be used ({getattr(error, 'strerror', None) or error})"
+        raise NoAnswerError(msg) from error
+    return context

@@ -26,8 +26,8 @@ from streamwatch.cli.findings import Finding, note, problem
 _PATIENCE = 120.0
 #: Lines of what was said at the start, and characters of each: a traceback is no screen of its own.
 _MOST_LINES, _MOST_CHARACTERS = 6, 300
-#: What OpenTelemetry says of every configurator that it did not take, and that is not ours.
-_USUAL = re.compile(r"Configuration of (?!streamwatch )\S+ not loaded")
+#: What OpenTelemetry says of configurators that were not asked for.
+_USUAL = re.compile(r"Configuration of ((?!streamwatch )\S+ not loaded|.* is set by OTEL_PYTHON_CONFIGURATOR)")
 
 _READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
 
@@ -78,10 +78,10 @@ def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, A
     """All that there is to tell, the worst first."""
     filled = {**environ, **environment.filled_in(environ)}
     used, wrong = destinations.exporters(filled)
-    serves = _READER in used["metrics"] and not _is_disabled(environ) and not environ.get("OTEL_CONFIG_FILE")
+    serves = _READER in used["metrics"] and environment.in_charge(environ) and not _builds_none(environ)
     host, ports, of_ports = destinations.ports(environ) if serves else ("", [], [])
     otlp, of_otlp = _otlp(filled, used, network=network)
-    findings = [*_of_settings(environ), *installed.findings(), *wrong, *of_ports, *of_otlp]
+    findings = [*_of_settings(environ), *installed.findings(environ), *wrong, *of_ports, *of_otlp]
     tried = tried_out(environ, serves=serves)
     findings += _of_trial(tried, findings)
     findings.sort(key=lambda one: not one.is_problem)
@@ -94,6 +94,7 @@ def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, A
         "neighbours": installed.neighbours(),
         "entry_points": installed.entry_points(),
         "distro": environment.other_distro(environ) or "streamwatch",
+        "in_charge": environment.in_charge(environ),
         "exporters": used,
         "prometheus": {"host": host, "ports": [vars(port) | {"text": str(port)} for port in ports]},
         "otlp": otlp,
@@ -117,8 +118,9 @@ def _otlp(
     return told, findings
 
 
-def _is_disabled(environ: Mapping[str, str]) -> bool:
-    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+def _builds_none(environ: Mapping[str, str]) -> bool:
+    """Whether our configurator leaves the exporters alone."""
+    return bool(environ.get("OTEL_CONFIG_FILE")) or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 # --- settings
@@ -299,8 +301,8 @@ def _trial_lines(tried: Mapping[str, Any]) -> Iterator[str]:
 
 def _destination_lines(seen: Mapping[str, Any]) -> Iterator[str]:
     prometheus, used = seen["prometheus"], seen["exporters"]
-    if seen["distro"] != "streamwatch":
-        yield f"- as the distro {seen['distro']!r} decides"
+    if not seen["in_charge"]:
+        yield f"- as the distro {seen['distro']!r} and its configurator decide"
     if prometheus["ports"]:
         states = [port["state"] for port in prometheus["ports"]]
         shown = prometheus["ports"][: states.index("free") + 1 if "free" in states else None]
@@ -312,5 +314,5 @@ def _destination_lines(seen: Mapping[str, Any]) -> Iterator[str]:
         rest = [name for name in used[signal] if name != _READER and not name.startswith("otlp")]
         if rest:
             yield f"- {signal} to {', '.join(rest)}"
-        if not used[signal]:
+        if not used[signal] and seen["in_charge"]:
             yield f"- {signal}: nowhere"

@@ -108,6 +108,11 @@ def filled_in(environ: Mapping[str, str]) -> dict[str, str]:
     return {} if other_distro(environ) else defaults(environ)
 
 
+def in_charge(environ: Mapping[str, str]) -> bool:
+    """Whether our distro and our configurator set OpenTelemetry up."""
+    return not other_distro(environ) and environ.get(_CONFIGURATOR) in (None, "", "streamwatch")
+
+
 def other_distro(environ: Mapping[str, str]) -> str:
     """The distro that the user named, if it is not ours."""
     name = environ.get(_DISTRO, "")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from streamwatch.cli.environment import in_charge
 from streamwatch.cli.findings import Finding, note, problem
 from streamwatch.version import __version__
 
@@ -85,14 +86,14 @@ def entry_points() -> dict[str, list[str]]:
     return {group: sorted({point.name for point in points}) for group, points in groups.items()}
 
 
-def findings() -> Iterator[Finding]:
+def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
     """What is wrong with what is installed, and what is worth knowing."""
     from streamwatch.cli.run import unsupported
 
     yield from _of_our_own()
     yield from (problem(what, remedy) for what, remedy in unsupported())
     others = [name for name in entry_points()["distro"] if name != "streamwatch"]
-    if others:
+    if others and in_charge(environ):
         yield note(
             f"Other distros are installed ({', '.join(others)}); Streamwatch's is taken unless you name one.",
             "Nothing, or OTEL_PYTHON_DISTRO and OTEL_PYTHON_CONFIGURATOR to take another.",

@@ -7,6 +7,7 @@ holds a command up for longer than it has patience, or fills its memory.
 from __future__ import annotations
 
 import base64
+import ssl
 import threading
 import time
 import urllib.error
@@ -62,6 +63,7 @@ def fetch(
     limit: int = MAX_BYTES,
     data: bytes | None = None,
     headers: Mapping[str, str] | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> str:
     """The body at a URL, which may name a user and a password; raises NoAnswerError."""
     parts = urllib.parse.urlsplit(url)
@@ -76,7 +78,7 @@ def fetch(
         request.add_unredirected_header("Authorization", f"Basic {named}")
     end = time.monotonic() + seconds
     try:
-        with _opener(parts.hostname or "").open(request, timeout=seconds) as answer:
+        with _opener(parts.hostname or "", context).open(request, timeout=seconds) as answer:
             return _body(answer, end, limit)
     except NoAnswerError:
         raise
@@ -87,10 +89,13 @@ def fetch(
         raise NoAnswerError(f"no answer ({_words(reason)})") from error
 
 
-def _opener(host: str) -> urllib.request.OpenerDirector:
-    # A proxy that the environment names has no business on the loopback interface.
-    direct = host in ("localhost", "::1") or host.startswith("127.")
-    return urllib.request.build_opener(_NoRedirects, *([urllib.request.ProxyHandler({})] if direct else []))
+def _opener(host: str, context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
+    handlers: list[Any] = [_NoRedirects]
+    if host in ("localhost", "::1") or host.startswith("127."):
+        handlers.append(urllib.request.ProxyHandler({}))  # a proxy has no business on the loopback interface
+    if context is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
 
 
 def _body(answer: Any, end: float, limit: int) -> str:
