@@ -200,6 +200,15 @@ def test_a_program_that_is_none_is_told() -> None:
     assert "streamwatch run -- python app.py" in result.stderr
 
 
+def test_a_program_of_our_environment_need_not_be_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where nobody has activated it."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    result = run("--json", Path(sys.executable).name)
+
+    assert sys.executable == json.loads(result.stdout)["command"][1]
+    assert [] == json.loads(result.stdout)["warnings"]
+
+
 def test_a_missing_opentelemetry_instrument_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that brings it."""
     monkeypatch.setattr(module, "_INSTRUMENT", "no-such-instrument")

@@ -103,18 +103,23 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
 
 def instrument_program() -> str:
     """The program of the environment that we are in, whatever else is on the PATH."""
-    places = [Path(sys.executable).parent, sysconfig.get_path("scripts"), Path(sys.argv[0]).absolute().parent]
-    found = shutil.which(_INSTRUMENT, path=os.pathsep.join(map(str, places)))
+    found = shutil.which(_INSTRUMENT, path=_our_programs())
     if found is None:
         raise _CannotRunError(f"There is no {_INSTRUMENT} beside {sys.executable}. {_INSTALL} installs it.")
     return found
 
 
+def _our_programs() -> str:
+    places = [Path(sys.executable).parent, sysconfig.get_path("scripts"), Path(sys.argv[0]).absolute().parent]
+    return os.pathsep.join(map(str, places))
+
+
 def _program(name: str) -> str:
-    found = shutil.which(name)
+    # Where the environment is not activated, its programs are not on the PATH.
+    found = shutil.which(name) or shutil.which(name, path=_our_programs())
     if found is None:
         hint = f" To run a script: streamwatch run -- python {name}" if name.endswith(".py") else ""
-        raise _CannotRunError(f"There is no program {name!r} on the PATH.{hint}")
+        raise _CannotRunError(f"There is no program {name!r}, on the PATH or beside {sys.executable}.{hint}")
     return found
 
 
