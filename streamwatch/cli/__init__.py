@@ -19,6 +19,10 @@ COMMANDS = {
     "probe": "probe",
     "kinds": "kinds",
     "explain": "kinds",
+    "run": "run",
+    "doctor": "doctor",
+    "top": "top",
+    "completion": "completion",
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -70,22 +70,26 @@ class Measured:
 
 def parse(exposition: str) -> Measured:
     """The counters out of the text that a Prometheus endpoint serves."""
+    families = text_string_to_metric_families(exposition)
+    return measured((one.name, one.labels, one.value) for family in families for one in family.samples)
+
+
+def measured(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> Measured:
+    """The counters out of samples, each a name, its labels and a value."""
     verdicts: Counter[str] = Counter()
     found: Counter[str] = Counter()
     repairs: Counter[tuple[str, str]] = Counter()
     versions, snapshots = set(), set()
     errors = 0
-    for family in text_string_to_metric_families(exposition):
-        for sample in family.samples:
-            labels, count = sample.labels, int(sample.value)
-            if sample.name == "streamwatch_streams_total":
-                verdicts[labels["streamwatch_verdict"]] += count
-                versions.add(labels.get("streamwatch_openai_version", ""))
-                snapshots.add(labels.get("gen_ai_response_model", ""))
-            elif sample.name == "streamwatch_anomalies_total":
-                found[labels["streamwatch_anomaly"]] += count
-            elif sample.name == "streamwatch_repairs_total":
-                repairs[labels["streamwatch_anomaly"], labels["streamwatch_outcome"]] += count
-            elif sample.name == "streamwatch_internal_errors_total":
-                errors += count
+    for name, labels, value in samples:
+        if name == "streamwatch_streams_total":
+            verdicts[labels.get("streamwatch_verdict", "")] += int(value)
+            versions.add(labels.get("streamwatch_openai_version", ""))
+            snapshots.add(labels.get("gen_ai_response_model", ""))
+        elif name == "streamwatch_anomalies_total":
+            found[labels.get("streamwatch_anomaly", "")] += int(value)
+        elif name == "streamwatch_repairs_total":
+            repairs[labels.get("streamwatch_anomaly", ""), labels.get("streamwatch_outcome", "")] += int(value)
+        elif name == "streamwatch_internal_errors_total":
+            errors += int(value)
     return Measured(verdicts, found, repairs, errors, frozenset(versions - {""}), frozenset(snapshots - {""}))

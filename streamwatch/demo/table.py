@@ -43,7 +43,7 @@ def draw(view: View, height: int | None = None) -> RenderableType:
     if view.measured.internal_errors:
         notices.append(f"{view.measured.internal_errors} errors of Streamwatch's own: please report them")
     parts: list[RenderableType] = [Text(view.title, style="bold"), *(Text(line, "yellow") for line in notices)]
-    tables = (_issues(view), _anomalies(view, rows), _application(view))
+    tables = (issues(view), _anomalies(view, rows), _application(view))
     return Group(*parts, Text(_streams(view)), *(Padding(table, (1, 0, 0, 0)) for table in tables))
 
 
@@ -65,24 +65,25 @@ def _streams(view: View) -> str:
     )
 
 
-def _issues(view: View) -> Table:
+def issues(view: View) -> Table:
+    """What was measured of the known issues, beside what is published."""
     repaired = _repaired(view)
-    table = _table("known issue", "published", "measured", repaired, "proved right")
+    table = columns("known issue", "published", "measured", repaired, "proved right")
     for issue in ISSUES:
         rate = view.measured.rate_of(issue)
         table.add_row(
             issue.error,
-            _percent(issue.fix_ratio),
-            Text(_percent(rate.fix_ratio), "bold"),
+            percent(issue.fix_ratio),
+            Text(percent(rate.fix_ratio), "bold"),
             f"{rate.fixed} of {rate.detected}",
-            _percent(rate.verified_ratio),
+            percent(rate.verified_ratio),
         )
     return table
 
 
 def _anomalies(view: View, rows: int | None) -> Table:
     repaired = _repaired(view)
-    table = _table("anomaly", "severity", "broken", "found", repaired, "verified", "failed", "left")
+    table = columns("anomaly", "severity", "broken", "found", repaired, "verified", "failed", "left")
     sent = injected(view.sent.get("faults", {}))
     kinds = [kind for kind in KINDS.values() if view.measured.anomalies[kind.name] or sent[kind.name]]
     kinds.sort(key=lambda kind: list(_COLOURS).index(kind.severity))  # faults first: they are what is cut last
@@ -100,7 +101,7 @@ def _row(kind: Kind, measured: Measured, sent: Counter[str]) -> list[RenderableT
     rate = measured.rate([kind])
     outcomes = [str(number) for number in _outcomes(rate)] if kind.strategy is not Strategy.NONE else ["-"] * 4
     severity = Text(kind.severity.value, _COLOURS[kind.severity])
-    return [_line(kind.name), severity, str(sent[kind.name] or ""), str(measured.anomalies[kind.name]), *outcomes]
+    return [line(kind.name), severity, str(sent[kind.name] or ""), str(measured.anomalies[kind.name]), *outcomes]
 
 
 def _outcomes(rate: Rate) -> tuple[int, ...]:
@@ -109,11 +110,11 @@ def _outcomes(rate: Rate) -> tuple[int, ...]:
 
 def _application(view: View) -> Table:
     failed: Counter[str] = Counter(view.totals.get("failed", {}))
-    table = _table("what the application saw", "requests")
-    table.add_row(_line("answered", "green"), str(view.totals.get("ok", 0)))
-    table.add_row(_line("failed", "red"), str(sum(failed.values())))
+    table = columns("what the application saw", "requests")
+    table.add_row(line("answered", "green"), str(view.totals.get("ok", 0)))
+    table.add_row(line("failed", "red"), str(sum(failed.values())))
     for error, count in failed.most_common(_MOST_ERRORS):
-        table.add_row(_line(f"  {error}"), str(count))
+        table.add_row(line(f"  {error}"), str(count))
     return table
 
 
@@ -121,20 +122,21 @@ def _repaired(view: View) -> str:
     return "fixable" if view.observe else "repaired"
 
 
-def _table(*columns: str) -> Table:
+def columns(*names: str) -> Table:
     """A table of words and numbers: where it is too narrow, the words of the first column give way."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column(columns[0])
-    for column in columns[1:]:
+    table.add_column(names[0])
+    for column in names[1:]:
         justify: Literal["left", "right"] = "left" if column == "severity" else "right"
         table.add_column(column, justify=justify, no_wrap=True, min_width=len(column))
     return table
 
 
-def _line(text: str, style: str = "") -> Text:
+def line(text: str, style: str = "") -> Text:
     """Words that give way by being cut, not by a second line."""
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def _percent(ratio: float | None) -> str:
+def percent(ratio: float | None) -> str:
+    """A share; `-` where there is none."""
     return "-" if ratio is None else f"{ratio:.1%}"

@@ -1,0 +1,24 @@
+"""What `streamwatch doctor` has to say: each thing with what to do about it, the worst first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence, and the way out; a problem is what keeps Streamwatch from doing what it is installed for."""
+
+    is_problem: bool
+    what: str
+    remedy: str
+
+
+def problem(what: str, remedy: str) -> Finding:
+    """Something that has to be mended."""
+    return Finding(is_problem=True, what=what, remedy=remedy)
+
+
+def note(what: str, remedy: str) -> Finding:
+    """Something that is worth knowing."""
+    return Finding(is_problem=False, what=what, remedy=remedy)

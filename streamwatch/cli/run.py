@@ -1,0 +1,211 @@
+"""`streamwatch run`: start an application with everything switched on, for who never heard of OpenTelemetry.
+
+It becomes `opentelemetry-instrument` of the same environment, which becomes the application: there is no process in
+between, and no shell, so that signals, standard input and the exit code are the application's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from streamwatch.cli.environment import address, filled_in, obstacles, scrub, shown
+from streamwatch.settings import Policy
+
+_INSTRUMENT = "opentelemetry-instrument"
+_INSTALL = "pip install openai-streamwatch"
+
+#: Each option, and the variable that it sets.
+_OPTIONS = {
+    "repair": "STREAMWATCH_REPAIR",
+    "port": "OTEL_EXPORTER_PROMETHEUS_PORT",
+    "host": "OTEL_EXPORTER_PROMETHEUS_HOST",
+    "otlp": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "service": "OTEL_SERVICE_NAME",
+    "capture": "STREAMWATCH_CAPTURE_DIR",
+}
+#: Bytes of a program that are looked at for its first line: no system takes a longer one.
+_SHEBANG = 512
+
+
+class _CannotRunError(click.ClickException):
+    """The command could not do its work."""
+
+    exit_code = 2
+
+
+def _policy(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    try:
+        return text if text is None else Policy(text).text
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _endpoint(_context: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    if text is not None and not (text.startswith(("http://", "https://")) and urlsplit(text).hostname):
+        raise click.BadParameter("an endpoint is an address such as http://localhost:4318")
+    return text
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--repair", metavar="POLICY", callback=_policy, help="none, default, all, or refined: default,-reframe.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Of the Prometheus endpoint; 9464 by default, 0 is any.")
+@click.option("--host", help="Where that listens; localhost by default.")
+@click.option("--otlp", metavar="ENDPOINT", callback=_endpoint, help="Send metrics and spans there by OTLP, too.")
+@click.option("--service", metavar="NAME", help="What the application is called in all telemetry.")
+@click.option("--capture", metavar="DIR", help="Keep anomalous streams there, their content masked.")
+@click.option("--dry-run", is_flag=True, help="Show what would be executed, with which variables; execute nothing.")
+@click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] PROGRAM [ARGUMENTS]...")
+def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001 -- click's way
+    """Start an application with Streamwatch.
+
+    The same as `opentelemetry-instrument PROGRAM ...`. Each option sets one variable, nothing else; metrics are on
+    localhost:9464 unless that is said otherwise.
+
+    \b
+    streamwatch run -- python app.py
+    streamwatch run gunicorn --workers 2 app:app
+    streamwatch run --repair none --otlp http://localhost:4318 -- python app.py
+    streamwatch run --dry-run --capture /var/tmp/streams -- python app.py
+    """  # noqa: D301 -- click keeps the lines after this character as they are
+    chosen = {_OPTIONS[name]: str(value) for name, value in options.items() if value is not None}
+    environ = {**os.environ, **chosen}
+    executed = [instrument_program(), _program(command[0]), *command[1:]]
+    said = [*_replaced(chosen, os.environ), *_doubts(executed[1], environ)]
+    if as_json:
+        click.echo(json.dumps(_plan(executed, chosen, environ, said), indent=2))
+        return
+    for line in said:
+        click.echo(f"streamwatch: {scrub(line, environ)}", err=True)
+    if dry_run:
+        click.echo(_written(executed, chosen, environ))
+        return
+    os.environ.update(chosen)
+    sys.stdout.flush()
+    try:
+        os.execvp(executed[0], executed)  # noqa: S606 -- to run a program is what was asked for
+    except OSError as error:
+        raise _CannotRunError(
+            f"{executed[0]} cannot be run ({error.strerror or error}). {_INSTALL} installs it anew."
+        ) from None
+
+
+def instrument_program() -> str:
+    """The program of the environment that we are in, whatever else is on the PATH."""
+    found = shutil.which(_INSTRUMENT, path=_our_programs())
+    if found is None:
+        raise _CannotRunError(f"There is no {_INSTRUMENT} beside {sys.executable}. {_INSTALL} installs it.")
+    return found
+
+
+def _our_programs() -> str:
+    places = [Path(sys.executable).parent, sysconfig.get_path("scripts"), Path(sys.argv[0]).absolute().parent]
+    return os.pathsep.join(map(str, places))
+
+
+def _program(name: str) -> str:
+    # Where the environment is not activated, its programs are not on the PATH.
+    found = shutil.which(name) or shutil.which(name, path=_our_programs())
+    if found is None:
+        hint = f" To run a script: streamwatch run -- python {name}" if name.endswith(".py") else ""
+        raise _CannotRunError(f"There is no program {name!r}, on the PATH or beside {sys.executable}.{hint}")
+    return found
+
+
+# --- what is worth a line
+
+
+def _replaced(chosen: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:
+    """No option replaces what the environment says without a word."""
+    for name, value in chosen.items():
+        if environ.get(name) not in (None, "", value):
+            yield f"{name}={shown(name, environ[name])} of the environment gives way to {shown(name, value)}."
+
+
+def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """Why the application may run without Streamwatch, or without what it is expected to do."""
+    foreign = _foreign_python(program)
+    if foreign is not None:
+        runs = "is" if str(foreign) == program else f"runs with {foreign}, which is"
+        yield (
+            f"{program} {runs} not the Python that Streamwatch is installed in"
+            f" ({sys.executable}): streams may go unwatched. Activate that environment, or name its own program."
+        )
+    else:
+        yield from (f"{what} {remedy}" for what, remedy in unsupported())
+    yield from (f"{what} {remedy}" for what, remedy in obstacles(environ))
+
+
+def unsupported() -> Iterator[tuple[str, str]]:
+    """What is wrong with the client that is installed, and what to do about it."""
+    from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
+
+    from streamwatch.instrumentor import StreamwatchInstrumentor
+
+    conflict = get_dependency_conflicts(StreamwatchInstrumentor().instrumentation_dependencies())
+    if conflict is None:
+        return
+    if conflict.found:
+        yield (
+            f"{conflict.found} is installed, and Streamwatch knows {conflict.required}: streams are not watched.",
+            "See whether a newer openai-streamwatch knows this release.",
+        )
+    else:
+        yield "openai is not installed beside Streamwatch: there is nothing to watch.", "pip install openai"
+
+
+def _foreign_python(program: str) -> Path | None:
+    """The Python of a program, where it is that of another environment."""
+    path = Path(program).absolute()
+    if not path.name.lower().startswith(("python", "pypy")):
+        try:
+            with path.open("rb") as file:
+                first = file.readline(_SHEBANG)
+        except OSError:
+            return None
+        words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
+        if len(words) == 2 and words[0].endswith("/env"):
+            words = [found] if (found := shutil.which(words[1])) else []
+        path = Path(words[0]) if words and "python" in words[0] else Path(sys.executable)
+    ours, theirs = Path(sys.executable).parent.resolve(), path.parent.resolve()
+    same = ours == theirs or (not _is_virtual() and path.resolve() == Path(sys.executable).resolve())
+    return None if same else path
+
+
+def _is_virtual() -> bool:
+    return sys.prefix != sys.base_prefix
+
+
+# --- what would be done
+
+
+def _plan(
+    executed: list[str], chosen: Mapping[str, str], environ: Mapping[str, str], said: list[str]
+) -> dict[str, Any]:
+    given = {name: value for name, value in environ.items() if name.startswith(("STREAMWATCH_", "OTEL_")) and value}
+    return {
+        "command": [scrub(word, environ) for word in executed],
+        "set": {name: shown(name, value) for name, value in sorted(chosen.items())},
+        "inherited": {name: shown(name, value) for name, value in sorted(given.items()) if name not in chosen},
+        "filled_in": filled_in(environ),
+        "warnings": [scrub(line, environ) for line in said],
+    }
+
+
+def _written(executed: list[str], chosen: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """As it is typed in a shell; credentials left out."""
+    words = [
+        f"{name}={shlex.quote(address(value) if '://' in value else value)}" for name, value in sorted(chosen.items())
+    ]
+    return scrub(" ".join([*words, shlex.join(executed)]), environ)
