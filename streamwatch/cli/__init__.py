@@ -15,13 +15,13 @@ from streamwatch.version import __version__
 
 #: In the order of `--help`: the modules of this package, each with a command of its own name.
 COMMANDS = {
+    "run": "run",
+    "doctor": "doctor",
+    "top": "top",
     "check": "check",
     "probe": "probe",
     "kinds": "kinds",
     "explain": "kinds",
-    "run": "run",
-    "doctor": "doctor",
-    "top": "top",
     "completion": "completion",
 }
 
