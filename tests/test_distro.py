@@ -101,7 +101,7 @@ def environment(**environ: str) -> dict[str, str]:
     """An environment in which nothing is configured but what is named here."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
     # What the other instrumentations have to say is not what is tested here.
-    return {**clean, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "streamwatch,httpx", **environ}
+    return {**clean, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "streamwatch,httpx,httpx2", **environ}
 
 
 def instrumented(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
