@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e coverage fuzz check bench dashboards preview format clean
+.PHONY: help demo test e2e e2e-servers coverage fuzz check bench dashboards preview format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## a server that breaks its streams, an application, a live table [SECONDS=n]
 	@$(BIN)/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
@@ -19,6 +19,10 @@ test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues e
 
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side
 	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e --reruns 2 --timeout 1200
+
+e2e-servers: $(VENV)/dev ## real servers of a tiny model, real proxies: 6 GB once [STREAMWATCH_E2E_SERVERS=all: vLLM, llama.cpp]
+	STREAMWATCH_E2E=1 STREAMWATCH_E2E_SERVERS=$${STREAMWATCH_E2E_SERVERS:-1} \
+	$(BIN)/python -m pytest -m e2e --timeout 7200 tests/test_servers.py
 
 CORE := anomalies assistants bounds cases chat report responses sequence settings sse stream texts tool_calls
 

@@ -98,9 +98,7 @@ def train(tokens: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     shape: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 32}
     ends = {"eos_token_id": tokens.eos_token_id, "pad_token_id": tokens.pad_token_id, "bos_token_id": None}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024}
-    model = Qwen3ForCausalLM(
-        Qwen3Config(vocab_size=len(tokens), tie_word_embeddings=True, **shape, **heads, **ends)
-    )
+    model = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokens), tie_word_embeddings=True, **shape, **heads, **ends))
     examples, optimizer = batch(tokens), torch.optim.AdamW(model.parameters(), 3e-3)
     began = time.monotonic()
     for step in range(1, MOST_STEPS + 1):

@@ -30,6 +30,8 @@ class Server(pipeline.Program):
 
     environment = ""
     health = "health"
+    #: What the model is called in a request.
+    model = "tiny"
     #: Seconds until it answers: vLLM takes 80 on a busy machine.
     patience = 240.0
 
@@ -76,10 +78,11 @@ class Transformers(Server):
     """`transformers serve`, which streams a Python object for each token."""
 
     environment = "transformers"
+    model = "./tiny"
 
     def command(self) -> list[str]:
         at = ["--device", "cpu", "--host", "127.0.0.1", "--port", str(self.port)]
-        return [str(environments.program(self.of)), "serve", "./tiny", *at]
+        return [str(environments.program(self.of)), "serve", self.model, *at]
 
 
 class Llama(Server):
@@ -116,7 +119,7 @@ class LiteLLM(Server):
     health = "health/liveliness"
 
     def __init__(self, folder: Path, base_url: str, model: str) -> None:
-        self._config = folder / "litellm.json"
+        self._config = folder / f"litellm-{base_url.rpartition(':')[2].removesuffix('/v1')}.json"
         parameters = {"model": f"openai/{model}", "api_base": base_url, "api_key": "none"}
         config = {
             "model_list": [{"model_name": "tiny", "litellm_params": parameters}],
@@ -166,7 +169,7 @@ http {{
         listen 127.0.0.1:{own};
         location / {{
             proxy_pass http://127.0.0.1:{server};
-            proxy_http_version 1.1;
+            proxy_http_version {http};
             proxy_set_header Connection "";
             proxy_buffering {buffering};
             proxy_read_timeout {timeout};
@@ -180,15 +183,16 @@ PROXIES = {name: shutil.which(name) or shutil.which(f"/usr/sbin/{name}") for nam
 class Proxy(pipeline.Program):
     """HAProxy or nginx in front of a port."""
 
-    def __init__(self, kind: str, folder: Path, to: int, *, timeout: str = "60s", buffering: str = "off") -> None:
+    def __init__(
+        self, kind: str, folder: Path, to: int, *, timeout: str = "60s", buffering: str = "off", http: str = "1.1"
+    ) -> None:
         self.port = pipeline.free_port()
         self.name = f"{kind}-{buffering}-{self.port}"
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         file = folder / f"{self.name}.conf"
         config = _HAPROXY if kind == "haproxy" else _NGINX
-        file.write_text(
-            config.format(own=self.port, server=to, folder=folder, timeout=timeout, buffering=buffering)
-        )
+        options = {"timeout": timeout, "buffering": buffering, "http": http}
+        file.write_text(config.format(own=self.port, server=to, folder=folder, **options))
         own = ["-f", str(file), "-db"] if kind == "haproxy" else ["-c", str(file), "-p", str(folder)]
         super().__init__(folder, [str(PROXIES[kind]), *own])
 
