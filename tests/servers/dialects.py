@@ -44,11 +44,13 @@ class Dialect:
 
 
 _MISSING = frozenset({"response_event_missing"})
+_TAKEN = frozenset({"response_reference_invalid"})
 _NO_DONE = frozenset({"sse_framing_variant"})
 _BARE = frozenset({"finish_reason_irregular", "content_absent"})
 _TRANSFORMERS = Dialect(
     _BARE | _NO_DONE,
-    {"response-call": _MISSING, "response-calls": _MISSING},
+    {"response-call": _MISSING, "response-calls": _MISSING | _TAKEN},
+    mended=frozenset({"response-calls/helper"}),
 )
 _RESPONSES = frozenset({"response", "response-call", "response-calls"})
 DIALECTS = {
