@@ -172,12 +172,12 @@ class Responses(Surface):
         said = payload.get(family.member)
         if not isinstance(said, str):
             return
-        if said and not part.begun and not part.text_done:
+        if said and not part.begun and not part.text_done and part.told != said:
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
                 self._insert(f"{family.name}.delta", **place, delta=said)
                 part.text.add(said)
-        elif part.text != said and not self.resumed:
+        elif part.text != said and not self.resumed and (part.begun or part.told != said):
             self.agrees = False
             self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
         if self.agrees is None and part.begun:

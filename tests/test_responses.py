@@ -784,3 +784,32 @@ def test_a_third_item_under_the_same_index_gets_a_third_one() -> None:
     seen = watch("responses", named(numbered(response(*came))))
 
     assert numbered(response(*items)) == seen.payloads
+
+
+# --- an announcement that says everything
+
+
+@pytest.mark.parametrize("made", [function_call(0, "weather", "{}"), message(0, "One")], ids=["call", "message"])
+def test_no_delta_is_put_in_where_the_announcement_has_the_text(made: list[Payload]) -> None:
+    """The SDK's helper adds deltas to what was announced: one more would double the text."""
+    whole = [event for event in made if not event["type"].endswith(".delta")]
+    member, at = ("arguments", "item") if made[0]["item"]["type"] == "function_call" else ("text", "part")
+    text = next(event[member] for event in whole if event["type"].endswith(f"{member}.done"))
+    announced = 0 if at == "item" else 1
+    whole[announced] = {**whole[announced], at: {**whole[announced][at], member: text}}
+    events = numbered(response(whole))
+    seen = watch("responses", named(events))
+
+    assert events == seen.payloads
+    assert {} == seen.report.anomalies
+
+
+def test_a_delta_is_put_in_where_the_announcement_has_another_text() -> None:
+    """Only the whole text in the announcement stands for the deltas."""
+    made = function_call(0, "weather", "{}")
+    made[0] = {**made[0], "item": {**made[0]["item"], "arguments": "{"}}
+    del made[1]
+    seen = watch("responses", named(numbered(response(made))))
+
+    assert "response.function_call_arguments.delta" in [event["type"] for event in seen.payloads]
+    assert RESPONSE_EVENT_MISSING in seen.report.anomalies
