@@ -49,8 +49,8 @@ _NO_DONE = frozenset({"sse_framing_variant"})
 _BARE = frozenset({"finish_reason_irregular", "content_absent"})
 _TRANSFORMERS = Dialect(
     _BARE | _NO_DONE,
-    {"response-call": _MISSING, "response-calls": _MISSING | _TAKEN},
-    mended=frozenset({"response-calls/helper"}),
+    {"response-call": _TAKEN, "response-calls": _TAKEN},
+    mended=frozenset({"response-call/helper", "response-calls/helper"}),
 )
 _RESPONSES = frozenset({"response", "response-call", "response-calls"})
 DIALECTS = {

@@ -105,9 +105,9 @@ def _install_vllm(environment: Environment) -> None:
 
 
 def _run(command: list[str]) -> None:
-    # One job: whoever has more cores says so.
-    jobs = {"CMAKE_BUILD_PARALLEL_LEVEL": os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "1")}
-    subprocess.run(command, check=True, timeout=INSTALL_SECONDS, env={**os.environ, **jobs})
+    # Of llama.cpp, by one job unless somebody says more: by default it takes as many as it has files.
+    jobs = {"LLAMA_CPP_BUILD_JOBS": "1", "CMAKE_ARGS": "-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF"}
+    subprocess.run(command, check=True, timeout=INSTALL_SECONDS, env={**jobs, **os.environ})
 
 
 def program(environment: Environment) -> Path:

@@ -50,7 +50,7 @@ ASKED: dict[str, dict[str, Any]] = {
 #: What is recorded of each.
 OF = {
     "transformers": [name for name in ASKED if name not in ("two", "usage")],
-    "litellm": ["text", "usage", "call", "calls", "cut", "response"],
+    "litellm": ["text", "usage", "call", "calls", "response"],
     "llama": [name for name in ASKED if "cut" not in name and name != "whole-text"],
     "vllm": [name for name in ASKED if "cut" not in name and name != "whole-text"],
 }
@@ -90,23 +90,15 @@ def found(name: str, wire: bytes) -> dict[str, Any]:
     return {"n": n, "verdict": verdict and verdict.value, "kinds": kinds}
 
 
-def cut_port(server: str, behind: Any, ended: ExitStack) -> int:
-    """Where a server answers that is cut; LiteLLM is whole, and what is behind it is cut."""
-    relay = Relay(behind.port, CUT, "close")
-    ended.callback(relay.end)
-    if server != "litellm":
-        return relay.port
-    through = programs.LiteLLM(Path(tempfile.mkdtemp()), relay.base_url, behind.model)
-    ended.callback(through.end)
-    through.start()
-    return through.port
-
-
-def record(server: str, program: Any, behind: Any, ended: ExitStack) -> dict[str, Any]:
-    """All recordings of a server; the one `behind` it is cut, or itself."""
+def record(server: str, program: Any, ended: ExitStack) -> dict[str, Any]:
+    """All recordings of a server."""
     index = {}
     for name in OF[server]:
-        port = cut_port(server, behind, ended) if name.endswith("cut") else program.port
+        port = program.port
+        if name.endswith("cut"):
+            relay = Relay(port, CUT, "close")
+            ended.callback(relay.end)
+            port = relay.port
         wire = body_of(port, program.model, name)
         (RECORDINGS / f"{server}-{name}.sse").write_bytes(wire)
         release = environments.ENVIRONMENTS[server].release
@@ -137,9 +129,8 @@ def main(names: list[str]) -> None:
             behind = running["transformers"]
             running["litellm"] = run(programs.LiteLLM(Path(folder), behind.base_url, behind.model))
         for name in names:
-            behind = running["transformers"] if name == "litellm" else running[name]
-            index.update(record(name, running[name], behind, ended))
-    INDEX.write_text(json.dumps(dict(sorted(index.items())), indent=1) + "\n")
+            index.update(record(name, running[name], ended))
+            INDEX.write_text(json.dumps(dict(sorted(index.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":
