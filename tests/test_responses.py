@@ -759,10 +759,11 @@ def test_an_item_under_the_index_of_another_gets_one_of_its_own() -> None:
     assert {RESPONSE_REFERENCE_INVALID: len(text)} == seen.report.anomalies
 
 
-def test_an_index_that_is_taken_is_counted_and_left_alone_when_observed() -> None:
+@pytest.mark.parametrize("repair", ["none", "default,-normalize_chunk"])
+def test_an_index_that_is_taken_is_counted_and_left_alone_where_the_policy_says_so(repair: str) -> None:
     """Nothing of the stream is changed then."""
     events = numbered(response(function_call(0, "weather", "{}"), under(0, message(1, "One"))))
-    seen = watch("responses", named(events), "none")
+    seen = watch("responses", named(events), repair)
 
     assert events == seen.payloads
     assert RESPONSE_REFERENCE_INVALID in seen.report.anomalies

@@ -38,9 +38,9 @@ class Dialect:
         """Those that are faults."""
         return self.kinds(name) & self.faulty
 
-    def inserted(self, name: str) -> bool:
-        """Whether a repair adds events."""
-        return "response_event_missing" in self.kinds(name)
+    def changed(self, name: str) -> bool:
+        """Whether a repair adds events, or gives them another place."""
+        return bool(self.faults(name))
 
 
 _MISSING = frozenset({"response_event_missing"})
