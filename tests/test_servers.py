@@ -244,9 +244,9 @@ CUTS = ["text", "text/async", "response", "response/async"]
 
 def assert_truncated(way: tuple[str, str], questions: list[str], *, raises: bool) -> None:
     """Told as truncated; the application sees what it sees without Streamwatch."""
-    for question in questions:
-        (plain,), _ = asked(way, [question], None)
-        (seen,), _ = asked(way, [question], "default")
+    all_plain, _ = asked(way, questions, None)
+    all_seen, _ = asked(way, questions, "default")
+    for plain, seen in zip(all_plain, all_seen, strict=True):
         assert [("truncated", "broken")] == [(each["verdict"], each["condition"]) for each in seen["watched"]]
         assert "stream_truncated" in faults(seen)
         assert raises == bool(plain["error"]) == bool(seen["error"])

@@ -72,6 +72,7 @@ class Relay:
 
     def _break_off(self, client: socket.socket) -> None:
         if self.then == "reset":
+            client.shutdown(socket.SHUT_RD)  # ends the other thread's recv(), which would hold the connection open
             time.sleep(0.2)  # a reset overtakes what was sent and is not read yet
             # A linger time of 0 makes close() send RST.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
