@@ -25,6 +25,10 @@ HEALTHY = [name for name, about in INDEX.items() if about["verdict"] == "complet
 KNOWN = {
     "transformers-response-call": {"response_reference_invalid"},
     "transformers-response-calls": {"response_reference_invalid"},
+    "llama-two": {"choice_index_invalid"},
+    "llama-response": {"response_reference_invalid"},
+    "llama-response-call": {"response_reference_invalid", "response_event_missing"},
+    "llama-response-calls": {"response_reference_invalid", "response_event_missing"},
 }
 
 

@@ -59,6 +59,18 @@ DIALECTS = {
     "transformers behind nginx on": _TRANSFORMERS,
     "transformers behind nginx off": _TRANSFORMERS,
     "transformers behind HAProxy": _TRANSFORMERS,
-    "llama": Dialect(frozenset(), choices=2),
+    "llama": Dialect(
+        frozenset({"content_null", "content_absent"}),
+        {
+            "usage": frozenset({"choices_empty"}),
+            "calls": frozenset({"choices_empty"}),
+            "two": frozenset({"choice_index_invalid"}),
+            "response-call": _MISSING,
+            "response-calls": _MISSING,
+        },
+        faulty=frozenset({"response_event_missing", "response_reference_invalid", "choice_index_invalid"}),
+        responses=frozenset({"sequence_unusable", "response_reference_invalid"}),
+        choices=2,
+    ),
     "vllm": Dialect(frozenset(), choices=2),
 }
