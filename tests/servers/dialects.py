@@ -70,7 +70,7 @@ DIALECTS = {
         },
         faulty=frozenset({"response_event_missing", "response_reference_invalid", "choice_index_invalid"}),
         responses=frozenset({"sequence_unusable", "response_reference_invalid"}),
-        mended=frozenset({"response/helper", "response-call/helper", "response-calls/helper"}),
+        mended=frozenset({"response/helper", "response-calls/helper"}),
         choices=2,
     ),
     "vllm": Dialect(frozenset(), choices=2),
