@@ -18,10 +18,10 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e releases coverage fuzz check bench dashboards preview docs wheel sbom lock format clean
+.PHONY: help demo test e2e e2e-servers releases coverage fuzz check bench dashboards preview docs wheel sbom lock format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## a server that breaks its streams, an application, a live table [SECONDS=n]
 	@$(BIN)/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
@@ -32,7 +32,11 @@ test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues e
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side
 	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -m e2e --reruns 2 --timeout 1200
 
-releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each in an environment of its own; the table of what came of it
+e2e-servers: $(VENV)/dev ## real servers of a tiny model, real proxies: 6 GB once [STREAMWATCH_E2E_SERVERS=all: vLLM, llama.cpp]
+	STREAMWATCH_E2E=1 STREAMWATCH_E2E_SERVERS=$${STREAMWATCH_E2E_SERVERS:-1} \
+	$(BIN)/python -m pytest -m e2e --timeout 7200 tests/test_servers.py
+
+releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each in an environment of its own; and the table of what came of it
 	$(BIN)/nox -t core
 
 CORE := anomalies assistants bounds cases chat report responses sequence settings sse stream texts tool_calls

@@ -61,10 +61,20 @@ def is_index(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
+def _told(announced: dict[str, Any]) -> Text:
+    """What an announcement already says in full: who joins deltas begins with it."""
+    told = Text()
+    for value in map(announced.get, ("text", "refusal", "arguments", "input")):
+        if isinstance(value, str) and value:
+            told.add(value)
+            len(told)  # sums it: the text itself is not kept
+    return told
+
+
 class Part:
     """A part of an item, or the arguments of a call: something with a text."""
 
-    __slots__ = ("begun", "done", "family", "index", "item_id", "key", "text", "text_done")
+    __slots__ = ("begun", "done", "family", "index", "item_id", "key", "text", "text_done", "told")
 
     def __init__(self, item: Item, key: str, index: int, announced: dict[str, Any]) -> None:
         self.item_id = item.announced.get("id")
@@ -72,6 +82,7 @@ class Part:
         self.index = index
         self.family = _BY_PART.get(str(announced.get("type")), _OTHER)
         self.text = Text()
+        self.told = _told(announced)
         self.begun = False  #: a delta of it came
         self.text_done = False
         self.done = False
@@ -81,6 +92,7 @@ class Part:
         """A part that nobody announced, or that needs no announcement."""
         part = cls(item, family.key if family.part else family.name, index, {"type": family.part})
         part.family = family
+        part.told = part.told if family.part else item.told
         return part
 
     def is_done(self) -> bool:
@@ -93,12 +105,13 @@ class Part:
 class Item:
     """One output item: as it was announced, as it was finished, and its parts."""
 
-    __slots__ = ("announced", "done", "finished", "index", "made_up", "parts")
+    __slots__ = ("announced", "done", "finished", "index", "made_up", "parts", "told")
 
     def __init__(self, index: int, announced: dict[str, Any]) -> None:
         self.index = index
         #: What an announcement says, without what a finished item would say in the same place.
         self.announced = {key: announced[key] for key in ("id", "type", "call_id", "name") if announced.get(key)}
+        self.told = _told(announced)
         self.made_up: frozenset[str] = frozenset()  #: members of the announcement that nobody sent
         self.finished: dict[str, Any] | None = None
         self.parts: dict[tuple[str, int], Part] = {}
@@ -108,6 +121,7 @@ class Item:
     def unannounced(cls, index: int, like: dict[str, Any]) -> Item:
         """An item that nobody announced, and the announcement that it should have had."""
         item = cls(index, like)
+        item.told = Text()
         item.made_up = frozenset({"id", "call_id", "name"} - item.announced.keys())
         item.announced.setdefault("id", f"item_{index}")
         type_ = item.announced.setdefault("type", "message")

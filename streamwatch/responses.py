@@ -50,6 +50,7 @@ class Responses(Surface):
         self.resumed = False  #: begins in the middle, or is too long to be remembered: what is not known is not missing
         self.passes = True
         self._open: dict[tuple[Any, Any, Any], Part] = {}
+        self._moved: dict[str, int] = {}  #: where items are that came under the index of another one, by their ids
         self._kept = 0
         self._first = True
         self._number: Any = None
@@ -127,6 +128,7 @@ class Responses(Surface):
         self.resumed = self.resumed or self._first
         index = self._output_index(payload, item.get("id"), opens=verb == "added")
         if verb == "added":
+            index = self._own_index(payload, index, item.get("id"))
             before = self.items.get(index)
             again = before is not None and not before.done and before.announced.get("id") == item.get("id")
             if not again and len(self.items) < _MAX_ITEMS:
@@ -170,12 +172,12 @@ class Responses(Surface):
         said = payload.get(family.member)
         if not isinstance(said, str):
             return
-        if said and not part.begun and not part.text_done:
+        if said and not part.begun and not part.text_done and part.told != said:
             if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
                 place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
                 self._insert(f"{family.name}.delta", **place, delta=said)
                 part.text.add(said)
-        elif part.text != said and not self.resumed:
+        elif part.text != said and not self.resumed and (part.begun or part.told != said):
             self.agrees = False
             self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
         if self.agrees is None and part.begun:
@@ -197,13 +199,26 @@ class Responses(Surface):
         """The item that an event is about."""
         index = payload.get("output_index")
         if is_index(index):
-            return index
+            moved = self._moved.get(item_id, index) if isinstance(item_id, str) else index
+            if moved != index and self.stream.found(RESPONSE_REFERENCE_INVALID):
+                payload["output_index"] = moved
+            return moved
         by_id = [item.index for item in self.items.values() if item_id and item.announced.get("id") == item_id]
         still_open = [item.index for item in self.items.values() if not item.done]
         meant = by_id or ([len(self.items)] if opens else still_open if len(still_open) == 1 else [])
         if self.stream.found(RESPONSE_REFERENCE_INVALID, Level.DEFAULT if meant else Level.NEVER):
             payload["output_index"] = meant[0]
         return meant[0] if meant else 0
+
+    def _own_index(self, payload: dict[str, Any], index: int, item_id: Any) -> int:
+        """The index of a new item: a free one if another item had this, as the SDK's helper raises on that."""
+        before = self.items.get(index)
+        taken = before.announced.get("id") if before is not None and "id" not in before.made_up else None
+        if not taken or not isinstance(item_id, str) or item_id in ("", taken) or len(self.items) >= _MAX_ITEMS:
+            return index
+        if self.stream.found(RESPONSE_REFERENCE_INVALID):
+            self._moved[item_id] = index = payload["output_index"] = max(self.items) + 1
+        return index
 
     def _item_of(self, payload: dict[str, Any], type_: str) -> Item:
         """The item that an event about a part is about, by its index; its id has to agree."""

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import delta, healthy
+from endpoint import delta, healthy
 
 from streamwatch.anomalies import KINDS
 from streamwatch.cli import main

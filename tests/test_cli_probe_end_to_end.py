@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from servers import Document, Server, delta, each_chunk, fault, healthy, serving
+from endpoint import Document, Server, delta, each_chunk, fault, healthy, serving
 
 from streamwatch import capture
 from streamwatch.cli import baseline, endpoint, main

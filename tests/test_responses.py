@@ -739,3 +739,78 @@ def test_a_call_that_only_its_arguments_announce_has_their_name() -> None:
     seen = watch("responses", named(numbered([*events[:2], item[2], item[3], events[-1]])))
 
     assert seen.payloads[2]["item"] == {**item[0]["item"], "call_id": "fc_0"}
+
+
+# --- an index that another item had
+
+
+def under(index: int, events: list[Payload]) -> list[Payload]:
+    """The events of an item under another index; its ids stay."""
+    return [{**event, "output_index": index} if "output_index" in event else event for event in events]
+
+
+def test_an_item_under_the_index_of_another_gets_one_of_its_own() -> None:
+    """As a server does that gives its message the index of the call before it: all events of the item are moved."""
+    call, text = function_call(0, "weather", "{", "}"), message(1, "One ", "two")
+    seen = watch("responses", named(numbered(response(call, under(0, text)))))
+
+    assert numbered(response(call, text)) == seen.payloads
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+    assert {RESPONSE_REFERENCE_INVALID: len(text)} == seen.report.anomalies
+
+
+@pytest.mark.parametrize("repair", ["none", "default,-normalize_chunk"])
+def test_an_index_that_is_taken_is_counted_and_left_alone_where_the_policy_says_so(repair: str) -> None:
+    """Nothing of the stream is changed then."""
+    events = numbered(response(function_call(0, "weather", "{}"), under(0, message(1, "One"))))
+    seen = watch("responses", named(events), repair)
+
+    assert events == seen.payloads
+    assert RESPONSE_REFERENCE_INVALID in seen.report.anomalies
+
+
+def test_an_item_that_is_announced_again_is_no_other_item() -> None:
+    """The same id under the same index, and one without an id: nothing is taken."""
+    once = message(0, "One")
+    for item in (once[0]["item"], {**once[0]["item"], "id": ""}):
+        again = [once[0], {**once[0], "item": item}, *once[1:]]
+        seen = watch("responses", named(numbered(response(again))))
+        assert RESPONSE_REFERENCE_INVALID not in seen.report.anomalies
+
+
+def test_a_third_item_under_the_same_index_gets_a_third_one() -> None:
+    """Each new item has the next index that is free, also where that is what a later one came under."""
+    items = [message(index, "One") for index in range(3)]
+    came = [items[0], under(0, items[1]), under(1, items[2])]
+    seen = watch("responses", named(numbered(response(*came))))
+
+    assert numbered(response(*items)) == seen.payloads
+
+
+# --- an announcement that says everything
+
+
+@pytest.mark.parametrize("made", [function_call(0, "weather", "{}"), message(0, "One")], ids=["call", "message"])
+def test_no_delta_is_put_in_where_the_announcement_has_the_text(made: list[Payload]) -> None:
+    """The SDK's helper adds deltas to what was announced: one more would double the text."""
+    whole = [event for event in made if not event["type"].endswith(".delta")]
+    member, at = ("arguments", "item") if made[0]["item"]["type"] == "function_call" else ("text", "part")
+    text = next(event[member] for event in whole if event["type"].endswith(f"{member}.done"))
+    announced = 0 if at == "item" else 1
+    whole[announced] = {**whole[announced], at: {**whole[announced][at], member: text}}
+    events = numbered(response(whole))
+    seen = watch("responses", named(events))
+
+    assert events == seen.payloads
+    assert {} == seen.report.anomalies
+
+
+def test_a_delta_is_put_in_where_the_announcement_has_another_text() -> None:
+    """Only the whole text in the announcement stands for the deltas."""
+    made = function_call(0, "weather", "{}")
+    made[0] = {**made[0], "item": {**made[0]["item"], "arguments": "{"}}
+    del made[1]
+    seen = watch("responses", named(numbered(response(made))))
+
+    assert "response.function_call_arguments.delta" in [event["type"] for event in seen.payloads]
+    assert RESPONSE_EVENT_MISSING in seen.report.anomalies
