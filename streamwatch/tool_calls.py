@@ -350,10 +350,8 @@ class ToolCalls:
         for fragment in reversed(came):
             function = fragment.get("function") if isinstance(fragment, dict) else None
             if isinstance(function, dict) and fragment.get("index") == call.index:
-                said = function.get("arguments") or ""
-                if isinstance(said, str):
-                    function["arguments"] = said + rest
-                    return
+                function["arguments"] = (function.get("arguments") or "") + rest
+                return
         fragments.append({"index": call.index, "function": {"arguments": rest}})
 
     def flush(self, delta: dict[str, Any]) -> None:

@@ -492,6 +492,16 @@ def test_an_empty_object_is_not_parted_from_its_call(chunks: list[Payload]) -> N
     assert not [kind for kind in seen.report.anomalies if kind.severity is not Severity.HAZARD]
 
 
+def test_empty_objects_of_interleaved_calls_stay_in_their_fragments() -> None:
+    """Held back, both of them, and both given back where they came."""
+    headers = [fragment(0, "", id="call_a", name="weather"), fragment(1, "", id="call_b", name="time")]
+    both = [fragment(0, "{}"), fragment(1, "{}")]
+    chunks = [begin(content=""), chunk({"tool_calls": headers}), chunk({"tool_calls": both}, "tool_calls")]
+    seen = watch("chat", body(chunks), repair="all")
+
+    assert both == seen.payloads[-1]["choices"][0]["delta"]["tool_calls"]
+
+
 def test_a_call_without_arguments_can_get_an_empty_object() -> None:
     """On request: `json.loads("")` raises, and `{}` is what the model meant."""
     seen = seen_of(*tool_call(0, "call_a", "weather"), *B, repair="all")
