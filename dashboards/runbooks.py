@@ -1,6 +1,6 @@
 """Runbooks: one page for each kind of anomaly, and the facts in the pages of the alerts.
 
-The pages of the kinds come out of the table of kinds and of what `dashboards.kinds` knows besides. The pages of
+The pages of the kinds come out of the table of kinds and of what `streamwatch.cli.known` knows besides. The pages of
 the alerts are written by people; between two marks in each stands what the rule says.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from dashboards import alerts, records
 from dashboards.alerts import Alert
-from dashboards.kinds import KNOWN
 from dashboards.records import Options
 from streamwatch.anomalies import KINDS, Evidence, Issue, Kind, Level, Severity, Strategy
+from streamwatch.cli.known import KNOWN
 
 FOLDER = Path(__file__).parents[1] / "docs" / "runbooks"
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +17,7 @@ from streamwatch import __version__
 from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Level
 from streamwatch.cli import COMMANDS, kinds, main
 from streamwatch.cli.kinds import matching
+from streamwatch.cli.known import KNOWN
 
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
 KEY_ERROR, ORDER = "KeyError: 'content'", "streaming response chunk order mismatch - expected index 5 but got 7"
@@ -82,10 +87,13 @@ def test_every_kind_is_explained(kind: Kind) -> None:
 
 @_EACH
 def test_an_explanation_is_data_for_programs(kind: Kind) -> None:
-    """The same record as in the list."""
+    """The record of the list, and what is known beside it."""
     (record,) = [json.loads(line) for line in run("explain", kind.name, "--json").output.splitlines()]
+    listed = json.loads(run("kinds", "--json").output.splitlines()[[*KINDS].index(kind.name)])
 
-    assert record == json.loads(run("kinds", "--json").output.splitlines()[[*KINDS].index(kind.name)])
+    assert listed == {name: record[name] for name in listed}
+    assert {"seen_as", "reported_of", "advice", "recorded", "recorded_streams"} == record.keys() - listed.keys()
+    assert all(0 < count <= streams for count, streams in record["recorded"].values())
     assert (record["kind"], record["level"]) == (kind.name, kind.level.value)
 
 
@@ -123,6 +131,88 @@ def test_what_is_published_of_an_issue_is_told(issue: Issue) -> None:
     assert f"{issue.name}: {issue.error} (published fix rate {issue.fix_ratio:.0%})" in output
     assert all(f"helps: {name}, published {ratio:.0%}" in output for name, ratio in issue.workarounds)
     assert all(f"does not help: {name}, fails {ratio:.0%}" in output for name, ratio in issue.dead_ends)
+
+
+@_EACH
+def test_who_sends_it_and_what_helps_is_told(kind: Kind) -> None:
+    """What an application sees, who was reported to send it, in how many recordings it is, and what to do."""
+    said = " ".join(run("explain", kind.name).output.split())
+
+    assert KNOWN.keys() == KINDS.keys()
+    for known in (KNOWN[kind.name].symptom, KNOWN[kind.name].senders, KNOWN[kind.name].advice):
+        assert known in said
+    recorded = json.loads(Path(kinds.__file__).with_name("providers.json").read_text("utf-8"))["streams"]
+    assert f"of {sum(recorded.values()):,} recordings" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("IndexError: list index out of range", "choices_empty"),
+        ("json.decoder.JSONDecodeError: Expecting value", "payload_invalid"),
+        ("RuntimeError: Completed output item identity changed", "response_reference_invalid"),
+        ('Traceback (most recent call last):\n  File "a.py", line 1\nAttributeError: \'NoneType\' object has no attribute'
+         " 'content'\n", "delta_missing"),
+        ("Traceback (most recent call last):\n  File 'a.py', line 7, in <module>\nKeyError: 'content'", "content_absent"),
+    ],
+)  # fmt: skip
+def test_an_error_is_found_by_what_an_application_sees(error: str, kind: str) -> None:
+    """The text of an exception, or a pasted traceback."""
+    assert kind in [one.name for one in matching(error)]
+
+
+EXPOSITION = b"""\
+streamwatch_streams_total{streamwatch_verdict="complete"} 50
+streamwatch_anomalies_total{streamwatch_anomaly="sequence_out_of_order"} 9
+streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="verified"} 6
+streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="failed"} 2
+streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="unrepaired"} 1
+"""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """A process that has counted."""
+
+    class Counted(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/metrics" else 404)
+            self.send_header("Content-Length", str(len(EXPOSITION)))
+            self.end_headers()
+            self.wfile.write(EXPOSITION)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counted)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/metrics"])
+def test_what_was_measured_stands_beside_what_was_published(form: str, endpoint: str) -> None:
+    """Asked of one endpoint, in whatever way its address is written."""
+    arguments = ("explain", "sequence_out_of_order", "--measured", form.format(endpoint))
+    said = run(*arguments).output
+    (record,) = [json.loads(line) for line in run(*arguments, "--json").output.splitlines()]
+
+    assert "9 in 50 streams: 6 verified, 2 failed, 1 unrepaired; fix rate 66.7%, verified rate 75.0%" in said
+    assert (9, 50, 6, 2 / 3) == tuple(
+        record["measured"][name] for name in ("found", "streams", "verified", "fix_ratio")
+    )
+    assert "0 in 50 streams\n" in run("explain", "content_null", "--measured", endpoint).output
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ftp://host/metrics", "http://", "http://127.0.0.1:0/metrics"])
+def test_an_endpoint_that_does_not_answer_is_told(address: str) -> None:
+    """Exit code 2 and one sentence; with a password it would not be shown."""
+    result = run("explain", "content_null", "--measured", address)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert "Error: " in result.stderr
+    assert "secret" not in run("explain", "content_null", "--measured", "http://me:secret@127.0.0.1:1").stderr
 
 
 @pytest.mark.parametrize("what", ["nonsense", "", "   ", "KeyError: 'role'"])

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
-from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind
+from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Outcome
+from streamwatch.cli.known import KNOWN
+
+if TYPE_CHECKING:
+    from streamwatch.demo.measured import Measured
+
+#: Columns of the text.
+_WIDTH = 120
+#: Providers that are named; the JSON has all.
+_PROVIDERS = 6
+#: Characters of an error text: a shorter one stands in half of all sentences.
+_MIN_ERROR = 8
 
 
 @click.command()
@@ -29,19 +43,25 @@ def kinds(as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
 @click.command()
 @click.argument("what")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def explain(what: str, as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
-    """Explain a kind, a known issue, or the text of an error.
+@click.option(
+    "--measured", metavar="URL", help="What an endpoint of Streamwatch's has counted, such as localhost:9464."
+)
+def explain(what: str, as_json: bool, measured: str | None) -> None:  # noqa: FBT001 -- click passes it by name
+    """Explain a kind, a known issue, or the text of an error, also as the last line of a traceback.
 
     \b
     streamwatch explain tool_call_index_reused
     streamwatch explain "KeyError: 'content'"
+    streamwatch explain sequence_out_of_order --measured localhost:9464
     """  # noqa: D301 -- click keeps the lines after this character as they are
     found = matching(what)
     if not found:
         msg = f"{what!r} is neither a kind, nor a known issue, nor its error. `streamwatch kinds` lists the kinds."
         raise click.ClickException(msg)
+    counted = _counted(measured) if measured else None
     for kind in found:
-        click.echo(json.dumps(_record(kind)) if as_json else _text(kind))
+        record = {**_record(kind), **_known(kind), **({"measured": _rates(kind, counted)} if counted else {})}
+        click.echo(json.dumps(record) if as_json else _text(kind, record))
 
 
 def matching(what: str) -> list[Kind]:
@@ -50,7 +70,17 @@ def matching(what: str) -> list[Kind]:
     if wanted in KINDS:
         return [KINDS[wanted]]
     issues = [issue for issue in ISSUES if wanted and (wanted in issue.name or wanted in issue.error.lower())]
-    return [kind for kind in KINDS.values() if kind.issue in issues]
+    return [kind for kind in KINDS.values() if kind.issue in issues] or _showing(wanted)
+
+
+def _showing(wanted: str) -> list[Kind]:
+    """The kinds that an application sees as an error, or as the last line of a traceback."""
+    line = (wanted.splitlines() or [""])[-1].strip()
+    if len(line) < _MIN_ERROR:
+        return []
+    issues = [issue for issue in ISSUES if issue.error.lower() in line]
+    shown = [KINDS[name] for name, known in KNOWN.items() if line in known.symptom.lower()]
+    return [kind for kind in KINDS.values() if kind.issue in issues] or shown
 
 
 def _record(kind: Kind) -> dict[str, Any]:
@@ -66,17 +96,79 @@ def _record(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _text(kind: Kind) -> str:
+def _known(kind: Kind) -> dict[str, Any]:
+    """What is known of it beside its row: in public reports, and in the recordings of `providers.json`."""
+    recorded = json.loads((Path(__file__).parent / "providers.json").read_text("utf-8"))
+    known, streams = KNOWN[kind.name], recorded["streams"]
+    counts = sorted(recorded["kinds"].get(kind.name, {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    return {
+        "seen_as": known.symptom,
+        "reported_of": known.senders,
+        "advice": known.advice,
+        "recorded": {provider: [count, streams[provider]] for provider, count in counts},
+        "recorded_streams": sum(streams.values()),
+    }
+
+
+def _counted(url: str) -> Measured:
+    """What an endpoint has counted since its process began."""
+    from streamwatch.cli.environment import address
+    from streamwatch.cli.scraping import NoAnswerError, fetch
+    from streamwatch.demo.measured import parse
+
+    named = url if "://" in url else f"http://{url}"
+    named = named if urlsplit(named).path.strip("/") else f"{named.rstrip('/')}/metrics"
+    if urlsplit(named).scheme not in ("http", "https") or not urlsplit(named).hostname:
+        raise click.UsageError(f"{address(url)!r} is no address such as localhost:9464")
+    try:
+        return parse(fetch(named))
+    except (NoAnswerError, ValueError) as error:
+        raise click.UsageError(f"{address(named)}: {error}") from error
+
+
+def _rates(kind: Kind, counted: Measured) -> dict[str, Any]:
+    rate = counted.rate([kind])
+    outcomes = {outcome.value: rate[outcome] for outcome in Outcome}
+    rates = {"fix_ratio": rate.fix_ratio, "verified_ratio": rate.verified_ratio}
+    return {"found": counted.anomalies[kind.name], "streams": counted.streams, **outcomes, **rates}
+
+
+def _text(kind: Kind, record: dict[str, Any]) -> str:
     repair = f"{kind.strategy.value}: {kind.strategy.meaning}"
     lines = [
         click.style(kind.name, bold=True),
         f"  {kind.meaning}",
         f"  severity  {kind.severity.value}",
         f"  seen in   {', '.join(kind.surfaces)}",
+        *_folded("seen as", record["seen_as"]),
+        *_folded("from", record["reported_of"]),
+        *_folded("recorded", _recorded_text(record)),
         f"  repair    {repair} ({_LEVELS[kind.level.value]})",
         f"  proof     {_PROOFS[kind.evidence.value]}",
+        *_folded("advice", record["advice"]),
+        *(_folded("measured", _measured_text(record["measured"])) if "measured" in record else ()),
     ]
     return "\n".join([*lines, *(_issue_lines(kind.issue) if kind.issue else ())]) + "\n"
+
+
+def _folded(name: str, text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
+
+
+def _recorded_text(record: dict[str, Any]) -> str:
+    """In how many recordings of whom; the few with the most."""
+    pairs = [f"{provider} {count} of {streams}" for provider, (count, streams) in record["recorded"].items()]
+    more = len(pairs) - _PROVIDERS
+    told = ", ".join(pairs[:_PROVIDERS]) + (f", and {more} more providers" if more > 0 else "")
+    total = record["recorded_streams"]
+    return f"in streams of {told} (of {total:,} recordings)" if pairs else f"in none of {total:,} recordings"
+
+
+def _measured_text(rates: dict[str, Any]) -> str:
+    counts = ", ".join(f"{rates[outcome.value]} {outcome.value}" for outcome in Outcome if rates[outcome.value])
+    fixed = "" if rates["fix_ratio"] is None else f"; fix rate {rates['fix_ratio']:.1%}"
+    proved = "" if rates["verified_ratio"] is None else f", verified rate {rates['verified_ratio']:.1%}"
+    return f"{rates['found']} in {rates['streams']} streams" + (f": {counts}" if counts else "") + fixed + proved
 
 
 def _issue_lines(issue: Issue) -> list[str]:
