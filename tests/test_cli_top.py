@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -602,11 +603,14 @@ def test_a_key_ends_it_and_the_terminal_is_as_before(key: bytes) -> None:
     with serving(answering(said(5))) as url:
         child, terminal = pty.fork()
         if not child:  # nothing of pytest's runs in here
+            signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            )  # ignored where the tests run behind a shell, and exec keeps that
             environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
             code = "from streamwatch.cli import main; main()"
             os.execve(sys.executable, [sys.executable, "-c", code, "top", "--interval", "0.3", url], environ)
         seen, end, pressed = b"", time.monotonic() + 60, False
-        while time.monotonic() < end and select.select([terminal], [], [], 10)[0]:
+        while select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]:
             try:
                 seen += os.read(terminal, 1 << 16)
             except OSError:
@@ -614,6 +618,8 @@ def test_a_key_ends_it_and_the_terminal_is_as_before(key: bytes) -> None:
             if not pressed and b"5 streams since the start" in seen:
                 os.write(terminal, key)
                 pressed = True
+        else:
+            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         os.close(terminal)
 
