@@ -20,6 +20,7 @@ import pydantic
 
 PYDANTIC_1 = pydantic.VERSION.startswith("1.")
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
+STREAMS_RUNS = VERSION >= (1, 21)  # of Assistants
 httpx: Any = importlib.import_module("httpx2" if VERSION >= (3, 0) else "httpx")
 
 Read = Union[bytes, float, BaseException]

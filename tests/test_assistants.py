@@ -18,8 +18,7 @@ from streamwatch.anomalies import ERROR_IN_STREAM, PAYLOAD_INVALID, Chunk, Outco
 from streamwatch.assistants import _NAMES
 
 WIRE = run("One ", "two")
-STREAMS_RUNS = sdk.VERSION >= (1, 21)
-_NEEDS_RUNS = pytest.mark.skipif(not STREAMS_RUNS, reason="this release of the SDK does not stream runs")
+_NEEDS_RUNS = pytest.mark.skipif(not sdk.STREAMS_RUNS, reason="this release of the SDK does not stream runs")
 
 
 def renamed(wire: bytes, **names: str | None) -> bytes:
@@ -36,7 +35,7 @@ def renamed(wire: bytes, **names: str | None) -> bytes:
 
 def test_every_name_the_sdk_knows_is_known() -> None:
     """The events of `AssistantStreamEvent`, but for errors: none of them is taken for a relay's own."""
-    if not STREAMS_RUNS:
+    if not sdk.STREAMS_RUNS:
         pytest.skip("this release of the SDK does not stream runs")
     from openai.types.beta import AssistantStreamEvent
 

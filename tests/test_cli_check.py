@@ -12,6 +12,7 @@ import os
 import random
 import re
 import subprocess
+import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -346,9 +347,12 @@ def test_block_by_block_shows_what_the_whole_does(name: str) -> None:
     }
 
 
-def test_the_recordings_are_all_well() -> None:
+def test_the_recordings_are_all_well(tmp_path: Path) -> None:
     """Exit code 0, and a line for each; other files of the directory are counted, and no more."""
-    result = run(HERE, "--no-sdk")
+    for path in HERE.iterdir():
+        if path.is_file():  # those of servers, in a folder of their own, are cut and broken in part
+            shutil.copy(path, tmp_path)
+    result = run(tmp_path, "--no-sdk")
     lines = result.stdout.splitlines()
 
     assert result.exit_code == 0

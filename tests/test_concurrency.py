@@ -234,6 +234,13 @@ def test_trio_reads_a_repaired_stream(watched: Watched) -> None:
     check_counts(watched, 1)
 
 
+#: Streams that are no context managers cannot be left in time.
+CLOSES = pytest.mark.skipif(
+    not hasattr(openai.AsyncStream, "__aenter__"), reason="streams of this release cannot be closed"
+)
+
+
+@CLOSES
 @LEFT_BY_THE_SDK
 def test_trio_cancels_a_stream(watched: Watched) -> None:
     """Cancellation is the consumer's leaving there, too."""
@@ -262,6 +269,7 @@ def test_trio_cancels_a_stream(watched: Watched) -> None:
     assert [Verdict.ABANDONED] == [report.verdict for report in watched.reports]
 
 
+@CLOSES
 def test_uvloop_reads_and_cancels(watched: Watched) -> None:
     """Another loop under asyncio: the window of what is held passes there, and tasks can be cancelled."""
     uvloop = pytest.importorskip("uvloop")
