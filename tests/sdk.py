@@ -237,6 +237,16 @@ def helper(client: Any, surface: str = "chat") -> Any:
     )
 
 
+def read_with_helpers() -> None:
+    """Read a stream of each API in each way that this release has."""
+    for surface in ("chat", "responses"):
+        a_client = client(healthy(surface)) if surface == "chat" or hasattr(openai.OpenAI, "responses") else None
+        if a_client is not None and has_helper(a_client, surface):
+            with helper(a_client, surface) as stream:
+                for _ in stream:
+                    pass
+
+
 def has_helper(client: Any, surface: str) -> bool:
     """Whether this release of the SDK has an accumulating helper."""
     return _helper(client, surface) is not None
