@@ -56,8 +56,8 @@ check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 
 bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
 	@rm -f $(VENV)/plain.json $(VENV)/watched.json
-	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/plain.json
-	$(BIN)/python benchmarks/streams.py --processes 2 --values 3 --warmups 1 --quiet -o $(VENV)/watched.json --watched
+	$(BIN)/python benchmarks/streams.py --processes 1 --values 4 --warmups 1 --quiet -o $(VENV)/plain.json
+	$(BIN)/python benchmarks/streams.py --processes 1 --values 4 --warmups 1 --quiet -o $(VENV)/watched.json --watched
 	$(BIN)/python -m pyperf compare_to $(VENV)/plain.json $(VENV)/watched.json --table
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules and the runbooks from the tables
