@@ -98,7 +98,14 @@ def test_without_repairs_the_application_fails_on_its_own(port: int, monkeypatch
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_metrics_stay_up_until_it_is_interrupted(port: int, ending: signal.Signals) -> None:
     """Without --seconds it runs on; Ctrl-C gives the summary, exit code 0, and ends all processes."""
-    demo = subprocess.Popen(command("--seed", "90210"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    demo = subprocess.Popen(
+        command("--seed", "90210"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Behind a shell it is ignored, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert demo.stdout is not None
     try:
         for line in demo.stdout:
