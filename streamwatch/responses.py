@@ -276,8 +276,11 @@ class Responses(Surface):
         self.terminal, self.status = type_, type_.removeprefix("response.")
         output = response.get("output")
         output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-        if response.get("status") not in (None, self.status):
+        status = response.get("status")
+        if status not in (None, self.status):
             self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+            if status in ("incomplete", "failed", "cancelled"):  # vLLM ends an answer that was cut off as completed
+                self.status = status
         if type_ != "response.completed" or self.resumed:
             return
         if not output and self.items:
