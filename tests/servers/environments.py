@@ -92,6 +92,8 @@ _NOT_FOR_CPU = re.compile(r"(torch|torchaudio|torchvision|torchcodec)\b", re.IGN
 
 def build(environment: Environment, *more: str) -> Path:
     """Make an environment if it is not there and needed; its folder."""
+    if environment.there and more:  # another checkout may have made it
+        _install(environment, "--no-deps", *more)
     if environment.own or environment.there:
         return environment.folder
     uv = shutil.which("uv")
@@ -107,7 +109,9 @@ def build(environment: Environment, *more: str) -> Path:
 
 def _install(environment: Environment, *what: str) -> None:
     uv, python = shutil.which("uv"), str(environment.python)
-    install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    # An environment that uv made has no pip of its own.
+    by_pip = [sys.executable, "-m", "pip", "--python", python, "install"]
+    install = [uv, "pip", "install", "--python", python] if uv else by_pip
     _run([*install, "--quiet", *what])
 
 
