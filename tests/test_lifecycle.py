@@ -576,5 +576,5 @@ def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> 
         tracemalloc.stop()
 
     # Streams of openai before 3.52 have a little more for us to hold, up to 4.9 KiB was measured; before 1.40 the JSON of
-    # the last chunk is parsed without jiter, which shares the names of its members: up to 6.6 KiB.
-    assert 0 < watched - plain < (4096 if sdk.VERSION >= (3, 52) else 5632 if sdk.VERSION >= (1, 40) else 7168)
+    # the last chunk is parsed without jiter, which shares the names of its members: up to 6.6 KiB, 8.5 on Python 3.10.
+    assert 0 < watched - plain < (4096 if sdk.VERSION >= (3, 52) else 5632 if sdk.VERSION >= (1, 40) else 10240)
