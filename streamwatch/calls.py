@@ -92,17 +92,11 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
-    path = _attempt(lambda: url.path, "") or ""
-    surface, operation = _surface(path, stream)
     body = _body(stream, request, loads)
-    model = body.get("model")
-    if not isinstance(model, str):
-        model = _deployment(path)
-    host = _attempt(lambda: url.host, "") or ""
-    call = Call(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
+    surface, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
     known = Request(
-        model=model,
+        model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
         tools=_tools(body),
         names_tool=isinstance(choice, dict),
@@ -116,18 +110,19 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
 
 def describe_raw(response: Any, version: str) -> Call:
     """The call of an API response that is read as bytes or lines."""
-    path = _attempt(lambda: response.http_request.url.path, "") or ""
-    body = _body(response, None, json.loads)
+    url = _attempt(lambda: response.http_request.url)
+    return _call(url, _body(response, None, json.loads), response, version)[1]
+
+
+def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, Call]:
+    """The surface and the call of a request; `source` is the SDK's object that has the answer."""
+    path = _attempt(lambda: url.path, "") or ""
+    surface, operation = _surface(path, source)
     model = body.get("model")
-    host = _attempt(lambda: response.http_request.url.host, "") or ""
-    return Call(
-        operation=_surface(path, response)[1],
-        request_model=model if isinstance(model, str) else _deployment(path),
-        provider=_provider(host),
-        address=host,
-        port=_attempt(lambda: response.http_request.url.port),
-        openai_version=version,
-    )
+    if not isinstance(model, str):
+        model = _deployment(path)
+    host = _attempt(lambda: url.host, "") or ""
+    return surface, Call(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
 
 
 def called_by_application() -> bool:

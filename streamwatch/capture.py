@@ -10,6 +10,7 @@ stream shows the same kinds, and nothing of the text can be told from it but whe
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -98,11 +99,11 @@ class Captures:
         if not self._free.acquire(blocking=False):
             logger.debug("streamwatch: a stream is not captured, as %d others wait to be written", _MAX_WAITING)
             return
-        waiting = self._write_waiting, report, bytes(body), ended, version
+        write = functools.partial(self._write_waiting, report, bytes(body), ended, version)
         try:
-            self._writer.submit(*waiting)
+            self._writer.submit(write)
         except RuntimeError:  # Python is ending, and starts no thread any more
-            waiting[0](*waiting[1:])
+            write()
 
     def _write_waiting(self, report: Report, body: bytes, ended: str, version: str) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from streamwatch.cli.recordings import (
@@ -28,20 +28,24 @@ _EVENT_STREAM = "text/event-stream"
 
 def har(log: Mapping[str, Any], path: str) -> Iterator[Recording | Unreadable]:
     """The streams of a HAR file."""
-    entries = log.get("entries")
+    yield from _streams(log.get("entries"), _har_entry, path, "entry", "a HAR file")
+
+
+def _streams(
+    records: Any, read: Callable[[Any, str, str], Recording | None], path: str, noun: str, archive: str
+) -> Iterator[Recording | Unreadable]:
+    """The streams among the records of an archive, and those that cannot be read; at least one of them."""
     count = 0
-    for number, entry in enumerate(entries if isinstance(entries, list) else (), 1):
+    for number, record in enumerate(records if isinstance(records, list) else (), 1):
         try:
-            recording = _har_entry(entry, path, f"entry {number}")
+            recording: Recording | Unreadable | None = read(record, path, f"{noun} {number}")
         except Unreadable as problem:
-            count += 1
-            yield Unreadable(f"entry {number}: {problem}")
-            continue
+            recording = Unreadable(f"{noun} {number}: {problem}")
         if recording is not None:
             count += 1
             yield recording
     if not count:
-        raise Unreadable("is a HAR file without a stream: no response in it is of the type text/event-stream")
+        raise Unreadable(f"is {archive} without a stream: no response in it is of the type text/event-stream")
 
 
 def _har_entry(entry: Any, path: str, place: str) -> Recording | None:
@@ -75,19 +79,7 @@ def cassette(document: Any, path: str) -> Iterator[Recording | Unreadable]:
     """The streams of a VCR cassette."""
     document = _part(document)
     interactions = document.get("interactions", document.get("http_interactions"))
-    count = 0
-    for number, interaction in enumerate(interactions if isinstance(interactions, list) else (), 1):
-        try:
-            recording = _interaction(interaction, path, f"interaction {number}")
-        except Unreadable as problem:
-            count += 1
-            yield Unreadable(f"interaction {number}: {problem}")
-            continue
-        if recording is not None:
-            count += 1
-            yield recording
-    if not count:
-        raise Unreadable("is a cassette without a stream: no response in it is of the type text/event-stream")
+    yield from _streams(interactions, _interaction, path, "interaction", "a cassette")
 
 
 def _interaction(interaction: Any, path: str, place: str) -> Recording | None:
