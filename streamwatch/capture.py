@@ -80,9 +80,8 @@ class Captures:
         self._left = max_files
         self._failed = failed
         self._warned = False
-        self._pid = 0
-        self._free: threading.Semaphore
-        self._writer: Any = None
+        #: A process, the places that are free in its queue, and its thread: one value, as streams end in many threads.
+        self._queue: tuple[int, threading.Semaphore, Any] = (0, threading.Semaphore(0), None)
 
     def keep(self, report: Report, body: bytes | bytearray, ended: str, version: str) -> None:
         """Write a stream in a thread, if it is anomalous.
@@ -91,37 +90,39 @@ class Captures:
         """
         if not is_anomalous(report) or self._left <= 0:
             return
-        if self._pid != os.getpid():  # the first, or in a forked child, where the parent's thread is not
+        pid, free, writer = self._queue
+        if pid != os.getpid():  # the first, or in a forked child, where the parent's thread is not
             from concurrent.futures import ThreadPoolExecutor
 
-            self._pid, self._free = os.getpid(), threading.Semaphore(_MAX_WAITING)
-            self._writer = ThreadPoolExecutor(1, "streamwatch-captures")
-        if not self._free.acquire(blocking=False):
+            free, writer = threading.Semaphore(_MAX_WAITING), ThreadPoolExecutor(1, "streamwatch-captures")
+            self._queue = os.getpid(), free, writer
+        if not free.acquire(blocking=False):
             logger.debug("streamwatch: a stream is not captured, as %d others wait to be written", _MAX_WAITING)
             return
-        write = functools.partial(self._write_waiting, report, bytes(body), ended, version)
+        write = functools.partial(self._write_waiting, free, report, bytes(body), ended, version)
         try:
-            self._writer.submit(write)
+            writer.submit(write)
         except RuntimeError:  # Python is ending, and starts no thread any more
             write()
 
-    def _write_waiting(self, report: Report, body: bytes, ended: str, version: str) -> None:
+    def _write_waiting(self, free: threading.Semaphore, report: Report, body: bytes, ended: str, version: str) -> None:
         try:
             self.write(report, body, ended, version)
         except Exception as error:
             if self._failed is not None:
                 self._failed(error, "writing a capture")
         finally:
-            self._free.release()
+            free.release()
 
     def wait(self, seconds: float) -> bool:
         """Whether all that is to be kept is written, after so many seconds at most."""
-        if self._pid != os.getpid():
+        pid, _, writer = self._queue
+        if pid != os.getpid():
             return True
         from concurrent.futures import TimeoutError as Late
 
         try:
-            self._writer.submit(int).result(seconds)
+            writer.submit(int).result(seconds)
         except (Late, RuntimeError):  # RuntimeError: Python is ending, and waits for the thread itself
             return False
         return True

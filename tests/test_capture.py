@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import os
 import logging
@@ -457,6 +458,26 @@ def test_a_capture_is_written_in_another_thread(tmp_path: Path, monkeypatch: pyt
     kept.keep(report_of(), DONE, "end", "1.0")
     assert kept.wait(60)
     assert 9 == len(list(tmp_path.iterdir()))
+
+
+def test_streams_that_end_while_the_thread_is_made_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two of a process may end in two threads at once."""
+    kept, made = captures(tmp_path), []
+    real = concurrent.futures.ThreadPoolExecutor
+
+    def interrupted(*given: Any) -> Any:
+        made.append(given)
+        if len(made) == 1:
+            kept.keep(replace(report_of(), serial=2), DONE, "end", "1.0")
+        return real(*given)
+
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", interrupted)
+    kept.keep(replace(report_of(), serial=1), DONE, "end", "1.0")
+
+    assert kept.wait(60)
+    kept.keep(replace(report_of(), serial=3), DONE, "end", "1.0")
+    assert kept.wait(60)
+    assert {"1", "2", "3"} == {path.name.split("-")[2] for path in tmp_path.iterdir()}
 
 
 def test_nothing_is_kept_of_a_healthy_stream(tmp_path: Path) -> None:
