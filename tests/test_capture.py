@@ -469,6 +469,7 @@ def test_streams_that_end_while_the_thread_is_made_are_kept(tmp_path: Path, monk
         made.append(given)
         if len(made) == 1:
             kept.keep(replace(report_of(), serial=2), DONE, "end", "1.0")
+            assert kept.wait(60)
         return real(*given)
 
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", interrupted)
