@@ -175,7 +175,7 @@ def instrument() -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-    from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     class Dropping(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
@@ -188,6 +188,6 @@ def instrument() -> None:
 
 
 def uninstrument() -> None:
-    from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     StreamwatchInstrumentor().uninstrument()

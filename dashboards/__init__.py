@@ -1,1 +1,1 @@
-"""Dashboards, alerts and runbooks, generated from the tables of `streamwatch.anomalies` and `streamwatch.telemetry`."""
+"""Dashboards, alerts and runbooks, generated from the tables of `streamwatch.core.kinds` and `export.telemetry`."""

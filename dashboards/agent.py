@@ -9,9 +9,9 @@ from dashboards import promql as q
 from dashboards.frame import Row, build
 from dashboards.names import BUILD_INFO
 from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
-from streamwatch import telemetry
-from streamwatch.settings import Settings
-from streamwatch.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS, UNOBSERVED
+from streamwatch.core.settings import Settings
+from streamwatch.export import telemetry
+from streamwatch.export.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS, UNOBSERVED
 
 _FILTER = '{job=~"$job",instance=~"$instance"}'
 #: Every process has the published figures from its first scrape on: who has them is one of ours. Taken over the

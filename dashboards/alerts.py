@@ -31,7 +31,7 @@ from dashboards.records import (
     named,
     total,
 )
-from streamwatch.anomalies import KINDS, Kind, Outcome, Severity
+from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
 
 #: Streams below which a share means nothing: at 20 the share is known to some 20 points.
 FEWEST_STREAMS = 20
@@ -179,7 +179,7 @@ def _truncated_streams(options: Options) -> Alert:
     )
 
 
-def tool_call_faults() -> list[Kind]:
+def tool_call_faults() -> list[AnomalyKind]:
     """The kinds in which a tool call is lost, merged with another, or unreadable."""
     return [kind for kind in KINDS.values() if kind.name.startswith("tool_call") and kind.severity is Severity.FAULT]
 

@@ -22,9 +22,9 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.anomalies import CONTENT_ABSENT, CONTENT_NULL, KINDS, Chunk, Verdict
-from streamwatch.settings import Settings
-from streamwatch.telemetry import (
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Verdict
+from streamwatch.core.settings import Settings
+from streamwatch.export.telemetry import (
     ANOMALIES,
     CHUNKS,
     DURATION,
@@ -41,7 +41,7 @@ _DOTS = "A dot is one stream: click on it for its trace."
 _WINDOW = Settings()
 _CONTENT_MISSING = f'streamwatch_anomaly=~"{CONTENT_ABSENT.name}|{CONTENT_NULL.name}"'
 _TOOL_KINDS = f'streamwatch_anomaly=~"{"|".join(name for name in KINDS if name.startswith("tool_call"))}"'
-_TOOL_CHUNKS = f'streamwatch_chunk="{Chunk.TOOL_CALL.value}"'
+_TOOL_CHUNKS = f'streamwatch_chunk="{ChunkType.TOOL_CALL.value}"'
 _INCOMPLETE = f'streamwatch_verdict!~"{Verdict.COMPLETE.value}|{Verdict.ABANDONED.value}"'
 
 

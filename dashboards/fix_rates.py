@@ -25,8 +25,8 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.anomalies import ISSUES, ORDER_MISMATCH, Issue, Outcome, Strategy
-from streamwatch.telemetry import PUBLISHED, REPAIRS
+from streamwatch.core.kinds import ISSUES, ORDER_MISMATCH, Issue, Outcome, Strategy
+from streamwatch.export.telemetry import PUBLISHED, REPAIRS
 
 _PAGE = "StreamwatchFixRateBelowPublished"
 _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models import dashboard as d
 from dashboards.names import BUILD_INFO, VARIABLES, metric
 from dashboards.panels import AMBER, BLUE, DATA_SOURCE, GREEN, VERMILION, Panel
 from dashboards.promql import alerts, selector
-from streamwatch.telemetry import ANOMALIES, STREAMS
+from streamwatch.export.telemetry import ANOMALIES, STREAMS
 
 TAG = "streamwatch"
 _HEADERS = {

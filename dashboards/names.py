@@ -1,12 +1,12 @@
 """What instruments and attributes are called in Prometheus, and which variable of a dashboard filters which.
 
-Derived from the tables of `streamwatch.telemetry`, so that a metric that is renamed there is renamed here.
+Derived from the tables of `streamwatch.export.telemetry`, so that a metric that is renamed there is renamed here.
 """
 
 from __future__ import annotations
 
-from streamwatch import telemetry
-from streamwatch.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+from streamwatch.export import telemetry
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
 
 #: Every row of the table, by the name of the instrument.
 INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(row, Instrument)}

@@ -23,8 +23,8 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.anomalies import SEQUENCE_OUT_OF_ORDER, Condition, Severity
-from streamwatch.telemetry import ANOMALIES, STREAMS
+from streamwatch.core.kinds import SEQUENCE_OUT_OF_ORDER, Condition, Severity
+from streamwatch.export.telemetry import ANOMALIES, STREAMS
 
 FAULT = f'streamwatch_severity="{Severity.FAULT.value}"'
 OUT_OF_ORDER = f'streamwatch_anomaly="{SEQUENCE_OUT_OF_ORDER.name}"'

@@ -18,8 +18,8 @@ from grafana_foundation_sdk.models import prometheus as p
 from grafana_foundation_sdk.models import units
 
 from dashboards.names import metric
-from streamwatch.anomalies import Chunk, Condition, Outcome, Severity, Verdict
-from streamwatch.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE, REPAIRS
+from streamwatch.core.kinds import ChunkType, Condition, Outcome, Severity, Verdict
+from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE, REPAIRS
 
 #: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
 RUNBOOKS = os.environ.get(
@@ -49,15 +49,15 @@ COLORS = {
     Outcome.UNVERIFIED.value: BLUE,
     Outcome.FAILED.value: VERMILION,
     Outcome.UNREPAIRED.value: GRAY,
-    Chunk.TEXT.value: BLUE,
-    Chunk.TOOL_CALL.value: MAGENTA,
-    Chunk.REASONING.value: AMBER,
-    Chunk.REFUSAL.value: VERMILION,
-    Chunk.FINISH.value: GREEN,
-    Chunk.LIFECYCLE.value: GRAY,
-    Chunk.ROLE.value: "#7A6FD0",
-    Chunk.USAGE.value: "#2E98C4",
-    Chunk.OTHER.value: "#A0705A",
+    ChunkType.TEXT.value: BLUE,
+    ChunkType.TOOL_CALL.value: MAGENTA,
+    ChunkType.REASONING.value: AMBER,
+    ChunkType.REFUSAL.value: VERMILION,
+    ChunkType.FINISH.value: GREEN,
+    ChunkType.LIFECYCLE.value: GRAY,
+    ChunkType.ROLE.value: "#7A6FD0",
+    ChunkType.USAGE.value: "#2E98C4",
+    ChunkType.OTHER.value: "#A0705A",
 }
 
 #: Pixels: all big numbers are of one size, and the largest, 100.0 %, fits the smallest panel at 1280 pixels.
@@ -213,7 +213,7 @@ def _graph(panel: Panel, *, stacked: bool) -> Panel:
 
 def _may_be(legend: str, word: str) -> bool:
     """Whether a series of this legend can be called so: by the label whose values hold the word."""
-    groups = {"condition": Condition, "severity": Severity, "verdict": Verdict, "outcome": Outcome, "chunk": Chunk}
+    groups = {"condition": Condition, "severity": Severity, "verdict": Verdict, "outcome": Outcome, "chunk": ChunkType}
     return any(f"{{{{streamwatch_{name}}}}}" == legend and word in list(values) for name, values in groups.items())
 
 

@@ -8,8 +8,8 @@ what is counted goes through `total`, which takes a series that is born in the w
 from __future__ import annotations
 
 from dashboards import names
-from streamwatch.anomalies import ISSUES, KINDS, Issue, Outcome, Severity, Strategy
-from streamwatch.telemetry import ANOMALIES, REPAIRS, STREAMS, Instrument
+from streamwatch.core.kinds import ISSUES, KINDS, Issue, Outcome, Severity, Strategy
+from streamwatch.export.telemetry import ANOMALIES, REPAIRS, STREAMS, Instrument
 
 RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"

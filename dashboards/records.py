@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Outcome, Severity, Strategy
+from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Issue, Outcome, Severity, Strategy
 
 #: Where runbooks and dashboards are: nobody's domain (RFC 2606), until --repository and --grafana name real ones.
 REPOSITORY = "https://streamwatch.example/openai-streamwatch"
@@ -190,11 +190,11 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
 # --- fix rates
 
 
-def named(kinds: Iterable[Kind]) -> str:
+def named(kinds: Iterable[AnomalyKind]) -> str:
     return f'streamwatch_anomaly=~"{"|".join(kind.name for kind in kinds)}"'
 
 
-def repairable(issue: Issue) -> list[Kind]:
+def repairable(issue: Issue) -> list[AnomalyKind]:
     """The kinds of an issue that have a repair."""
     return [kind for kind in KINDS.values() if kind.issue is issue and kind.strategy is not Strategy.NONE]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from dashboards import alerts, records
 from dashboards.alerts import Alert
 from dashboards.records import Options
-from streamwatch.anomalies import KINDS, Evidence, Issue, Kind, Level, Severity, Strategy
 from streamwatch.cli.known import KNOWN
+from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Issue, Level, Severity, Strategy
 
 FOLDER = Path(__file__).parents[1] / "docs" / "runbooks"
 
@@ -44,7 +44,7 @@ _PROOFS = {
 # --- kinds
 
 
-def kind_page(kind: Kind) -> str:
+def kind_page(kind: AnomalyKind) -> str:
     """Everything a person needs who was sent here by an alert, a log line or a graph."""
     known = KNOWN[kind.name]
     sections = {
@@ -61,7 +61,7 @@ def kind_page(kind: Kind) -> str:
     return f"# {kind.name}\n\n{kind.meaning}\n\n{facts}\n\n{text}\n"
 
 
-def _repair(kind: Kind) -> str:
+def _repair(kind: AnomalyKind) -> str:
     if kind.strategy is Strategy.NONE:
         return _LEVELS[kind.level]
     off = f" `STREAMWATCH_REPAIR=default,-{kind.name}` leaves it alone." if kind.level is not Level.OPT_IN else ""
@@ -69,7 +69,7 @@ def _repair(kind: Kind) -> str:
     return f"{does}\n\nEvidence: {_PROOFS[kind.evidence]}."
 
 
-def _help(kind: Kind, advice: str) -> str:
+def _help(kind: AnomalyKind, advice: str) -> str:
     issue = kind.issue
     if issue is None:
         return advice
@@ -94,7 +94,7 @@ def _dead_ends(issue: Issue | None) -> str:
     )
 
 
-def _proof(kind: Kind) -> str:
+def _proof(kind: AnomalyKind) -> str:
     anomaly = f'streamwatch_anomaly="{kind.name}"'
     grown = f"sum_over_time({records.ANOMALIES}{{{anomaly}}}[1h])"  # increase() does not see the first one of a kind
     found = f"sum by (server_address, gen_ai_response_model) (\n     {grown}\n   ) / {records.PER_EVENT}"
@@ -120,7 +120,7 @@ _CAPTURE_HAZARD = (
 )
 
 
-def alerts_of(kind: Kind) -> list[str]:
+def alerts_of(kind: AnomalyKind) -> list[str]:
     """The alerts that a kind can make fire."""
     if kind.severity is not Severity.FAULT:
         return []
@@ -136,7 +136,7 @@ def alerts_of(kind: Kind) -> list[str]:
     return [*names, "StreamwatchErrorBudgetBurn", "StreamwatchNewAnomalyKind"]
 
 
-def _alerts_of(kind: Kind) -> str:
+def _alerts_of(kind: AnomalyKind) -> str:
     names = alerts_of(kind)
     return "\n".join(f"- [{name}](../{name}.md)" for name in names) if names else "None, by design."
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from streamwatch.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from streamwatch.instrumentor import StreamwatchInstrumentor
-    from streamwatch.report import Report, Request
-    from streamwatch.settings import Policy, Settings
-    from streamwatch.stream import StreamWatch
+    from streamwatch.core.report import Report, Request
+    from streamwatch.core.settings import Policy, Settings
+    from streamwatch.core.stream import StreamWatch
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 __all__ = [
     "Policy",
@@ -30,12 +30,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Policy": "streamwatch.settings",
-    "Report": "streamwatch.report",
-    "Request": "streamwatch.report",
-    "Settings": "streamwatch.settings",
-    "StreamWatch": "streamwatch.stream",
-    "StreamwatchInstrumentor": "streamwatch.instrumentor",
+    "Policy": "streamwatch.core.settings",
+    "Report": "streamwatch.core.report",
+    "Request": "streamwatch.core.report",
+    "Settings": "streamwatch.core.settings",
+    "StreamWatch": "streamwatch.core.stream",
+    "StreamwatchInstrumentor": "streamwatch.sdk.instrumentor",
 }
 
 
@@ -45,21 +45,21 @@ def flush(seconds: float = 5.0) -> bool:
     Python does this when it ends. For what ends otherwise, or is frozen: the workers of uvicorn and Celery, Lambda.
     Never raises; a stream that is still being read is not in it.
     """
-    from streamwatch.instrumentor import _watching
+    from streamwatch.sdk.instrumentor import _agent
 
-    return _watching.flush(seconds)
+    return _agent.flush(seconds)
 
 
 def instrument(**options: Any) -> None:
     """Watch every stream of the OpenAI client from now on; `options` as in `StreamwatchInstrumentor.instrument`."""
-    from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     StreamwatchInstrumentor().instrument(**options)
 
 
 def uninstrument() -> None:
     """Leave the OpenAI client as it was. Streams that are being read are watched to their end."""
-    from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     StreamwatchInstrumentor().uninstrument()
 

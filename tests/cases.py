@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamwatch import anomalies as a
-from streamwatch.anomalies import Kind, Outcome, Verdict
-from streamwatch.report import Request
+from streamwatch.core import kinds as a
+from streamwatch.core.kinds import AnomalyKind, Outcome, Verdict
+from streamwatch.core.report import Request
 from wires import (
     DONE,
     Answer,
@@ -60,7 +60,7 @@ class Case:
     name: str
     surface: str
     wire: bytes
-    found: Mapping[Kind, Outcome | None]
+    found: Mapping[AnomalyKind, Outcome | None]
     answer: Answer
     verdict: Verdict = COMPLETE
     request: Request = field(default_factory=lambda: Request(tools=TOOLS))
@@ -88,7 +88,7 @@ def raises(text: str = "", error: str = "APIError", finish: str | None = None) -
 
 def chat(
     name: str,
-    found: Mapping[Kind, Outcome | None],
+    found: Mapping[AnomalyKind, Outcome | None],
     chunks: bytes | list[Payload],
     answer: Answer | str,
     verdict: Verdict = COMPLETE,
@@ -101,7 +101,7 @@ def chat(
 
 def responses(
     name: str,
-    found: Mapping[Kind, Outcome | None],
+    found: Mapping[AnomalyKind, Outcome | None],
     events: bytes | list[Payload],
     answer: Answer | str,
     verdict: Verdict = COMPLETE,

@@ -17,9 +17,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from streamwatch import instrumentor
-from streamwatch.instrumentor import StreamwatchInstrumentor
-from streamwatch.report import Report
+from streamwatch.sdk import instrumentor
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+from streamwatch.core.report import Report
 
 pytest_plugins = ["pytester"]
 
@@ -47,11 +47,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def settle() -> None:
     """Let streams that nobody holds any longer come to their end."""
-    if instrumentor._watching.any_open:
+    if instrumentor._agent.any_open:
         gc.collect()
-    instrumentor._watching.record_collected()
-    if instrumentor._watching.captures is not None:
-        assert instrumentor._watching.captures.wait(60)
+    instrumentor._agent.record_collected()
+    if instrumentor._agent.captures is not None:
+        assert instrumentor._agent.captures.wait(60)
 
 
 class Watched:
@@ -167,7 +167,7 @@ def watched(watch: Callable[..., Watched]) -> Watched:
 def internal_errors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The errors of Streamwatch itself: a test in which one is counted fails, unless it is marked."""
     seen: list[str] = []
-    count = instrumentor._Watching.internal_error
+    count = instrumentor.Agent.internal_error
 
     def noticed(self: Any, error: BaseException, doing: str) -> None:
         # As text: the exception would keep the stream alive. In full the first time only, for it takes its time.
@@ -176,7 +176,7 @@ def internal_errors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         )
         count(self, error, doing)
 
-    monkeypatch.setattr(instrumentor._Watching, "internal_error", noticed)
+    monkeypatch.setattr(instrumentor.Agent, "internal_error", noticed)
     yield seen
     if seen and not request.node.get_closest_marker("internal_errors_expected"):
         pytest.fail(f"Streamwatch itself failed {len(seen)} times, first with\n{seen[0]}", pytrace=False)

@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
-from streamwatch.demo import faults, streams
-from streamwatch.demo.streams import Event, Mark, Shape
+from streamwatch.synthetic import faults, streams
+from streamwatch.synthetic.streams import Event, Mark, Shape
 
 #: What a request is answered with in the place of a stream: status, content type, body.
 Document = tuple[int, str, bytes]

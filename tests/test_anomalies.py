@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from streamwatch import anomalies
-from streamwatch.anomalies import (
+from streamwatch.core import kinds as anomalies
+from streamwatch.core.kinds import (
     CONTENT_EMPTY,
     ISSUES,
     KINDS,
     ORDER_MISMATCH,
-    Chunk,
+    ChunkType,
     Evidence,
     Issue,
-    Kind,
+    AnomalyKind,
     Level,
     Outcome,
     Severity,
@@ -38,14 +38,14 @@ def test_there_are_40_kinds() -> None:
 
 def test_a_name_is_a_key_and_a_constant() -> None:
     """Each kind is found under its name, and is the constant of that name: none is left out of the table."""
-    constants = {name.lower(): value for name, value in vars(anomalies).items() if isinstance(value, Kind)}
+    constants = {name.lower(): value for name, value in vars(anomalies).items() if isinstance(value, AnomalyKind)}
 
     assert constants == KINDS
     assert all(kind.name == name for name, kind in KINDS.items())
 
 
 @_EACH
-def test_a_kind_can_be_a_label_value(kind: Kind) -> None:
+def test_a_kind_can_be_a_label_value(kind: AnomalyKind) -> None:
     """Lower case, digits and underscores: what every backend takes, and nobody has to quote."""
     assert kind.name.replace("_", "").isalnum()
     assert kind.name == kind.name.lower()
@@ -54,7 +54,7 @@ def test_a_kind_can_be_a_label_value(kind: Kind) -> None:
 
 
 @_EACH
-def test_a_kind_is_found_somewhere(kind: Kind) -> None:
+def test_a_kind_is_found_somewhere(kind: AnomalyKind) -> None:
     """On surfaces that exist, each once."""
     assert kind.surfaces
     assert set(kind.surfaces) <= SURFACES
@@ -62,7 +62,7 @@ def test_a_kind_is_found_somewhere(kind: Kind) -> None:
 
 
 @_EACH
-def test_a_repair_has_a_level_and_evidence(kind: Kind) -> None:
+def test_a_repair_has_a_level_and_evidence(kind: AnomalyKind) -> None:
     """What is repaired can be asked for; what is only reported claims no evidence. No default repair goes unproved."""
     repaired = kind.strategy is not Strategy.NONE
 
@@ -74,7 +74,7 @@ def test_a_repair_has_a_level_and_evidence(kind: Kind) -> None:
 
 
 @_EACH
-def test_the_meaning_is_one_sentence(kind: Kind) -> None:
+def test_the_meaning_is_one_sentence(kind: AnomalyKind) -> None:
     """For people: it starts anywhere and ends in a full stop."""
     assert kind.meaning.endswith(".")
     assert "\n" not in kind.meaning
@@ -83,8 +83,8 @@ def test_the_meaning_is_one_sentence(kind: Kind) -> None:
 
 def test_kinds_are_told_apart_by_identity() -> None:
     """They are keys on the hot path: hashing one must not hash its fields."""
-    assert Kind.__hash__ is object.__hash__
-    assert Kind.__eq__ is object.__eq__
+    assert AnomalyKind.__hash__ is object.__hash__
+    assert AnomalyKind.__eq__ is object.__eq__
 
 
 @_ISSUES
@@ -115,7 +115,7 @@ def test_the_known_issues_are_as_published() -> None:
 
 def test_every_word_is_its_own_label() -> None:
     """Members compare and print as the text that stands in a label."""
-    for words in (Severity, Level, Outcome, Verdict, Evidence, Chunk, Strategy):
+    for words in (Severity, Level, Outcome, Verdict, Evidence, ChunkType, Strategy):
         assert [word.value for word in words] == [str.__str__(word) for word in words]
         assert len({word.value for word in words}) == len(words)
     assert all(strategy.meaning and not strategy.meaning.endswith(".") for strategy in Strategy)

@@ -14,8 +14,8 @@ import sdk
 from conftest import Watched
 from wires import DONE, Payload, assistant_delta, bytewise, read, reference, run, sse, watch
 
-from streamwatch.anomalies import ERROR_IN_STREAM, PAYLOAD_INVALID, Chunk, Outcome, Verdict
-from streamwatch.assistants import _NAMES
+from streamwatch.core.kinds import ERROR_IN_STREAM, PAYLOAD_INVALID, ChunkType, Outcome, Verdict
+from streamwatch.core.apis.assistants import _NAMES
 
 WIRE = run("One ", "two")
 _NEEDS_RUNS = pytest.mark.skipif(not sdk.STREAMS_RUNS, reason="this release of the SDK does not stream runs")
@@ -72,7 +72,7 @@ def test_a_healthy_run_is_handed_on_as_it_came(repair: str) -> None:
         (event.event, event.data) for event in reference(WIRE)
     ]
     assert seen.report.verdict is Verdict.COMPLETE
-    assert (seen.report.events, seen.report.chunks) == (7, {Chunk.TEXT: 2, Chunk.LIFECYCLE: 5})
+    assert (seen.report.events, seen.report.chunks) == (7, {ChunkType.TEXT: 2, ChunkType.LIFECYCLE: 5})
     assert seen.report.response_id == "run_1"
     assert watch("assistants", bytewise(WIRE), repair).comparable() == seen.comparable()
 
@@ -204,7 +204,7 @@ def test_an_error_is_told_and_handed_on(name: str | None, payload: Payload, foun
     assert seen.report.verdict is Verdict.ERROR
     assert seen.delivered[-1] == (name, payload)
     assert seen.report.anomalies == found
-    assert seen.report.chunks[Chunk.OTHER] == 1
+    assert seen.report.chunks[ChunkType.OTHER] == 1
 
 
 def test_a_run_that_failed_did_not_fail_as_a_stream() -> None:

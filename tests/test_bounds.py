@@ -30,7 +30,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CONTENT_REPLAYED,
     ERROR_HIDDEN,
@@ -44,8 +44,8 @@ from streamwatch.anomalies import (
     TOOL_CALL_HEADER_INCOMPLETE,
     Outcome,
 )
-from streamwatch.report import Request
-from streamwatch.stream import StreamWatch
+from streamwatch.core.report import Request
+from streamwatch.core.stream import StreamWatch
 
 VERIFIED, FAILED, UNREPAIRED = {Outcome.VERIFIED}, {Outcome.FAILED}, {Outcome.UNREPAIRED}
 

@@ -17,7 +17,7 @@ import openai
 import pytest
 import sdk
 
-from streamwatch import instrumentor
+from streamwatch.sdk import instrumentor
 
 #: Older lines are closed: all that matters of them is that streams work.
 pytestmark = pytest.mark.skipif(sdk.VERSION < (1, 109), reason="the source of this release does not move any more")

@@ -45,10 +45,10 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import STREAM_TRUNCATED, Verdict
-from streamwatch.capture import Captures, header, is_anomalous, load, mask
-from streamwatch.report import Report, Request
-from streamwatch.settings import Settings
+from streamwatch.core.kinds import STREAM_TRUNCATED, Verdict
+from streamwatch.export.capture import Captures, header, is_anomalous, load, mask
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Settings
 
 #: Letters and a digit that stand in no member that is kept: not one of them may be left of a content.
 SECRET = "QZJ QZJ9"
@@ -446,7 +446,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, caplog: pytest.LogCaptu
 def test_a_capture_is_written_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads the stream waits for no disk and no masking; of a flood a few are kept, and the rest let go."""
     go_on = threading.Event()
-    monkeypatch.setattr("streamwatch.capture.mask", lambda body: go_on.wait(60) and body)
+    monkeypatch.setattr("streamwatch.export.capture.mask", lambda body: go_on.wait(60) and body)
     kept = captures(tmp_path)
     for serial in range(50):
         kept.keep(replace(report_of(), serial=serial), DONE, "end", "1.0")  # returns, though nothing can be masked
@@ -495,7 +495,7 @@ def test_an_error_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     told: list[tuple[str, str]] = []
     kept = captures(tmp_path, failed=lambda error, doing: told.append((repr(error), doing)))
     with monkeypatch.context() as broken:
-        broken.setattr("streamwatch.capture.mask", lambda body: 1 // 0)
+        broken.setattr("streamwatch.export.capture.mask", lambda body: 1 // 0)
         kept.keep(report_of(), DONE, "end", "1.0")
         assert kept.wait(60)
     kept.keep(report_of(), DONE, "end", "1.0")
@@ -508,7 +508,7 @@ def test_an_error_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 KEEPING = """
 import os, sys
 from streamwatch import StreamWatch
-from streamwatch.capture import Captures
+from streamwatch.export.capture import Captures
 
 def keep():
     watch = StreamWatch("chat")

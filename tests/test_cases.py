@@ -10,8 +10,8 @@ import pytest
 from cases import CASES, Case
 from wires import DONE, Delivered, Seen, bytewise, parsers, read, reference, sdk_value, split, watch
 
-from streamwatch.anomalies import Outcome
-from streamwatch.sse import Event
+from streamwatch.core.kinds import Outcome
+from streamwatch.core.sse import Event
 
 _EACH = pytest.mark.parametrize("case", CASES, ids=repr)
 _PARSED = pytest.mark.parametrize("loads", parsers(), ids=lambda loads: loads.__module__.partition(".")[0])

@@ -29,7 +29,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
     CONTENT_ABSENT,
@@ -46,13 +46,13 @@ from streamwatch.anomalies import (
     STREAM_SPLICED,
     TOOL_CALL_INDEX_MISSING,
     USAGE_MISPLACED,
-    Chunk,
+    ChunkType,
     Outcome,
     Verdict,
 )
-from streamwatch.report import Request
-from streamwatch.settings import Settings
-from streamwatch.stream import StreamWatch
+from streamwatch.core.report import Request
+from streamwatch.core.settings import Settings
+from streamwatch.core.stream import StreamWatch
 
 NAIVE, CAREFUL, HELPER = Request(), Request(naive=False), Request(accumulated=True)
 CALL = called(*tool_call(0, "call_a", "weather", '{"city":', '"Paris"}'))
@@ -309,7 +309,7 @@ def test_completions_have_texts_and_no_deltas(done: bool) -> None:
 
     assert read("completions", seen.delivered) == Answer({0: Said("One two", "length", role=None)})
     assert not {kind.name for kind in seen.report.anomalies} - {"sse_framing_variant"}
-    assert seen.report.chunks[Chunk.TEXT] == 2
+    assert seen.report.chunks[ChunkType.TEXT] == 2
     assert seen.report.verdict is Verdict.COMPLETE
 
 
@@ -349,7 +349,7 @@ def test_a_fragment_of_a_call_is_filled_on_the_shortest_way_too() -> None:
 
     assert all(delta["content"] == "" for delta in deltas(seen.payloads))
     assert seen.report.anomalies[CONTENT_ABSENT] == len(wire) - 1
-    assert seen.report.chunks[Chunk.TOOL_CALL] == len(wire) - 2
+    assert seen.report.chunks[ChunkType.TOOL_CALL] == len(wire) - 2
 
 
 # --- each repair can be switched off: then its anomaly is counted, and what came is what is handed on
@@ -701,7 +701,7 @@ def test_reasoning_is_known_under_each_of_its_names(member: str) -> None:
     """Each of them counts as reasoning, and is a hazard."""
     seen = watch("chat", body([begin(), chunk({member: [{"text": "Hm"}]}), *said("One")[1:]]))
 
-    assert seen.report.chunks[Chunk.REASONING] == 1
+    assert seen.report.chunks[ChunkType.REASONING] == 1
     assert seen.report.anomalies[REASONING_NONSTANDARD] == 1
 
 

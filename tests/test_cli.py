@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streamwatch import __version__
-from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Level
+from streamwatch.core.kinds import ISSUES, KINDS, Issue, AnomalyKind, Level
 from streamwatch.cli import COMMANDS, kinds, main
 from streamwatch.cli.kinds import matching
 from streamwatch.cli.known import KNOWN
@@ -74,7 +74,7 @@ def test_the_list_is_data_for_programs() -> None:
 
 
 @_EACH
-def test_every_kind_is_explained(kind: Kind) -> None:
+def test_every_kind_is_explained(kind: AnomalyKind) -> None:
     """What it is, how bad, where, what is done about it and when, and what proves it."""
     result = run("explain", kind.name)
 
@@ -86,7 +86,7 @@ def test_every_kind_is_explained(kind: Kind) -> None:
 
 
 @_EACH
-def test_an_explanation_is_data_for_programs(kind: Kind) -> None:
+def test_an_explanation_is_data_for_programs(kind: AnomalyKind) -> None:
     """The record of the list, and what is known beside it."""
     (record,) = [json.loads(line) for line in run("explain", kind.name, "--json").output.splitlines()]
     listed = json.loads(run("kinds", "--json").output.splitlines()[[*KINDS].index(kind.name)])
@@ -134,7 +134,7 @@ def test_what_is_published_of_an_issue_is_told(issue: Issue) -> None:
 
 
 @_EACH
-def test_who_sends_it_and_what_helps_is_told(kind: Kind) -> None:
+def test_who_sends_it_and_what_helps_is_told(kind: AnomalyKind) -> None:
     """What an application sees, who was reported to send it, in how many recordings it is, and what to do."""
     said = " ".join(run("explain", kind.name).output.split())
 

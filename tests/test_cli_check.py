@@ -25,13 +25,13 @@ from openai import _streaming
 from recordings.build import HERE, RECORDINGS, surface_of
 from wires import body, said
 
-from streamwatch import capture
+from streamwatch.export import capture
 from streamwatch.cli import check as command
 from streamwatch.cli import main, readers, recordings
 from streamwatch.cli.recordings import Recording, Unreadable, recordings_in
 from streamwatch.cli.replay import choices_asked, fixed, replay
-from streamwatch.settings import Policy, Settings
-from streamwatch.stream import StreamWatch
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.stream import StreamWatch
 
 HEALTHY = body(said("The harbour", " is quiet."))
 CUT = HEALTHY[: HEALTHY.index(b'"finish_reason":"stop"')].rpartition(b"data: ")[0]
@@ -474,16 +474,16 @@ def test_a_reader_is_taken_for_the_application() -> None:
 def test_watching_is_as_it_was_before() -> None:
     """Where the process is watched already, its settings, telemetry and reports are its own again."""
     from streamwatch import testing
-    from streamwatch.instrumentor import StreamwatchInstrumentor, _watching
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
 
     (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
     with testing.reports("all") as outer:
-        before = _watching.settings, _watching.telemetry, _watching.on_report
+        before = _agent.settings, _agent.telemetry, _agent.on_report
         with readers.watched(None):
             assert not StreamwatchInstrumentor().is_instrumented_by_opentelemetry
         with readers.watched(Settings()) as inner:
             readers.read(careful, readers.served(HEALTHY))
-        assert (_watching.settings, _watching.telemetry, _watching.on_report) == before
+        assert (_agent.settings, _agent.telemetry, _agent.on_report) == before
         assert (len(inner), len(outer)) == (1, 0)
         readers.read(careful, readers.served(HEALTHY))
         assert len(outer) == 1

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 from streamwatch import __version__
 from streamwatch.cli import destinations, doctor, installed, main, scraping  # noqa: F401 -- the modules
 from streamwatch.cli.environment import SETTINGS
-from streamwatch.instrumentor import StreamwatchInstrumentor
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 module = sys.modules["streamwatch.cli.doctor"]
 MAIN = [sys.executable, "-c", "from streamwatch.cli import main; main()", "doctor"]

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from endpoint import delta, healthy
 
-from streamwatch.anomalies import KINDS
+from streamwatch.core.kinds import KINDS
 from streamwatch.cli import main
 from streamwatch.cli.answers import Answer
 from streamwatch.cli.battery import BATTERY, TOKENS
 from streamwatch.cli.endpoint import Endpoint
 from streamwatch.cli.invariants import checked, table
 from streamwatch.cli.judged import providers
-from streamwatch.demo import streams
-from streamwatch.demo.streams import Mark
+from streamwatch.synthetic import streams
+from streamwatch.synthetic.streams import Mark
 
 #: What OpenAI itself does not keep to, and no client can rely on.
 HABITS = {"content_present", "content_not_null"}

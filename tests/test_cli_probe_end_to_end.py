@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner, Result
 from endpoint import Document, Server, delta, each_chunk, fault, healthy, serving
 
-from streamwatch import capture
+from streamwatch.export import capture
 from streamwatch.cli import baseline, endpoint, main
 from streamwatch.cli.battery import BATTERY, FEW_TOKENS, TOKENS, plan
 from streamwatch.cli.endpoint import Endpoint
 from streamwatch.cli.invariants import table
 from streamwatch.cli.judged import company
-from streamwatch.demo import streams
+from streamwatch.synthetic import streams
 
 #: What OpenAI itself does not keep to, and no client can rely on.
 HABITS = {"content_present", "content_not_null"}

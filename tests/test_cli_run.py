@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from streamwatch.cli import environment, main
 from streamwatch.cli import run as _  # noqa: F401 -- the module, before its command takes the name
-from streamwatch.distro import StreamwatchDistro
-from streamwatch.instrumentor import StreamwatchInstrumentor
+from streamwatch.otel.distro import StreamwatchDistro
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 module = sys.modules["streamwatch.cli.run"]
 MAIN = [sys.executable, "-c", "from streamwatch.cli import main; main()"]
@@ -84,7 +84,7 @@ def test_streamwatch_is_on_in_the_application() -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("openai-streamwatch is not installed here")
     code = (
-        "import os; from streamwatch.instrumentor import StreamwatchInstrumentor as S;"
+        "import os; from streamwatch.sdk.instrumentor import StreamwatchInstrumentor as S;"
         "print(S().is_instrumented_by_opentelemetry, os.environ['OTEL_PYTHON_DISTRO'])"
     )
     assert "True streamwatch\n" == executed("--", sys.executable, "-c", code).stdout

@@ -26,15 +26,15 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
-from streamwatch.anomalies import ISSUES, KINDS
+from streamwatch.core.kinds import ISSUES, KINDS
 from streamwatch.cli import main, rates, scraping, selftest, sources, top  # noqa: F401 -- the modules
 from streamwatch.cli.rates import Frame, History, Increases
 from streamwatch.cli.scraping import Exposition, NoAnswerError, exposition, fetch
 from streamwatch.cli.sources import Source
-from streamwatch.demo.faults import FAULTS, HEALTHY, broken
-from streamwatch.demo.streams import Shape, encode
-from streamwatch.instrumentor import StreamwatchInstrumentor
-from streamwatch.prometheus import PrometheusReader
+from streamwatch.synthetic.faults import FAULTS, HEALTHY, broken
+from streamwatch.synthetic.streams import Shape, encode
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+from streamwatch.otel.prometheus_reader import PrometheusReader
 
 module = sys.modules["streamwatch.cli.top"]
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]

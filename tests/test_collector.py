@@ -116,7 +116,7 @@ def test_prometheus_takes_its_configuration_and_finds_the_rules() -> None:
 
 def test_prometheus_scrapes_every_port_that_a_process_may_take() -> None:
     """The ports of the distro, and what the collector's configuration serves."""
-    from streamwatch import distro
+    from streamwatch.otel import distro
 
     jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}

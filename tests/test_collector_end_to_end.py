@@ -28,8 +28,9 @@ from apps import pipeline
 for library in ("openai", "starlette", "uvicorn", "yaml"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.anomalies import Severity
-from streamwatch.demo import faults, processes
+from streamwatch.core.kinds import Severity
+from streamwatch.synthetic import faults
+from streamwatch.demo import processes
 
 pytestmark = [
     pytest.mark.e2e,

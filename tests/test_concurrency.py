@@ -22,8 +22,8 @@ import sdk
 from conftest import Watched
 from opentelemetry.sdk.metrics import MeterProvider
 
-from streamwatch import instrumentor
-from streamwatch.anomalies import Verdict
+from streamwatch.sdk import instrumentor
+from streamwatch.core.kinds import Verdict
 
 #: What a relay stamped, one event three places late: each stream needs a repair, and says by its text whether it had it.
 _LETTERS = "abcdefghij"
@@ -95,7 +95,7 @@ def check_counts(watched: Watched, count: int) -> None:
     repairs = watched.samples("streamwatch.repairs", "streamwatch.anomaly", "streamwatch.outcome")
     assert count == repairs["sequence_out_of_order", "verified"]
     assert count == sum(point.count for point in watched.points("streamwatch.stream.duration"))
-    assert not instrumentor._watching.any_open
+    assert not instrumentor._agent.any_open
 
 
 def test_counts_are_exact_with_64_threads_on_one_client(watched: Watched, providers: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(watched: Wat
     assert {Verdict.COMPLETE, Verdict.ABANDONED} >= set(verdicts)
     assert sum(verdicts.values()) <= len(names)
     assert {asyncio.current_task()} == asyncio.all_tasks()
-    assert not instrumentor._watching.any_open
+    assert not instrumentor._agent.any_open
 
 
 async def test_200_tasks_on_one_client_are_counted_exactly(watched: Watched) -> None:
@@ -312,7 +312,7 @@ import gevent.event, sys
 sys.path.insert(0, {tests!r})
 from collections import Counter
 import test_concurrency as here
-from streamwatch.instrumentor import StreamwatchInstrumentor
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 reports = []
 StreamwatchInstrumentor().instrument(on_report=reports.append)
@@ -333,7 +333,7 @@ assert [name + here._LETTERS for name in names] == [each.value for each in readi
 del late, reading
 import gc
 gc.collect()
-here.instrumentor._watching.record_collected()
+here.instrumentor._agent.record_collected()
 print(sorted(Counter(report.verdict.value for report in reports).items()))
 """
 

@@ -25,9 +25,9 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
-from streamwatch.anomalies import ISSUES, KINDS, Condition, Outcome, Severity, Verdict
-from streamwatch.settings import Settings
-from streamwatch.telemetry import STREAMS
+from streamwatch.core.kinds import ISSUES, KINDS, Condition, Outcome, Severity, Verdict
+from streamwatch.core.settings import Settings
+from streamwatch.export.telemetry import STREAMS
 
 ROOT = Path(__file__).parents[1]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(generator.FOLDER.glob("*.json"))}

@@ -26,10 +26,12 @@ for library in ("openai", "starlette", "uvicorn", "rich"):
 import openai
 from rich.console import Console
 
-from streamwatch.anomalies import ISSUES, KINDS, Outcome, Strategy
-from streamwatch.demo import faults, measured, processes, streams, table
-from streamwatch.demo.faults import FAULTS, HEALTHY, Fault, fault_for
-from streamwatch.demo.streams import Mark, Shape
+from streamwatch.core.kinds import ISSUES, KINDS, Outcome, Strategy
+from streamwatch.synthetic import faults, streams
+from streamwatch.cli.common import measured, table
+from streamwatch.demo import processes
+from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault, fault_for
+from streamwatch.synthetic.streams import Mark, Shape
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 APP = Path(processes.__file__).with_name("app.py")

@@ -237,7 +237,7 @@ def test_the_image_has_what_streamwatch_requires() -> None:
 
 def test_nothing_at_run_time_imports_what_the_command_line_is_made_of() -> None:
     """The image has none of it."""
-    watching = "import streamwatch, streamwatch.distro, streamwatch.prometheus, streamwatch.instrumentor, sys"
+    watching = "import streamwatch, streamwatch.otel.distro, streamwatch.otel.prometheus_reader, streamwatch.sdk.instrumentor, sys"
     assert "[]\n" == run(
         sys.executable, "-c", f"{watching}; print([one for one in {COMMAND_LINE} if one in sys.modules])", cwd=ROOT
     )

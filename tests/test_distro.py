@@ -22,7 +22,7 @@ import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
 from prometheus_client import CollectorRegistry
 
-from streamwatch import distro
+from streamwatch.otel import distro
 
 OTLP_ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -201,9 +201,9 @@ def test_our_distro_is_named_where_the_user_named_nothing(
         monkeypatch.delenv(name)
     for name, value in before.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delitem(sys.modules, "streamwatch.environment_variables", raising=False)
+    monkeypatch.delitem(sys.modules, "streamwatch.otel.environment_variables", raising=False)
 
-    importlib.import_module("streamwatch.environment_variables")
+    importlib.import_module("streamwatch.otel.environment_variables")
 
     assert after == os.environ.get("OTEL_PYTHON_DISTRO")
     assert before.get("OTEL_PYTHON_CONFIGURATOR") == os.environ.get("OTEL_PYTHON_CONFIGURATOR")

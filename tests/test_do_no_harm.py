@@ -24,29 +24,30 @@ from conftest import settle
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 import streamwatch
-from streamwatch import instrumentor
-from streamwatch.log import FindingsLog
-from streamwatch.settings import Policy, Settings
+from streamwatch.sdk import instrumentor
+from streamwatch.export.log import FindingsLog
+from streamwatch.core.settings import Policy, Settings
 
 #: Everything that runs while a stream is read and is not itself the net that catches.
 MODULES = (
-    *("sse", "sequence", "surface", "chat", "deltas", "texts", "tool_calls", "responses"),
-    *("stream", "report", "calls", "telemetry", "log", "items", "models"),
+    *("core.sse", "core.reorder", "core.digest", "core.stream", "core.report", "core.ledger"),
+    *(f"core.apis.{name}" for name in ("base", "chat", "chat_choice", "tool_calls", "responses", "output_items")),
+    *("sdk.request_info", "sdk.chunk_builder", "export.telemetry", "export.log"),
 )
 #: Of the net itself, what it catches.
 CAUGHT = {
-    "reading.Reading.__init__",
-    "reading.Reading._tick",
-    "reading.Reading._notice_closing",
-    "reading.Reading._forget_closing",
-    "instrumentor._Watching.opened",
-    "instrumentor._Watching.ended",
-    "instrumentor._Watching.record_collected",
+    "session.StreamSession.__init__",
+    "session.StreamSession._tick",
+    "session.StreamSession._notice_closing",
+    "session.StreamSession._forget_closing",
+    "instrumentor.Agent.opened",
+    "instrumentor.Agent.ended",
+    "instrumentor.Agent.record_collected",
 }
 #: Failures that cost a label or a hint at most, and are not worth counting.
 ABSORBED = {
-    "calls.called_by_application",
-    "calls._is_installed",
+    "request_info.called_by_application",
+    "request_info._is_installed",
     "telemetry.Telemetry.internal_error",  # who counts the counter?
     "telemetry.Telemetry.close",  # called after a failure alone
 }
@@ -94,8 +95,8 @@ def every_function() -> dict[str, FunctionType]:
     for name in MODULES:
         if importlib.util.find_spec(f"streamwatch.{name}"):
             found |= functions(importlib.import_module(f"streamwatch.{name}"))
-    for name in ("reading", "instrumentor"):
-        module = importlib.import_module(f"streamwatch.{name}")
+    for name in ("session", "instrumentor"):
+        module = importlib.import_module(f"streamwatch.sdk.{name}")
         found |= {name: function for name, function in functions(module) if name in CAUGHT}
     return {name: function for name, function in found.items() if name not in SPARED | COLLECTION}
 
@@ -247,8 +248,8 @@ def mended(plain: Outcomes) -> list[Outcomes]:
 
 def repair(policy: str) -> None:
     """Go on with another policy, as if nothing had been read before."""
-    instrumentor._watching.settings = Settings(repair=Policy(policy))
-    instrumentor._watching._log = FindingsLog()
+    instrumentor._agent.settings = Settings(repair=Policy(policy))
+    instrumentor._agent._log = FindingsLog()
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +357,7 @@ def test_the_application_never_notices_a_failing_function(
     if open_spans.open:
         gc.collect()
         watched.settle()
-    if open_spans.open or instrumentor._watching.any_open:
+    if open_spans.open or instrumentor._agent.any_open:
         wrong.append(f"{open_spans.open} spans are still open")
     if counted != len(internal_errors) and name not in ABSORBED:
         wrong.append(f"{counted} errors counted instead of {len(internal_errors)}")

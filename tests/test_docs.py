@@ -25,9 +25,9 @@ import pytest
 from click.testing import CliRunner
 from test_known_issues import TEXT
 
-from streamwatch.anomalies import KINDS, Strategy
+from streamwatch.core.kinds import KINDS, Strategy
 from streamwatch.cli import COMMANDS, main
-from streamwatch.settings import Settings
+from streamwatch.core.settings import Settings
 
 markdown_it = pytest.importorskip("markdown_it")
 
@@ -456,7 +456,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
     """Of metrics, spans and events."""
     from dashboards.names import INSTRUMENTS
     from docs.site.reference import ATTRIBUTES, span_attributes
-    from streamwatch.telemetry import COMMON
+    from streamwatch.export.telemetry import COMMON
 
     written = {name for names in span_attributes().values() for name in names} - {"streamwatch.outcome.*"}
     exported = {name for row in INSTRUMENTS.values() for name in row.attributes}

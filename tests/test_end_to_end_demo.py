@@ -17,8 +17,9 @@ import pytest
 for library in ("openai", "starlette", "uvicorn", "rich"):
     pytest.importorskip(library, reason="the extra `demo` is not installed")
 
-from streamwatch.anomalies import ISSUES, KINDS, Severity, Verdict
-from streamwatch.demo import processes, table
+from streamwatch.core.kinds import ISSUES, KINDS, Severity, Verdict
+from streamwatch.demo import processes
+from streamwatch.cli.common import table
 
 pytestmark = [
     pytest.mark.e2e,

@@ -22,9 +22,9 @@ import pytest
 from recordings.build import RECORDINGS, surface_of
 from wires import Delivered, Seen, bytewise, parsers, reference, sdk_value, settings, split
 
-from streamwatch.anomalies import Strategy
-from streamwatch.report import Report, Request
-from streamwatch.stream import StreamWatch
+from streamwatch.core.kinds import Strategy
+from streamwatch.core.report import Report, Request
+from streamwatch.core.stream import StreamWatch
 
 #: Enough to meet every rule in an ordinary run, in some ten seconds.
 COUNT = int(os.environ.get("STREAMWATCH_FUZZ", "3000"))

@@ -15,8 +15,8 @@ import pytest
 import sdk
 from conftest import Watched
 
-from streamwatch.settings import Policy, Settings
-from streamwatch.stream import StreamWatch
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.stream import StreamWatch
 
 #: What a stream may cost beyond what a shorter one costs: tables grow by doubling.
 SLACK = 64 << 10

@@ -24,10 +24,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import streamwatch
-from streamwatch import instrumentor
-from streamwatch.instrumentor import StreamwatchInstrumentor
-from streamwatch.reading import Decoder
-from streamwatch.settings import Settings
+from streamwatch.sdk import instrumentor
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+from streamwatch.sdk.session import DecoderProxy
+from streamwatch.core.settings import Settings
 
 STREAMS = (_streaming.Stream, _streaming.AsyncStream)
 ROOT = Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def test_a_stream_made_before_is_left_alone(watch: Callable[..., Watched]) -> No
     stream = sdk.create(sdk.client(sdk.healthy("chat")))
     watched = watch()
 
-    assert not isinstance(stream._decoder, Decoder)
+    assert not isinstance(stream._decoder, DecoderProxy)
     assert 6 == len(list(stream))
     watched.settle()
     assert [] == watched.reports
@@ -164,7 +164,7 @@ def test_the_stream_object_stays_the_sdks_own(watched: Watched) -> None:
     assert type(stream) is openai.Stream
     assert set(vars(stream)) <= plain_names
     assert stream.response.status_code == 200
-    assert isinstance(stream._decoder, Decoder)
+    assert isinstance(stream._decoder, DecoderProxy)
     assert isinstance(next(iter(stream._iter_events())), _streaming.ServerSentEvent)
 
 
@@ -241,7 +241,8 @@ def test_a_forked_process_tells_its_own_streams_alone() -> None:
 import os, sys, warnings
 warnings.simplefilter("ignore")
 import sdk
-from streamwatch import testing, instrumentor
+from streamwatch import testing
+from streamwatch.sdk import instrumentor
 with testing.reports() as seen:
     sdk.read("sync", sdk.healthy("chat"))
     open_stream = sdk.create(sdk.client(sdk.healthy("chat")))
@@ -254,7 +255,7 @@ with testing.reports() as seen:
         os.waitpid(child, 0)
         list(open_stream)
 told = [report.verdict.value for report in seen]
-counted = [series.streams for series in instrumentor._watching.telemetry._all_series()]
+counted = [series.streams for series in instrumentor._agent.telemetry._all_series()]
 print("parent" if child else "child", told, counted, flush=True)
 os._exit(0) if not child else None
 """
@@ -436,7 +437,7 @@ def test_a_bad_setting_is_one_warning(
     assert record.getMessage().startswith(f"STREAMWATCH_{name}={value!r} is not usable (")
     assert f"; using {used}" in record.getMessage()
     assert why is None or why in record.getMessage()
-    assert Settings() == instrumentor._watching.settings
+    assert Settings() == instrumentor._agent.settings
     assert "complete" == watched.report.verdict
 
 
@@ -507,7 +508,7 @@ def test_a_failure_of_ours_above_the_clients_own_decoder_loses_nothing(
     cls = sdk.OwnDecoder if mode == "sync" else sdk.AsyncOwnDecoder
     plain = sdk.read(mode, sdk.healthy("chat"), cls=cls)
     watched = watch(repair="none")
-    monkeypatch.setattr("streamwatch.chat.Chat.see", None)
+    monkeypatch.setattr("streamwatch.core.apis.chat.Chat.see", None)
 
     assert plain == sdk.read(mode, sdk.healthy("chat"), cls=cls)
     assert 1 == watched.internal_errors()
@@ -582,8 +583,8 @@ def test_an_error_of_ours_is_one_warning(
 ) -> None:
     """It says that the application is not affected and where further ones are counted; those are at level DEBUG."""
     watched = watch()
-    monkeypatch.setattr(instrumentor._watching, "_warned", False)
-    monkeypatch.setattr("streamwatch.chat.Chat.see", None)
+    monkeypatch.setattr(instrumentor._agent, "_warned", False)
+    monkeypatch.setattr("streamwatch.core.apis.chat.Chat.see", None)
     with caplog.at_level(logging.DEBUG, "streamwatch"):
         for _ in range(3):
             sdk.read("sync", sdk.healthy("chat"))

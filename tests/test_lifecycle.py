@@ -16,10 +16,10 @@ import sdk
 from conftest import Watched
 from opentelemetry.trace import StatusCode
 
-from streamwatch import instrumentor
-from streamwatch.anomalies import Verdict
-from streamwatch.settings import Policy, Settings
-from streamwatch.stream import StreamWatch
+from streamwatch.sdk import instrumentor
+from streamwatch.core.kinds import Verdict
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.stream import StreamWatch
 
 BROKEN = {Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY}
 Consumer = Callable[[Any, str], Any]
@@ -53,7 +53,7 @@ def check(watched: Watched, verdict: Verdict, responses: list[Any]) -> None:
     assert [verdict.value] == [span.attributes["streamwatch.verdict"] for span in spans if span.attributes]
     assert [StatusCode.ERROR if verdict in BROKEN else StatusCode.UNSET] == [span.status.status_code for span in spans]
     assert {verdict.value: 1} == watched.samples("streamwatch.streams", "streamwatch.verdict")
-    assert not instrumentor._watching.any_open
+    assert not instrumentor._agent.any_open
     assert [] == [name for response in responses for name in ("close", "aclose") if name in vars(response)]
 
 
@@ -62,7 +62,7 @@ async def dropped() -> None:
     for _ in range(5):
         gc.collect()
         await asyncio.sleep(0)
-        if not instrumentor._watching.any_open and len(asyncio.all_tasks()) == 1:
+        if not instrumentor._agent.any_open and len(asyncio.all_tasks()) == 1:
             break
 
 
@@ -484,7 +484,7 @@ async def test_a_failure_while_a_task_reads_ahead_loses_nothing(
         expire(self)
 
     expire = StreamWatch.expire
-    monkeypatch.setattr("streamwatch.stream.StreamWatch.expire", fail)
+    monkeypatch.setattr("streamwatch.core.stream.StreamWatch.expire", fail)
     numbers = []
     async for event in await sdk.create(sdk.async_client(gap_and_pause()[:-1]), "responses"):
         numbers.append(event.sequence_number)

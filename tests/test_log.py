@@ -13,10 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from wires import begin, body, chunk, fragment, said, tool_call, watch
 
-from streamwatch import log
-from streamwatch.anomalies import KINDS, Kind, Severity
-from streamwatch.log import FindingsLog
-from streamwatch.report import Report, Request
+from streamwatch.export import log
+from streamwatch.core.kinds import KINDS, AnomalyKind, Severity
+from streamwatch.export.log import FindingsLog
+from streamwatch.core.report import Report, Request
 
 SECRET = "Canary-text"
 
@@ -139,7 +139,9 @@ def test_a_server_that_invents_names_costs_no_memory(
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
-def test_the_level_is_that_of_the_severity(findings: FindingsLog, caplog: pytest.LogCaptureFixture, kind: Kind) -> None:
+def test_the_level_is_that_of_the_severity(
+    findings: FindingsLog, caplog: pytest.LogCaptureFixture, kind: AnomalyKind
+) -> None:
     """A fault is a warning, a dialect is information, a hazard is for debugging."""
     levels = {Severity.FAULT: logging.WARNING, Severity.DIALECT: logging.INFO, Severity.HAZARD: logging.DEBUG}
     findings.tell(found(kind.name), "server.test")

@@ -22,10 +22,10 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 from recordings.build import HERE, RECORDINGS, surface_of
 
-from streamwatch import models
-from streamwatch.instrumentor import StreamwatchInstrumentor
-from streamwatch.models import EventTypes, Models
-from streamwatch.settings import Settings
+from streamwatch.sdk import chunk_builder as models
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+from streamwatch.sdk.chunk_builder import EventTypes, Models
+from streamwatch.core.settings import Settings
 
 pydantic = pytest.importorskip("pydantic")
 pytestmark = pytest.mark.skipif(pydantic.VERSION.startswith("1."), reason="models are built with pydantic 2 alone")

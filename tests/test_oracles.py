@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sdk
 
-from streamwatch.anomalies import KINDS, Strategy
+from streamwatch.core.kinds import KINDS, Strategy
 
 #: The kinds of the two known issues, and what stands next to them.
 HEADLINE = {

@@ -38,8 +38,12 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from streamwatch import __version__, distro, prometheus
-from streamwatch.prometheus import PrometheusReader
+from streamwatch import __version__
+
+from streamwatch.otel import distro
+
+from streamwatch.otel import prometheus_reader as prometheus
+from streamwatch.otel.prometheus_reader import PrometheusReader
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 EXPONENTIAL = View(instrument_name="exponential*", aggregation=ExponentialBucketHistogramAggregation())

@@ -10,7 +10,7 @@ import sdk
 from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 
-from streamwatch.models import Models
+from streamwatch.sdk.chunk_builder import Models
 
 
 def test_objects_are_built_with_pydantic_2_alone() -> None:

@@ -17,9 +17,9 @@ import sdk
 from recordings.build import HERE, RECORDINGS, surface_of
 from wires import bytewise, parsers, reference, sdk_value, split, watch
 
-from streamwatch.anomalies import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED, Verdict
-from streamwatch.report import Report, Request
-from streamwatch.stream import StreamWatch
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED, Verdict
+from streamwatch.core.report import Report, Request
+from streamwatch.core.stream import StreamWatch
 from streamwatch.testing import reports
 
 _EACH = pytest.mark.parametrize("name", RECORDINGS)

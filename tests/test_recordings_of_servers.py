@@ -14,8 +14,8 @@ from servers.questions import CITIES, TEXT
 from test_recordings import assert_same_through_sdk, offered
 from wires import bytewise, read, split, watch
 
-from streamwatch.anomalies import Severity, Verdict
-from streamwatch.report import Request
+from streamwatch.core.kinds import Severity, Verdict
+from streamwatch.core.report import Request
 
 FOLDER = HERE / "servers"
 INDEX: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_text("utf-8"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from wires import body, called, chunk, said, stamped, tool_call, usage_chunk, watch
 
-from streamwatch.anomalies import Condition, Outcome
-from streamwatch.report import Tally
+from streamwatch.core.kinds import Condition, Outcome
+from streamwatch.core.ledger import AnomalyCount
 
 SWAPPED = [stamped(said(*"abcdef"))[at] for at in (0, 1, 2, 4, 3, 5, 6, 7)]
 CUT_CALL = called(*tool_call(0, "call_a", "weather", '{"city":'))
@@ -45,7 +45,7 @@ def test_kinds_are_named_in_the_order_in_which_they_were_found() -> None:
 )
 def test_every_anomaly_has_one_outcome(count: int, repaired: int, failed: int, evidence: bool | None) -> None:
     """Repaired ones by the evidence, the others as they are; an outcome that nothing had is not there."""
-    tally = Tally()
+    tally = AnomalyCount()
     tally.count, tally.repaired, tally.failed = count, repaired, failed
     outcomes = tally.outcomes(evidence=evidence)
 

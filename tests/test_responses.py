@@ -22,7 +22,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     KINDS,
     PAYLOAD_INVALID,
@@ -31,11 +31,11 @@ from streamwatch.anomalies import (
     RESPONSE_TERMINAL_MISMATCH,
     SEQUENCE_GAP,
     STREAM_SPLICED,
-    Chunk,
+    ChunkType,
     Outcome,
     Verdict,
 )
-from streamwatch.report import Request
+from streamwatch.core.report import Request
 
 PLAIN = response(reasoning(0, "Hm", "!"), message(1, "One ", "two"), function_call(2, "weather", "{", "}"))
 WHOLE = numbered(PLAIN)
@@ -93,10 +93,10 @@ def test_the_report_tells_what_came() -> None:
         "gpt-4o-2024-05-13",
         ("completed",),
     )
-    assert report.chunks[Chunk.TEXT] == 2
-    assert report.chunks[Chunk.REASONING] == 2
-    assert report.chunks[Chunk.TOOL_CALL] == 2
-    assert report.chunks[Chunk.FINISH] == 1
+    assert report.chunks[ChunkType.TEXT] == 2
+    assert report.chunks[ChunkType.REASONING] == 2
+    assert report.chunks[ChunkType.TOOL_CALL] == 2
+    assert report.chunks[ChunkType.FINISH] == 1
     assert sum(report.chunks.values()) == report.events == len(WHOLE)
 
 
@@ -409,7 +409,7 @@ def test_arguments_with_an_index_of_a_part_are_arguments_all_the_same() -> None:
 
     assert seen.payloads == events
     assert not seen.faults
-    assert seen.report.chunks[Chunk.TOOL_CALL] == 2
+    assert seen.report.chunks[ChunkType.TOOL_CALL] == 2
 
 
 @pytest.mark.parametrize("error", ["Overloaded", {"message": "Overloaded"}], ids=type)
@@ -612,19 +612,19 @@ def test_every_event_of_the_life_of_a_response_needs_its_response(type_: str) ->
     whole = watch(
         "responses", named(numbered([*PLAIN[:1], {"type": f"response.{type_}", "response": {"id": "resp_1"}}]))
     )
-    assert whole.report.chunks.get(Chunk.FINISH, 0) == terminal
+    assert whole.report.chunks.get(ChunkType.FINISH, 0) == terminal
     assert whole.report.finish_reasons == ((type_,) if terminal else ())
 
 
 #: An event of a text, and what it counts as.
 SORTS = {
-    "output_text": Chunk.TEXT,
-    "refusal": Chunk.REFUSAL,
-    "reasoning_text": Chunk.REASONING,
-    "reasoning_summary_text": Chunk.REASONING,
-    "function_call_arguments": Chunk.TOOL_CALL,
-    "custom_tool_call_input": Chunk.TOOL_CALL,
-    "mcp_call_arguments": Chunk.TOOL_CALL,
+    "output_text": ChunkType.TEXT,
+    "refusal": ChunkType.REFUSAL,
+    "reasoning_text": ChunkType.REASONING,
+    "reasoning_summary_text": ChunkType.REASONING,
+    "function_call_arguments": ChunkType.TOOL_CALL,
+    "custom_tool_call_input": ChunkType.TOOL_CALL,
+    "mcp_call_arguments": ChunkType.TOOL_CALL,
 }
 #: What announces each, where nobody did: the type of the item, the part, and the member that has the whole text.
 PLACES: dict[str, tuple[str, Payload | None, str]] = {
@@ -678,7 +678,7 @@ def test_an_event_whose_type_is_no_text_is_passed_on(type_: object) -> None:
     seen = watch("responses", body(numbered([*PLAIN[:5], {"type": type_}, *PLAIN[5:]]), done=False))
 
     assert len(seen.payloads) == len(PLAIN) + 1
-    assert seen.report.chunks[Chunk.OTHER] == 1
+    assert seen.report.chunks[ChunkType.OTHER] == 1
     assert not seen.faults
 
 
@@ -688,8 +688,8 @@ def test_an_event_of_the_api_that_is_not_known_is_one_of_its_life() -> None:
     before = watch("responses", named(WHOLE)).report.chunks
     chunks = watch("responses", named(numbered([*PLAIN[:-1], *more, PLAIN[-1]]))).report.chunks
 
-    assert chunks[Chunk.LIFECYCLE] == before[Chunk.LIFECYCLE] + 2
-    assert chunks[Chunk.OTHER] == before.get(Chunk.OTHER, 0) + 1
+    assert chunks[ChunkType.LIFECYCLE] == before[ChunkType.LIFECYCLE] + 2
+    assert chunks[ChunkType.OTHER] == before.get(ChunkType.OTHER, 0) + 1
 
 
 @pytest.mark.parametrize("part", [None, "x", [], 7], ids=repr)

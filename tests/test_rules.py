@@ -15,10 +15,10 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 from dashboards import alerts, records, rules, runbooks
 from dashboards.records import Options, Record
-from streamwatch import telemetry
-from streamwatch.anomalies import ISSUES, KINDS, Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.export import telemetry
+from streamwatch.core.kinds import ISSUES, KINDS, Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.cli.known import KNOWN
-from streamwatch.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
 
 ROOT = Path(__file__).parents[1]
 FILES = rules.files(Options())

@@ -20,11 +20,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from wires import body
 
-from streamwatch import distro
-from streamwatch.capture import Captures
-from streamwatch.log import FindingsLog
-from streamwatch.settings import Settings
-from streamwatch.stream import StreamWatch
+from streamwatch.otel import distro
+from streamwatch.export.capture import Captures
+from streamwatch.export.log import FindingsLog
+from streamwatch.core.settings import Settings
+from streamwatch.core.stream import StreamWatch
 
 ROOT = Path(__file__).parents[1]
 TESTS = Path(__file__).parent

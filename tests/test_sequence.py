@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from wires import Payload, answered, body, bytewise, named, numbered, response, said, settings, sse, stamped, watch
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     KINDS,
     SEQUENCE_DUPLICATE,
     SEQUENCE_GAP,
@@ -23,9 +23,9 @@ from streamwatch.anomalies import (
     Outcome,
     Verdict,
 )
-from streamwatch.settings import SEQUENCE_FIELDS
-from streamwatch.sse import Event
-from streamwatch.stream import StreamWatch
+from streamwatch.core.settings import SEQUENCE_FIELDS
+from streamwatch.core.sse import Event
+from streamwatch.core.stream import StreamWatch
 
 SEEDS = st.integers(0, 2**32)
 often = hypothesis_settings(max_examples=100, deadline=None)

@@ -27,8 +27,10 @@ from apps import pipeline
 for library in ("openai", "starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.anomalies import Severity
-from streamwatch.demo import faults, measured, processes
+from streamwatch.core.kinds import Severity
+from streamwatch.synthetic import faults
+from streamwatch.cli.common import measured
+from streamwatch.demo import processes
 
 PROXIES = {name: shutil.which(name) or shutil.which(f"/usr/sbin/{name}") for name in ("haproxy", "nginx")}
 

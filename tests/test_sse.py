@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from wires import DONE, body, bytewise, chunk, reference, said, settings, split, sse, watch
 
-from streamwatch.anomalies import PAYLOAD_INVALID, SSE_FRAMING_VARIANT, Verdict
-from streamwatch.stream import StreamWatch
+from streamwatch.core.kinds import PAYLOAD_INVALID, SSE_FRAMING_VARIANT, Verdict
+from streamwatch.core.stream import StreamWatch
 
 #: What bodies are made of. Every line end, every field, every byte that some reader treats specially.
 TOKENS = [

@@ -43,10 +43,10 @@ from wires import (
     watch,
 )
 
-from streamwatch.anomalies import ERROR_HIDDEN, PAYLOAD_INVALID, Chunk, Outcome, Verdict
-from streamwatch.report import Request
-from streamwatch.sse import Event
-from streamwatch.stream import StreamWatch
+from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, ChunkType, Outcome, Verdict
+from streamwatch.core.report import Request
+from streamwatch.core.sse import Event
+from streamwatch.core.stream import StreamWatch
 
 often = hypothesis_settings(max_examples=250, deadline=None)
 SEEDS = st.integers(0, 2**32)
@@ -303,7 +303,7 @@ def test_a_watch_tells_what_it_knows_before_the_end() -> None:
     report = stream.report()
 
     assert (report.verdict, report.outcomes, report.events) == (None, {}, 3)
-    assert report.chunks == {Chunk.ROLE: 1, Chunk.TEXT: 2}
+    assert report.chunks == {ChunkType.ROLE: 1, ChunkType.TEXT: 2}
 
 
 @pytest.mark.parametrize(
@@ -363,8 +363,10 @@ def test_chunks_are_counted_by_what_they_carry() -> None:
     report = watch("chat", body([*chunks, chunk({}, "stop")])).report
 
     assert sum(report.chunks.values()) == len(chunks) + 1
-    assert report.chunks[Chunk.TEXT] == 4
-    assert {Chunk.ROLE, Chunk.REASONING, Chunk.REFUSAL, Chunk.USAGE, Chunk.FINISH} < set(report.chunks)
+    assert report.chunks[ChunkType.TEXT] == 4
+    assert {ChunkType.ROLE, ChunkType.REASONING, ChunkType.REFUSAL, ChunkType.USAGE, ChunkType.FINISH} < set(
+        report.chunks
+    )
 
 
 @pytest.mark.parametrize("broken_at", range(1, 14))
@@ -428,7 +430,7 @@ def test_an_unknown_api_may_stream_any_json(repair: str) -> None:
 
     assert [event.data for event in stream.ready] == payloads
     report = stream.report()
-    assert (report.events, report.chunks, report.kinds) == (5, {Chunk.OTHER: 5}, ("payload_invalid",))
+    assert (report.events, report.chunks, report.kinds) == (5, {ChunkType.OTHER: 5}, ("payload_invalid",))
 
 
 def test_events_are_of_the_type_that_was_asked_for() -> None:
@@ -501,7 +503,7 @@ def test_events_of_an_api_that_is_not_known_are_counted_by_their_names() -> None
     """Named ones are of a protocol with a life of its own, the others anything."""
     wire = sse({"a": 1}, event="image.partial") * 3 + sse({"a": 1}) * 2
 
-    assert watch("other", wire).report.chunks == {Chunk.LIFECYCLE: 3, Chunk.OTHER: 2}
+    assert watch("other", wire).report.chunks == {ChunkType.LIFECYCLE: 3, ChunkType.OTHER: 2}
 
 
 @pytest.mark.parametrize(

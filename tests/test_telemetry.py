@@ -15,20 +15,22 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind, StatusCode
 
-from streamwatch import reading, telemetry
-from streamwatch.anomalies import (
+from streamwatch.sdk import session as reading
+
+from streamwatch.export import telemetry
+from streamwatch.core.kinds import (
     CONTENT_ABSENT,
     ISSUES,
     KINDS,
     SEQUENCE_GAP,
-    Kind,
+    AnomalyKind,
     Outcome,
     Verdict,
 )
-from streamwatch.anomalies import TOOL_CALL_INDEX_REUSED as REUSED
-from streamwatch.report import Report, Request
-from streamwatch.settings import Policy, Settings
-from streamwatch.telemetry import Call, Telemetry
+from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.export.telemetry import RequestInfo, Telemetry
 
 COMMON = {
     "gen_ai.operation.name": "chat",
@@ -38,7 +40,7 @@ COMMON = {
     "server.address": "server.test",
     "streamwatch.openai.version": openai.__version__,
 }
-CALL = Call("chat", "gpt-4o", "openai", "server.test", None, "1.2.3")
+CALL = RequestInfo("chat", "gpt-4o", "openai", "server.test", None, "1.2.3")
 
 
 def broken() -> list[bytes]:
@@ -77,8 +79,8 @@ def report_of(model: str) -> Report:
     ],
 )
 def test_the_condition_is_that_of_the_worst_fault(
-    anomalies: dict[Kind, int],
-    outcomes: dict[Kind, dict[Outcome, int]],
+    anomalies: dict[AnomalyKind, int],
+    outcomes: dict[AnomalyKind, dict[Outcome, int]],
     verdict: Verdict,
     applied: bool,
     condition: str,

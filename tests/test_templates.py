@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamwatch.cli import COMMANDS
-from streamwatch.settings import Settings
+from streamwatch.core.settings import Settings
 
 yaml = pytest.importorskip("yaml")
 

@@ -9,8 +9,10 @@ import pytest
 import sdk
 from openai import _streaming
 
-from streamwatch import instrumentor, testing
-from streamwatch.instrumentor import StreamwatchInstrumentor
+from streamwatch.sdk import instrumentor
+
+from streamwatch import testing
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 ORIGINAL = _streaming.Stream.__init__
 
@@ -80,7 +82,7 @@ def test_levels_are_policies(level: str, applied: bool, opted_in: bool) -> None:
     """By the names people use."""
     with testing.reports(level) as seen:
         sdk.read("sync", sdk.healthy("chat"))
-        policy = instrumentor._watching.settings.repair
+        policy = instrumentor._agent.settings.repair
 
     assert [applied] == [report.applied for report in seen]
     assert opted_in == bool(policy.opt_in)
@@ -115,7 +117,7 @@ def test_switching_on_again_changes_the_level() -> None:
     testing.instrument("none")
     testing.instrument("all")
     try:
-        assert not instrumentor._watching.settings.repair.observe
+        assert not instrumentor._agent.settings.repair.observe
     finally:
         testing.uninstrument()
 

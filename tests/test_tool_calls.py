@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from wires import Call, Payload, Said, Seen, begin, body, called, chunk, fragment, read, tool_call, watch
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     CONTENT_UNDECODABLE,
     KINDS,
     TOOL_CALL_ARGUMENTS_INVALID,
@@ -25,12 +25,12 @@ from streamwatch.anomalies import (
     TOOL_CALL_MALFORMED,
     TOOL_CALL_NAME_REPEATED,
     TOOL_CALLS_INTERLEAVED,
-    Kind,
+    AnomalyKind,
     Outcome,
     Severity,
     Verdict,
 )
-from streamwatch.report import Request
+from streamwatch.core.report import Request
 
 often = hypothesis_settings(max_examples=100, deadline=None)
 SEEDS = st.integers(0, 2**32)
@@ -45,7 +45,7 @@ ARGUMENTS = st.dictionaries(TEXTS, VALUES, max_size=4)
 CALLS = st.lists(ARGUMENTS, min_size=1, max_size=4)
 
 #: How the index of the n-th call is broken, and what that is called.
-WAYS: dict[str, tuple[Any, Kind]] = {
+WAYS: dict[str, tuple[Any, AnomalyKind]] = {
     "absent": (lambda n, count: ..., TOOL_CALL_INDEX_MISSING),
     "null": (lambda n, count: None, TOOL_CALL_INDEX_MISSING),
     "text": (lambda n, count: str(n), TOOL_CALL_INDEX_MISSING),

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from streamwatch.anomalies import Kind, Outcome, Severity
-from streamwatch.report import Report, Request
-from streamwatch.settings import Policy, Settings
-from streamwatch.sse import Event
-from streamwatch.stream import StreamWatch
+from streamwatch.core.kinds import AnomalyKind, Outcome, Severity
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.sse import Event
+from streamwatch.core.stream import StreamWatch
 
 Payload = dict[str, Any]
 DONE = b"data: [DONE]\n\n"
@@ -296,7 +296,7 @@ class Seen:
         good = {Outcome.VERIFIED, Outcome.UNVERIFIED}
         return {kind.name for kind, outcomes in self.report.outcomes.items() if good & outcomes.keys()}
 
-    def outcome(self, kind: Kind) -> set[Outcome]:
+    def outcome(self, kind: AnomalyKind) -> set[Outcome]:
         """How the anomalies of a kind ended."""
         return set(self.report.outcomes.get(kind, {}))
 

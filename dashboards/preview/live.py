@@ -45,7 +45,7 @@ MAY_BE_EMPTY = {
     ("streamwatch-agent", "Internal errors by type", "A"): "Streamwatch makes no errors",
 }
 #: Whether applications tell which Streamwatch they have: the reader of their metrics does.
-TELLS_ITS_VERSION = find_spec("streamwatch.prometheus") is not None
+TELLS_ITS_VERSION = find_spec("streamwatch.otel.prometheus_reader") is not None
 if not TELLS_ITS_VERSION:
     MAY_BE_EMPTY |= {
         ("streamwatch-agent", "Versions running", "A"): "this Streamwatch does not tell its version",

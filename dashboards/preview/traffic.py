@@ -10,8 +10,9 @@ import sys
 import time
 from random import Random
 
-from streamwatch.demo import faults, server
-from streamwatch.demo.streams import Shape
+from streamwatch.demo import server
+from streamwatch.synthetic import faults
+from streamwatch.synthetic.streams import Shape
 
 #: The share of streams with a fault, outside the spike: enough for every panel to have data within minutes.
 _FAULTY = 0.06

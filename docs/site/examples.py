@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamwatch.anomalies import Kind, Outcome, Severity, Strategy
-from streamwatch.sse import Event
+from streamwatch.core.kinds import AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.sse import Event
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
@@ -62,14 +62,14 @@ class Example:
     seen: Seen
 
 
-def example(kind: Kind) -> Example:
+def example(kind: AnomalyKind) -> Example:
     """The shortest stream that has this kind, repaired where there is a repair, and no other kind where that can be."""
     policy = "none" if kind.strategy is Strategy.NONE else f"none,+{kind.name}"
     found = [Example(case, policy, _see(case, policy)) for case in CASES if kind in case.found]
     return min(found, key=lambda each: _order(kind, each))
 
 
-def _order(kind: Kind, each: Example) -> tuple[bool, bool, int, int]:
+def _order(kind: AnomalyKind, each: Example) -> tuple[bool, bool, int, int]:
     mended = each.seen.outcome(kind) & {Outcome.VERIFIED, Outcome.UNVERIFIED}
     others = [other for other in each.seen.report.anomalies if other is not kind and other.severity != Severity.HAZARD]
     unsaid = each.case.name != _BEST.get(kind.name, each.case.name)

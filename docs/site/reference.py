@@ -19,11 +19,13 @@ from typing import Any
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
 from docs.site.examples import Example, difference, example
-from streamwatch import anomalies, settings, telemetry
-from streamwatch.anomalies import KINDS, Kind, Strategy
 from streamwatch.cli import kinds as words
-from streamwatch.settings import Settings
-from streamwatch.telemetry import COMMON, Instrument
+from streamwatch.core import kinds as anomalies
+from streamwatch.core import settings
+from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
+from streamwatch.core.settings import Settings
+from streamwatch.export import telemetry
+from streamwatch.export.telemetry import COMMON, Instrument
 
 FOLDER = Path(__file__).parents[1] / "reference"
 
@@ -103,10 +105,10 @@ def metrics_page() -> str:
     vocabularies = [
         f"### `{name}`\n\n{table(('value', 'meaning'), _values(kind))}" for name, kind in _VOCABULARIES.items()
     ]
-    chunks = _and(chunk.value for chunk in anomalies.Chunk)
+    chunks = _and(chunk.value for chunk in anomalies.ChunkType)
     return _page(
         "Metrics, spans and attributes",
-        "streamwatch/telemetry.py and streamwatch/anomalies.py",
+        "streamwatch/export/telemetry.py and streamwatch/core/kinds.py",
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
         common,
@@ -190,7 +192,7 @@ def settings_page() -> str:
     rows = [[*("<br>".join(column) for column in zip(*same, strict=True)), text] for text, same in together.items()]
     return _page(
         "Settings",
-        "streamwatch/settings.py",
+        "streamwatch/core/settings.py",
         "Environment variables. A value that is not usable is reported in one warning, and the default applies. From"
         " code: `streamwatch.instrument(settings=streamwatch.Settings(...))`, where the names are in lower case and"
         " without the prefix.",
@@ -267,7 +269,7 @@ def _policy() -> str:
     )
 
 
-def _repaired(policy: str) -> set[Kind]:
+def _repaired(policy: str) -> set[AnomalyKind]:
     """What a policy repairs; an opt-in kind only where it is asked for."""
     wanted = settings.Policy(policy)
     default = {kind for kind in wanted.default if kind.level is not anomalies.Level.OPT_IN}
@@ -285,7 +287,7 @@ def kinds_page() -> str:
     ]
     return _page(
         "Kinds of anomaly",
-        "streamwatch/anomalies.py and tests/cases.py",
+        "streamwatch/core/kinds.py and tests/cases.py",
         "Each with a stream that has it. Lines with `-` are what the server sent, lines with `+` what the application"
         " gets instead; all other repairs are off. What all chunks of a stream have in common (id, object, created,"
         " model) is left out, and long lines are cut in the middle.",
@@ -294,7 +296,7 @@ def kinds_page() -> str:
     )
 
 
-def _kind(kind: Kind) -> str:
+def _kind(kind: AnomalyKind) -> str:
     shown = example(kind)
     facts = [
         ["severity", kind.severity.value],
@@ -308,14 +310,14 @@ def _kind(kind: Kind) -> str:
     return f"## {kind.name}\n\n{kind.meaning}\n\n{table(('', ''), facts)}\n\n{text}"
 
 
-def _ended(kind: Kind, shown: Example) -> str:
+def _ended(kind: AnomalyKind, shown: Example) -> str:
     report = shown.seen.report
     outcomes = [f"{count} {outcome.value}" for outcome, count in report.outcomes.get(kind, {}).items()]
     verdict = [f"verdict {report.verdict.value}"] if report.verdict else []
     return "; ".join([*verdict, *outcomes])
 
 
-def _repair(kind: Kind) -> str:
+def _repair(kind: AnomalyKind) -> str:
     if kind.strategy is Strategy.NONE:
         return "none: it is reported only"
     return f"`{kind.strategy.value}`: {kind.strategy.meaning}; {words._LEVELS[kind.level.value]}"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from streamwatch.anomalies import Kind
-from streamwatch.report import Report, Request
-from streamwatch.settings import Policy, Settings
-from streamwatch.sse import Decoder
-from streamwatch.stream import StreamWatch, _read
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.sse import Decoder
+from streamwatch.core.stream import StreamWatch, _read
 
 #: The events of the Responses API that end an answer, and the status each stands for.
 TERMINAL = {
@@ -106,7 +106,7 @@ class Answer:
         return b"".join(data for _, data in self.reads)
 
     def _events(self) -> Iterator[Seen]:
-        def found(kind: Kind, *_level: Any) -> bool:
+        def found(kind: AnomalyKind, *_level: Any) -> bool:
             self.framing.add(kind.name)
             return False  # what is found is noted, and stays as it is
 

@@ -16,7 +16,7 @@ import click
 from streamwatch.cli import fixes, shown
 from streamwatch.cli.recordings import Recording, Unreadable, contents, recordings_in
 from streamwatch.cli.replay import Replay, choices_asked, replay
-from streamwatch.settings import Policy, Settings
+from streamwatch.core.settings import Policy, Settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -59,7 +59,7 @@ def _heard() -> Iterator[list[str]]:
 
 def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Finding]]:
     """The exporters of each signal that can be used, and what is wrong with the others."""
-    from streamwatch.distro import usable_exporters
+    from streamwatch.otel.distro import usable_exporters
 
     with _heard() as lines:
         found = {signal.lower(): usable_exporters(signal, environ) for signal in (*_SIGNALS, "LOGS")}
@@ -72,7 +72,7 @@ def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Fi
 
 def ports(environ: Mapping[str, str]) -> tuple[str, list[Port], list[Finding]]:
     """The host, the ports up to the first one that the next process would take, and what is wrong with them."""
-    from streamwatch.distro import Endpoint
+    from streamwatch.otel.distro import Endpoint
 
     with _heard() as lines:
         endpoint = Endpoint(environ)
@@ -147,7 +147,7 @@ def _process(port: int) -> str:
 
 def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
     """Where each signal goes by OTLP, and how; credentials included."""
-    from streamwatch.distro import _otlp_protocol
+    from streamwatch.otel.distro import _otlp_protocol
 
     found = {}
     for signal in _SIGNALS:

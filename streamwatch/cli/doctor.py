@@ -127,7 +127,7 @@ def _builds_none(environ: Mapping[str, str]) -> bool:
 
 
 def _of_settings(environ: Mapping[str, str]) -> Iterator[Finding]:
-    from streamwatch.settings import Settings
+    from streamwatch.core.settings import Settings
 
     settings, complaints = Settings.from_environ(environ)
     for complaint in complaints:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamwatch.settings import Policy, Settings
+from streamwatch.core.settings import Policy, Settings
 
 _PREFIX = "STREAMWATCH_"
 #: The variables of Streamwatch's own.
@@ -103,7 +103,7 @@ def variables(environ: Mapping[str, str]) -> Iterator[Variable]:
 
 def filled_in(environ: Mapping[str, str]) -> dict[str, str]:
     """What our distro sets where the user said nothing; another distro does as it likes."""
-    from streamwatch.distro import defaults
+    from streamwatch.otel.distro import defaults
 
     return {} if other_distro(environ) else defaults(environ)
 
@@ -151,7 +151,7 @@ def _otel_names() -> set[str]:
 
     modules = {point.value for point in entry_points(group="opentelemetry_environment_variables")}
     names: set[str] = set()
-    for module in {*modules, "opentelemetry.sdk.environment_variables"} - {"streamwatch.environment_variables"}:
+    for module in {*modules, "opentelemetry.sdk.environment_variables"} - {"streamwatch.otel.environment_variables"}:
         with contextlib.suppress(Exception):  # a broken package is not what is asked about
             names |= {name for name in vars(import_module(module)) if name.startswith("OTEL_")}
     return names

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from streamwatch.cli.replay import Replay, fixed
-from streamwatch.settings import Settings
+from streamwatch.core.settings import Settings
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 

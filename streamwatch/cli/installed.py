@@ -128,7 +128,7 @@ def _of_our_own() -> Iterator[Finding]:
 
 
 def _load_error(point: Any) -> str:
-    if point.value == "streamwatch.environment_variables":  # its import chooses our distro, in this process too
+    if point.value == "streamwatch.otel.environment_variables":  # its import chooses our distro, in this process too
         return ""
     try:
         point.load()

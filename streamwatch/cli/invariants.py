@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamwatch.anomalies import KEEPALIVE_FRAME, SSE_FRAMING_VARIANT
 from streamwatch.cli.answers import Answer, as_text
+from streamwatch.core.kinds import KEEPALIVE_FRAME, SSE_FRAMING_VARIANT
 
 CHOICES = ("chat", "completions")
 CHAT = ("chat",)

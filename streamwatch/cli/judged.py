@@ -15,12 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from streamwatch.anomalies import BROKEN_VERDICTS, KINDS, Outcome, Severity
 from streamwatch.cli.answers import Answer
 from streamwatch.cli.endpoint import Endpoint, Reply
 from streamwatch.cli.invariants import checked, table
-from streamwatch.report import Report
-from streamwatch.settings import Settings
+from streamwatch.core.kinds import BROKEN_VERDICTS, KINDS, Outcome, Severity
+from streamwatch.core.report import Report
+from streamwatch.core.settings import Settings
 from streamwatch.version import __version__
 
 #: Arrivals in a record: what a plot can show.

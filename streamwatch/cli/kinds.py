@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import click
 
-from streamwatch.anomalies import ISSUES, KINDS, Issue, Kind, Outcome
 from streamwatch.cli.known import KNOWN
+from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Issue, Outcome
 
 if TYPE_CHECKING:
-    from streamwatch.demo.measured import Measured
+    from streamwatch.cli.common.measured import Measured
 
 #: Columns of the text.
 _WIDTH = 120
@@ -64,7 +64,7 @@ def explain(what: str, as_json: bool, measured: str | None) -> None:  # noqa: FB
         click.echo(json.dumps(record) if as_json else _text(kind, record))
 
 
-def matching(what: str) -> list[Kind]:
+def matching(what: str) -> list[AnomalyKind]:
     """The kinds that a name, an issue or an error text means."""
     wanted = what.strip().lower()
     if wanted in KINDS:
@@ -73,7 +73,7 @@ def matching(what: str) -> list[Kind]:
     return [kind for kind in KINDS.values() if kind.issue in issues] or _showing(wanted)
 
 
-def _showing(wanted: str) -> list[Kind]:
+def _showing(wanted: str) -> list[AnomalyKind]:
     """The kinds that an application sees as an error, or as the last line of a traceback."""
     line = (wanted.splitlines() or [""])[-1].strip()
     if len(line) < _MIN_ERROR:
@@ -83,7 +83,7 @@ def _showing(wanted: str) -> list[Kind]:
     return [kind for kind in KINDS.values() if kind.issue in issues] or shown
 
 
-def _record(kind: Kind) -> dict[str, Any]:
+def _record(kind: AnomalyKind) -> dict[str, Any]:
     return {
         "kind": kind.name,
         "severity": kind.severity.value,
@@ -96,7 +96,7 @@ def _record(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _known(kind: Kind) -> dict[str, Any]:
+def _known(kind: AnomalyKind) -> dict[str, Any]:
     """What is known of it beside its row: in public reports, and in the recordings of `providers.json`."""
     recorded = json.loads((Path(__file__).parent / "providers.json").read_text("utf-8"))
     known, streams = KNOWN[kind.name], recorded["streams"]
@@ -112,9 +112,9 @@ def _known(kind: Kind) -> dict[str, Any]:
 
 def _counted(url: str) -> Measured:
     """What an endpoint has counted since its process began."""
+    from streamwatch.cli.common.measured import parse
     from streamwatch.cli.environment import address
     from streamwatch.cli.scraping import NoAnswerError, fetch
-    from streamwatch.demo.measured import parse
 
     named = url if "://" in url else f"http://{url}"
     named = named if urlsplit(named).path.strip("/") else f"{named.rstrip('/')}/metrics"
@@ -126,14 +126,14 @@ def _counted(url: str) -> Measured:
         raise click.UsageError(f"{address(named)}: {error}") from error
 
 
-def _rates(kind: Kind, counted: Measured) -> dict[str, Any]:
+def _rates(kind: AnomalyKind, counted: Measured) -> dict[str, Any]:
     rate = counted.rate([kind])
     outcomes = {outcome.value: rate[outcome] for outcome in Outcome}
     rates = {"fix_ratio": rate.fix_ratio, "verified_ratio": rate.verified_ratio}
     return {"found": counted.anomalies[kind.name], "streams": counted.streams, **outcomes, **rates}
 
 
-def _text(kind: Kind, record: dict[str, Any]) -> str:
+def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
     repair = f"{kind.strategy.value}: {kind.strategy.meaning}"
     lines = [
         click.style(kind.name, bold=True),

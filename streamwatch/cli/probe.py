@@ -219,8 +219,8 @@ def _check_files(save: Path | None, html: Path | None, questions: list[Question]
 
 def _save(directory: Path | None, judged: list[Judged]) -> None:
     """The bodies as they came, behind the comment lines that `streamwatch check` reads."""
-    from streamwatch import capture
     from streamwatch.cli.readers import sdk_version
+    from streamwatch.export import capture
 
     for each in judged:
         answer, report = each.reply.answer, each.report

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from streamwatch.cli.common.measured import Measured, measured
 from streamwatch.cli.scraping import Exposition, Samples, Series
-from streamwatch.demo.measured import Measured, measured
 
 #: Seconds over which rates are taken: streams are seconds long, and a minute shows what goes wrong now.
 WINDOW = 60.0

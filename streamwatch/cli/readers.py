@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Protocol
 
-from streamwatch.instrumentor import StreamwatchInstrumentor, _watching
-from streamwatch.report import Report
-from streamwatch.settings import Settings
+from streamwatch.core.report import Report
+from streamwatch.core.settings import Settings
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
 
 #: Bytes of a read: a few events, as a socket gives them.
 _READ = 4096
@@ -172,7 +172,7 @@ def watched(settings: Settings | None) -> Iterator[list[Report]]:
     instrumentor = StreamwatchInstrumentor()
     before = None
     if instrumentor.is_instrumented_by_opentelemetry:
-        before = _watching.settings, _watching.telemetry, _watching.on_report
+        before = _agent.settings, _agent.telemetry, _agent.on_report
         instrumentor.uninstrument()
     seen: list[Report] = []
     logger = logging.getLogger("streamwatch")
@@ -181,16 +181,16 @@ def watched(settings: Settings | None) -> Iterator[list[Report]]:
         if settings is not None:
             instrumentor.instrument(settings=settings, on_report=seen.append)
         yield seen
-        if _watching.any_open:
+        if _agent.any_open:
             gc.collect()  # what an exception left unread ends here
-        _watching.record_collected()
+        _agent.record_collected()
     finally:
         logger.removeFilter(_is_no_finding)
         if settings is not None:
             instrumentor.uninstrument()
         if before is not None:
             instrumentor.instrument(settings=before[0])
-            _watching.start(*before)
+            _agent.start(*before)
 
 
 def _is_no_finding(record: logging.LogRecord) -> bool:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from streamwatch import calls, capture
-from streamwatch.report import Request
+from streamwatch.core.report import Request
+from streamwatch.export import capture
+from streamwatch.sdk import request_info as calls
 
 #: Bytes of a file, or of what is packed in it: a day's HAR is smaller, and a laptop's memory is larger.
 MAX_BYTES = 256 << 20

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streamwatch.anomalies import Condition, Kind, Outcome, Severity, Verdict
 from streamwatch.cli.recordings import Recording, request_of
-from streamwatch.report import Report
-from streamwatch.settings import Settings
-from streamwatch.sse import _BLANK_LINE, _FALSE_LINE_END, Event
-from streamwatch.stream import StreamWatch
+from streamwatch.core.kinds import AnomalyKind, Condition, Outcome, Severity, Verdict
+from streamwatch.core.report import Report
+from streamwatch.core.settings import Settings
+from streamwatch.core.sse import _BLANK_LINE, _FALSE_LINE_END, Event
+from streamwatch.core.stream import StreamWatch
 
 #: Positions kept of a kind: enough to see a pattern; its count says how many there are.
 _MAX_POSITIONS = 100
@@ -39,7 +39,7 @@ class Replay:
 
     recording: Recording
     report: Report
-    positions: dict[Kind, list[Position]] = field(default_factory=dict)
+    positions: dict[AnomalyKind, list[Position]] = field(default_factory=dict)
     repaired: bytes = b""  #: what Streamwatch hands on
 
     @property
@@ -50,7 +50,7 @@ class Replay:
         return ends and not faults and self.report.condition is Condition.CLEAN
 
     @property
-    def mended(self) -> list[Kind]:
+    def mended(self) -> list[AnomalyKind]:
         """The kinds of which something was repaired."""
         good = (Outcome.VERIFIED, Outcome.UNVERIFIED)
         return [kind for kind, outcomes in self.report.outcomes.items() if any(outcomes.get(each) for each in good)]
@@ -70,7 +70,7 @@ def fixed(first: Replay, settings: Settings) -> Replay:
 def replay(recording: Recording, settings: Settings) -> Replay:
     """Put a recording through the core."""
     watch = StreamWatch(recording.surface, request_of(recording), settings, clock=lambda: 0.0)
-    handed_on, positions = bytearray(), dict[Kind, list[Position]]()
+    handed_on, positions = bytearray(), dict[AnomalyKind, list[Position]]()
 
     def found(position: Position) -> None:
         for kind, tally in watch.anomalies.items():
@@ -79,7 +79,7 @@ def replay(recording: Recording, settings: Settings) -> Replay:
             known += [position] * min(grown, _MAX_POSITIONS - len(known))
             counts[kind] = tally.count
 
-    counts: dict[Kind, int] = {}
+    counts: dict[AnomalyKind, int] = {}
     readable, at = True, 0
     for block, position in _blocks(recording):
         at += len(block)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import click
 
 from streamwatch.cli.environment import address, filled_in, obstacles, scrub, shown
-from streamwatch.settings import Policy
+from streamwatch.core.settings import Policy
 
 _INSTRUMENT = "opentelemetry-instrument"
 _INSTALL = "pip install openai-streamwatch"
@@ -151,7 +151,7 @@ def unsupported() -> Iterator[tuple[str, str]]:
     """What is wrong with the client that is installed, and what to do about it."""
     from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
-    from streamwatch.instrumentor import StreamwatchInstrumentor
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     conflict = get_dependency_conflicts(StreamwatchInstrumentor().instrumentation_dependencies())
     if conflict is None:

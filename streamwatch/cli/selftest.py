@@ -19,8 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from streamwatch.demo.faults import FAULTS, HEALTHY, Fault, broken
-from streamwatch.demo.streams import SHORT, Event, Mark, Shape, chat, encode, responses
+from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault, broken
+from streamwatch.synthetic.streams import SHORT, Event, Mark, Shape, chat, encode, responses
 
 #: What is read, each synchronously and asynchronously.
 _CASES = (
@@ -69,18 +69,18 @@ def _fill(result: dict[str, Any]) -> None:
     from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import get_tracer_provider
 
-    from streamwatch.instrumentor import _watching
+    from streamwatch.sdk.instrumentor import _agent
 
     result["meter_provider"] = type(get_meter_provider()).__qualname__
     result["tracer_provider"] = type(get_tracer_provider()).__qualname__
-    result["active"] = _watching.active
+    result["active"] = _agent.active
     openai = importlib.import_module("openai")
     openai.OpenAI, openai.AsyncOpenAI  # noqa: B018 -- not there in what only has the name of the package
     result["openai"] = str(openai.__version__)
-    result["hooked"] = bool(_watching._undo)
+    result["hooked"] = bool(_agent._undo)
     reports: list[Any] = []
-    _watching.on_report = reports.append
-    policy = _watching.settings.repair
+    _agent.on_report = reports.append
+    policy = _agent.settings.repair
     for shape, fault in _CASES:
         if shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS) or hasattr(openai.OpenAI, "responses"):
             repaired = not policy.observe and all(kind in policy.default for kind in fault.kinds)
@@ -178,7 +178,7 @@ def _counted() -> int:
     """How many streams the Prometheus endpoint of this process would tell."""
     from prometheus_client import REGISTRY, generate_latest
 
-    from streamwatch.demo.measured import parse
+    from streamwatch.cli.common.measured import parse
 
     return parse(generate_latest(REGISTRY).decode()).streams
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from streamwatch.anomalies import Condition, Kind, Outcome, Severity, Strategy
 from streamwatch.cli.replay import Position, Replay
+from streamwatch.core.kinds import AnomalyKind, Condition, Outcome, Severity, Strategy
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,7 +92,7 @@ def findings(replay: Replay) -> Table:
     return table
 
 
-def by_severity(anomalies: Mapping[Kind, int]) -> list[tuple[Kind, int]]:
+def by_severity(anomalies: Mapping[AnomalyKind, int]) -> list[tuple[AnomalyKind, int]]:
     """The worst first; what is as bad, in the order in which it was found."""
     order = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
     return sorted(anomalies.items(), key=lambda pair: order.index(pair[0].severity))
@@ -181,7 +181,7 @@ def _place(position: Position) -> str:
     return f"event {position.event}, line {position.line}, byte {position.offset}"
 
 
-def _repair(kind: Kind, replay: Replay) -> str:
+def _repair(kind: AnomalyKind, replay: Replay) -> str:
     """What became of the anomalies of a kind."""
     outcomes = replay.report.outcomes.get(kind, {})
     if kind.strategy is Strategy.NONE:
@@ -241,7 +241,7 @@ def record(replay: Replay, compared: Sequence[Comparison], version: str) -> dict
     }
 
 
-def _anomaly(kind: Kind, count: int, replay: Replay) -> dict[str, Any]:
+def _anomaly(kind: AnomalyKind, count: int, replay: Replay) -> dict[str, Any]:
     outcomes = replay.report.outcomes.get(kind, {})
     positions = replay.positions.get(kind, ())
     return {

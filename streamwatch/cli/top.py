@@ -18,9 +18,9 @@ from typing import Any
 
 import click
 
-from streamwatch.anomalies import ISSUES, KINDS, Kind, Outcome, Severity
 from streamwatch.cli.rates import Frame, History
 from streamwatch.cli.sources import Source, take_all, usual
+from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Outcome, Severity
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 _CONDITIONS = {"clean": "green", "repaired": "yellow", "broken": "red"}
@@ -201,7 +201,7 @@ def record(frame: Frame, sources: list[Source]) -> dict[str, Any]:
     }
 
 
-def _kind_record(kind: Kind, frame: Frame) -> dict[str, Any]:
+def _kind_record(kind: AnomalyKind, frame: Frame) -> dict[str, Any]:
     rate = frame.measured.rate([kind])
     return {
         "kind": kind.name,
@@ -226,7 +226,7 @@ def _issue_record(issue: Any, frame: Frame) -> dict[str, Any]:
     }
 
 
-def _kinds(frame: Frame) -> list[Kind]:
+def _kinds(frame: Frame) -> list[AnomalyKind]:
     """The kinds that were found: faults first, then what comes most often now."""
     found = [kind for kind in KINDS.values() if frame.measured.anomalies[kind.name]]
     order = list(_COLOURS)
@@ -242,7 +242,7 @@ def draw(frame: Frame, sources: list[Source], height: int | None = None) -> Any:
     from rich.padding import Padding
     from rich.text import Text
 
-    from streamwatch.demo.table import View, issues
+    from streamwatch.cli.common.table import View, issues
 
     top_lines = [*_source_lines(sources), *_stream_lines(frame)]
     parts: list[Any] = [Text.from_markup(line) for line in top_lines]
@@ -312,7 +312,7 @@ def sparkline(values: list[float]) -> str:
 def _models(frame: Frame, rows: int | None) -> Any:
     from rich.text import Text
 
-    from streamwatch.demo.table import columns, line, percent
+    from streamwatch.cli.common.table import columns, line, percent
 
     table = columns("model", "streams/s", "streams", "clean", "repaired", "broken", "broken share")
     found = list(frame.models())
@@ -328,7 +328,7 @@ def _models(frame: Frame, rows: int | None) -> Any:
 def _anomalies(frame: Frame, rows: int | None) -> Any:
     from rich.text import Text
 
-    from streamwatch.demo.table import columns, line, percent
+    from streamwatch.cli.common.table import columns, line, percent
 
     repaired = "fixable" if frame.observe else "repaired"
     table = columns("anomaly", "severity", "per minute", "found", repaired, "verified", "failed", "left", "fix rate")

@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from streamwatch.core.settings import Settings
 from streamwatch.demo.processes import Demo, DemoError
-from streamwatch.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from streamwatch.demo.table import View
+    from streamwatch.cli.common.table import View
 
 #: What the extra `demo` brings.
 _LIBRARIES = ("openai", "starlette", "uvicorn", "rich")
@@ -68,7 +68,7 @@ def _positive(text: str) -> float:
 def _run(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from streamwatch.demo.table import draw
+    from streamwatch.cli.common.table import draw
 
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -91,7 +91,7 @@ def _watch(demo: Demo, seconds: float | None, console: Console) -> None:
     """Show the table until the time is over; where there is no terminal, only wait."""
     from rich.live import Live
 
-    from streamwatch.demo.table import draw
+    from streamwatch.cli.common.table import draw
 
     end = time.monotonic() + seconds if seconds else float("inf")
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -103,7 +103,7 @@ def _watch(demo: Demo, seconds: float | None, console: Console) -> None:
 
 
 def _view(demo: Demo) -> View:
-    from streamwatch.demo.table import View
+    from streamwatch.cli.common.table import View
 
     settings, _ = Settings.from_environ(os.environ)
     title = f"Streamwatch on {demo.metrics_url}, STREAMWATCH_REPAIR={settings.repair.text}"

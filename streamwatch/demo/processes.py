@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from streamwatch.demo.measured import Measured, parse
+from streamwatch.cli.common.measured import Measured, parse
 
 _T = TypeVar("_T")
 

@@ -30,8 +30,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from streamwatch.demo import faults, streams
-from streamwatch.demo.streams import Event, Mark, Shape
+from streamwatch.synthetic import faults, streams
+from streamwatch.synthetic.streams import Event, Mark, Shape
 
 #: Seconds between two chunks: fast enough for several streams a second, slow enough to look alive.
 _PAUSE = (0.001, 0.005)

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from streamwatch.demo import faults, server
-from streamwatch.demo.streams import Shape
+from streamwatch.synthetic import faults
+from streamwatch.demo import server
+from streamwatch.synthetic.streams import Shape
 
 spiking = False
 

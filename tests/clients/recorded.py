@@ -112,10 +112,10 @@ def _read(read: Driver, recording: Recording) -> dict[str, Any]:
 
 def _let_end() -> None:
     """A reader that raised, or stopped early, may have left its stream to the garbage collector."""
-    from streamwatch import instrumentor
+    from streamwatch.sdk import instrumentor
 
     gc.collect()
-    instrumentor._watching.record_collected()
+    instrumentor._agent.record_collected()
 
 
 def _found(report: Any) -> dict[str, Any]:

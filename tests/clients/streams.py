@@ -19,10 +19,10 @@ from environments import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT))  # whatever Python runs this, it is this checkout that it looks with
 
-from streamwatch.anomalies import Outcome  # noqa: E402
-from streamwatch.report import Request  # noqa: E402
-from streamwatch.settings import Settings  # noqa: E402
-from streamwatch.stream import StreamWatch  # noqa: E402
+from streamwatch.core.kinds import Outcome  # noqa: E402
+from streamwatch.core.report import Request  # noqa: E402
+from streamwatch.core.settings import Settings  # noqa: E402
+from streamwatch.core.stream import StreamWatch  # noqa: E402
 
 SHARED = CHECKOUT.parent / "shared"
 #: Events. A longer recording says the same more often.

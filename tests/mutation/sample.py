@@ -1,6 +1,6 @@
 """Names of a seeded random sample of the mutants that mutmut made, spread over all modules of the core.
 
-mutmut run 'streamwatch.texts*'                        # makes all mutants, and runs the few of one module
+mutmut run 'streamwatch.core.digest*'                        # makes all mutants, and runs the few of one module
 mutmut run $(python tests/mutation/sample.py 0.15)     # 15 % of each module, 30 at the least
 """
 

@@ -52,10 +52,10 @@ NEIGHBORS = {
     ("Severity", "FAULT"): "HAZARD",
     ("Severity", "HAZARD"): "FAULT",
     ("Severity", "DIALECT"): "FAULT",
-    ("Chunk", "TEXT"): "OTHER",
-    ("Chunk", "REFUSAL"): "OTHER",
-    ("Chunk", "REASONING"): "OTHER",
-    ("Chunk", "TOOL_CALL"): "OTHER",
+    ("ChunkType", "TEXT"): "OTHER",
+    ("ChunkType", "REFUSAL"): "OTHER",
+    ("ChunkType", "REASONING"): "OTHER",
+    ("ChunkType", "TOOL_CALL"): "OTHER",
 }
 TURNED: dict[type[ast.cmpop], ast.cmpop] = {
     ast.Lt: ast.LtE(),

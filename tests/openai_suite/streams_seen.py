@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from streamwatch import instrumentor, testing
-from streamwatch.anomalies import Outcome
-from streamwatch.report import Report
+from streamwatch.sdk import instrumentor
+
+from streamwatch import testing
+from streamwatch.core.kinds import Outcome
+from streamwatch.core.report import Report
 
 #: Where the JSON goes, and how much is repaired: a plugin of `-p` has no options of its own.
 FILE, REPAIR = "STREAMS_SEEN_FILE", "STREAMS_SEEN_REPAIR"
@@ -32,13 +34,13 @@ def pytest_configure() -> None:
     if level != "default":
         testing.instrument(level)
     testing._last.sinks.append(_seen)
-    count = instrumentor._Watching.internal_error
+    count = instrumentor.Agent.internal_error
 
     def noticed(self: Any, error: BaseException, doing: str) -> None:
         _errors.append(f"{doing}: {error!r}")
         count(self, error, doing)
 
-    instrumentor._Watching.internal_error = noticed  # type: ignore[method-assign]
+    instrumentor.Agent.internal_error = noticed  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(trylast=True)

@@ -11,7 +11,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from streamwatch.report import Request  # noqa: E402
+from streamwatch.core.report import Request  # noqa: E402
 from wires import (  # noqa: E402
     DONE,
     Payload,

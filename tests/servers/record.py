@@ -26,7 +26,7 @@ from servers.questions import TOOL, ask  # noqa: E402
 from servers.relay import Relay  # noqa: E402
 from wires import watch  # noqa: E402
 
-from streamwatch.report import Request  # noqa: E402
+from streamwatch.core.report import Request  # noqa: E402
 
 RECORDINGS = HERE.parent / "recordings" / "servers"
 INDEX = RECORDINGS / "index.json"

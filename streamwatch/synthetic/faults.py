@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from streamwatch import anomalies
-from streamwatch.anomalies import Kind
-from streamwatch.demo.streams import LONG, SHORT, Event, Mark, Shape
+from streamwatch.core import kinds as anomalies
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.synthetic.streams import LONG, SHORT, Event, Mark, Shape
 
 _CHAT = (Shape.CHAT_TEXT, Shape.CHAT_TOOLS)
 _RESPONSES = (Shape.RESPONSES_TEXT, Shape.RESPONSES_TOOLS)
@@ -30,7 +30,7 @@ class Fault:
 
     name: str
     shapes: tuple[Shape, ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[AnomalyKind, ...]
     apply: Callable[[list[Event], Random], list[Event]]
     length: int = SHORT
 
@@ -53,7 +53,7 @@ FAULTS: dict[str, Fault] = {}
 _Apply = Callable[[list[Event], Random], list[Event]]
 
 
-def _fault(shapes: tuple[Shape, ...], *kinds: Kind, length: int = SHORT) -> Callable[[_Apply], _Apply]:
+def _fault(shapes: tuple[Shape, ...], *kinds: AnomalyKind, length: int = SHORT) -> Callable[[_Apply], _Apply]:
     def enter(apply: _Apply) -> _Apply:
         name = apply.__name__
         FAULTS[name] = Fault(name, shapes, kinds, apply, length)

@@ -6,9 +6,9 @@ does not know reaches no handler.
 
 from __future__ import annotations
 
-from streamwatch.anomalies import PAYLOAD_INVALID, Chunk, Level
-from streamwatch.sse import Event
-from streamwatch.surface import Surface
+from streamwatch.core.apis.base import ApiState
+from streamwatch.core.kinds import PAYLOAD_INVALID, ChunkType, Level
+from streamwatch.core.sse import Event
 
 _RUN = "created queued in_progress requires_action completed incomplete failed cancelling cancelled expired"
 _NAMES = frozenset(
@@ -22,20 +22,20 @@ _NAMES = frozenset(
 )
 
 
-class Assistants(Surface):
+class Assistants(ApiState):
     """The state of one streamed run."""
 
     def see(self, event: Event) -> bool:
         payload = event.payload
-        sort = Chunk.LIFECYCLE
+        sort = ChunkType.LIFECYCLE
         name = event.event or ""
         if name.startswith("thread.") and name not in _NAMES:
             self._unknown(event, name)
         if self.error_in_stream(payload) or name == "error":
-            sort = Chunk.OTHER
+            sort = ChunkType.OTHER
             self.stream.error = True
         elif name == "thread.message.delta":
-            sort = Chunk.TEXT
+            sort = ChunkType.TEXT
         self.id = self.id or str(payload.get("id") or "")
         self.model = str(payload.get("model") or self.model)
         self.count(sort)

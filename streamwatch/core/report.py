@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streamwatch.anomalies import BROKEN_VERDICTS, Chunk, Condition, Kind, Outcome, Severity, Verdict
+from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Condition, Outcome, Severity, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +28,6 @@ class Request:
     naive: bool = True
 
 
-class Tally:
-    """How often a kind was found in one stream, and what became of it."""
-
-    __slots__ = ("count", "failed", "repaired")
-
-    def __init__(self) -> None:
-        self.count = self.repaired = self.failed = 0
-
-    def outcomes(self, *, evidence: bool | None) -> dict[Outcome, int]:
-        """Every anomaly in exactly one outcome, by what the stream says of the repaired ones."""
-        outcomes: dict[Outcome, int] = {}
-        failed = self.failed
-        if self.repaired and evidence is False:
-            failed += self.repaired
-        elif self.repaired:
-            outcomes[Outcome.VERIFIED if evidence else Outcome.UNVERIFIED] = self.repaired
-        if failed:
-            outcomes[Outcome.FAILED] = failed
-        unrepaired = self.count - self.repaired - self.failed
-        if unrepaired:
-            outcomes[Outcome.UNREPAIRED] = unrepaired
-        return outcomes
-
-
 @dataclass(frozen=True)
 class Report:
     """What is known of a stream: the one record that telemetry, tests and people read.
@@ -68,9 +44,9 @@ class Report:
     response_id: str
     finish_reasons: tuple[str, ...]
     events: int
-    chunks: dict[Chunk, int]
-    anomalies: dict[Kind, int]
-    outcomes: dict[Kind, dict[Outcome, int]]
+    chunks: dict[ChunkType, int]
+    anomalies: dict[AnomalyKind, int]
+    outcomes: dict[AnomalyKind, dict[Outcome, int]]
     applied: bool
     reorder_distances: tuple[int, ...] = ()
     reorder_delays: tuple[float, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamwatch.anomalies import KINDS, Issue, Kind, Outcome, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Issue, Outcome, Strategy
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Measured:
     def streams(self) -> int:
         return sum(self.verdicts.values())
 
-    def rate(self, kinds: Iterable[Kind]) -> Rate:
+    def rate(self, kinds: Iterable[AnomalyKind]) -> Rate:
         """How repairs went, over those of `kinds` that have one."""
         names = {kind.name for kind in kinds if kind.strategy is not Strategy.NONE}
         outcomes: Counter[str] = Counter()

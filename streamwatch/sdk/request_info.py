@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from streamwatch.report import Request
-from streamwatch.telemetry import Call
+from streamwatch.core.report import Request
+from streamwatch.export.telemetry import RequestInfo
 
 #: The end of the request's path -> the surface, and what its operation is called in telemetry.
 _ENDPOINTS = (
@@ -87,7 +87,7 @@ def sent_at(response: Any) -> float:
     return time.perf_counter()
 
 
-def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loads) -> tuple[str, Request, Call]:
+def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loads) -> tuple[str, Request, RequestInfo]:
     """The surface, the request and the call of a stream of the SDK."""
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
@@ -108,13 +108,13 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     return surface, known, call
 
 
-def describe_raw(response: Any, version: str) -> Call:
+def describe_raw(response: Any, version: str) -> RequestInfo:
     """The call of an API response that is read as bytes or lines."""
     url = _attempt(lambda: response.http_request.url)
     return _call(url, _body(response, None, json.loads), response, version)[1]
 
 
-def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, Call]:
+def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
     """The surface and the call of a request; `source` is the SDK's object that has the answer."""
     path = _attempt(lambda: url.path, "") or ""
     surface, operation = _surface(path, source)
@@ -122,7 +122,7 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
-    return surface, Call(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
+    return surface, RequestInfo(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
 
 
 def called_by_application() -> bool:

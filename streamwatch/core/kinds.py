@@ -111,7 +111,7 @@ class Evidence(str, Enum):
 BROKEN_VERDICTS = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
 
 
-class Chunk(str, Enum):
+class ChunkType(str, Enum):
     """What a chunk mainly carries: the label of `streamwatch.chunks`."""
 
     TEXT = "text"
@@ -163,7 +163,7 @@ ISSUES = (ORDER_MISMATCH, CONTENT_EMPTY)
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # compared and hashed by identity: a kind is a key on the hot path
-class Kind:
+class AnomalyKind:
     """One kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
 
     name: str
@@ -179,7 +179,7 @@ class Kind:
         return self.name
 
 
-KINDS: dict[str, Kind] = {}
+KINDS: dict[str, AnomalyKind] = {}
 
 _ALL = ("chat", "responses", "completions", "assistants")
 _CHOICES = ("chat", "completions")
@@ -195,8 +195,8 @@ def _kind(
     repair: tuple[Strategy, Level, Evidence],
     meaning: str,
     issue: Issue | None = None,
-) -> Kind:
-    kind = KINDS[name] = Kind(name, severity, surfaces, *repair, meaning, issue)
+) -> AnomalyKind:
+    kind = KINDS[name] = AnomalyKind(name, severity, surfaces, *repair, meaning, issue)
     return kind
 
 

@@ -11,7 +11,7 @@ from zlib import crc32
 _BATCH = 64
 
 
-class Text:
+class RunningDigest:
     """The text so far."""
 
     __slots__ = ("_crc", "_length", "_pieces")

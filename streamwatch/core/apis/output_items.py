@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from streamwatch.anomalies import Chunk
-from streamwatch.texts import Text
+from streamwatch.core.digest import RunningDigest
+from streamwatch.core.kinds import ChunkType
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Family:
     item: str  #: the type of item that has it
     part: str  #: the type of part that has it; "" for what stands in the item itself
     member: str  #: where the whole text stands
-    sort: Chunk
+    sort: ChunkType
 
     @property
     def key(self) -> str:
@@ -39,16 +39,16 @@ class Family:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("response.output_text", "message", "output_text", "text", Chunk.TEXT),
-        Family("response.refusal", "message", "refusal", "refusal", Chunk.REFUSAL),
-        Family("response.reasoning_text", "reasoning", "reasoning_text", "text", Chunk.REASONING),
-        Family("response.reasoning_summary_text", "reasoning", "summary_text", "text", Chunk.REASONING),
-        Family("response.function_call_arguments", "function_call", "", "arguments", Chunk.TOOL_CALL),
-        Family("response.custom_tool_call_input", "custom_tool_call", "", "input", Chunk.TOOL_CALL),
-        Family("response.mcp_call_arguments", "mcp_call", "", "arguments", Chunk.TOOL_CALL),
+        Family("response.output_text", "message", "output_text", "text", ChunkType.TEXT),
+        Family("response.refusal", "message", "refusal", "refusal", ChunkType.REFUSAL),
+        Family("response.reasoning_text", "reasoning", "reasoning_text", "text", ChunkType.REASONING),
+        Family("response.reasoning_summary_text", "reasoning", "summary_text", "text", ChunkType.REASONING),
+        Family("response.function_call_arguments", "function_call", "", "arguments", ChunkType.TOOL_CALL),
+        Family("response.custom_tool_call_input", "custom_tool_call", "", "input", ChunkType.TOOL_CALL),
+        Family("response.mcp_call_arguments", "mcp_call", "", "arguments", ChunkType.TOOL_CALL),
     )
 }
-_OTHER = Family("", "", "", "", Chunk.OTHER)
+_OTHER = Family("", "", "", "", ChunkType.OTHER)
 _BY_PART = {family.part: family for family in FAMILIES.values() if family.part}
 
 
@@ -61,9 +61,9 @@ def is_index(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
-def _told(announced: dict[str, Any]) -> Text:
+def _told(announced: dict[str, Any]) -> RunningDigest:
     """What an announcement already says in full: who joins deltas begins with it."""
-    told = Text()
+    told = RunningDigest()
     for value in map(announced.get, ("text", "refusal", "arguments", "input")):
         if isinstance(value, str) and value:
             told.add(value)
@@ -81,7 +81,7 @@ class Part:
         self.key = key
         self.index = index
         self.family = _BY_PART.get(str(announced.get("type")), _OTHER)
-        self.text = Text()
+        self.text = RunningDigest()
         self.told = _told(announced)
         self.begun = False  #: a delta of it came
         self.text_done = False
@@ -121,7 +121,7 @@ class Item:
     def unannounced(cls, index: int, like: dict[str, Any]) -> Item:
         """An item that nobody announced, and the announcement that it should have had."""
         item = cls(index, like)
-        item.told = Text()
+        item.told = RunningDigest()
         item.made_up = frozenset({"id", "call_id", "name"} - item.announced.keys())
         item.announced.setdefault("id", f"item_{index}")
         type_ = item.announced.setdefault("type", "message")

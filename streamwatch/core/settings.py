@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from streamwatch.anomalies import KINDS, Kind, Level, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Level, Strategy
 
 _T = TypeVar("_T")
 
@@ -36,8 +36,8 @@ class Policy:
     """
 
     text: str = "default"
-    default: frozenset[Kind] = field(init=False, repr=False)
-    opt_in: frozenset[Kind] = field(init=False, repr=False)
+    default: frozenset[AnomalyKind] = field(init=False, repr=False)
+    opt_in: frozenset[AnomalyKind] = field(init=False, repr=False)
     observe: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class Policy:
         object.__setattr__(self, "observe", observe)
 
 
-def _named(name: str) -> set[Kind]:
+def _named(name: str) -> set[AnomalyKind]:
     """The kinds meant by the name of a kind or of a strategy."""
     kinds = {kind for kind in KINDS.values() if name in (kind.name, kind.strategy.value)}
     if not kinds or name == Strategy.NONE:

@@ -23,8 +23,8 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
-from streamwatch.anomalies import BROKEN_VERDICTS, ISSUES, Chunk, Kind, Outcome
-from streamwatch.report import Report
+from streamwatch.core.kinds import BROKEN_VERDICTS, ISSUES, AnomalyKind, ChunkType, Outcome
+from streamwatch.core.report import Report
 from streamwatch.version import __version__
 
 #: Label values longer than this are cut: model names are well below it, error texts are not.
@@ -114,7 +114,7 @@ INTERNAL_ERRORS = Instrument(
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestInfo:
     """What is known of the call that opened a stream, before its first byte."""
 
     operation: str
@@ -134,7 +134,7 @@ class Recording:
 
     __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start")
 
-    def __init__(self, call: Call, context: Context, start: int) -> None:
+    def __init__(self, call: RequestInfo, context: Context, start: int) -> None:
         self.call = call
         self.context = context
         self.start = start
@@ -151,9 +151,9 @@ class Series:
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
         self.streams: dict[tuple[str, str], int] = {}
-        self.chunks: dict[Chunk, int] = {}
-        self.anomalies: dict[Kind, int] = {}
-        self.repairs: dict[tuple[Kind, Outcome, bool], int] = {}
+        self.chunks: dict[ChunkType, int] = {}
+        self.anomalies: dict[AnomalyKind, int] = {}
+        self.repairs: dict[tuple[AnomalyKind, Outcome, bool], int] = {}
         self.unobserved = 0
 
     def copy(self) -> Series:
@@ -213,7 +213,7 @@ class Telemetry:
         )
         meter.create_observable_gauge(PUBLISHED.name, [self._published], PUBLISHED.unit, PUBLISHED.meaning)
 
-    def open(self, call: Call, start: int | None = None) -> Recording:
+    def open(self, call: RequestInfo, start: int | None = None) -> Recording:
         """Note that a stream was opened, in the context that is current; `start` in ns since the epoch.
 
         Its span is made when it ends, and says then when it began: so a sampler knows how the stream
@@ -285,7 +285,7 @@ class Telemetry:
         if span.is_recording():
             span.end()
 
-    def unobserved(self, call: Call) -> None:
+    def unobserved(self, call: RequestInfo) -> None:
         """Count a stream that passes us by."""
         series = self._series_of(call, "")
         with self._lock:
@@ -352,7 +352,7 @@ class Telemetry:
             for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds):
                 yield Observation(ratio, {"streamwatch.issue": issue.name, "streamwatch.strategy": strategy})
 
-    def _series_of(self, call: Call, snapshot: str) -> Series:
+    def _series_of(self, call: RequestInfo, snapshot: str) -> Series:
         """What is counted under one set of common attributes."""
         request_model = self._label("gen_ai.request.model", call.request_model)
         response_model = self._label("gen_ai.response.model", snapshot)
@@ -384,7 +384,7 @@ def clean(value: str) -> str:
     return value if value.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in value)
 
 
-def _call_attributes(call: Call) -> dict[str, Any]:
+def _call_attributes(call: RequestInfo) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "gen_ai.operation.name": call.operation,
         "gen_ai.provider.name": call.provider,

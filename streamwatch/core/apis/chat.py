@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.anomalies import (
+from streamwatch.core.apis.base import ApiState, Watching
+from streamwatch.core.apis.chat_choice import Choice, content, content_absent, reasoning, role, sort_of, text
+from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
     CHUNK_METADATA_IRREGULAR,
@@ -27,12 +29,10 @@ from streamwatch.anomalies import (
     SSE_FRAMING_VARIANT,
     STREAM_SPLICED,
     USAGE_MISPLACED,
-    Chunk,
+    ChunkType,
     Level,
 )
-from streamwatch.deltas import Choice, content, content_absent, reasoning, role, sort_of, text
-from streamwatch.sse import Event
-from streamwatch.surface import Surface, Watching
+from streamwatch.core.sse import Event
 
 _OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
@@ -54,7 +54,7 @@ _MAX_IDS = 16
 _ABSENT: Any = object()
 
 
-class Chat(Surface):
+class Chat(ApiState):
     """The state of one streamed chat completion."""
 
     def __init__(self, stream: Watching, name: str) -> None:
@@ -116,7 +116,7 @@ class Chat(Surface):
         self.stream.held(event)
         self._go_on(chunk)
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
-            self.count(Chunk.OTHER)
+            self.count(ChunkType.OTHER)
             return True
         choices = choices_of(chunk)
         if self._is_early(choices) and self._keep_early(event):
@@ -124,7 +124,7 @@ class Chat(Surface):
         self.passes = True
         for rule in CHUNK_RULES:
             rule(chunk, self)
-        sort = Chunk.USAGE if chunk.get("usage") else Chunk.OTHER
+        sort = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
         for choice in choices:
             sort = self._see_choice(choice)
         self.count(sort)
@@ -142,30 +142,30 @@ class Chat(Surface):
         if isinstance(model, str) and model:
             self.raw_model = model
 
-    def _see_choice(self, choice: dict[str, Any]) -> Chunk:
+    def _see_choice(self, choice: dict[str, Any]) -> ChunkType:
         index = choice_index(choice, self)
         state = self.choices.get(index)
         if state is None:
             if len(self.choices) >= _MAX_CHOICES:
-                return Chunk.OTHER
+                return ChunkType.OTHER
             state = self.choices[index] = Choice(self.stream, fills=self.fills)
         before = state.finish_reason
         if self.name == "completions":
             finish_reason(choice, state, self)
             finishes = before is None and state.finish_reason is not None
-            sort = Chunk.TEXT if choice.get("text") else Chunk.OTHER
+            sort = ChunkType.TEXT if choice.get("text") else ChunkType.OTHER
             self.passes &= text(choice, "text", state, self.stream, finishes=finishes) or finishes
         else:
             delta_missing(choice, self)
             delta = choice.get("delta")
             delta = delta if isinstance(delta, dict) else {}
             sort = sort_of(delta)
-            if before is not None and sort not in (Chunk.OTHER, Chunk.ROLE):
+            if before is not None and sort not in (ChunkType.OTHER, ChunkType.ROLE):
                 self.stream.found(FINISH_REASON_PREMATURE, Level.NEVER)
             finish_reason(choice, state, self)
             finishes = before is None and state.finish_reason is not None
             self._see_delta(delta, state, finishes=finishes)
-        return Chunk.FINISH if finishes else sort
+        return ChunkType.FINISH if finishes else sort
 
     def _see_delta(self, delta: dict[str, Any], state: Choice, *, finishes: bool) -> None:
         self.audio = self.audio or "audio" in delta
@@ -245,9 +245,9 @@ class Chat(Surface):
                 state.taken_back = choice["finish_reason"]
                 choice["finish_reason"] = state.finish_reason = None
 
-    def _keepalive(self, event: Event, sort: Chunk, choices: list[dict[str, Any]]) -> None:
+    def _keepalive(self, event: Event, sort: ChunkType, choices: list[dict[str, Any]]) -> None:
         """The same empty chunk again: it keeps the connection open."""
-        if sort is not Chunk.OTHER or not choices:
+        if sort is not ChunkType.OTHER or not choices:
             self._empty_raw = b""
         elif event.raw == self._empty_raw:
             self.passes &= not self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN)
@@ -338,8 +338,8 @@ class Chat(Surface):
         # "error" for a choice that was cut off: the convention of the GenAI attributes.
         return tuple(str(self.choices[index].finish_reason or "error") for index in sorted(self.choices))
 
-    def chunk_counts(self) -> dict[Chunk, int]:
-        quick = {Chunk.TEXT: self._texts, Chunk.TOOL_CALL: self._fragments}
+    def chunk_counts(self) -> dict[ChunkType, int]:
+        quick = {ChunkType.TEXT: self._texts, ChunkType.TOOL_CALL: self._fragments}
         return self.counts | {chunk: self.counts.get(chunk, 0) + count for chunk, count in quick.items() if count}
 
     def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
@@ -355,7 +355,9 @@ def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _says_something(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta")
-    return bool(choice.get("text")) or (isinstance(delta, dict) and sort_of(delta) not in (Chunk.OTHER, Chunk.ROLE))
+    return bool(choice.get("text")) or (
+        isinstance(delta, dict) and sort_of(delta) not in (ChunkType.OTHER, ChunkType.ROLE)
+    )
 
 
 # --- rules of a chunk

@@ -15,14 +15,14 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
-from streamwatch import calls
-from streamwatch.capture import Captures
-from streamwatch.lines import text_alines, text_lines
-from streamwatch.report import Report
-from streamwatch.settings import Settings
-from streamwatch.sse import Event
-from streamwatch.stream import StreamWatch
-from streamwatch.telemetry import Telemetry
+from streamwatch.core.report import Report
+from streamwatch.core.settings import Settings
+from streamwatch.core.sse import Event
+from streamwatch.core.stream import StreamWatch
+from streamwatch.export.capture import Captures
+from streamwatch.export.telemetry import Telemetry
+from streamwatch.sdk import request_info as calls
+from streamwatch.sdk.legacy_lines import text_alines, text_lines
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
@@ -43,20 +43,20 @@ class Owner(Protocol):
     def event_type_of(self, stream: Any) -> type[Event]:
         """What the events of a stream are made as."""
 
-    def opened(self, reading: Reading) -> None:
+    def opened(self, reading: StreamSession) -> None:
         """A stream was opened."""
 
-    def ended(self, reading: Reading, report: Report | None) -> None:
+    def ended(self, reading: StreamSession, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed."""
 
-    def collected(self, reading: Reading) -> None:
+    def collected(self, reading: StreamSession) -> None:
         """A stream was collected as garbage before its end."""
 
     def internal_error(self, error: BaseException, doing: str) -> None:
         """Count and log an error of ours."""
 
 
-class Reading:
+class StreamSession:
     """One stream being read: its watch, its span, and its end, which comes once, from wherever it comes.
 
     The end is, whichever is first: [DONE], the end of the body, an exception, the closing of the
@@ -235,14 +235,14 @@ class Reading:
             self.owner.collected(self)
 
 
-def _noticing(close: Callable[[], None], reading: weakref.ref[Reading]) -> None:
+def _noticing(close: Callable[[], None], reading: weakref.ref[StreamSession]) -> None:
     found = reading()
     if found is not None:
         found.closing()
     close()
 
 
-async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Reading]) -> None:
+async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[StreamSession]) -> None:
     found = reading()
     # httpx closes the response when it has read all of it, here in the task that reads ahead.
     if found is not None and not _is_current(found.read_ahead):
@@ -255,10 +255,10 @@ def _is_current(task: asyncio.Task[Any] | None) -> bool:
     return task is not None and task is asyncio.current_task()
 
 
-class Decoder:
+class DecoderProxy:
     """Stands where the SDK's own decoder stood; `own` is that one."""
 
-    def __init__(self, reading: Reading, own: Any, *, is_stock: bool) -> None:
+    def __init__(self, reading: StreamSession, own: Any, *, is_stock: bool) -> None:
         self._reading = reading
         self._own = own
         self._is_stock = is_stock
@@ -295,7 +295,7 @@ class Decoder:
 class _Source:
     """What both iterators share: where events come from, and what is done when they end."""
 
-    def __init__(self, reading: Reading, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
+    def __init__(self, reading: StreamSession, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
         self._reading = reading
         self._ready: list[Any] = reading.ready  # in order while it is filled, last first while it is emptied
         self._watch = reading.watch

@@ -34,15 +34,15 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 from wrapt import register_post_import_hook
 
-from streamwatch.calls import describe_raw, openai_version
-from streamwatch.capture import Captures
-from streamwatch.log import FindingsLog
-from streamwatch.models import EventTypes
-from streamwatch.reading import Decoder, Reading
-from streamwatch.report import Report
-from streamwatch.settings import Policy, Settings
-from streamwatch.sse import Event
-from streamwatch.telemetry import Telemetry
+from streamwatch.core.report import Report
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.sse import Event
+from streamwatch.export.capture import Captures
+from streamwatch.export.log import FindingsLog
+from streamwatch.export.telemetry import Telemetry
+from streamwatch.sdk.chunk_builder import EventTypes
+from streamwatch.sdk.request_info import describe_raw, openai_version
+from streamwatch.sdk.session import DecoderProxy, StreamSession
 
 logger = logging.getLogger("streamwatch")
 
@@ -67,18 +67,18 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
                 logger.warning("%s", complaint)
         if options.get("repair") is not None:
             settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
-        telemetry = _watching.telemetry_for(
+        telemetry = _agent.telemetry_for(
             options.get("tracer_provider"), options.get("meter_provider"), settings.max_label_values
         )
-        _watching.start(settings, telemetry, options.get("on_report"))
+        _agent.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
         register_post_import_hook(_patch_raw, "openai._response")
 
     def _uninstrument(self, **_options: Any) -> None:
-        _watching.stop()
+        _agent.stop()
 
 
-class _Watching:
+class Agent:
     """What is switched on in this process, and the streams that are being read."""
 
     def __init__(self) -> None:
@@ -90,8 +90,8 @@ class _Watching:
         self.version = ""
         self.captures: Captures | None = None
         self.on_report: Callable[[Report], None] | None = None
-        self._open: weakref.WeakSet[Reading] = weakref.WeakSet()
-        self._collected: SimpleQueue[Reading] = SimpleQueue()
+        self._open: weakref.WeakSet[StreamSession] = weakref.WeakSet()
+        self._collected: SimpleQueue[StreamSession] = SimpleQueue()
         self._undo: list[Callable[[], None]] = []
         self._undo_raw: list[Callable[[], None]] = []
         self._log = FindingsLog()
@@ -160,11 +160,11 @@ class _Watching:
         """What the events of a stream are made as."""
         return self._event_types.of(stream)
 
-    def opened(self, reading: Reading) -> None:
+    def opened(self, reading: StreamSession) -> None:
         """A stream was opened."""
         self._open.add(reading)
 
-    def ended(self, reading: Reading, report: Report | None) -> None:
+    def ended(self, reading: StreamSession, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed."""
         self._open.discard(reading)
         if report is None:
@@ -181,7 +181,7 @@ class _Watching:
         except Exception as error:
             self.internal_error(error, "counting a stream that it does not see")
 
-    def collected(self, reading: Reading) -> None:
+    def collected(self, reading: StreamSession) -> None:
         """A stream was collected as garbage before its end; `put` may be called from anywhere."""
         self._collected.put(reading)
 
@@ -239,15 +239,15 @@ class _Watching:
         self.record_collected()
 
 
-_watching = _Watching()
+_agent = Agent()
 
 
 def _patch(streaming: ModuleType) -> None:
     """Called when `openai._streaming` is imported, or at once if it was before."""
-    if not _watching.active:
+    if not _agent.active:
         return
     try:
-        _watching.patch(streaming)
+        _agent.patch(streaming)
     except Exception as error:
         logger.warning(
             "openai %s is not built as Streamwatch knows it (%s: %s): its streams are not watched and not repaired."
@@ -264,9 +264,9 @@ _BELOW = ("iter_bytes", "iter_text", "iter_lines")
 
 def _patch_raw(response: ModuleType) -> None:
     """Called when `openai._response` is imported, or at once if it was before."""
-    if _watching.active:
+    if _agent.active:
         with contextlib.suppress(Exception):  # then they are not counted, which is all that is lost
-            _watching.patch_raw(response)
+            _agent.patch_raw(response)
 
 
 def _count(response_class: Any, name: str) -> Callable[[], None]:
@@ -277,7 +277,7 @@ def _count(response_class: Any, name: str) -> Callable[[], None]:
     @functools.wraps(original)
     def read(self: Any, *args: Any, **kwargs: Any) -> Any:
         if wanted:
-            _watching.unobserved(self)
+            _agent.unobserved(self)
         return original(self, *args, **kwargs)
 
     setattr(response_class, name, read)
@@ -301,11 +301,13 @@ def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
         if not wanted:  # whoever wrapped us in turn may call us after we were switched off
             return
         try:
-            _watching.record_collected()
+            _agent.record_collected()
             # The caller's span is current here, and no longer when the stream is read.
-            self._decoder = Decoder(Reading(self, _watching), self._decoder, is_stock=type(self._decoder) is stock)
+            self._decoder = DecoderProxy(
+                StreamSession(self, _agent), self._decoder, is_stock=type(self._decoder) is stock
+            )
         except Exception as error:
-            _watching.internal_error(error, "opening a stream")
+            _agent.internal_error(error, "opening a stream")
 
     __init__.__doc__ = original.__doc__
     stream_class.__init__ = __init__

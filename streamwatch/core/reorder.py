@@ -16,16 +16,16 @@ from array import array
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     SEQUENCE_DUPLICATE,
     SEQUENCE_GAP,
     SEQUENCE_OUT_OF_ORDER,
     SEQUENCE_UNUSABLE,
-    Kind,
+    AnomalyKind,
     Level,
 )
-from streamwatch.settings import Policy, Settings
-from streamwatch.sse import Event
+from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.sse import Event
 
 #: Numbers beyond it are no counters, and JavaScript relays can't carry them exactly.
 _MAX_NUMBER = 2**53
@@ -45,20 +45,20 @@ class Findings(Protocol):
 
     policy: Policy
 
-    def found(self, kind: Kind, level: Level = Level.DEFAULT) -> bool:
+    def found(self, kind: AnomalyKind, level: Level = Level.DEFAULT) -> bool:
         """Count an anomaly; whether the repair that has this level is wanted."""
 
-    def unrepaired(self, kind: Kind) -> None:
+    def unrepaired(self, kind: AnomalyKind) -> None:
         """The repair just wanted could not be made: its preconditions do not hold."""
 
-    def failed(self, kind: Kind) -> None:
+    def failed(self, kind: AnomalyKind) -> None:
         """The repair just wanted was tried and failed."""
 
     def held(self, event: Event) -> None:
         """`event` goes on later than it came."""
 
 
-class Order:
+class ReorderBuffer:
     """The numbers of one stream.
 
     `found`, `unrepaired` and `failed` count anomalies, as in `StreamWatch`; `clock` gives seconds.

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from streamwatch.anomalies import Kind, Outcome, Severity, Strategy
-from streamwatch.report import Report
+from streamwatch.core.kinds import AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.report import Report
 
 logger = logging.getLogger("streamwatch")
 
@@ -54,7 +54,7 @@ class FindingsLog:
         return True
 
 
-def _done(report: Report, kind: Kind) -> str:
+def _done(report: Report, kind: AnomalyKind) -> str:
     """What became of the anomalies of a kind, in words."""
     if kind.strategy is Strategy.NONE:
         return "nothing can be repaired here"

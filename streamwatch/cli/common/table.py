@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from streamwatch.anomalies import ISSUES, KINDS, Kind, Outcome, Severity, Strategy
-from streamwatch.demo.faults import FAULTS
-from streamwatch.demo.measured import Measured, Rate
+from streamwatch.cli.common.measured import Measured, Rate
+from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.synthetic.faults import FAULTS
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 
@@ -97,7 +97,7 @@ def _anomalies(view: View, rows: int | None) -> Table:
     return table
 
 
-def _row(kind: Kind, measured: Measured, sent: Counter[str]) -> list[RenderableType]:
+def _row(kind: AnomalyKind, measured: Measured, sent: Counter[str]) -> list[RenderableType]:
     rate = measured.rate([kind])
     outcomes = [str(number) for number in _outcomes(rate)] if kind.strategy is not Strategy.NONE else ["-"] * 4
     severity = Text(kind.severity.value, _COLOURS[kind.severity])

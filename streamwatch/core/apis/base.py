@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from streamwatch.anomalies import ERROR_HIDDEN, ERROR_IN_STREAM, Chunk, Level
-from streamwatch.report import Request
-from streamwatch.sequence import Findings
-from streamwatch.settings import Settings
-from streamwatch.sse import Event
+from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, ChunkType, Level
+from streamwatch.core.reorder import Findings
+from streamwatch.core.report import Request
+from streamwatch.core.settings import Settings
+from streamwatch.core.sse import Event
 
 
 class Watching(Findings, Protocol):
@@ -33,7 +33,7 @@ class Watching(Findings, Protocol):
         """Hand on an event that never came, before the one being looked at."""
 
 
-class Surface:
+class ApiState:
     """One streamed answer of any API."""
 
     #: The protocol promises a number on every event.
@@ -44,7 +44,7 @@ class Surface:
         self.name = name
         self.id = ""
         self.model = ""
-        self.counts: dict[Chunk, int] = {}
+        self.counts: dict[ChunkType, int] = {}
         self.over = False  #: the answer's terminal event came: nothing belongs to it any more
         self.cut_arguments = False  #: a finished answer whose tool arguments stop short
         self.agrees: bool | None = None  #: whether repeated text equals the deltas
@@ -53,10 +53,10 @@ class Surface:
         """Look at one event, in its turn: count it, mend it where that is wanted; whether to hand it on."""
         payload = event.payload
         self.error_in_stream(payload)
-        self.count(Chunk.LIFECYCLE if event.event else Chunk.OTHER)
+        self.count(ChunkType.LIFECYCLE if event.event else ChunkType.OTHER)
         return True
 
-    def count(self, sort: Chunk) -> None:
+    def count(self, sort: ChunkType) -> None:
         """Count a chunk."""
         self.counts[sort] = self.counts.get(sort, 0) + 1
 
@@ -87,7 +87,7 @@ class Surface:
         """The finish reason of each choice, in order."""
         return ()
 
-    def chunk_counts(self) -> dict[Chunk, int]:
+    def chunk_counts(self) -> dict[ChunkType, int]:
         """How many chunks of each sort came."""
         return dict(self.counts)
 

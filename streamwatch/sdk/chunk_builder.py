@@ -23,7 +23,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, List, Optional, Union, get_args  # noqa: UP035 -- compared with what models declare
 
-from streamwatch.sse import Event
+from streamwatch.core.sse import Event
 
 #: Blueprints of one kind of event that are tried; a stream has four or so, a process several sorts of streams.
 _MAX_BLUEPRINTS = 16
@@ -58,7 +58,7 @@ class UnlearnableError(Exception):
     """No blueprint can be taken of an object."""
 
 
-class Blueprint:
+class ShapeTemplate:
     """How the SDK makes an object of one shape of JSON objects."""
 
     __slots__ = (
@@ -90,8 +90,8 @@ class Blueprint:
         self.has_extra = extra is not None
         self.fixed: list[tuple[str, Any, type]] = []
         self.free: list[tuple[str, type]] = []
-        self.models: list[tuple[str, Blueprint]] = []
-        self.lists: list[tuple[str, list[Blueprint]]] = []
+        self.models: list[tuple[str, ShapeTemplate]] = []
+        self.lists: list[tuple[str, list[ShapeTemplate]]] = []
         self.integers: list[str] = []
         self.loose: list[str] = []
         declared = self.cls.model_fields
@@ -107,7 +107,7 @@ class Blueprint:
         self.has_parts = bool(self.models or self.lists or self.integers)
 
     @classmethod
-    def taken(cls, declared: Any, payload: Any, made: Any) -> Blueprint:
+    def taken(cls, declared: Any, payload: Any, made: Any) -> ShapeTemplate:
         """A blueprint, if the class of the object does not depend on what stays free in it."""
         blueprint = cls(payload, made)
         if not _names_one_class(declared) and "type" not in [key for key, _, _ in blueprint.fixed]:
@@ -117,13 +117,13 @@ class Blueprint:
     def _take(self, key: str, value: Any, made: Any, field: Any) -> None:
         kind = type(value)
         if kind is dict:
-            self.models.append((key, Blueprint.taken(field.annotation, value, made)))
+            self.models.append((key, ShapeTemplate.taken(field.annotation, value, made)))
         elif kind is list and field.annotation in _FREE_LISTS and _are_integers(value) and made == value:
             self.integers.append(key)
         elif kind is list:
             if type(made) is not list or len(made) != len(value):
                 raise UnlearnableError
-            taken = [Blueprint.taken(field.annotation, *both) for both in zip(value, made, strict=True)]
+            taken = [ShapeTemplate.taken(field.annotation, *both) for both in zip(value, made, strict=True)]
             self.lists.append((key, taken))
         elif field.annotation in _FREE.get(kind, ()) and not field.metadata and type(made) is kind and made == value:
             self.free.append((key, kind))
@@ -178,7 +178,7 @@ class Blueprint:
         return True
 
 
-def _build_all(blueprints: list[Blueprint], payloads: Any) -> list[Any] | None:
+def _build_all(blueprints: list[ShapeTemplate], payloads: Any) -> list[Any] | None:
     if type(payloads) is not list or len(payloads) != len(blueprints):
         return None
     made = []
@@ -248,10 +248,10 @@ class Shapes:
     __slots__ = ("blueprints", "misses")
 
     def __init__(self) -> None:
-        self.blueprints: tuple[Blueprint, ...] = ()  #: the latest used first
+        self.blueprints: tuple[ShapeTemplate, ...] = ()  #: the latest used first
         self.misses = 0  #: events in a row that none of them fitted
 
-    def prefer(self, blueprint: Blueprint) -> None:
+    def prefer(self, blueprint: ShapeTemplate) -> None:
         """Try this blueprint first from now on."""
         others = [other for other in self.blueprints if other is not blueprint]
         self.blueprints = (blueprint, *others)[:_MAX_BLUEPRINTS]
@@ -308,7 +308,7 @@ class Models:
         except Exception:
             return  # as it will when the SDK constructs it
         with contextlib.suppress(UnlearnableError):
-            blueprint = Blueprint.taken(self._cast_to, payload, made)
+            blueprint = ShapeTemplate.taken(self._cast_to, payload, made)
             if same(_attempt(blueprint, payload), made):
                 shapes.blueprints = (blueprint, *shapes.blueprints)[:_MAX_BLUEPRINTS]
 
@@ -325,7 +325,7 @@ def _kind_of(payload: dict[str, Any]) -> Any:
     return tuple(delta) if type(delta) is dict else ""
 
 
-def _attempt(blueprint: Blueprint, payload: dict[str, Any]) -> Any:
+def _attempt(blueprint: ShapeTemplate, payload: dict[str, Any]) -> Any:
     try:
         return blueprint.build(payload)
     except KeyError:  # as many keys, but others

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.anomalies import (
+from streamwatch.core.apis.base import Watching
+from streamwatch.core.apis.tool_calls import ToolCalls
+from streamwatch.core.digest import RunningDigest
+from streamwatch.core.kinds import (
     CONTENT_ABSENT,
     CONTENT_NOT_STRING,
     CONTENT_NULL,
@@ -17,12 +20,9 @@ from streamwatch.anomalies import (
     REASONING_NONSTANDARD,
     ROLE_IRREGULAR,
     STREAM_SPLICED,
-    Chunk,
+    ChunkType,
     Level,
 )
-from streamwatch.surface import Watching
-from streamwatch.texts import Text
-from streamwatch.tool_calls import ToolCalls
 
 REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 _ABSENT: Any = object()
@@ -53,24 +53,24 @@ class Choice:
         self.finish_reason: str | None = None
         self.taken_back: str | None = None  #: a finish_reason that came too soon
         self.native_reason = ""  #: what the server calls it elsewhere
-        self.text = Text()
+        self.text = RunningDigest()
         self.calls = ToolCalls(stream)
         self.deltas: list[str] | None = []  #: the first texts, until it is known that they are no replay
         self.withheld = ""  #: text that may be a replay
         self.overlap = False  #: another completion took over, and may say all again
 
 
-def sort_of(delta: dict[str, Any]) -> Chunk:
+def sort_of(delta: dict[str, Any]) -> ChunkType:
     """What a delta mainly carries."""
     if delta.get("tool_calls"):
-        return Chunk.TOOL_CALL
+        return ChunkType.TOOL_CALL
     if delta.get("content"):
-        return Chunk.TEXT
+        return ChunkType.TEXT
     if any(delta.get(name) for name in REASONING):
-        return Chunk.REASONING
+        return ChunkType.REASONING
     if delta.get("refusal"):
-        return Chunk.REFUSAL
-    return Chunk.ROLE if delta.get("role") else Chunk.OTHER
+        return ChunkType.REFUSAL
+    return ChunkType.ROLE if delta.get("role") else ChunkType.OTHER
 
 
 def role(delta: dict[str, Any], state: Choice, stream: Watching) -> None:

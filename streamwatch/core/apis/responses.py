@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.anomalies import (
+from streamwatch.core.apis.base import ApiState, Watching
+from streamwatch.core.apis.output_items import FAMILIES, Family, Item, Part, is_index
+from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     KEEPALIVE_FRAME,
     PAYLOAD_INVALID,
@@ -21,12 +23,10 @@ from streamwatch.anomalies import (
     RESPONSE_REFERENCE_INVALID,
     RESPONSE_TERMINAL_MISMATCH,
     STREAM_SPLICED,
-    Chunk,
+    ChunkType,
     Level,
 )
-from streamwatch.items import FAMILIES, Family, Item, Part, is_index
-from streamwatch.sse import Event
-from streamwatch.surface import Surface, Watching
+from streamwatch.core.sse import Event
 
 _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
@@ -37,7 +37,7 @@ _MAX_ITEMS = 512
 _MAX_KEPT = 32 << 10
 
 
-class Responses(Surface):
+class Responses(ApiState):
     """The state of one streamed response."""
 
     numbered = True
@@ -82,9 +82,9 @@ class Responses(Surface):
     def _see(self, type_: str, event: Event) -> None:
         payload = event.payload
         family, _, verb = type_.rpartition(".")
-        sort = Chunk.LIFECYCLE
+        sort = ChunkType.LIFECYCLE
         if type_ in _LIFECYCLE:
-            sort = Chunk.FINISH if type_ in _TERMINAL else sort
+            sort = ChunkType.FINISH if type_ in _TERMINAL else sort
             self._see_lifecycle(type_, payload)
         elif type_ == "keepalive":
             self.passes = not self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN)
@@ -99,7 +99,7 @@ class Responses(Surface):
             self.stream.found(ERROR_IN_STREAM, Level.NEVER)
             self.stream.error = True
         elif not self.error_in_stream(payload):
-            sort = sort if type_.startswith("response.") else Chunk.OTHER
+            sort = sort if type_.startswith("response.") else ChunkType.OTHER
         self.count(sort)
 
     def _see_lifecycle(self, type_: str, payload: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
 
-from streamwatch import forks
+from streamwatch.otel import forks
 
 logger = logging.getLogger("streamwatch")
 
@@ -229,7 +229,7 @@ class Endpoint:
         with _warned(f"no Prometheus endpoint for forked process {os.getpid()}"):
             from prometheus_client import CollectorRegistry
 
-            from streamwatch.prometheus import PrometheusReader
+            from streamwatch.otel.prometheus_reader import PrometheusReader
 
             registry, add_reader = CollectorRegistry(), getattr(get_meter_provider(), "add_metric_reader", None)
             if add_reader:

@@ -28,30 +28,31 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from streamwatch.anomalies import (
+from streamwatch.core.apis.assistants import Assistants
+from streamwatch.core.apis.base import ApiState
+from streamwatch.core.apis.chat import Chat
+from streamwatch.core.apis.responses import Responses
+from streamwatch.core.kinds import (
     ERROR_HIDDEN,
     PAYLOAD_INVALID,
     STREAM_EMPTY,
     STREAM_SPLICED,
     STREAM_TRUNCATED,
-    Chunk,
+    AnomalyKind,
+    ChunkType,
     Evidence,
-    Kind,
     Level,
     Strategy,
     Verdict,
 )
-from streamwatch.assistants import Assistants
-from streamwatch.chat import Chat
-from streamwatch.report import Report, Request, Tally
-from streamwatch.responses import Responses
-from streamwatch.sequence import Order
-from streamwatch.settings import Settings
-from streamwatch.sse import Decoder, Event
-from streamwatch.surface import Surface
+from streamwatch.core.ledger import AnomalyCount
+from streamwatch.core.reorder import ReorderBuffer
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Settings
+from streamwatch.core.sse import Decoder, Event
 
 _serials = itertools.count(1)
-_SURFACES: Mapping[str, type[Surface]] = {
+_SURFACES: Mapping[str, type[ApiState]] = {
     "assistants": Assistants,
     "chat": Chat,
     "completions": Chat,
@@ -99,7 +100,7 @@ class StreamWatch:
         self.settings = settings or Settings()
         self.policy = self.settings.repair
         self.ready: list[Event] = []  # a deque would hold 760 bytes of every open stream
-        self.anomalies: dict[Kind, Tally] = {}
+        self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
         self.verdict: Verdict | None = None
         self.done = False  #: the body's own end was seen: [DONE], or the terminal event
         self.error = False  #: the server reported an error in the stream
@@ -115,10 +116,10 @@ class StreamWatch:
         self._released: list[Event] = []
         self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
         self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type, observe=self._observe)
-        self._surface = _SURFACES.get(surface, Surface)(self, surface)
+        self._surface = _SURFACES.get(surface, ApiState)(self, surface)
         self._number_field: str | None = None
-        self._order: Order | None = None
-        self._numbers: Order | None = None  # the same, and still there when it is given up
+        self._order: ReorderBuffer | None = None
+        self._numbers: ReorderBuffer | None = None  # the same, and still there when it is given up
         self._current: Event | None = None
         self._unwatched = ""
 
@@ -203,11 +204,11 @@ class StreamWatch:
 
     # --- what the rules call
 
-    def found(self, kind: Kind, level: Level = Level.DEFAULT) -> bool:
+    def found(self, kind: AnomalyKind, level: Level = Level.DEFAULT) -> bool:
         """Count an anomaly; whether its repair, which has this level, is wanted."""
         tally = self.anomalies.get(kind)
         if tally is None:
-            tally = self.anomalies[kind] = Tally()
+            tally = self.anomalies[kind] = AnomalyCount()
         tally.count += 1
         if level is Level.DEFAULT:
             wanted = kind in self.policy.default
@@ -219,12 +220,12 @@ class StreamWatch:
                 self._current.shared = False
         return wanted
 
-    def unrepaired(self, kind: Kind) -> None:
+    def unrepaired(self, kind: AnomalyKind) -> None:
         """The repair just wanted could not be made: its preconditions do not hold."""
         tally = self.anomalies[kind]
         tally.repaired -= bool(tally.repaired)  # one anomaly may concern several choices
 
-    def failed(self, kind: Kind) -> None:
+    def failed(self, kind: AnomalyKind) -> None:
         """The repair just wanted was tried, and failed."""
         tally = self.anomalies[kind]
         if tally.repaired:
@@ -296,7 +297,7 @@ class StreamWatch:
                 return
         self._hand_on(event)
 
-    def _belongs(self, order: Order, number: Any, event: Event) -> bool:
+    def _belongs(self, order: ReorderBuffer, number: Any, event: Event) -> bool:
         """Whether an event after the terminal one is of this answer: missed until now, or the last one again."""
         again = order.is_last(number, event) and STREAM_SPLICED not in self.anomalies
         return again or order.is_missing(number)
@@ -327,7 +328,7 @@ class StreamWatch:
         name = self._number_field = self._surface.number_field(payload, event)
         if name is None:
             return
-        self._order = Order(self, self.settings, self._clock, specified=self._surface.numbered)
+        self._order = ReorderBuffer(self, self.settings, self._clock, specified=self._surface.numbered)
         self._numbers = self._order
         number = payload.get(name) if name else event.number
         begins = payload.get("type") == "response.created"
@@ -362,7 +363,7 @@ class StreamWatch:
             self.found(PAYLOAD_INVALID, Level.NEVER)
         else:
             self.events += 1
-            self._surface.count(Chunk.OTHER)
+            self._surface.count(ChunkType.OTHER)
         self.release(event)
 
     def _strip_prefix(self, event: Event, stripped: bytes) -> None:
@@ -415,7 +416,7 @@ class StreamWatch:
             return Verdict.TRUNCATED
         return Verdict.COMPLETE
 
-    def _evidence(self, kind: Kind) -> bool | None:
+    def _evidence(self, kind: AnomalyKind) -> bool | None:
         """What the stream itself says of the repairs of a kind: right, wrong, or nothing."""
         if kind.evidence is Evidence.SHAPE:
             return True

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from streamwatch.anomalies import (
+from streamwatch.core.apis.base import Watching
+from streamwatch.core.kinds import (
     CONTENT_UNDECODABLE,
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_FRAGMENT_IRREGULAR,
@@ -25,7 +26,6 @@ from streamwatch.anomalies import (
     TOOL_CALLS_INTERLEAVED,
     Level,
 )
-from streamwatch.surface import Watching
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256

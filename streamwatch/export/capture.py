@@ -22,8 +22,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from streamwatch.anomalies import Severity, Verdict
-from streamwatch.report import Report
+from streamwatch.core.kinds import Severity, Verdict
+from streamwatch.core.report import Report
 
 logger = logging.getLogger("streamwatch")
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from streamwatch.anomalies import (
+from streamwatch.core.kinds import (
     ERROR_HIDDEN,
     KEEPALIVE_FRAME,
     PAYLOAD_INVALID,

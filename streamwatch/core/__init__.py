@@ -1,0 +1,1 @@
+"""Bytes in, events and a report out: no I/O, nothing but the standard library."""

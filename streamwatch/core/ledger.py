@@ -1,0 +1,74 @@
+"""What was found in a stream, and what the policy wants repaired: the only thing that all stages share."""
+
+from __future__ import annotations
+
+from streamwatch.core.kinds import AnomalyKind, Level, Outcome
+from streamwatch.core.settings import Policy
+
+
+class AnomalyCount:
+    """How often a kind was found in one stream, and what became of it."""
+
+    __slots__ = ("count", "failed", "repaired")
+
+    def __init__(self) -> None:
+        self.count = self.repaired = self.failed = 0
+
+    def outcomes(self, *, evidence: bool | None) -> dict[Outcome, int]:
+        """Return every anomaly in exactly one outcome, by what the stream says of the repaired ones."""
+        outcomes: dict[Outcome, int] = {}
+        failed = self.failed
+        if self.repaired and evidence is False:
+            failed += self.repaired
+        elif self.repaired:
+            outcomes[Outcome.VERIFIED if evidence else Outcome.UNVERIFIED] = self.repaired
+        if failed:
+            outcomes[Outcome.FAILED] = failed
+        unrepaired = self.count - self.repaired - self.failed
+        if unrepaired:
+            outcomes[Outcome.UNREPAIRED] = unrepaired
+        return outcomes
+
+
+class Ledger:
+    """The policy of one stream, and its counts."""
+
+    __slots__ = ("anomalies", "policy")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
+
+    def record(self, kind: AnomalyKind, level: Level | None = None) -> bool:
+        """Count an anomaly, and return whether its repair is wanted.
+
+        `level` is the level of this repair where it is another one than the kind's own. A rule that has no
+        repair to offer says `Level.NEVER`.
+        """
+        count = self.anomalies.get(kind)
+        if count is None:
+            count = self.anomalies[kind] = AnomalyCount()
+        count.count += 1
+        wanted = self.wants(kind, level)
+        if wanted:
+            count.repaired += 1
+        return wanted
+
+    def wants(self, kind: AnomalyKind, level: Level | None = None) -> bool:
+        """Return whether the policy wants a repair of this level, without counting anything."""
+        level = level or kind.level
+        if level is Level.OPT_IN:
+            return kind in self.policy.opt_in
+        return level is not Level.NEVER and kind in self.policy.default
+
+    def unrepaired(self, kind: AnomalyKind) -> None:
+        """Take back the repair just wanted: it could not be made, as its preconditions do not hold."""
+        count = self.anomalies[kind]
+        count.repaired -= bool(count.repaired)  # one anomaly may concern several choices
+
+    def failed(self, kind: AnomalyKind) -> None:
+        """Turn the repair just wanted into a failed one: it was tried, and did not work out."""
+        count = self.anomalies[kind]
+        if count.repaired:
+            count.repaired -= 1
+            count.failed += 1

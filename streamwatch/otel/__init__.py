@@ -1,0 +1,1 @@
+"""What `opentelemetry-instrument` needs to work with nothing configured."""
