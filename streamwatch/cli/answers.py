@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.kinds import Strategy
+from streamwatch.core.ledger import Ledger
+from streamwatch.core.payloads import read_json
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Decoder
-from streamwatch.core.stream import StreamWatch, _read
+from streamwatch.core.stream import StreamWatch
 
+#: What is found in the framing is noted, and stays as it is.
+_NOTHING = Policy(",".join(["none", *(f"-{strategy.value}" for strategy in Strategy if strategy is not Strategy.NONE)]))
 #: The events of the Responses API that end an answer, and the status each stands for.
 TERMINAL = {
     "response.completed": "completed",
@@ -106,20 +110,18 @@ class Answer:
         return b"".join(data for _, data in self.reads)
 
     def _events(self) -> Iterator[Seen]:
-        def found(kind: AnomalyKind, *_level: Any) -> bool:
-            self.framing.add(kind.name)
-            return False  # what is found is noted, and stays as it is
-
-        decoder = Decoder(found, Settings().max_event_bytes, observe=True)
+        ledger = Ledger(_NOTHING)
+        decoder = Decoder(ledger, Settings().max_event_bytes, observe=True)
         for seconds, data in self.reads:
             if decoder.rest is not None:
                 break
-            for event in decoder.feed(data):
+            for event in decoder.push(data):
                 yield _seen(seconds, event.event, event.raw)
-        self.terminated = not bytes(decoder.buffer).strip() and decoder.rest is None
-        for event in decoder.close():
+        self.terminated = not decoder.pending().strip() and decoder.rest is None
+        for event in decoder.flush():
             yield _seen(self.reads[-1][0], event.event, event.raw)
         self.utf8 = decoder.rest is None
+        self.framing = {kind.name for kind in ledger.anomalies}
 
     # --- what came
 
@@ -246,5 +248,5 @@ class Answer:
 
 
 def _seen(seconds: float, name: str | None, raw: bytes) -> Seen:
-    value = _read(raw)
+    value = read_json(raw)
     return Seen(seconds, name, raw, value if isinstance(value, dict) else None)

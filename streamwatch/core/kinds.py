@@ -8,13 +8,14 @@ of severity `fault` is found on a healthy one.
                dialect  another shape than OpenAI's own; the SDK mostly copes
                fault    data is lost or corrupted, or the SDK raises
 
-    level      default  the preconditions of the repair prove it right
-               auto     default, where it cannot change what a correct consumer computes
+    level      default  the preconditions of the repair prove it right, for every reader
+               auto     default, in dicts and JSON of a chunk only: no attribute changes
+               helper   default for the SDK's accumulating helper, which needs it; opt-in for every other reader
                opt_in   a heuristic, or it changes what a healthy stream delivers
                never    reported only
 
 A kind has one level, the one of its main repair; where a lesser part of it has another one, the
-rule says so by naming it. This module has no behaviour and imports the standard library only.
+rule names it. This module has no behaviour and imports the standard library only.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Level(str, Enum):
 
     DEFAULT = "default"
     AUTO = "auto"
+    HELPER = "helper"
     OPT_IN = "opt_in"
     NEVER = "never"
 
@@ -56,7 +58,7 @@ class Strategy(str, Enum):
     DROP_DUPLICATE = "drop_duplicate", "drop what was already delivered, or comes after the end"
     FILL_CONTENT = "fill_content", "make delta.content a string"
     NORMALIZE_CHOICES = "normalize_choices", "choices a list, delta an object, index within n"
-    NORMALIZE_CHUNK = "normalize_chunk", "mend one wrong scalar of a chunk or event: role, object, finish_reason, ids"
+    NORMALIZE_CHUNK = "normalize_chunk", "correct one scalar of a chunk or event: role, object, finish_reason, ids"
     NORMALIZE_TOOL_CALL = "normalize_tool_call", "correct the fields of a tool call fragment"
     REINDEX_TOOL_CALLS = "reindex_tool_calls", "number the tool calls of a choice 0, 1, 2 in order of appearance"
     HOLD_TOOL_HEADER = "hold_tool_header", "hold the fragments of a tool call until its id and name are known"
@@ -99,7 +101,7 @@ class Condition(str, Enum):
 class Evidence(str, Enum):
     """What in the stream itself can prove a repair right."""
 
-    SHAPE = "shape"  #: the repaired shape is right by construction
+    SHAPE = "shape"  #: nothing can: only the shape changes, and no stream says how it was meant
     ARGUMENTS = "arguments"  #: the arguments of every tool call parse as JSON
     SEQUENCE = "sequence"  #: numbers contiguous at the end, `*.done` text equals the joined deltas
     TEXT = "text"  #: `*.done` or terminal text equals the joined deltas
@@ -203,7 +205,8 @@ def _kind(
 _REPORT = (Strategy.NONE, Level.NEVER, Evidence.NONE)
 _REINDEX = (Strategy.REINDEX_TOOL_CALLS, Level.DEFAULT, Evidence.ARGUMENTS)
 _TOOL_CALL = (Strategy.NORMALIZE_TOOL_CALL, Level.DEFAULT, Evidence.ARGUMENTS)
-_CHUNK = (Strategy.NORMALIZE_CHUNK, Level.DEFAULT, Evidence.SHAPE)
+_TOOL_CALL_HELPER = (Strategy.NORMALIZE_TOOL_CALL, Level.HELPER, Evidence.ARGUMENTS)
+_HELPER = (Strategy.NORMALIZE_CHUNK, Level.HELPER, Evidence.SHAPE)
 _SHAPE = (Strategy.NORMALIZE_CHOICES, Level.DEFAULT, Evidence.SHAPE)
 
 # --- framing, and the payload as such
@@ -259,6 +262,27 @@ STREAM_TRUNCATED = _kind(
     _REPORT,
     "The body ended, cleanly or by a transport error, before the protocol's end.",
 )
+STREAM_STALLED = _kind(
+    "stream_stalled",
+    Severity.HAZARD,
+    _ALL,
+    _REPORT,
+    "The reader waited for the server longer than the threshold between two reads.",
+)
+ANSWER_MISSING = _kind(
+    "answer_missing",
+    Severity.HAZARD,
+    ("chat", "responses"),
+    _REPORT,
+    "A clean end, and no text, refusal, call, image, audio or other item than reasoning.",
+)
+PROTOCOL_FOREIGN = _kind(
+    "protocol_foreign",
+    Severity.FAULT,
+    _ALL,
+    _REPORT,
+    "JSON events came, and none of them belongs to the API that was asked.",
+)
 STREAM_SPLICED = _kind(
     "stream_spliced",
     Severity.FAULT,
@@ -287,20 +311,27 @@ FINISH_REASON_IRREGULAR = _kind(
     "finish_reason_irregular",
     Severity.DIALECT,
     _CHOICES,
-    _CHUNK,
+    _HELPER,
     "finish_reason has a placeholder, unknown, repeated or contradictory value.",
 )
 CHUNK_METADATA_IRREGULAR = _kind(
     "chunk_metadata_irregular",
     Severity.DIALECT,
     _CHOICES,
-    _CHUNK,
+    _HELPER,
     "id, model, created or object of a chunk is missing, empty, of another value or changes.",
 )
 CHOICES_EMPTY = _kind(
     "choices_empty", Severity.HAZARD, _CHOICES, _SHAPE, "A chunk without choices: [], null or absent."
 )
 DELTA_MISSING = _kind("delta_missing", Severity.DIALECT, _CHAT, _SHAPE, "A choice without a delta object.")
+CONTENT_MISPLACED = _kind(
+    "content_misplaced",
+    Severity.FAULT,
+    _CHAT,
+    (Strategy.NORMALIZE_CHOICES, Level.DEFAULT, Evidence.NONE),
+    "A choice without a delta carries its answer in `message` or `text`, where no reader of a stream looks.",
+)
 CHOICE_INDEX_INVALID = _kind(
     "choice_index_invalid",
     Severity.FAULT,
@@ -312,7 +343,7 @@ USAGE_MISPLACED = _kind(
     "usage_misplaced",
     Severity.DIALECT,
     _CHOICES,
-    _CHUNK,
+    _HELPER,
     "usage is nested in a choice, repeated, or not in the last chunk.",
 )
 
@@ -362,7 +393,7 @@ ROLE_IRREGULAR = _kind(
     "role_irregular",
     Severity.DIALECT,
     _CHAT,
-    _CHUNK,
+    _HELPER,
     "role is missing from the first delta of a choice or repeated later.",
 )
 REASONING_NONSTANDARD = _kind(
@@ -398,8 +429,8 @@ TOOL_CALL_FRAGMENT_IRREGULAR = _kind(
     "tool_call_fragment_irregular",
     Severity.DIALECT,
     _CHAT,
-    _TOOL_CALL,
-    "Null, empty or absent fields, or several fragments of one call in one chunk.",
+    _TOOL_CALL_HELPER,
+    "Null, empty, absent or repeated fields, or several fragments of one call in one chunk.",
     CONTENT_EMPTY,
 )
 TOOL_CALL_HEADER_INCOMPLETE = _kind(
@@ -416,6 +447,22 @@ TOOL_CALL_NAME_REPEATED = _kind(
     _CHAT,
     (Strategy.NORMALIZE_TOOL_CALL, Level.DEFAULT, Evidence.SHAPE),
     "A continuation fragment carries a name again.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_ID_CHANGED = _kind(
+    "tool_call_id_changed",
+    Severity.FAULT,
+    _CHAT,
+    _TOOL_CALL_HELPER,
+    "A continuation of a tool call carries another id than its header.",
+    CONTENT_EMPTY,
+)
+TOOL_CALL_MISSING = _kind(
+    "tool_call_missing",
+    Severity.FAULT,
+    _CHAT,
+    _REPORT,
+    "finish_reason is tool_calls or function_call, and no call came.",
     CONTENT_EMPTY,
 )
 TOOL_CALL_MALFORMED = _kind(
@@ -471,6 +518,13 @@ RESPONSE_EVENT_MISSING = _kind(
     _RESPONSES,
     (Strategy.SYNTHESIZE_EVENTS, Level.DEFAULT, Evidence.TEXT),
     "An announcing or closing event of an item or part is missing.",
+)
+RESPONSE_TEXT_LOST = _kind(
+    "response_text_lost",
+    Severity.FAULT,
+    _RESPONSES,
+    (Strategy.SYNTHESIZE_EVENTS, Level.DEFAULT, Evidence.TEXT),
+    "The deltas say less than the closing or terminal text.",
 )
 RESPONSE_REFERENCE_INVALID = _kind(
     "response_reference_invalid",

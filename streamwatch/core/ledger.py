@@ -31,12 +31,16 @@ class AnomalyCount:
 
 
 class Ledger:
-    """The policy of one stream, and its counts."""
+    """The policy of one stream, and its counts.
 
-    __slots__ = ("anomalies", "policy")
+    `accumulated` says that the SDK's own helper reads the stream.
+    """
 
-    def __init__(self, policy: Policy) -> None:
+    __slots__ = ("accumulated", "anomalies", "policy")
+
+    def __init__(self, policy: Policy, *, accumulated: bool = False) -> None:
         self.policy = policy
+        self.accumulated = accumulated
         self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
 
     def record(self, kind: AnomalyKind, level: Level | None = None) -> bool:
@@ -57,7 +61,7 @@ class Ledger:
     def wants(self, kind: AnomalyKind, level: Level | None = None) -> bool:
         """Return whether the policy wants a repair of this level, without counting anything."""
         level = level or kind.level
-        if level is Level.OPT_IN:
+        if level is Level.OPT_IN or (level is Level.HELPER and not self.accumulated):
             return kind in self.policy.opt_in
         return level is not Level.NEVER and kind in self.policy.default
 

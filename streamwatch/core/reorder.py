@@ -13,18 +13,16 @@ After a gap that nothing filled there is no second wait, until a late event show
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
+from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
     SEQUENCE_DUPLICATE,
     SEQUENCE_GAP,
     SEQUENCE_OUT_OF_ORDER,
     SEQUENCE_UNUSABLE,
-    AnomalyKind,
-    Level,
 )
-from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 
 #: Numbers beyond it are no counters, and JavaScript relays can't carry them exactly.
@@ -40,38 +38,33 @@ _GAPS = 256
 _SAMPLES = 1024
 
 
-class Findings(Protocol):
-    """Who is told what was found in a stream, and decides what is repaired: `StreamWatch`."""
-
-    policy: Policy
-
-    def found(self, kind: AnomalyKind, level: Level = Level.DEFAULT) -> bool:
-        """Count an anomaly; whether the repair that has this level is wanted."""
-
-    def unrepaired(self, kind: AnomalyKind) -> None:
-        """The repair just wanted could not be made: its preconditions do not hold."""
-
-    def failed(self, kind: AnomalyKind) -> None:
-        """The repair just wanted was tried and failed."""
-
-    def held(self, event: Event) -> None:
-        """`event` goes on later than it came."""
+class Patience:
+    """What is known of the numbers of each server, for as long as the process lives."""
 
 
 class ReorderBuffer:
     """The numbers of one stream.
 
-    `found`, `unrepaired` and `failed` count anomalies, as in `StreamWatch`; `clock` gives seconds.
-    `specified` says that the protocol promises the numbers (Responses); elsewhere they are a
+    `clock` gives seconds. `number_member` is the member that the protocol promises (Responses); elsewhere they are a
     relay's stamp and have to prove themselves first.
     """
 
-    def __init__(self, stream: Findings, settings: Settings, clock: Callable[[], float], *, specified: bool) -> None:
-        self._stream = stream
-        self._settings = settings
-        self._clock = clock
-        self._specified = specified
-        self._may_hold = SEQUENCE_OUT_OF_ORDER in stream.policy.default
+    def __init__(
+        self,
+        context: Context,
+        number_member: str = "",
+        patience: Patience | None = None,
+    ) -> None:
+        self._request = context.request
+        self._settings = context.settings
+        self._ledger = ledger = context.ledger
+        self._clock = context.clock
+        self._applies = context.applies
+        self._specified = bool(number_member)
+        self._may_hold = ledger.wants(SEQUENCE_OUT_OF_ORDER)
+        self._member: str | None = number_member
+        self._seen = False
+        self.idle = False  #: there are no numbers here: nothing need be pushed any more
         self.usable = True
         self.expected = -1
         self.held: dict[int, Event] = {}  #: by number, in order of arrival
@@ -93,17 +86,48 @@ class ReorderBuffer:
         """When the event that has waited longest is due, on the clock; None while nothing is held."""
         return min(self._since.values())[0] + self._settings.window_seconds if self._since else None
 
-    def place(self, number: Any, event: Event) -> list[Event] | None:
-        """The events that may go on now that `event` came; None, the usual answer, for just this one."""
+    def push(self, event: Event) -> Sequence[Event]:
+        """Return the events that may go on now that `event` came."""
+        payload = event.payload
+        if payload is None:
+            return [*self._release_all(), event]
+        if not self._seen:
+            self._seen = True
+            self._begin(payload, event)
+        if self.idle:
+            return (event,)
+        number = payload.get(self._member) if self._member else event.number
         if number == self.expected and not self.held:
             self.expected = number + 1
             self._count += 1
             self._digests.append(hash(event.raw))
             if len(self._digests) > _MAX_DIGESTS:
                 del self._digests[:_DIGESTS]
-            return None
+            return (event,)
         self.leaving = []
-        return self._place(number, event)
+        released = self._place(number, event)
+        self.idle = not self.usable
+        return released
+
+    def _begin(self, payload: dict[str, Any], event: Event) -> None:
+        if not self._member:
+            stamped = (name for name in self._settings.sequence_fields if type(payload.get(name)) is int)
+            self._member = next(stamped, "" if event.number is not None else None)
+        if self._member is None:
+            self.idle, self.usable = True, False
+            return
+        number = payload.get(self._member) if self._member else event.number
+        begins = payload.get("type") == "response.created"
+        self.start(number, begins=begins, resumed=self._request.starting_after is not None)
+        self.idle = not self.usable
+
+    def flush(self) -> list[Event]:
+        """Return everything held, in order, because nothing more comes."""
+        return self.close()
+
+    def pending(self) -> list[Event]:
+        """Return what is held, as it came."""
+        return [*self.leaving, *self.held.values()]
 
     def start(self, number: Any, *, begins: bool, resumed: bool) -> None:
         """The first number. `begins` tells that its event opens the protocol, whatever its number."""
@@ -125,18 +149,18 @@ class ReorderBuffer:
         """Whether the last event came again."""
         return number == self.expected - 1 and bool(self._digests) and self._digests[-1] == hash(event.raw)
 
-    def expire(self) -> list[Event]:
-        """What has waited for longer than the window."""
+    def expire(self, now: float) -> list[Event]:
+        """Return what has waited for the whole window by `now`."""
         deadline = self.deadline
         self.leaving = []
-        return self._release_all() if deadline is not None and self._clock() >= deadline else []
+        return self._release_all() if deadline is not None and now >= deadline else []
 
     def close(self) -> list[Event]:
         """Everything held, in order; the gaps that are left are missing for good."""
         self.leaving = []
         released = self._release_all()
         for _ in self._gaps:
-            self._stream.found(SEQUENCE_GAP)
+            self._ledger.record(SEQUENCE_GAP)
         return released
 
     @property
@@ -159,7 +183,7 @@ class ReorderBuffer:
         if number in self.held:
             return self._again(event, same=self.held[number].raw == event.raw)
         if self.held and number < max(self.held):
-            self._stream.found(SEQUENCE_OUT_OF_ORDER)
+            self._ledger.record(SEQUENCE_OUT_OF_ORDER)
         if number == self.expected:
             self._pass(number, event)
             return [event, *self._release(filled=True)]
@@ -176,11 +200,11 @@ class ReorderBuffer:
         self.held[number] = event
         self._since[number] = self._clock(), number - self.expected
         self._held_bytes += len(event.raw)
-        self._stream.held(event)
+        event.shared = self._applies
         settings = self._settings
         if len(self.held) >= settings.window_events or self._held_bytes > settings.window_bytes:
             return self._release_all()
-        return self.expire()
+        return self.expire(self._clock())
 
     def _release(self, *, filled: bool) -> list[Event]:
         """The held events that are next in order; `filled` tells that the missing ones came."""
@@ -212,7 +236,7 @@ class ReorderBuffer:
             return
         if len(self._gaps) >= _GAPS:
             del self._gaps[next(iter(self._gaps))]
-            self._stream.found(SEQUENCE_GAP)
+            self._ledger.record(SEQUENCE_GAP)
         self._gaps[self.expected] = number
         missing = number - self.expected
         if missing <= _DIGESTS:
@@ -238,22 +262,22 @@ class ReorderBuffer:
 
     def _straggler(self, event: Event) -> list[Event]:
         """Too late for the window: it goes on at once, and shows that waiting would have paid."""
-        self._stream.found(SEQUENCE_OUT_OF_ORDER)
-        self._stream.failed(SEQUENCE_OUT_OF_ORDER)
+        self._ledger.record(SEQUENCE_OUT_OF_ORDER)
+        self._ledger.failed(SEQUENCE_OUT_OF_ORDER)
         self._patient = True
         return [event]
 
     def _again(self, event: Event, *, same: bool) -> list[Event]:
         if not same or self._count < _PROOF:
             return [*self._give_up(), event]
-        if self._stream.found(SEQUENCE_DUPLICATE):
+        if self._ledger.record(SEQUENCE_DUPLICATE):
             return []
         return [event]
 
     def _give_up(self) -> list[Event]:
         """The numbers are no order: what is held goes on as it came."""
         if self._specified or self._count >= _PROOF:
-            self._stream.found(SEQUENCE_UNUSABLE)
+            self._ledger.record(SEQUENCE_UNUSABLE)
         released = list(self.held.values())
         self.leaving = [*self.leaving, *released]
         self.held.clear()

@@ -95,6 +95,10 @@ class Settings:
     #: STREAMWATCH_SEQUENCE_FIELDS: where relays stamp the order of chat chunks.
     sequence_fields: tuple[str, ...] = SEQUENCE_FIELDS
 
+    #: STREAMWATCH_STALL_SECONDS: a wait for the server longer than this is a stall. Reasoning models think for
+    #: seconds between two events; proxies cut what is silent for 30 to 100 s.
+    stall_seconds: float = 15.0
+
     #: STREAMWATCH_MAX_EVENT_BYTES: an event larger than this is left to the SDK, and the rest of its
     #: stream with it. The largest legal events are images in base64: 8 MiB has been seen.
     max_event_bytes: int = 32 << 20
@@ -136,6 +140,7 @@ class Settings:
             window_bytes=read("WINDOW_BYTES", defaults.window_bytes, _positive_int),
             window_seconds=read("WINDOW_SECONDS", defaults.window_seconds, _seconds),
             sequence_fields=read("SEQUENCE_FIELDS", defaults.sequence_fields, _names, ",".join(SEQUENCE_FIELDS)),
+            stall_seconds=read("STALL_SECONDS", defaults.stall_seconds, _seconds),
             max_event_bytes=read("MAX_EVENT_BYTES", defaults.max_event_bytes, _positive_int),
             build_chunks=read("BUILD_CHUNKS", defaults.build_chunks, _boolean, "true"),
             max_label_values=read("MAX_LABEL_VALUES", defaults.max_label_values, _positive_int),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 from streamwatch.core.kinds import (
@@ -24,6 +23,7 @@ from streamwatch.core.kinds import (
     SSE_FRAMING_VARIANT,
     Level,
 )
+from streamwatch.core.ledger import Ledger
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -75,14 +75,13 @@ class Event:
 class Decoder:
     """The body of one stream: bytes in, events out.
 
-    `found` is `StreamWatch.found`: told an anomaly, it answers whether that is to be repaired. What cannot be
-    decoded, because it is not UTF-8 or larger than `max_event_bytes`, is left alone with all that
-    follows: `rest` then holds those bytes, and nothing more may be fed.
+    What cannot be decoded, because it is not UTF-8 or larger than `max_event_bytes`, is left alone with
+    all that follows: `rest` then holds those bytes, and nothing more may be pushed.
     """
 
     def __init__(
         self,
-        found: Callable[..., bool],
+        ledger: Ledger,
         max_event_bytes: int,
         event_type: type[Event] = Event,
         *,
@@ -93,7 +92,7 @@ class Decoder:
         self.document = b""  #: the body, where it is a JSON document instead of a stream
         self.shows_document = False
         self._observe = observe
-        self._found = found
+        self._record = ledger.record
         self._event_type = event_type
         self._max_event_bytes = max_event_bytes
         self._started = False
@@ -105,14 +104,14 @@ class Decoder:
         self._plain = False  #: nothing is pending, and nothing in this stream ever needed more than a glance
         self._reframe: bool | None = None
 
-    def feed(self, data: bytes) -> list[Event]:
+    def push(self, data: bytes) -> list[Event]:
         """The events that `data` completes. The buffer changes in one step, at the end."""
         # One read is mostly one event; seen at a glance it costs a third of what all below does.
         if self._plain and data.endswith(b"\n\n"):
             event = self._simple(data[:-2])
             if event is not None:
                 return [event]
-        events = self._feed(data)
+        events = self._decode(data)
         self._plain = self._started and self._lf_only and self._last_id is None and not self.buffer and self._any_event
         return events
 
@@ -131,7 +130,7 @@ class Decoder:
             self._variant()
         return self._event_type(text, raw, name)
 
-    def _feed(self, data: bytes) -> list[Event]:
+    def _decode(self, data: bytes) -> list[Event]:
         if not self._started:
             data = self._start(data)
         if self._skip_lf and data:
@@ -159,7 +158,7 @@ class Decoder:
         self.buffer = bytearray(last if self.rest is None else b"")
         return events
 
-    def close(self) -> list[Event]:
+    def flush(self) -> list[Event]:
         """The end of the body: the last event, if only its blank line is missing."""
         if self.rest is not None:
             return []
@@ -167,11 +166,15 @@ class Decoder:
         try:
             events = self._lines([*lines, *([last] if last else []), b""], closing=True)
         except UnicodeDecodeError:
-            self._found(PAYLOAD_INVALID, Level.NEVER)
+            self._record(PAYLOAD_INVALID, Level.NEVER)
             self.rest = bytes(self.buffer)  # the SDK raises on it
             return []
         self.buffer = bytearray()
         return [event for event in events if not event.added or self._terminate(event)]
+
+    def pending(self) -> bytes:
+        """Return the bytes that came and are not an event yet."""
+        return bytes(self.buffer) if self.rest is None else self.rest
 
     def _terminate(self, event: Event) -> bool:
         """Whether an event without its blank line is handed on all the same."""
@@ -181,7 +184,7 @@ class Decoder:
             whole = isinstance(json.loads(event.raw), dict)
         except (ValueError, RecursionError):
             whole = False
-        return whole and self._found(SSE_EVENT_UNTERMINATED)
+        return whole and self._record(SSE_EVENT_UNTERMINATED)
 
     def _start(self, data: bytes) -> bytes:
         """The first bytes of the body, without a byte order mark."""
@@ -190,7 +193,7 @@ class Decoder:
             return data
         self._started = True
         # Every SSE parser ignores the line that the mark stands in: what is only observed is left so.
-        if head.startswith(_BOM) and self._found(PAYLOAD_INVALID) and not self._observe:
+        if head.startswith(_BOM) and self._record(PAYLOAD_INVALID) and not self._observe:
             self.buffer = bytearray()
             return head[len(_BOM) :]
         return data
@@ -203,7 +206,7 @@ class Decoder:
                 new = [event] if event is not None else self._lines([*_LINE_END.split(block), b""])
             except UnicodeDecodeError:
                 # The SDK raises on it, at just this place: it gets the bytes.
-                self._found(PAYLOAD_INVALID, Level.NEVER)
+                self._record(PAYLOAD_INVALID, Level.NEVER)
                 self.rest = b"\n\n".join([*blocks[number:], last])
                 break
             self._any_event = self._any_event or bool(new)
@@ -239,7 +242,7 @@ class Decoder:
             elif field == b"retry":
                 retry = _integer(value, retry)
             elif not field:
-                self._found(KEEPALIVE_FRAME, Level.OPT_IN)  # a comment
+                self._record(KEEPALIVE_FRAME)  # a comment
             else:
                 done = self._unknown(line, field, value) or done
         if not self._lf_only:
@@ -260,7 +263,7 @@ class Decoder:
         """A line that every SSE parser ignores; whether it is a [DONE] all the same."""
         if field == b"error" or self.document or (line[:1] == b"{" and not self._any_event):
             if not self.document:
-                self.shows_document = self._found(ERROR_HIDDEN, Level.OPT_IN)
+                self.shows_document = self._record(ERROR_HIDDEN)
             document = value if field == b"error" else line
             self.document = (self.document + document)[:_MAX_DOCUMENT]
             return False
@@ -269,7 +272,7 @@ class Decoder:
     def _variant(self) -> bool:
         """Count the stream's framing once, however many of its lines show it."""
         if self._reframe is None:
-            self._reframe = self._found(SSE_FRAMING_VARIANT)
+            self._reframe = self._record(SSE_FRAMING_VARIANT)
         return self._reframe
 
 

@@ -6,16 +6,18 @@
     watch.close()                # the body ended; more may be ready
     watch.report()               # verdict, anomalies, outcomes
 
-How it works. Bytes become events (`sse`), events with a number are put in order (`sequence`), and
-the rules of the surface (`chat`, `responses`) look at each one, count what is wrong with it, and
-mend it where the policy wants that. There is no I/O here, no clock but the one that is given, and
-nothing is held back while a stream is as it should be.
+How it works. Three stages, one way: bytes become events (`sse`), events with a number are put in
+order (`reorder`), and the state of the API (`apis`) looks at each one, counts in the ledger what is
+wrong with it, and repairs it where the policy wants that. Each stage has `push`, `flush` and
+`pending`; this driver carries events from one to the next and owns nothing else. There is no I/O
+here, no clock but the one that is given, and nothing is held while a stream is as it should be.
 
 `receive` and `close` never raise on what the peer sent; anything they do raise is a bug of ours.
-All that is not yet handed on then stands in `undelivered`, so that nothing need be lost by it.
+All that is not yet handed on is the concatenation of the stages' `pending`: `undelivered` returns
+it, so that nothing need be lost by a bug.
 
-A stream of which nothing is to be repaired is watched by the same code: its events go on untouched
-and at once, and the rules work on data of our own, so that the outcome of a repair is known before
+A stream of which nothing is to be repaired goes through the same stages: the driver hands on each
+event as it came, and drops what the stages return, so that the outcome of a repair is known before
 it is ever applied.
 """
 
@@ -24,65 +26,60 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from streamwatch.core.apis.assistants import Assistants
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.chat import Chat
+from streamwatch.core.apis.media import Media
 from streamwatch.core.apis.responses import Responses
+from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
     ERROR_HIDDEN,
-    PAYLOAD_INVALID,
     STREAM_EMPTY,
-    STREAM_SPLICED,
+    STREAM_STALLED,
     STREAM_TRUNCATED,
     AnomalyKind,
-    ChunkType,
     Evidence,
-    Level,
     Strategy,
     Verdict,
 )
-from streamwatch.core.ledger import AnomalyCount
-from streamwatch.core.reorder import ReorderBuffer
+from streamwatch.core.ledger import Ledger
+from streamwatch.core.payloads import Payloads
+from streamwatch.core.reorder import Patience, ReorderBuffer
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
 
 _serials = itertools.count(1)
-_SURFACES: Mapping[str, type[ApiState]] = {
+_APIS: Mapping[str, type[ApiState]] = {
     "assistants": Assistants,
     "chat": Chat,
     "completions": Chat,
+    "images": Media,
     "responses": Responses,
+    "transcriptions": Media,
 }
-
-
-#: What `_read` says of something that is no JSON.
-_BROKEN: Any = object()
-
-
-def _read(raw: bytes) -> Any:
-    """The value of a JSON text that jiter refused: it takes neither lone surrogates nor deep nesting."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        return _BROKEN
+#: Events of one read that are worked through before the reader gets the first of them: a read of a compressed body
+#: can hold 200,000, and a healthy one holds a handful.
+_EVENTS_A_STEP = 64
 
 
 class StreamWatch:
     """The state of one stream.
 
     Args:
-        surface: `chat`, `completions`, `responses`, `assistants`, or `other` for any further event
-            stream (audio, images): framing, counting, errors.
+        surface: the API: `chat`, `completions`, `responses`, `assistants`, `images`, `transcriptions`, or `other`
+            for any further event stream: framing, counting, errors.
         request: what is known of the request.
         settings: what to repair, and the bounds.
         loads: bytes of a JSON text to its value; raises ValueError.
         clock: seconds, monotonic.
         event_type: what `ready` holds: `Event` or a subclass.
+        patience: what is known of the numbers of this server, for as long as the process lives.
     """
 
     def __init__(
@@ -94,92 +91,120 @@ class StreamWatch:
         loads: Callable[[bytes], Any] = json.loads,
         clock: Callable[[], float] = time.monotonic,
         event_type: type[Event] = Event,
+        patience: Patience | None = None,
     ) -> None:
         self.serial = next(_serials)
         self.request = request or Request()
         self.settings = settings or Settings()
         self.policy = self.settings.repair
+        self.ledger = Ledger(self.policy, accumulated=self.request.accumulated)
         self.ready: list[Event] = []  # a deque would hold 760 bytes of every open stream
-        self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
         self.verdict: Verdict | None = None
-        self.done = False  #: the body's own end was seen: [DONE], or the terminal event
-        self.error = False  #: the server reported an error in the stream
+        self.done = False  #: the SDK reads no further: [DONE] came
         self.events = 0
-        self.holding = False  #: something waits for its turn; `deadline` tells until when
-        self._broken = False
-        self._sdk_done = False  # the SDK itself has seen [DONE]
+        self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
         self._observe = self.policy.observe
-        self._loads = loads
         self._clock = clock
         self._event_type = event_type
-        self._pending: list[Event] = []
-        self._released: list[Event] = []
-        self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
-        self._decoder = Decoder(self.found, self.settings.max_event_bytes, event_type, observe=self._observe)
-        self._surface = _SURFACES.get(surface, ApiState)(self, surface)
-        self._number_field: str | None = None
-        self._order: ReorderBuffer | None = None
-        self._numbers: ReorderBuffer | None = None  # the same, and still there when it is given up
-        self._current: Event | None = None
+        context = Context(self.request, self.settings, self.ledger, clock, event_type, applies=not self._observe)
+        self._api = _APIS.get(surface, ApiState)(surface, context)
+        self._decoder = Decoder(self.ledger, self.settings.max_event_bytes, event_type, observe=self._observe)
+        self._payloads = Payloads(self.ledger, loads, any_json=surface == "other")
+        self._loads = loads
+        self._reorder = ReorderBuffer(context, self._api.number_member, patience)
+        self._queue: Sequence[Event] = ()  # decoded, and not worked through from `_at` on
+        self._at = 0
+        self._current: Event | None = None  # on its way from one stage to the next
+        self._between: list[Event] = []  # in order, on their way to the API
+        self._sdk_done = False  # the SDK itself has seen [DONE], whatever was repaired
         self._unwatched = ""
+
+    @property
+    def anomalies(self) -> dict[AnomalyKind, Any]:
+        """What was counted, by kind."""
+        return self.ledger.anomalies
 
     # --- what the owner of the I/O calls
 
     def receive(self, data: bytes) -> bool:
-        """Take bytes of the body; what may be handed on now is in `ready`.
+        """Take bytes of the body; what may be handed on now is in `ready`, and `more` may have further events.
 
-        False when the body can't be read on: `undelivered` then has what is left of it.
+        Returns False when the body can't be read on: `undelivered` then has what is left of it.
         """
+        while self.more():
+            pass
         self.unfed = data
-        self._pending = pending = self._decoder.feed(data)
+        self._queue = self._decoder.push(data)
+        self._at = 0
         self.unfed = b""
-        while pending:
-            self._see(pending[0])
-            del pending[0]
-        if self._order is not None:
-            self.expire()
+        self.more()
         return self._decoder.rest is None
 
     def receive_event(self, event: Event) -> None:
         """Take an event that somebody else decoded."""
-        self._pending = [event]
-        self._see(event)
-        self._pending = []
+        while self.more():
+            pass
+        self._queue, self._at = (event,), 0
+        self.more()
+
+    def more(self) -> bool:
+        """Work through some events of the last read, and return whether there are more."""
+        queue = self._queue
+        end = min(self._at + _EVENTS_A_STEP, len(queue))
+        while self._at < end:
+            self._step(queue[self._at])
+            self._at += 1
+        if not self._reorder.idle or self._api.deadline is not None:
+            self.expire()
+        if self._at < len(queue):
+            return True
+        self._queue, self._at = (), 0
+        return False
 
     def expire(self) -> None:
-        """Let go what has waited for its turn too long; `deadline` tells when to call."""
-        order = self._order
-        if order is not None and (order.held or self.holding):
-            self._release(order.expire())
-            self.holding = bool(order.held)
+        """Hand on what has waited for its turn too long; `deadline` tells when to call."""
+        if self.deadline is not None:
+            self._let_go(self._clock())
+
+    def let_go(self) -> None:
+        """Hand on everything that is held, as if its time were over: nothing can wake the reader later."""
+        if self.deadline is not None:
+            self._let_go(math.inf)
+
+    def waited(self, seconds: float) -> None:
+        """Take note that the reader waited for the server that long in one read."""
+        if seconds > self.settings.stall_seconds and STREAM_STALLED not in self.anomalies:
+            self.ledger.record(STREAM_STALLED)
 
     def close(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
-        """The end: of the body, by the transport's `error`, or because the consumer left."""
+        """Take the end: of the body, by the transport's `error`, or because the consumer left."""
         if self.verdict is not None:
             return
-        if abandoned and self._broken:
+        if abandoned and self._payloads.broken:
             abandoned = False  # it was the SDK that left: it can't read what came last
         if not abandoned:
+            while self.more():
+                pass
             if error is None:
-                for event in self._decoder.close():
-                    self.receive_event(event)
-            self._end_order()
-            self._current = None
+                for event in self._decoder.flush():
+                    self._step(event)
+            self._to_api(self._reorder.flush())
             self._show_document()
-            if self._decoder.done_pending and not self.done:
-                self._surface.done()
-                self.done = True
-            self._surface.close()
+            self._take(self._api.flush())
+            self._current = None
         self.verdict = self._judge(error, abandoned=abandoned)
-        if self.verdict is Verdict.TRUNCATED and not self._surface.cut_arguments:
-            self.found(STREAM_TRUNCATED)
+        if self.verdict is Verdict.TRUNCATED and not self._api.cut_arguments:
+            self.ledger.record(STREAM_TRUNCATED)
         elif self.verdict is Verdict.EMPTY:
-            self.found(STREAM_EMPTY)
+            self.ledger.record(STREAM_EMPTY)
 
     @property
     def deadline(self) -> float | None:
-        """When `expire` is to be called, on the clock; None, the usual answer, while nothing waits."""
-        return self._order.deadline if self._order is not None and self._order.held else None
+        """The time on the clock when `expire` is to be called; None, the usual answer, while nothing waits."""
+        first, second = self._reorder.deadline, self._api.deadline
+        if first is None or second is None:
+            return second if first is None else first
+        return min(first, second)
 
     @property
     def rest(self) -> bytes | None:
@@ -187,77 +212,27 @@ class StreamWatch:
         return self._decoder.rest
 
     def undelivered(self) -> tuple[list[Event], bytes]:
-        """Everything that came and is not handed on: events as they came, then bytes."""
-        held = self._order.held.values() if self._order is not None and not self._observe else ()
-        leaving = self._order.leaving if self._order is not None else []
-        released = [] if self._observe else [*self._released, *leaving]
-        events = list(dict.fromkeys((*self.ready, *released, *held, *self._pending)))
-        for event in (*self._pending, *released[:1], self._current):
-            if event is not None:
-                event.shared = False  # a rule may have been at work on it
-        rest = self._decoder.rest
-        return events, bytes(self._decoder.buffer) + self.unfed if rest is None else rest
+        """Return everything that came and is not handed on: events as they came, then bytes."""
+        coming = self._queue[self._at :]
+        if self._observe:
+            events = [*self.ready, *coming]
+        else:
+            between = [event for event in self._between if not event.added]
+            current = [] if self._current is None else [self._current]
+            held = [*self._api.pending(), *between, *self._reorder.pending(), *current]
+            for event in held:
+                event.shared = False
+            events = [*self.ready, *held, *coming]
+        unfed = self.unfed if self._decoder.rest is None else b""
+        return list(dict.fromkeys(events)), self._decoder.pending() + unfed
 
     def leave(self, reason: str) -> None:
         """Watch no further; the stream goes on without us."""
         self._unwatched = reason
 
-    # --- what the rules call
-
-    def found(self, kind: AnomalyKind, level: Level = Level.DEFAULT) -> bool:
-        """Count an anomaly; whether its repair, which has this level, is wanted."""
-        tally = self.anomalies.get(kind)
-        if tally is None:
-            tally = self.anomalies[kind] = AnomalyCount()
-        tally.count += 1
-        if level is Level.DEFAULT:
-            wanted = kind in self.policy.default
-        else:
-            wanted = level is Level.OPT_IN and kind in self.policy.opt_in
-        if wanted:
-            tally.repaired += 1
-            if self._observe and self._current is not None:
-                self._current.shared = False
-        return wanted
-
-    def unrepaired(self, kind: AnomalyKind) -> None:
-        """The repair just wanted could not be made: its preconditions do not hold."""
-        tally = self.anomalies[kind]
-        tally.repaired -= bool(tally.repaired)  # one anomaly may concern several choices
-
-    def failed(self, kind: AnomalyKind) -> None:
-        """The repair just wanted was tried, and failed."""
-        tally = self.anomalies[kind]
-        if tally.repaired:
-            tally.repaired -= 1
-            tally.failed += 1
-
-    def held(self, event: Event) -> None:
-        """The rules may change `event`, now or later: what is only observed is read from its text."""
-        if self._observe:
-            event.shared = False
-
-    def release(self, event: Event) -> None:
-        """Hand on an event that was held, before the one being looked at."""
-        if not self._observe:
-            self.ready.append(event)
-
-    def rename(self, event: Event, name: str) -> None:
-        """Hand on an event under another SSE name."""
-        if not self._observe:
-            event.event = name
-
-    def insert(self, payload: dict[str, Any]) -> None:
-        """Hand on an event that never came, before the one being looked at."""
-        raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        name = payload.get("type") if self._current is not None and self._current.event else None
-        event = self._event_type(raw.decode("utf-8", "surrogatepass"), raw, name)
-        event.payload = payload
-        self.release(event)
-
     # --- an event on its way
 
-    def _see(self, event: Event) -> None:
+    def _step(self, event: Event) -> None:
         if self._observe and not event.added and not self._sdk_done:
             self.ready.append(event)
         if self.done:
@@ -266,193 +241,124 @@ class StreamWatch:
         try:
             payload = self._loads(event.raw)
         except ValueError:
-            payload = _BROKEN if event.raw.startswith(b"[DONE]") else _read(event.raw)
-        if type(payload) is not dict:
-            self._see_text(event, payload)
-            return
-        event.payload = payload
-        self.events += 1
-        if self._order is not None or self.events == 1:
-            self._take(event, payload)
-        elif self._surface.see(event) and not self._observe:
-            self.ready.append(event)
-
-    def _take(self, event: Event, payload: dict[str, Any]) -> None:
-        """An event of a stream that may be numbered: in its turn."""
-        if self.events == 1:
-            self._first(event, payload)
-        order = self._order
-        if order is not None:
-            name = self._number_field
-            number = payload.get(name) if name else event.number
-            if self._surface.over and not self._belongs(order, number, event):
-                self._hand_on(event)
+            payload = self._payloads.read(event.raw)
+        if type(payload) is dict:
+            event.payload = payload
+            self.events += 1
+        else:
+            known = self._readable(event, payload)
+            if known is None:
+                self._current = None
                 return
-            released = order.place(number, event)
-            if released is not None:
-                if not order.usable:
-                    self._order = None
-                    self.holding = False
-                self._release(released)
-                return
-        self._hand_on(event)
+            event = known
+        if self._reorder.idle:
+            self._take(self._api.push(event))
+        else:
+            self._to_api(self._reorder.push(event))
+        self._current = None
 
-    def _belongs(self, order: ReorderBuffer, number: Any, event: Event) -> bool:
-        """Whether an event after the terminal one is of this answer: missed until now, or the last one again."""
-        again = order.is_last(number, event) and STREAM_SPLICED not in self.anomalies
-        return again or order.is_missing(number)
-
-    def _end_order(self) -> None:
-        """Nothing that is still missing is waited for any more."""
-        if self._order is not None:
-            self._release(self._order.close())
-            self._order = None
-            self.holding = False
-
-    def _hand_on(self, event: Event) -> None:
-        self._current = event
-        if self._surface.see(event) and not self._observe:
-            self.ready.append(event)
-
-    def _release(self, events: list[Event]) -> None:
-        """Hand on what is in order now; `undelivered` knows it in the meantime."""
-        self._released = events
-        over, self._surface.over = self._surface.over, False  # what was missing belongs to the answer
-        while events:
-            self._hand_on(events[0])
-            del events[0]
-        self._surface.over = self._surface.over or over
-
-    def _first(self, event: Event, payload: dict[str, Any]) -> None:
-        """The first JSON object tells whether the stream is numbered, and where."""
-        name = self._number_field = self._surface.number_field(payload, event)
-        if name is None:
-            return
-        self._order = ReorderBuffer(self, self.settings, self._clock, specified=self._surface.numbered)
-        self._numbers = self._order
-        number = payload.get(name) if name else event.number
-        begins = payload.get("type") == "response.created"
-        self._order.start(number, begins=begins, resumed=self.request.starting_after is not None)
-        if not self._order.usable:
-            self._order = None
-
-    def _see_text(self, event: Event, value: Any) -> None:
-        """A payload that is no JSON object: the end of the stream, or nothing that the SDK can use."""
-        if event.raw.startswith(b"[DONE]"):
-            self._end_order()
-            self._current = event
-            self._surface.done()
+    def _readable(self, event: Event, value: Any) -> Event | None:
+        """Return an event without a JSON object, or what stands for it; None to drop it."""
+        raw = self._payloads.see(event, value)
+        if raw is None:
+            return None
+        if raw is not event.raw:
+            event = self._event_type(raw.decode(), raw, event.event, event.id, event.retry)
+            event.added = True
+            value = self._payloads.read(raw)
+            if type(value) is dict:
+                event.payload = value
+                self.events += 1
+        if raw.startswith(b"[DONE]"):
             self.done = True
             self._sdk_done = not event.added
-            self.release(event)
+        return event
+
+    def _to_api(self, events: Sequence[Event]) -> None:
+        """Push events through the API, one by one; `undelivered` knows the rest in the meantime."""
+        if len(events) == 1:
+            self._take(self._api.push(events[0]))
             return
-        stripped = event.raw.strip()
-        if stripped.startswith(b"data:"):
-            self._strip_prefix(event, stripped)
-        elif self._surface.name == "other":
-            self._see_any(event, value)
-        elif value is not _BROKEN or not stripped or stripped[:1] == b":":
-            if not self.found(PAYLOAD_INVALID):
-                self.release(event)
-        else:
-            self._see_broken(event)
+        self._between = between = list(events)
+        while between:
+            self._current = between[0]
+            del between[0]
+            self._take(self._api.push(self._current))
 
-    def _see_any(self, event: Event, value: Any) -> None:
-        """An API of which nothing is known may stream any JSON; on what is none, the SDK raises, and should."""
-        if value is _BROKEN:
-            self.found(PAYLOAD_INVALID, Level.NEVER)
-        else:
-            self.events += 1
-            self._surface.count(ChunkType.OTHER)
-        self.release(event)
+    def _let_go(self, now: float) -> None:
+        self._to_api(self._reorder.expire(now))
+        self._take(self._api.expire(now))
+        self._current = None
 
-    def _strip_prefix(self, event: Event, stripped: bytes) -> None:
-        """`data: data: {...}`: a relay framed a frame."""
-        while stripped.startswith(b"data:"):
-            stripped = stripped[5:].strip()
-        done = stripped.startswith(b"[DONE]")
-        if not done and type(_read(stripped)) is not dict:
-            self._see_broken(event)
-        elif self.found(PAYLOAD_INVALID):
-            mended = self._event_type(stripped.decode(), stripped, event.event, event.id, event.retry)
-            mended.added = self._observe  # what came has gone on already
-            self._see(mended)
-        else:
-            self.release(event)
-
-    def _see_broken(self, event: Event) -> None:
-        """Not JSON at all: the SDK raises on it, and should."""
-        self.found(PAYLOAD_INVALID, Level.NEVER)
-        self._broken = True
-        self._end_order()
-        self.release(event)
+    def _take(self, events: Sequence[Event]) -> None:
+        if not self._observe:
+            self.ready += events
 
     # --- the end
 
     def _show_document(self) -> None:
-        """A body that is a JSON document: what the SDK silently ignores, in a form that it reads."""
-        if self._decoder.shows_document:
-            document = None
-            with contextlib.suppress(ValueError):
-                document = json.loads(self._decoder.document)
-            payloads = self._surface.from_document(document) if isinstance(document, dict) else []
-            for payload in payloads:
-                self.insert(payload)
-            if not payloads:
-                self.unrepaired(ERROR_HIDDEN)
+        """Show a body that is a JSON document: what the SDK silently ignores, in a form that it reads."""
+        if self._decoder.done_pending and not self.done:
+            self.done = self._api.done = True
+        if not self._decoder.shows_document:
+            return
+        document = None
+        with contextlib.suppress(ValueError):
+            document = json.loads(self._decoder.document)
+        payloads = self._api.from_document(document) if isinstance(document, dict) else []
+        for payload in payloads:
+            self._api.insert(payload)
+        if not payloads:
+            self.ledger.unrepaired(ERROR_HIDDEN)
 
     def _judge(self, error: BaseException | None, *, abandoned: bool) -> Verdict:
+        api = self._api
         body_ended = error is None and not abandoned
-        ended = self.done or self._surface.finished()
-        if self._unwatched or self._surface.knows_no_end:
-            ended = ended or body_ended  # it is all that is known of the end
-        if abandoned and not ended and not self.error:
+        ended = api.finished() or (self.done and api.ends_with_done)
+        if self._unwatched or api.knows_no_end:
+            ended = ended or body_ended or self.done  # it is all that is known of the end
+        if abandoned and not ended and not api.error:
             return Verdict.ABANDONED
-        if self.error or ERROR_HIDDEN in self.anomalies:
+        if api.error or ERROR_HIDDEN in self.anomalies:
             return Verdict.ERROR
-        if not self.events:
+        if not self.events + self._payloads.others:
             return Verdict.EMPTY if error is None else Verdict.TRUNCATED
-        if not ended or self._surface.cut_arguments:
+        if not ended or api.cut_arguments:
             return Verdict.TRUNCATED
         return Verdict.COMPLETE
 
     def _evidence(self, kind: AnomalyKind) -> bool | None:
-        """What the stream itself says of the repairs of a kind: right, wrong, or nothing."""
-        if kind.evidence is Evidence.SHAPE:
-            return True
+        """Return what the stream itself says of the repairs of a kind: right, wrong, or nothing."""
         if kind.evidence is Evidence.COMPLETE:
             return self.verdict is Verdict.COMPLETE
         if kind.evidence is Evidence.SEQUENCE:
-            contiguous = self._numbers.contiguous if self._numbers is not None else None
-            return False if self._surface.agrees is False else contiguous
-        if kind.evidence is Evidence.ARGUMENTS:
-            return self._surface.arguments_parse()
-        return self._surface.agrees if kind.evidence is Evidence.TEXT else None
+            return False if self._api.evidence(kind.evidence) is False else self._reorder.contiguous
+        return self._api.evidence(kind.evidence)
 
     def report(self) -> Report:
-        """What is known up to now; complete once the stream is closed."""
-        surface, order = self._surface, self._numbers
+        """Return what is known up to now; complete once the stream is closed."""
+        api, order = self._api, self._reorder
         ended = self.verdict is not None
         return Report(
             serial=self.serial,
-            surface=surface.name,
+            surface=api.name,
             request=self.request,
             verdict=self.verdict,
-            response_model=surface.model,
-            response_id=surface.id,
-            finish_reasons=surface.finish_reasons(),
-            events=self.events,
-            chunks=surface.chunk_counts(),
-            anomalies={kind: tally.count for kind, tally in self.anomalies.items()},
+            response_model=api.model,
+            response_id=api.id,
+            finish_reasons=api.finish_reasons(),
+            events=self.events + self._payloads.others,
+            chunks=api.chunk_counts(),
+            anomalies={kind: count.count for kind, count in self.anomalies.items()},
             outcomes={
-                kind: tally.outcomes(evidence=self._evidence(kind))
-                for kind, tally in self.anomalies.items()
+                kind: count.outcomes(evidence=self._evidence(kind))
+                for kind, count in self.anomalies.items()
                 if ended and kind.strategy is not Strategy.NONE
             },
             applied=not self._observe,
-            reorder_distances=tuple(order.distances) if order else (),
-            reorder_delays=tuple(order.delays) if order else (),
-            reorder_max_distance=order.max_distance if order else 0,
-            reorder_max_delay=order.max_delay if order else 0.0,
+            reorder_distances=tuple(order.distances),
+            reorder_delays=tuple(order.delays),
+            reorder_max_distance=order.max_distance,
+            reorder_max_delay=order.max_delay,
             unwatched=self._unwatched,
         )

@@ -98,6 +98,8 @@ class StreamSession:
                 self._capture(data)
             self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
             readable = self.watch.receive(data)
+            while self.watch.more():
+                pass
             self._last = now = time.perf_counter()
             if now > self._due:
                 self._tick(now)
@@ -410,7 +412,7 @@ class AsyncEvents(_Source):
                 reading = self._reading
                 reading.in_next = True
                 try:
-                    if not self._watch.holding and reading.read_ahead is None:
+                    if self._watch.deadline is None and reading.read_ahead is None:
                         data = await self._chunks.__anext__()
                     else:
                         data = await self._next_in_time()

@@ -6,6 +6,8 @@ does not know reaches no handler.
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.kinds import PAYLOAD_INVALID, ChunkType, Level
 from streamwatch.core.sse import Event
@@ -25,26 +27,31 @@ _NAMES = frozenset(
 class Assistants(ApiState):
     """The state of one streamed run."""
 
-    def see(self, event: Event) -> bool:
+    ends_with_done = True  #: the documented end is `event: done` with [DONE]
+
+    def see(self, event: Event) -> None:
         payload = event.payload
         sort = ChunkType.LIFECYCLE
         name = event.event or ""
         if name.startswith("thread.") and name not in _NAMES:
-            self._unknown(event, name)
+            name = self._known(event.payload, name)
         if self.error_in_stream(payload) or name == "error":
             sort = ChunkType.OTHER
-            self.stream.error = True
+            self.error = True
         elif name == "thread.message.delta":
             sort = ChunkType.TEXT
         self.id = self.id or str(payload.get("id") or "")
         self.model = str(payload.get("model") or self.model)
         self.count(sort)
-        return True
+        if name == (event.event or ""):
+            self.release(event)
+            return
+        self.insert(payload, name)
+        self.drop(event)
 
-    def _unknown(self, event: Event, name: str) -> None:
-        """A name of a relay's own; what the event is stands in its `object`, or in what it carries."""
-        known = event.payload.get("object")
+    def _known(self, payload: dict[str, Any], name: str) -> str:
+        """Return what an event with a relay's own name is: it stands in its `object`, or in what it carries."""
+        known = payload.get("object")
         if not isinstance(known, str) or known not in _NAMES:
-            known = "thread.message.delta" if name.startswith("thread.message.") and "delta" in event.payload else None
-        if self.stream.found(PAYLOAD_INVALID, Level.DEFAULT if known else Level.NEVER):
-            self.stream.rename(event, known)
+            known = "thread.message.delta" if name.startswith("thread.message.") and "delta" in payload else None
+        return known if self.record(PAYLOAD_INVALID, Level.DEFAULT if known else Level.NEVER) and known else name

@@ -1,111 +1,217 @@
-"""What the rules of every API have in common: the request, the errors, the counts.
+"""What the state of every streamed answer has in common: three methods, the facts of the end, and waiting.
 
-A surface is one API as it streams. `chat` and `responses` know their own in depth; this module
-alone serves every other event stream: framing, errors and the end are told, content is let be.
+An `ApiState` is one streamed answer of one API. Events go in by `push`, in the order of their
+numbers, and come out of `push` and `flush`, repaired where the policy wants that. `pending` returns
+what is held, as it came. Nothing else goes in or out: a rule counts in the ledger, and hands on by
+`release`, `drop`, `hold` and `insert`, which only fill this object's own lists.
+
+`ApiState` alone serves every event stream that no subclass knows: framing, errors and the end are
+watched, content passes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import json
+from collections.abc import Sequence
+from typing import Any
 
-from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, ChunkType, Level
-from streamwatch.core.reorder import Findings
-from streamwatch.core.report import Request
-from streamwatch.core.settings import Settings
+from streamwatch.core.context import Context
+from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, AnomalyKind, ChunkType, Evidence, Level
 from streamwatch.core.sse import Event
 
 
-class Watching(Findings, Protocol):
-    """What a rule may do with the stream it looks at: `StreamWatch`."""
-
-    request: Request
-    settings: Settings
-    error: bool
-    done: bool
-
-    def rename(self, event: Event, name: str) -> None:
-        """Hand on an event under another SSE name."""
-
-    def release(self, event: Event) -> None:
-        """Hand on an event that was held, before the one being looked at."""
-
-    def insert(self, payload: dict[str, Any]) -> None:
-        """Hand on an event that never came, before the one being looked at."""
-
-
 class ApiState:
-    """One streamed answer of any API."""
+    """One streamed answer.
 
-    #: The protocol promises a number on every event.
-    numbered = False
+    A subclass writes `see`, which looks at one event in its turn and calls exactly one of
+    `release`, `drop` and `hold` for it; and, where it holds anything, `give_up_waiting`.
+    """
 
-    def __init__(self, stream: Watching, name: str) -> None:
-        self.stream = stream
+    #: The protocol promises a number on every event: the member that has it, else "".
+    number_member = ""
+    #: [DONE] is this API's own end. Elsewhere it only ends what the SDK reads.
+    ends_with_done = False
+
+    def __init__(self, name: str, context: Context) -> None:
         self.name = name
+        self.request = context.request
+        self.settings = context.settings
+        self.ledger = context.ledger
+        self.applies = context.applies
         self.id = ""
         self.model = ""
         self.counts: dict[ChunkType, int] = {}
-        self.over = False  #: the answer's terminal event came: nothing belongs to it any more
+        self.error = False  #: the server reported an error
+        self.done = False  #: [DONE] came: no release of the SDK reads on
         self.cut_arguments = False  #: a finished answer whose tool arguments stop short
-        self.agrees: bool | None = None  #: whether repeated text equals the deltas
+        self.agrees: bool | None = None  #: whether text that is repeated at the end equals the deltas
+        self._clock = context.clock
+        self._event_type = context.event_type
+        self._name: str | None = None  # the SSE name of the event that is looked at
+        self._out: list[Event] = []
+        self._in: dict[Event, None] = {}  # came and has not gone on, in the order of arrival
+        self._gone: list[Event] = []  # dropped by the push that is under way
+        self._waiting: dict[Event, float] = {}  # of `_in`, what is held on purpose, and since when
+        self._waiting_bytes = 0
 
-    def see(self, event: Event) -> bool:
-        """Look at one event, in its turn: count it, mend it where that is wanted; whether to hand it on."""
-        payload = event.payload
-        self.error_in_stream(payload)
+    # --- the stage
+
+    def push(self, event: Event) -> Sequence[Event]:
+        """Return the events that may go on now that `event` came."""
+        self._in[event] = None
+        event.shared = self.applies
+        self._name = event.event
+        if event.payload is None:
+            self.see_text(event)
+        else:
+            self.see(event)
+        return self._leave()
+
+    def flush(self) -> Sequence[Event]:
+        """Return what is held, in order, because nothing more comes; the rules of the end are asked here."""
+        self._name = None
+        self.give_up_waiting()
+        self.close()
+        return self._leave()
+
+    def pending(self) -> list[Event]:
+        """Return what came and was not handed on, as it came."""
+        for event in self._in:
+            event.shared = False  # a rule may have been at work on it
+        return list(self._in)
+
+    @property
+    def deadline(self) -> float | None:
+        """The time on the clock until which something is held; None, the usual answer, where nothing is."""
+        return next(iter(self._waiting.values())) + self.settings.window_seconds if self._waiting else None
+
+    def expire(self, now: float) -> Sequence[Event]:
+        """Return what has waited for the whole window by `now`."""
+        deadline = self.deadline
+        if deadline is None or now < deadline:
+            return ()
+        self.give_up_waiting()
+        return self._leave()
+
+    def _leave(self) -> list[Event]:
+        out, self._out = self._out, []
+        for events in (out, self._gone):
+            for event in events:
+                self._in.pop(event, None)
+        self._gone.clear()
+        return out
+
+    # --- what a subclass has
+
+    def see(self, event: Event) -> None:
+        """Look at an event with a JSON object."""
+        self.error_in_stream(event.payload)
         self.count(ChunkType.LIFECYCLE if event.event else ChunkType.OTHER)
+        self.release(event)
+
+    def see_text(self, event: Event) -> None:
+        """Look at an event without a JSON object: [DONE], or nothing that the SDK can use."""
+        if event.raw.startswith(b"[DONE]"):
+            self.give_up_waiting()
+            self.done = True
+        self.release(event)
+
+    def give_up_waiting(self) -> None:
+        """Release everything that is held, in order: the window is full, or nothing more comes."""
+
+    def close(self) -> None:
+        """Ask the rules that can only be asked at the end."""
+
+    # --- what a rule calls
+
+    def release(self, event: Event) -> None:
+        """Hand on an event, after all that was handed on before."""
+        self._out.append(event)
+        if self._waiting and self._waiting.pop(event, None) is not None:
+            self._waiting_bytes -= len(event.raw)
+
+    def drop(self, event: Event) -> None:
+        """Hand on nothing for this event: it is a repair's wish."""
+        self._gone.append(event)
+        if self._waiting and self._waiting.pop(event, None) is not None:
+            self._waiting_bytes -= len(event.raw)
+
+    def hold(self, event: Event) -> None:
+        """Keep an event until `release` or `drop`, within the window of the settings."""
+        self._waiting[event] = self._clock()
+        self._waiting_bytes += len(event.raw)
+        if len(self._waiting) >= self.settings.window_events or self._waiting_bytes > self.settings.window_bytes:
+            self.give_up_waiting()
+
+    @property
+    def held(self) -> list[Event]:
+        """What is held on purpose, in the order of arrival."""
+        return list(self._waiting)
+
+    def insert(self, payload: dict[str, Any], name: str | None = None) -> None:
+        """Hand on an event that never came, after all that was handed on before.
+
+        `name` is its SSE name; without one it has the name that its type gives, where events have names.
+        """
+        raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        name = name or (payload.get("type") if self._name else None)
+        event = self._event_type(raw.decode("utf-8", "surrogatepass"), raw, name)
+        event.payload = payload
+        event.added = True
+        self._out.append(event)
+
+    def count(self, type: ChunkType) -> None:
+        """Count a chunk."""
+        self.counts[type] = self.counts.get(type, 0) + 1
+
+    def record(self, kind: AnomalyKind, level: Level | None = None) -> bool:
+        """Count an anomaly, and return whether its repair is wanted, as `Ledger.record`."""
+        return self.ledger.record(kind, level)
+
+    def error_in_stream(self, payload: dict[str, Any]) -> bool:
+        """Return whether the server reports an error where the SDK looks for it: in a truthy `error` member."""
+        if not payload.get("error"):
+            return False
+        self.record(ERROR_IN_STREAM, Level.NEVER)
+        self.error = True
         return True
 
-    def count(self, sort: ChunkType) -> None:
-        """Count a chunk."""
-        self.counts[sort] = self.counts.get(sort, 0) + 1
+    def error_hidden(self) -> bool:
+        """Count an error that stands where the SDK does not look, and return whether to show it."""
+        self.error = True
+        return self.record(ERROR_HIDDEN, Level.OPT_IN)
 
-    def done(self) -> None:
-        """[DONE] came."""
-
-    def finished(self) -> bool:
-        """Whether the answer reached its end, [DONE] or not; assistants always close with `event: done`."""
-        return False
+    # --- the facts of the end
 
     @property
     def knows_no_end(self) -> bool:
-        """Whether the protocol is one of which nothing is known."""
+        """Whether nothing is known of this protocol's end."""
         return self.name == "other"
 
-    def close(self) -> None:
-        """The rules that can only be asked at the end."""
+    def finished(self) -> bool:
+        """Return whether the answer reached the protocol's own end, [DONE] aside."""
+        return False
 
-    def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
-        """The member that numbers the events, judging by the first one; "" for SSE `id:` lines, None for nothing."""
-        return None
+    def evidence(self, evidence: Evidence) -> bool | None:
+        """Return what the stream says of a repair: right, wrong, or nothing. What a repair made is no evidence."""
+        if evidence is Evidence.ARGUMENTS:
+            return self.arguments_parse()
+        return self.agrees if evidence in (Evidence.TEXT, Evidence.SEQUENCE) else None
 
     def arguments_parse(self) -> bool | None:
-        """Whether the arguments of every tool call are JSON; None where that is not known."""
+        """Return whether the arguments of every tool call are JSON; None where that is not known."""
         return None
 
     def finish_reasons(self) -> tuple[str, ...]:
-        """The finish reason of each choice, in order."""
+        """Return the finish reason of each choice, in order."""
         return ()
 
     def chunk_counts(self) -> dict[ChunkType, int]:
-        """How many chunks of each sort came."""
+        """Return how many chunks of each type came."""
         return dict(self.counts)
 
-    def error_in_stream(self, payload: dict[str, Any]) -> bool:
-        """The server reports an error where the SDK looks for it: a truthy `error` member."""
-        if not payload.get("error"):
-            return False
-        self.stream.found(ERROR_IN_STREAM, Level.NEVER)
-        self.stream.error = True
-        return True
-
     def from_document(self, document: dict[str, Any]) -> list[dict[str, Any]]:
-        """What a stream would have said where the body is a JSON document; nothing where that is not clear."""
+        """Return what a stream would have said where the body is a JSON document; nothing where that is not clear."""
         if document.get("error"):
             return [{"error": document["error"]}]
         return [{"error": document}] if document.get("message") or document.get("detail") else []
-
-    def error_hidden(self) -> bool:
-        """The server reports an error where the SDK does not look; whether to show it."""
-        self.stream.error = True
-        return self.stream.found(ERROR_HIDDEN, Level.OPT_IN)

@@ -12,10 +12,12 @@ choice keeps the later one's. Both happen only once something is wrong, and end 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from streamwatch.core.apis.base import ApiState, Watching
+from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.chat_choice import Choice, content, content_absent, reasoning, role, sort_of, text
+from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
@@ -57,11 +59,13 @@ _ABSENT: Any = object()
 class Chat(ApiState):
     """The state of one streamed chat completion."""
 
-    def __init__(self, stream: Watching, name: str) -> None:
-        super().__init__(stream, name)
-        request = stream.request
-        self.fills = not request.accumulated and (request.naive or CONTENT_ABSENT in stream.policy.opt_in)
-        self.holds_finish = FINISH_REASON_PREMATURE in stream.policy.opt_in
+    ends_with_done = True
+
+    def __init__(self, name: str, context: Context) -> None:
+        super().__init__(name, context)
+        request = context.request
+        self.fills = not request.accumulated and (request.naive or self.ledger.wants(CONTENT_ABSENT, Level.OPT_IN))
+        self.holds_finish = self.ledger.wants(FINISH_REASON_PREMATURE)
         self.object = _OBJECTS[name]
         self.choices: dict[int, Choice] = {}
         self.usage: Any = None
@@ -79,7 +83,7 @@ class Chat(ApiState):
 
     # --- one chunk
 
-    def see(self, event: Event) -> bool:
+    def push(self, event: Event) -> Sequence[Event]:
         chunk = event.payload
         try:
             (choice,) = chunk["choices"]
@@ -103,17 +107,22 @@ class Chat(ApiState):
                     if new and state.deltas is None and (new.isascii() or "\ufffd" not in new):
                         state.text.add(new)
                         self._texts += 1
-                        return True
+                        return (event,)
                 elif "tool_calls" in delta and state.calls.more(delta["tool_calls"]):
                     self._fragments += 1
-                    content_absent(delta, state, self.stream)
-                    return True
+                    content_absent(delta, state, self.ledger)
+                    return (event,)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass  # not that shape: the rules say what is odd about it, if anything
-        return self._see(chunk, event)
+        return super().push(event)
+
+    def see(self, event: Event) -> None:
+        if self._see(event.payload, event):
+            self.release(event)
+        elif event is not self.kept and event not in self.early:
+            self.drop(event)
 
     def _see(self, chunk: dict[str, Any], event: Event) -> bool:
-        self.stream.held(event)
         self._go_on(chunk)
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
             self.count(ChunkType.OTHER)
@@ -148,20 +157,20 @@ class Chat(ApiState):
         if state is None:
             if len(self.choices) >= _MAX_CHOICES:
                 return ChunkType.OTHER
-            state = self.choices[index] = Choice(self.stream, fills=self.fills)
+            state = self.choices[index] = Choice(self.ledger, self.settings, self.request.tools, fills=self.fills)
         before = state.finish_reason
         if self.name == "completions":
             finish_reason(choice, state, self)
             finishes = before is None and state.finish_reason is not None
             sort = ChunkType.TEXT if choice.get("text") else ChunkType.OTHER
-            self.passes &= text(choice, "text", state, self.stream, finishes=finishes) or finishes
+            self.passes &= text(choice, "text", state, self.ledger, finishes=finishes) or finishes
         else:
             delta_missing(choice, self)
             delta = choice.get("delta")
             delta = delta if isinstance(delta, dict) else {}
             sort = sort_of(delta)
             if before is not None and sort not in (ChunkType.OTHER, ChunkType.ROLE):
-                self.stream.found(FINISH_REASON_PREMATURE, Level.NEVER)
+                self.record(FINISH_REASON_PREMATURE, Level.NEVER)
             finish_reason(choice, state, self)
             finishes = before is None and state.finish_reason is not None
             self._see_delta(delta, state, finishes=finishes)
@@ -169,14 +178,14 @@ class Chat(ApiState):
 
     def _see_delta(self, delta: dict[str, Any], state: Choice, *, finishes: bool) -> None:
         self.audio = self.audio or "audio" in delta
-        role(delta, state, self.stream)
-        reasoning(delta, state, self.stream)
+        role(delta, state, self.ledger)
+        reasoning(delta, state, self.ledger)
         if "tool_calls" in delta:
             state.calls.see(delta)
         if finishes:
             state.calls.finish(delta)
-        content(delta, state, self.stream, finishes=finishes)
-        says = text(delta, "content", state, self.stream, finishes=finishes)
+        content(delta, state, self.ledger, finishes=finishes)
+        says = text(delta, "content", state, self.ledger, finishes=finishes)
         self.passes &= says or finishes or len(delta) > 1  # a chunk of nothing but a replay is none
         state.begun = True
 
@@ -189,13 +198,13 @@ class Chat(ApiState):
         kept, self.kept = self.kept, None
         if kept is not None:
             self._blank_finish(kept.payload, chunk)
-            self.stream.release(kept)
+            self.release(kept)
         early, self.early = self.early, []
         for event in early:
             if self._is_early(choices_of(event.payload)):
                 self.early.append(event)
-            elif self.see(event):
-                self.stream.release(event)
+            elif self._see(event.payload, event):
+                self.release(event)
         self._settle()
 
     def _settle(self) -> None:
@@ -208,31 +217,29 @@ class Chat(ApiState):
         return any(type(i) is int and 0 < i < self.waits and i - 1 not in self.choices for i in indexes)
 
     def _keep_early(self, event: Event) -> bool:
-        if not self.stream.found(CHOICE_INDEX_INVALID):
+        if not self.record(CHOICE_INDEX_INVALID):
             return False
-        if len(self.early) >= self.stream.settings.window_events:
+        if len(self.early) >= self.settings.window_events:
             for _ in (event, *self.early):
-                self.stream.failed(CHOICE_INDEX_INVALID)
+                self.ledger.failed(CHOICE_INDEX_INVALID)
             self.waits = 1  # nothing waits any more, and what was held goes on first
             self._go_on({})
             return False
         self.early.append(event)
         self._calm = False
-        self.stream.held(event)
         return True
 
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
         """Keep a chunk back that may have to say more, or less, depending on the next one."""
         lacks_usage = self.usage is not None and not event.payload.get("usage")
         # The SDK's helper keeps the last chunk's usage; whoever adds up all chunks' would count it twice.
-        level = Level.DEFAULT if self.stream.request.accumulated else Level.OPT_IN
-        misplaced = lacks_usage and self.stream.found(USAGE_MISPLACED, level)
+        level = Level.DEFAULT if self.request.accumulated else Level.OPT_IN
+        misplaced = lacks_usage and self.record(USAGE_MISPLACED, level)
         finishes = self.holds_finish and any(choice.get("finish_reason") for choice in choices)
         if misplaced or finishes:
             self.kept = event
             self.passes = False
-            self.stream.held(event)
-        self._settle()
+            self._settle()
 
     def _blank_finish(self, kept: dict[str, Any], chunk: dict[str, Any]) -> None:
         """A finish_reason that came too soon is taken back when its choice goes on."""
@@ -241,7 +248,7 @@ class Chat(ApiState):
             index = choice.get("index")
             state = self.choices.get(index) if type(index) is int else None
             if state is not None and choice.get("finish_reason") and choice.get("index") in goes_on:
-                self.stream.found(FINISH_REASON_PREMATURE, Level.OPT_IN)
+                self.record(FINISH_REASON_PREMATURE, Level.OPT_IN)
                 state.taken_back = choice["finish_reason"]
                 choice["finish_reason"] = state.finish_reason = None
 
@@ -250,22 +257,28 @@ class Chat(ApiState):
         if sort is not ChunkType.OTHER or not choices:
             self._empty_raw = b""
         elif event.raw == self._empty_raw:
-            self.passes &= not self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN)
+            self.passes &= not self.record(KEEPALIVE_FRAME, Level.OPT_IN)
         else:
             self._empty_raw = event.raw
 
     # --- the end
 
-    def done(self) -> None:
+    def see_text(self, event: Event) -> None:
+        if event.raw.startswith(b"[DONE]"):
+            self.done = True
+            self._see_done()
+        self.release(event)
+
+    def _see_done(self) -> None:
         self._finish_up()
         # Audio models and Snowflake never finish a choice, and mean nothing by it.
-        if self.audio or not self.any_id or self.stream.error:
+        if self.audio or not self.any_id or self.error:
             return
         for index, state in self.choices.items():
             if state.finish_reason is not None:
                 continue
             level = Level.OPT_IN if state.calls.parse() is not False else Level.NEVER
-            if self.stream.found(FINISH_REASON_MISSING, level):
+            if self.record(FINISH_REASON_MISSING, level):
                 native = _SYNONYMS.get(state.native_reason, state.native_reason)
                 reason = "tool_calls" if state.calls.calls else "stop"
                 self._insert(index, {}, native if native in _FINISH_REASONS else reason)
@@ -276,10 +289,10 @@ class Chat(ApiState):
         if kept is not None:
             if self.usage is not None and not kept.payload.get("usage"):
                 kept.payload["usage"] = self.usage
-            self.stream.release(kept)
+            self.release(kept)
         self._go_on({})
         for event in self.early:  # what they waited for never came
-            self.stream.release(event)
+            self.release(event)
         self.early.clear()
         for index, state in self.choices.items():
             delta: dict[str, Any] = {}
@@ -297,7 +310,7 @@ class Chat(ApiState):
         if self.fills and self.name == "chat":
             delta.setdefault("content", "")
         held = delta if self.name == "completions" else {"delta": delta}
-        self.stream.insert({**chunk, "choices": [{"index": index, **held, "finish_reason": reason}]})
+        self.insert({**chunk, "choices": [{"index": index, **held, "finish_reason": reason}]})
 
     def finished(self) -> bool:
         return bool(self.choices) and all(state.finish_reason for state in self.choices.values())
@@ -309,11 +322,11 @@ class Chat(ApiState):
 
     def close(self) -> None:
         self._finish_up()
-        if self.finished() and not self.stream.done:
-            self.stream.found(SSE_FRAMING_VARIANT, Level.NEVER)
-        n = self.stream.request.n or 1
+        if self.finished() and not self.done:
+            self.record(SSE_FRAMING_VARIANT, Level.NEVER)
+        n = self.request.n or 1
         if n > len(self.choices) and self.finishes >= n > 1:
-            self.stream.found(CHOICE_INDEX_INVALID, Level.NEVER)
+            self.record(CHOICE_INDEX_INVALID, Level.NEVER)
         for state in self.choices.values():
             if state.finish_reason and state.finish_reason != "length":
                 self.cut_arguments = state.calls.close() or self.cut_arguments
@@ -341,10 +354,6 @@ class Chat(ApiState):
     def chunk_counts(self) -> dict[ChunkType, int]:
         quick = {ChunkType.TEXT: self._texts, ChunkType.TOOL_CALL: self._fragments}
         return self.counts | {chunk: self.counts.get(chunk, 0) + count for chunk, count in quick.items() if count}
-
-    def number_field(self, payload: dict[str, Any], event: Event) -> str | None:
-        stamped = (name for name in self.stream.settings.sequence_fields if type(payload.get(name)) is int)
-        return next(stamped, "" if event.number is not None else None)
 
 
 def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
@@ -383,9 +392,9 @@ def choices_empty(chunk: dict[str, Any], chat: Chat) -> None:
     if choices:
         return
     if choices is None:
-        if chat.stream.found(CHOICES_EMPTY):
+        if chat.record(CHOICES_EMPTY):
             chunk["choices"] = []
-    elif chat.stream.found(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
+    elif chat.record(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
         chat.passes = False  # chunk.choices[0] is what tutorials say
 
 
@@ -396,13 +405,13 @@ def spliced(chunk: dict[str, Any], chat: Chat) -> None:
         return
     another_model = bool(model and chat.raw_model and model != chat.raw_model)
     if another_model or (id and id != chat.raw_id and id in chat.past_ids):
-        restarts = another_model and chat.stream.found(STREAM_SPLICED, Level.OPT_IN)
+        restarts = another_model and chat.record(STREAM_SPLICED, Level.OPT_IN)
         if not another_model:
-            chat.stream.found(STREAM_SPLICED, Level.NEVER)
+            chat.record(STREAM_SPLICED, Level.NEVER)
         for state in chat.choices.values():
             state.overlap = restarts and bool(len(state.text))
         if restarts and not any(state.overlap for state in chat.choices.values()):
-            chat.stream.unrepaired(STREAM_SPLICED)
+            chat.ledger.unrepaired(STREAM_SPLICED)
 
 
 def metadata(chunk: dict[str, Any], chat: Chat) -> None:
@@ -412,13 +421,13 @@ def metadata(chunk: dict[str, Any], chat: Chat) -> None:
     choices = chunk.get("choices")
     # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
     whole = bool(choices) and isinstance(choices, list) and all(_has_delta(choice) for choice in choices)
-    if object != chat.object and chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.DEFAULT if whole else Level.NEVER):
+    if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.DEFAULT if whole else Level.NEVER):
         chunk["object"] = chat.object
     wrong = bool(id and chat.id and id != chat.id) or not (id and model and chunk.get("created"))
     known = {"id": chat.id, "model": chat.model, "created": chat.last.get("created")}
     if wrong and object == chat.object:
         pinned = choices and all(known.values())
-        if chat.stream.found(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
+        if chat.record(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
             chunk.update(known)
             id, model = chat.id, chat.model
     if isinstance(id, str):
@@ -435,11 +444,11 @@ def usage(chunk: dict[str, Any], chat: Chat) -> None:
     """usage stands in the chunk, once, and in the last one: helpers keep the last chunk's."""
     if not chunk.get("usage"):
         for choice in choices_of(chunk):
-            if choice.get("usage") and chat.stream.found(USAGE_MISPLACED):
+            if choice.get("usage") and chat.record(USAGE_MISPLACED):
                 chunk["usage"] = choice.pop("usage")
     if chunk.get("usage"):
         if chat.usage is not None:
-            chat.stream.found(USAGE_MISPLACED, Level.NEVER)
+            chat.record(USAGE_MISPLACED, Level.NEVER)
         chat.usage = chunk["usage"]
 
 
@@ -451,14 +460,14 @@ CHUNK_RULES = (choices_empty, spliced, metadata, usage)
 
 def choice_index(choice: dict[str, Any], chat: Chat) -> int:
     """The index of a choice is below the number of choices that were asked for."""
-    index, n = choice.get("index"), chat.stream.request.n
+    index, n = choice.get("index"), chat.request.n
     if type(index) is int and 0 <= index and (n is None or index < n):
         return index
     if type(index) is int and index > 0 and (index in chat.choices or _opens(choice, chat)):
-        chat.stream.found(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
+        chat.record(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
         return index
     one = n == 1 or (n is None and not any(chat.choices))
-    if chat.stream.found(CHOICE_INDEX_INVALID, Level.DEFAULT if one else Level.NEVER):
+    if chat.record(CHOICE_INDEX_INVALID, Level.DEFAULT if one else Level.NEVER):
         choice["index"] = 0
     return index if type(index) is int and not one else 0
 
@@ -472,7 +481,7 @@ def _opens(choice: dict[str, Any], chat: Chat) -> bool:
 
 def delta_missing(choice: dict[str, Any], chat: Chat) -> None:
     """Every choice has a delta, if an empty one."""
-    if not isinstance(choice.get("delta"), dict) and chat.stream.found(DELTA_MISSING):
+    if not isinstance(choice.get("delta"), dict) and chat.record(DELTA_MISSING):
         choice["delta"] = {}
 
 
@@ -484,17 +493,17 @@ def finish_reason(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
     if reason is None:
         return
     if reason is _ABSENT or reason in _PLACEHOLDERS:
-        if chat.stream.found(FINISH_REASON_IRREGULAR):
+        if chat.record(FINISH_REASON_IRREGULAR):
             choice["finish_reason"] = None
         return
     reason = str(reason)
     chat.finishes += 1
-    chat.stream.error = chat.stream.error or reason in _FAILURES
+    chat.error = chat.error or reason in _FAILURES
     better = _SYNONYMS.get(reason, "")
-    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.stream.request.names_tool
+    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
     if contradicts and state.calls.parse() is not False:
         better = "tool_calls"
     if better or contradicts or reason not in _FINISH_REASONS or state.finish_reason is not None:
-        wanted = chat.stream.found(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER)
+        wanted = chat.record(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER)
         choice["finish_reason"] = reason = better if wanted else reason
     state.finish_reason = reason

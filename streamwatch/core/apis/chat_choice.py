@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.base import Watching
 from streamwatch.core.apis.tool_calls import ToolCalls
 from streamwatch.core.digest import RunningDigest
 from streamwatch.core.kinds import (
@@ -23,6 +22,8 @@ from streamwatch.core.kinds import (
     ChunkType,
     Level,
 )
+from streamwatch.core.ledger import Ledger
+from streamwatch.core.settings import Settings
 
 REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 _ABSENT: Any = object()
@@ -47,14 +48,14 @@ class Choice:
         "withheld",
     )
 
-    def __init__(self, stream: Watching, *, fills: bool) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings, tools: frozenset[str], *, fills: bool) -> None:
         self.fills = fills  #: whether every delta may get a content, or only one that tells nobody anything
         self.begun = False  #: its first delta was seen
         self.finish_reason: str | None = None
         self.taken_back: str | None = None  #: a finish_reason that came too soon
         self.native_reason = ""  #: what the server calls it elsewhere
         self.text = RunningDigest()
-        self.calls = ToolCalls(stream)
+        self.calls = ToolCalls(ledger, settings, tools)
         self.deltas: list[str] | None = []  #: the first texts, until it is known that they are no replay
         self.withheld = ""  #: text that may be a replay
         self.overlap = False  #: another completion took over, and may say all again
@@ -73,43 +74,43 @@ def sort_of(delta: dict[str, Any]) -> ChunkType:
     return ChunkType.ROLE if delta.get("role") else ChunkType.OTHER
 
 
-def role(delta: dict[str, Any], state: Choice, stream: Watching) -> None:
+def role(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:
     """The role stands in the first delta, and only there: helpers join repeated ones; frameworks do not."""
     if delta.get("role") is None:
-        if not state.begun and stream.found(ROLE_IRREGULAR):
+        if not state.begun and ledger.record(ROLE_IRREGULAR):
             delta["role"] = "assistant"
         return
-    joins = stream.request.accumulated or stream.request.naive
-    if state.begun and stream.found(ROLE_IRREGULAR, Level.DEFAULT if joins else Level.OPT_IN):
+    joins = ledger.accumulated
+    if state.begun and ledger.record(ROLE_IRREGULAR, Level.DEFAULT if joins else Level.OPT_IN):
         del delta["role"]
 
 
-def reasoning(delta: dict[str, Any], state: Choice, stream: Watching) -> None:
+def reasoning(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:
     """Reasoning has no place of its own in this API."""
     if any(delta.get(name) for name in REASONING):
-        stream.found(REASONING_NONSTANDARD, Level.NEVER)
+        ledger.record(REASONING_NONSTANDARD, Level.NEVER)
 
 
-def content(delta: dict[str, Any], state: Choice, stream: Watching, *, finishes: bool) -> None:
+def content(delta: dict[str, Any], state: Choice, ledger: Ledger, *, finishes: bool) -> None:
     """content is a string: known issue `KeyError: 'content'`."""
     text = delta.get("content", _ABSENT)
     if text is _ABSENT:
-        content_absent(delta, state, stream, strict=not delta and not finishes)
+        content_absent(delta, state, ledger, strict=not delta and not finishes)
     elif text is None:
         strict = len(delta) == 1 and not finishes
-        if stream.found(CONTENT_NULL, _fill_level(state, stream, strict=strict)):
+        if ledger.record(CONTENT_NULL, _fill_level(state, ledger, strict=strict)):
             delta["content"] = ""
     elif not isinstance(text, str):
-        content_not_string(delta, text, stream)
+        content_not_string(delta, text, ledger)
 
 
-def content_absent(delta: dict[str, Any], state: Choice, stream: Watching, *, strict: bool = False) -> None:
+def content_absent(delta: dict[str, Any], state: Choice, ledger: Ledger, *, strict: bool = False) -> None:
     """A delta of a tool call carries no content; tutorials read it all the same."""
-    if stream.found(CONTENT_ABSENT, _fill_level(state, stream, strict=strict)):
+    if ledger.record(CONTENT_ABSENT, _fill_level(state, ledger, strict=strict)):
         delta["content"] = ""
 
 
-def _fill_level(state: Choice, stream: Watching, *, strict: bool) -> Level:
+def _fill_level(state: Choice, ledger: Ledger, *, strict: bool) -> Level:
     """Fill where nobody but a naive reader sees a difference.
 
     Where the SDK's accumulating helper or a framework reads, "" instead of nothing makes events and
@@ -120,11 +121,11 @@ def _fill_level(state: Choice, stream: Watching, *, strict: bool) -> Level:
     return Level.DEFAULT if state.fills or inside_text else Level.NEVER
 
 
-def content_not_string(delta: dict[str, Any], content: Any, stream: Watching) -> None:
+def content_not_string(delta: dict[str, Any], content: Any, ledger: Ledger) -> None:
     """Mistral's list of parts: text and thinking, in the members that others use for them."""
     parts: list[Any] = content if isinstance(content, list) else [None]
     known = all(isinstance(part, dict) and part.get("type") in ("text", "thinking") for part in parts)
-    if stream.found(CONTENT_NOT_STRING, Level.OPT_IN if known else Level.NEVER):
+    if ledger.record(CONTENT_NOT_STRING, Level.OPT_IN if known else Level.NEVER):
         thinking = "".join(_text_of(part.get("thinking")) for part in parts if part["type"] == "thinking")
         delta["content"] = "".join(_text_of(part.get("text")) for part in parts if part["type"] == "text")
         if thinking:
@@ -137,17 +138,17 @@ def _text_of(part: Any) -> str:
     return part if isinstance(part, str) else ""
 
 
-def text(holder: dict[str, Any], key: str, state: Choice, stream: Watching, *, finishes: bool) -> bool:
+def text(holder: dict[str, Any], key: str, state: Choice, ledger: Ledger, *, finishes: bool) -> bool:
     """The text of a delta, or of a legacy completion: `holder[key]`. False if all of it was taken out."""
     new = holder.get(key)
     if not isinstance(new, str):
         new = ""
     elif "\ufffd" in new:
-        stream.found(CONTENT_UNDECODABLE, Level.NEVER)
+        ledger.record(CONTENT_UNDECODABLE, Level.NEVER)
     if new or (finishes and state.withheld):
-        rest = _without_overlap(new, state, stream, finishes=finishes) if state.overlap else new
+        rest = _without_overlap(new, state, ledger, finishes=finishes) if state.overlap else new
         if not state.overlap and rest:
-            rest = _without_replay(rest, state, stream, finishes=finishes)
+            rest = _without_replay(rest, state, ledger, finishes=finishes)
         elif finishes and state.withheld:
             rest, state.withheld = state.withheld + rest, ""
         if rest != new:
@@ -158,7 +159,7 @@ def text(holder: dict[str, Any], key: str, state: Choice, stream: Watching, *, f
     return True
 
 
-def _without_overlap(new: str, state: Choice, stream: Watching, *, finishes: bool) -> str:
+def _without_overlap(new: str, state: Choice, ledger: Ledger, *, finishes: bool) -> str:
     """After a splice: the text already sent is not sent again, if it is said again from the start."""
     said = state.withheld + new
     if len(said) < len(state.text) and not finishes:
@@ -167,25 +168,25 @@ def _without_overlap(new: str, state: Choice, stream: Watching, *, finishes: boo
     state.overlap, state.withheld = False, ""
     if state.text.begins(said):
         return said[len(state.text) :]
-    stream.unrepaired(STREAM_SPLICED)
+    ledger.unrepaired(STREAM_SPLICED)
     return said
 
 
-def _without_replay(new: str, state: Choice, stream: Watching, *, finishes: bool) -> str:
+def _without_replay(new: str, state: Choice, ledger: Ledger, *, finishes: bool) -> str:
     """The whole answer again at the end, or deltas that each repeat the one before."""
     if finishes and len(new) >= _REPLAY_WHOLE and state.text == new:
-        return "" if stream.found(CONTENT_REPLAYED, Level.OPT_IN) else new
+        return "" if ledger.record(CONTENT_REPLAYED, Level.OPT_IN) else new
     if state.deltas is None:
         return new
     if state.withheld:
-        return _third(new, state, stream)
+        return _third(new, state, ledger)
     if not state.deltas:
         state.deltas.append(new)
         return new
-    return _second(new, state, stream)
+    return _second(new, state, ledger)
 
 
-def _second(new: str, state: Choice, stream: Watching) -> str:
+def _second(new: str, state: Choice, ledger: Ledger) -> str:
     """The second text of a choice, or a later one where texts are known to be cumulative."""
     assert state.deltas is not None  # noqa: S101 -- as _without_replay saw
     last = state.deltas[-1]
@@ -195,23 +196,23 @@ def _second(new: str, state: Choice, stream: Watching) -> str:
         state.deltas = None
         return new
     if known or len(last) >= _REPLAY_FIRST:
-        wanted = stream.found(CONTENT_REPLAYED, Level.OPT_IN)
+        wanted = ledger.record(CONTENT_REPLAYED, Level.OPT_IN)
         state.deltas = ["", new] if wanted else None
         return new[len(last) :] if wanted else new
-    if CONTENT_REPLAYED not in stream.policy.opt_in:
+    if not ledger.wants(CONTENT_REPLAYED):
         state.deltas.append(new)  # only watched: a third one decides
         return new
     state.withheld = new
     return ""
 
 
-def _third(new: str, state: Choice, stream: Watching) -> str:
+def _third(new: str, state: Choice, ledger: Ledger) -> str:
     """The text after one that was withheld, as it may have repeated the first."""
     assert state.deltas is not None  # noqa: S101 -- as _without_replay saw
     first, second = state.deltas[0], state.withheld
     state.withheld = ""
     if len(new) > len(second) and new.startswith(second):
-        stream.found(CONTENT_REPLAYED, Level.OPT_IN)
+        ledger.record(CONTENT_REPLAYED, Level.OPT_IN)
         state.deltas = ["", new]
         return new[len(first) :]
     state.deltas = None

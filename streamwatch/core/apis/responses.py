@@ -11,10 +11,12 @@ not kept: a length and a checksum tell whether what is repeated equals the delta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from streamwatch.core.apis.base import ApiState, Watching
+from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.output_items import FAMILIES, Family, Item, Part, is_index
+from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     KEEPALIVE_FRAME,
@@ -40,10 +42,11 @@ _MAX_KEPT = 32 << 10
 class Responses(ApiState):
     """The state of one streamed response."""
 
-    numbered = True
+    number_member = "sequence_number"
 
-    def __init__(self, stream: Watching, name: str) -> None:
-        super().__init__(stream, name)
+    def __init__(self, name: str, context: Context) -> None:
+        super().__init__(name, context)
+        self.over = False  #: the terminal event came
         self.items: dict[int, Item] = {}
         self.terminal = ""
         self.status = ""
@@ -57,27 +60,32 @@ class Responses(ApiState):
 
     # --- one event
 
-    def see(self, event: Event) -> bool:
+    def push(self, event: Event) -> Sequence[Event]:
         payload = event.payload
-        type_ = payload.get("type")
         try:
+            type_ = payload.get("type")
             index = payload.get("content_index", payload.get("summary_index"))
             part = self._open[type_, payload["output_index"], index]
             delta = payload["delta"]
             if type(delta) is str and payload["item_id"] == part.item_id:
                 part.text.add(delta)
                 self.count(part.family.sort)
-                return True
-        except (KeyError, TypeError):
+                return (event,)
+        except (KeyError, TypeError, AttributeError):
             pass  # not that shape
-        self.stream.held(event)
+        return super().push(event)
+
+    def see(self, event: Event) -> None:
+        payload = event.payload
+        type_ = payload.get("type")
         self.passes = True
         self._number = payload.get("sequence_number")
         if self.over:
-            return not self.stream.found(STREAM_SPLICED)
-        self._see(type_ if isinstance(type_, str) else "", event)
+            self.passes = not self.record(STREAM_SPLICED)
+        else:
+            self._see(type_ if isinstance(type_, str) else "", event)
         self._first = False
-        return self.passes
+        (self.release if self.passes else self.drop)(event)
 
     def _see(self, type_: str, event: Event) -> None:
         payload = event.payload
@@ -87,7 +95,7 @@ class Responses(ApiState):
             sort = ChunkType.FINISH if type_ in _TERMINAL else sort
             self._see_lifecycle(type_, payload)
         elif type_ == "keepalive":
-            self.passes = not self.stream.found(KEEPALIVE_FRAME, Level.OPT_IN)
+            self.passes = not self.record(KEEPALIVE_FRAME, Level.OPT_IN)
         elif family == "response.output_item" and verb in ("added", "done"):
             self._see_item(verb, payload, len(event.raw))
         elif family in _PARTS and verb in ("added", "done"):
@@ -96,8 +104,8 @@ class Responses(ApiState):
             sort = FAMILIES[family].sort if verb == "delta" else sort
             self._see_text(type_, FAMILIES[family], payload)
         elif type_ == "error":
-            self.stream.found(ERROR_IN_STREAM, Level.NEVER)
-            self.stream.error = True
+            self.record(ERROR_IN_STREAM, Level.NEVER)
+            self.error = True
         elif not self.error_in_stream(payload):
             sort = sort if type_.startswith("response.") else ChunkType.OTHER
         self.count(sort)
@@ -107,19 +115,19 @@ class Responses(ApiState):
         if not isinstance(response, dict):
             # Before response.created there is nothing that the event could be about.
             level = Level.DEFAULT if self._first and type_ not in _TERMINAL else Level.NEVER
-            self.passes = not self.stream.found(PAYLOAD_INVALID, level)
+            self.passes = not self.record(PAYLOAD_INVALID, level)
             return
         self.resumed = self.resumed or (self._first and type_ != "response.created")
         response_id = response.get("id")
-        if self.id and response_id and response_id != self.id and self.stream.found(RESPONSE_REFERENCE_INVALID):
+        if self.id and response_id and response_id != self.id and self.record(RESPONSE_REFERENCE_INVALID):
             response["id"] = self.id
         self.id = self.id or str(response_id or "")
         self.model = str(response.get("model") or self.model)
         if type_ in _TERMINAL:
             self._see_terminal(type_, response)
         if type_ == "response.failed":
-            self.stream.found(ERROR_IN_STREAM, Level.NEVER)
-            self.stream.error = True
+            self.record(ERROR_IN_STREAM, Level.NEVER)
+            self.error = True
 
     def _see_item(self, verb: str, payload: dict[str, Any], size: int) -> None:
         item = payload.get("item")
@@ -137,7 +145,7 @@ class Responses(ApiState):
         known = self._announced(index, item)
         for key in ("id", "call_id"):
             announced = known.announced.get(key) if key not in known.made_up else None
-            if announced and item.get(key) and item[key] != announced and self.stream.found(RESPONSE_REFERENCE_INVALID):
+            if announced and item.get(key) and item[key] != announced and self.record(RESPONSE_REFERENCE_INVALID):
                 item[key] = announced
         known.done = True
         for part in known.parts.values():
@@ -173,13 +181,13 @@ class Responses(ApiState):
         if not isinstance(said, str):
             return
         if said and not part.begun and not part.text_done and part.told != said:
-            if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
+            if not self.resumed and self.record(RESPONSE_EVENT_MISSING):
                 place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
                 self._insert(f"{family.name}.delta", **place, delta=said)
                 part.text.add(said)
         elif part.text != said and not self.resumed and (part.begun or part.told != said):
             self.agrees = False
-            self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+            self.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
         if self.agrees is None and part.begun:
             self.agrees = True
         part.text_done = True
@@ -200,13 +208,13 @@ class Responses(ApiState):
         index = payload.get("output_index")
         if is_index(index):
             moved = self._moved.get(item_id, index) if isinstance(item_id, str) else index
-            if moved != index and self.stream.found(RESPONSE_REFERENCE_INVALID):
+            if moved != index and self.record(RESPONSE_REFERENCE_INVALID):
                 payload["output_index"] = moved
             return moved
         by_id = [item.index for item in self.items.values() if item_id and item.announced.get("id") == item_id]
         still_open = [item.index for item in self.items.values() if not item.done]
         meant = by_id or ([len(self.items)] if opens else still_open if len(still_open) == 1 else [])
-        if self.stream.found(RESPONSE_REFERENCE_INVALID, Level.DEFAULT if meant else Level.NEVER):
+        if self.record(RESPONSE_REFERENCE_INVALID, Level.DEFAULT if meant else Level.NEVER):
             payload["output_index"] = meant[0]
         return meant[0] if meant else 0
 
@@ -216,7 +224,7 @@ class Responses(ApiState):
         taken = before.announced.get("id") if before is not None and "id" not in before.made_up else None
         if not taken or not isinstance(item_id, str) or item_id in ("", taken) or len(self.items) >= _MAX_ITEMS:
             return index
-        if self.stream.found(RESPONSE_REFERENCE_INVALID):
+        if self.record(RESPONSE_REFERENCE_INVALID):
             self._moved[item_id] = index = payload["output_index"] = max(self.items) + 1
         return index
 
@@ -227,7 +235,7 @@ class Responses(ApiState):
         index = self._output_index(payload, item_id, opens=False)
         item = self._announced(index, {"id": item_id, "type": type_, "name": payload.get("name")})
         announced = item.announced.get("id")
-        if announced and item_id and item_id != announced and self.stream.found(RESPONSE_REFERENCE_INVALID):
+        if announced and item_id and item_id != announced and self.record(RESPONSE_REFERENCE_INVALID):
             payload["item_id"] = announced
         return item
 
@@ -239,7 +247,7 @@ class Responses(ApiState):
             item = Item.unannounced(index, like)
         elif item is None:
             item = self.items[index] = Item.unannounced(index, like)
-            if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
+            if not self.resumed and self.record(RESPONSE_EVENT_MISSING):
                 self._insert("response.output_item.added", output_index=index, item=item.announced)
         return item
 
@@ -251,7 +259,7 @@ class Responses(ApiState):
         if is_index(index) and ((key, index) in item.parts or (index == announced and (opens or still_open is None))):
             return index
         meant = announced if opens or still_open is None else still_open.index
-        if not self.resumed and self.stream.found(RESPONSE_REFERENCE_INVALID):
+        if not self.resumed and self.record(RESPONSE_REFERENCE_INVALID):
             payload[key] = meant
         return meant
 
@@ -263,7 +271,7 @@ class Responses(ApiState):
         part = item.parts.get((family.key, index))
         if part is None:
             part = self._remember(item, Part.of_family(item, family, index))
-            if not self.resumed and self.stream.found(RESPONSE_EVENT_MISSING):
+            if not self.resumed and self.record(RESPONSE_EVENT_MISSING):
                 place = {"item_id": item.announced.get("id"), "output_index": item.index, family.key: index}
                 self._insert(f"{family.announcement}.added", **place, part=family.empty_part())
         part.family = family
@@ -278,7 +286,7 @@ class Responses(ApiState):
         output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         status = response.get("status")
         if status not in (None, self.status):
-            self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+            self.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
             if status in ("incomplete", "failed", "cancelled"):  # vLLM ends an answer that was cut off as completed
                 self.status = status
         if type_ != "response.completed" or self.resumed:
@@ -297,14 +305,14 @@ class Responses(ApiState):
         """An empty output: the finished items are what it should hold."""
         items = [self.items[index].finished for index in sorted(self.items)]
         whole = all(item is not None for item in items)
-        if self.stream.found(RESPONSE_TERMINAL_MISMATCH, Level.DEFAULT if whole else Level.NEVER):
+        if self.record(RESPONSE_TERMINAL_MISMATCH, Level.DEFAULT if whole else Level.NEVER):
             response["output"] = items
         if any(not item.done for item in self.items.values()):
-            self.stream.found(RESPONSE_EVENT_MISSING, Level.NEVER)
+            self.record(RESPONSE_EVENT_MISSING, Level.NEVER)
 
     def _announce_all(self, output: list[dict[str, Any]]) -> None:
         """Items that only the terminal event has."""
-        if output and self.stream.found(RESPONSE_EVENT_MISSING, Level.OPT_IN):
+        if output and self.record(RESPONSE_EVENT_MISSING, Level.OPT_IN):
             for index, item in enumerate(output):
                 announced = Item.unannounced(index, item).announced
                 self._insert("response.output_item.added", output_index=index, item=announced)
@@ -314,7 +322,7 @@ class Responses(ApiState):
         """The closing events of an item, from the terminal event, if it holds the item as it was streamed."""
         final = next((known for known in output if known.get("id") == item.announced.get("id")), None)
         proved = final is not None and item.equals(final)
-        if not self.stream.found(RESPONSE_EVENT_MISSING, Level.DEFAULT if proved else Level.NEVER) or final is None:
+        if not self.record(RESPONSE_EVENT_MISSING, Level.DEFAULT if proved else Level.NEVER) or final is None:
             return
         for type_, payload in item.closing_events(final):
             self._insert(type_, **payload)
@@ -323,7 +331,7 @@ class Responses(ApiState):
     def _insert(self, type_: str, **payload: Any) -> None:
         """An event that never came; it shares the number of the one that it goes before."""
         number = {} if self._number is None else {"sequence_number": self._number}
-        self.stream.insert({"type": type_, **number, **payload})
+        self.insert({"type": type_, **number, **payload})
 
     # --- the end
 
@@ -332,6 +340,3 @@ class Responses(ApiState):
 
     def finish_reasons(self) -> tuple[str, ...]:
         return (self.status,) if self.status else ()
-
-    def number_field(self, payload: dict[str, Any], event: Event) -> str:
-        return "sequence_number"

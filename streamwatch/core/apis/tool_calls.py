@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from streamwatch.core.apis.base import Watching
 from streamwatch.core.kinds import (
     CONTENT_UNDECODABLE,
     TOOL_CALL_ARGUMENTS_INVALID,
@@ -26,6 +25,8 @@ from streamwatch.core.kinds import (
     TOOL_CALLS_INTERLEAVED,
     Level,
 )
+from streamwatch.core.ledger import Ledger
+from streamwatch.core.settings import Settings
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256
@@ -89,17 +90,17 @@ class Call:
 class ToolCalls:
     """The tool calls of one choice."""
 
-    __slots__ = ("by_index", "calls", "checks", "last", "renumbered", "stream")
+    __slots__ = ("by_index", "calls", "checks", "last", "ledger", "renumbered", "settings", "tools")
 
-    def __init__(self, stream: Watching) -> None:
-        self.stream = stream
+    def __init__(self, ledger: Ledger, settings: Settings, tools: frozenset[str] = frozenset()) -> None:
+        self.ledger = ledger
+        self.settings = settings
+        self.tools = tools
         self.calls: list[Call] = []
         self.by_index: dict[int, Call] = {}  # the index on the wire -> the call it means now
         self.last: Call | None = None
         self.renumbered = False
-        self.checks = (
-            TOOL_CALL_ARGUMENTS_INVALID in stream.policy.opt_in
-        )  #: whether arguments are held back that may be repeated
+        self.checks = ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)  #: whether arguments are held back that may be repeated
 
     def more(self, fragments: Any) -> bool:
         """Take the commonest case, more arguments for the call that is being written; False for any other."""
@@ -122,15 +123,15 @@ class ToolCalls:
         """All fragments of one delta."""
         fragments = delta["tool_calls"]
         if not fragments and fragments in (None, []):
-            if self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
+            if self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
                 del delta["tool_calls"]
             return
         if not isinstance(fragments, list):
             if not isinstance(fragments, dict):
-                self.stream.found(TOOL_CALL_MALFORMED, Level.NEVER)
+                self.ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
                 return
             fragments = [fragments]
-            if self.stream.found(TOOL_CALL_MALFORMED):
+            if self.ledger.record(TOOL_CALL_MALFORMED):
                 delta["tool_calls"] = fragments
         kept: list[Any] = []
         for fragment in fragments:
@@ -145,7 +146,7 @@ class ToolCalls:
     def _fragment(self, fragment: Any, before: list[Any]) -> bool:
         """One fragment; whether it is to be handed on. `before` takes what has to go before it."""
         if not isinstance(fragment, dict):
-            return not self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
+            return not self.ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
         if "custom" in fragment:
             return self._custom(fragment.get("index"))
         no_function = not isinstance(fragment.get("function"), dict)
@@ -165,7 +166,7 @@ class ToolCalls:
         if self.renumbered and fragment.get("index") != call.index:
             fragment["index"] = call.index
         if not opens and call is not self.last and call is not self.calls[-1]:
-            self.stream.found(TOOL_CALLS_INTERLEAVED, Level.NEVER)
+            self.ledger.record(TOOL_CALLS_INTERLEAVED, Level.NEVER)
         self.last = call
         if opens:
             self._header(fragment, function, call)
@@ -183,7 +184,7 @@ class ToolCalls:
     def _without_function(self, fragment: dict[str, Any]) -> bool:
         """`function` is null, absent or no object; True drops the fragment: it says nothing."""
         says_nothing = not fragment.get("function") and not fragment.get("id")
-        wanted = self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if says_nothing else Level.NEVER)
+        wanted = self.ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if says_nothing else Level.NEVER)
         return wanted and says_nothing
 
     # --- which call
@@ -201,39 +202,39 @@ class ToolCalls:
         if call is None:
             return self._at_new_index(index, says, opens=bool(id or named))
         if id and named and call.id and id != call.id:
-            wanted = self.stream.found(TOOL_CALL_INDEX_REUSED)
+            wanted = self.ledger.record(TOOL_CALL_INDEX_REUSED)
             if wanted and call.parses() is False:
-                self.stream.unrepaired(TOOL_CALL_INDEX_REUSED)
+                self.ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
                 return call
             self.renumbered = self.renumbered or wanted
             return self._open(index)
         return call
 
     def _without_index(self, id: Any, says: Any, *, named: bool) -> Call | None:
-        wanted = self.stream.found(TOOL_CALL_INDEX_MISSING)
+        wanted = self.ledger.record(TOOL_CALL_INDEX_MISSING)
         call = next((call for call in self.calls if id and call.id == id), None)
         if call is None and (id or named):
             call = self._open(None)
         elif call is None:
             call = self._meant(says)
         if call is None and wanted:
-            self.stream.unrepaired(TOOL_CALL_INDEX_MISSING)
+            self.ledger.unrepaired(TOOL_CALL_INDEX_MISSING)
         elif wanted:
             self.renumbered = True
         return call
 
     def _at_new_index(self, index: int, says: Any, *, opens: bool) -> Call | None:
         if not opens and self.calls:
-            wanted = self.stream.found(TOOL_CALL_INDEX_SPARSE)
+            wanted = self.ledger.record(TOOL_CALL_INDEX_SPARSE)
             call = self._meant(says)
             if call is None:
                 if wanted:
-                    self.stream.unrepaired(TOOL_CALL_INDEX_SPARSE)
+                    self.ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
                 return None
             self.by_index[index] = call
             self.renumbered = self.renumbered or wanted
             return call
-        if index != len(self.by_index) and self.stream.found(TOOL_CALL_INDEX_SPARSE):
+        if index != len(self.by_index) and self.ledger.record(TOOL_CALL_INDEX_SPARSE):
             self.renumbered = True
         return self._open(index)
 
@@ -256,22 +257,22 @@ class ToolCalls:
         """The first fragment: id, type and name."""
         call.id = str(fragment.get("id") or "")
         call.name = str(function.get("name") or "")
-        if not (call.id and call.name) and self.stream.found(TOOL_CALL_HEADER_INCOMPLETE):
+        if not (call.id and call.name) and self.ledger.record(TOOL_CALL_HEADER_INCOMPLETE):
             call.header = {}
-        if not fragment.get("type") and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
+        if not fragment.get("type") and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
             fragment["type"] = "function"
 
     def _continuation(self, fragment: dict[str, Any], function: dict[str, Any], call: Call) -> None:
         """A later fragment: nothing but arguments."""
         empty = [(part, key) for part, key in _header_fields(fragment, function) if not part[key]]
-        if empty and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
+        if empty and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
             for part, key in empty:
                 del part[key]
         call.id = call.id or str(fragment.get("id") or "")
         name = function.get("name")
         if name and call.name:
-            again = name == call.name and name in self.stream.request.tools
-            if self.stream.found(TOOL_CALL_NAME_REPEATED, Level.DEFAULT if again else Level.NEVER):
+            again = name == call.name and name in self.tools
+            if self.ledger.record(TOOL_CALL_NAME_REPEATED, Level.DEFAULT if again else Level.NEVER):
                 del function["name"]
         elif name:
             call.name = str(name)
@@ -279,16 +280,16 @@ class ToolCalls:
     def _arguments(self, function: dict[str, Any], call: Call) -> None:
         arguments = function.get("arguments", "")
         if arguments is None:
-            if self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
+            if self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
                 function["arguments"] = ""
             return
         if not isinstance(arguments, str):
             only = isinstance(arguments, (dict, list)) and not call.size
             arguments = json.dumps(arguments, ensure_ascii=False)
-            if self.stream.found(TOOL_CALL_MALFORMED, Level.DEFAULT if only else Level.NEVER):
+            if self.ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if only else Level.NEVER):
                 function["arguments"] = arguments
         if "\ufffd" in arguments:
-            self.stream.found(CONTENT_UNDECODABLE, Level.NEVER)
+            self.ledger.record(CONTENT_UNDECODABLE, Level.NEVER)
         if self.checks and arguments:
             function["arguments"] = arguments = self._without_repeats(arguments, call)
         call.add(arguments)
@@ -302,11 +303,11 @@ class ToolCalls:
             braces, call.braces = call.braces, ""
             if not arguments.lstrip().startswith("{"):
                 return braces + arguments
-            self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN)
+            self.ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN)
         elif call.size and call.parses():
             said, whole = call.again + arguments, "".join(call.pieces)
             call.again = said if whole.startswith(said) and said != whole else ""
-            if said == whole and self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN):
+            if said == whole and self.ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN):
                 return ""
             return "" if call.again else said
         return arguments
@@ -322,12 +323,12 @@ class ToolCalls:
         held["arguments"] = held.get("arguments", "") + (arguments if isinstance(arguments, str) else "")
         held.update({key: value for key, value in function.items() if value and key != "arguments"})
         header.update({key: value for key, value in fragment.items() if value is not None and key != "function"})
-        too_long = len(held["arguments"]) > self.stream.settings.window_bytes
+        too_long = len(held["arguments"]) > self.settings.window_bytes
         if not (call.id and call.name) and not too_long:
             return False
         call.header = None
         if too_long:
-            self.stream.failed(TOOL_CALL_HEADER_INCOMPLETE)
+            self.ledger.failed(TOOL_CALL_HEADER_INCOMPLETE)
         fragment.clear()
         fragment.update({**header, "index": call.index, "type": header.get("type") or "function"})
         return True
@@ -340,7 +341,7 @@ class ToolCalls:
         if call.header is not None:
             header, call.header = call.header, None
             if not call.name:  # cannot be made up
-                self.stream.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)
+                self.ledger.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)
             call.id = call.id or f"call_{uuid4().hex}"
             fragments.append({"type": "function", **header, "index": call.index, "id": call.id})
         rest, call.braces, call.again = call.braces + call.again, "", ""
@@ -368,7 +369,7 @@ class ToolCalls:
         """The chunk with the finish_reason: nothing is held back beyond it."""
         self.flush(delta)
         for call in self.calls:
-            if not call.size and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
+            if not call.size and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
                 call.add("{}")
                 came = delta.get("tool_calls")
                 more = {"index": call.index, "function": {"arguments": "{}"}}
@@ -384,7 +385,7 @@ class ToolCalls:
         cut = False
         for call in self.calls:
             if call.parses() is False:
-                self.stream.found(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
+                self.ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
                 cut = cut or call.unfinished()
         return cut
 
@@ -399,7 +400,7 @@ class ToolCalls:
             if not (isinstance(head, dict) and isinstance(tail, dict)):
                 continue
             said = [part.get("arguments") or "" for part in (head, tail)]
-            if all(isinstance(part, str) for part in said) and self.stream.found(TOOL_CALL_FRAGMENT_IRREGULAR):
+            if all(isinstance(part, str) for part in said) and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
                 head["arguments"] = "".join(said)
                 del fragments[later]
 
