@@ -25,20 +25,11 @@ _SEVERITIES = {
     Severity.DIALECT: "dialect: another shape than OpenAI's own; the SDK mostly copes",
     Severity.FAULT: "fault: data is lost or corrupted, or the SDK raises",
 }
-_LEVELS = {
-    Level.DEFAULT: "It is repaired by default.",
-    Level.AUTO: "It is repaired by default, where that cannot change what a careful reader computes.",
-    Level.OPT_IN: "It is repaired on request only: STREAMWATCH_REPAIR=default,+{name}",
-    Level.NEVER: "It is reported only: nothing that is on the wire could repair it, or a repair would be a guess.",
-}
-_PROOFS = {
-    Evidence.SHAPE: "the repaired shape is right by construction, so every repair counts as `verified`",
-    Evidence.ARGUMENTS: "the arguments of every tool call parse as JSON: `verified`, else `failed`",
-    Evidence.SEQUENCE: "numbers are contiguous at the end, repeated text equals the deltas: `verified`, else `failed`",
-    Evidence.TEXT: "text that is repeated at the end equals the deltas: `verified`, else `failed`",
-    Evidence.COMPLETE: "the stream still ends complete: `verified`, else `failed`",
-    Evidence.NONE: "the stream holds none: repairs count as `unverified`",
-}
+_REPORTED = "It is reported only: nothing that is on the wire could repair it, or a repair would be a guess."
+#: Evidence that no stream can give: repairs end `unverified`.
+_NO_EVIDENCE = (Evidence.SHAPE, Evidence.NONE)
+#: Levels that repair more, or elsewhere, when they are asked for.
+_ASKED_FOR = (Level.AUTO, Level.HELPER, Level.OPT_IN)
 
 
 # --- kinds
@@ -63,10 +54,12 @@ def kind_page(kind: AnomalyKind) -> str:
 
 def _repair(kind: AnomalyKind) -> str:
     if kind.strategy is Strategy.NONE:
-        return _LEVELS[kind.level]
+        return _REPORTED
+    on = f" `STREAMWATCH_REPAIR=default,+{kind.name}` asks for it." if kind.level in _ASKED_FOR else ""
     off = f" `STREAMWATCH_REPAIR=default,-{kind.name}` leaves it alone." if kind.level is not Level.OPT_IN else ""
-    does = f"`{kind.strategy.value}`: {kind.strategy.meaning}. {_LEVELS[kind.level].format(name=kind.name)}{off}"
-    return f"{does}\n\nEvidence: {_PROOFS[kind.evidence]}."
+    does = f"`{kind.strategy.value}`: {kind.strategy.meaning}. It is repaired {kind.level.meaning}.{on}{off}"
+    ends = "repairs end `unverified`" if kind.evidence in _NO_EVIDENCE else "`verified`, else `failed`"
+    return f"{does}\n\nEvidence: {kind.evidence.meaning}: {ends}."
 
 
 def _help(kind: AnomalyKind, advice: str) -> str:

@@ -19,7 +19,6 @@ from typing import Any
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
 from docs.site.examples import Example, difference, example
-from streamwatch.cli import kinds as words
 from streamwatch.core import kinds as anomalies
 from streamwatch.core import settings
 from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
@@ -272,7 +271,7 @@ def _policy() -> str:
 def _repaired(policy: str) -> set[AnomalyKind]:
     """What a policy repairs; an opt-in kind only where it is asked for."""
     wanted = settings.Policy(policy)
-    default = {kind for kind in wanted.default if kind.level is not anomalies.Level.OPT_IN}
+    default = {kind for kind in wanted.default if kind.level not in (anomalies.Level.OPT_IN, anomalies.Level.HELPER)}
     return default | set(wanted.opt_in)
 
 
@@ -302,7 +301,7 @@ def _kind(kind: AnomalyKind) -> str:
         ["severity", kind.severity.value],
         ["seen in", ", ".join(kind.surfaces)],
         ["repair", _repair(kind)],
-        ["evidence", words._PROOFS[kind.evidence.value]],
+        ["evidence", kind.evidence.meaning],
         ["this stream", _ended(kind, shown)],
         ["runbook", f"[who sends it, and what to do](../runbooks/kinds/{kind.name}.md)"],
     ]
@@ -320,4 +319,4 @@ def _ended(kind: AnomalyKind, shown: Example) -> str:
 def _repair(kind: AnomalyKind) -> str:
     if kind.strategy is Strategy.NONE:
         return "none: it is reported only"
-    return f"`{kind.strategy.value}`: {kind.strategy.meaning}; {words._LEVELS[kind.level.value]}"
+    return f"`{kind.strategy.value}`: {kind.strategy.meaning}; {kind.level.meaning}"

@@ -143,8 +143,8 @@ def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
         *_folded("seen as", record["seen_as"]),
         *_folded("from", record["reported_of"]),
         *_folded("recorded", _recorded_text(record)),
-        f"  repair    {repair} ({_LEVELS[kind.level.value]})",
-        f"  proof     {_PROOFS[kind.evidence.value]}",
+        f"  repair    {repair} ({kind.level.meaning})",
+        f"  proof     {kind.evidence.meaning}",
         *_folded("advice", record["advice"]),
         *(_folded("measured", _measured_text(record["measured"])) if "measured" in record else ()),
     ]
@@ -177,19 +177,3 @@ def _issue_lines(issue: Issue) -> list[str]:
         *(f"            helps: {name}, published {ratio:.0%}" for name, ratio in issue.workarounds),
         *(f"            does not help: {name}, fails {ratio:.0%}" for name, ratio in issue.dead_ends),
     ]
-
-
-_LEVELS = {
-    "default": "by default",
-    "auto": "by default, where it cannot change what a careful reader computes",
-    "opt_in": "with STREAMWATCH_REPAIR=all",
-    "never": "never",
-}
-_PROOFS = {
-    "shape": "the repaired shape is right by construction",
-    "arguments": "the arguments of every tool call parse as JSON",
-    "sequence": "the numbers are contiguous at the end, and repeated text equals the deltas",
-    "text": "text that is repeated at the end equals the deltas",
-    "complete": "the stream still ends complete",
-    "none": "the stream holds none",
-}

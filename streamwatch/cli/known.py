@@ -77,6 +77,26 @@ KNOWN: dict[str, Known] = {
         "See whether they all end after the same number of seconds: then raise that proxy's read timeout, or switch its"
         " buffering off. " + _RETRY,
     ),
+    "stream_stalled": Known(
+        "models that reason for long, overloaded servers, proxies that buffer, workers that hang; reported of Kimi,"
+        " DeepSeek, GitHub Copilot, Goose and Open WebUI",
+        "The answer stands still, for seconds or until a timeout cuts it; the application looks as if it hung.",
+        "See whether the silence ends in an answer or in a cut. A cut that comes after the same number of seconds each"
+        " time is a proxy's idle timeout: raise it, or let the server send keep-alives.",
+    ),
+    "answer_missing": Known(
+        "models that spend all their tokens on reasoning, bridges that translate from another API and lose the message"
+        " (Jan, CLIProxyAPI, codex-lb)",
+        "A stream that ends well, and an answer that is the empty string.",
+        "Look at the reasoning and at the token limit first: a limit that counts reasoning leaves nothing for the"
+        " answer. Otherwise ask the server behind the gateway directly.",
+    ),
+    "protocol_foreign": Known(
+        "gateways that serve one API's path with another API's events (vLLM's semantic router: chat chunks on"
+        " /responses)",
+        "No exception and no answer: each event is of a type that the reader passes over.",
+        "Ask for the API that the server speaks, or correct the route in the gateway. " + _GATEWAY,
+    ),
     "stream_spliced": Known(
         "routers that fall back to another model in the middle of a stream (LiteLLM), gateways that forward a request"
         " again (Manifest), in the worst case a gateway that mixes two users' streams",
@@ -116,6 +136,11 @@ KNOWN: dict[str, Known] = {
         "Azure with the asynchronous content filter",
         "AttributeError: 'NoneType' object has no attribute 'content'.",
         "Test the delta before its content, or switch the deployment to the default filter mode.",
+    ),
+    "content_misplaced": Known(
+        "bridges that send the chunks of a stream in the shape of a whole completion (WebAI-to-API)",
+        "AttributeError: 'NoneType' object has no attribute 'content', as there is no delta; or an empty answer.",
+        _SERVER,
     ),
     "choice_index_invalid": Known(
         "Foundry Local and early TGI (a token counter), LiteLLM with Bedrock (1 for chunks of tools)",
@@ -193,6 +218,18 @@ KNOWN: dict[str, Known] = {
         "The tool read_fileread_file does not exist.",
         _GATEWAY,
     ),
+    "tool_call_id_changed": Known(
+        "servers that make a new id for each fragment (poolside, mlx-openai-server)",
+        "Ids that are joined to one long id (call_acall_b) by the `.stream()` helper, or one call taken for many by"
+        " readers that go by the id.",
+        _SERVER,
+    ),
+    "tool_call_missing": Known(
+        "servers whose parser fails on the model's call (vLLM with some templates), bridges for old APIs",
+        "finish_reason says tool_calls, and there is none: agents loop, or raise IndexError.",
+        "Look at the text of the answer: a call that the server's parser did not understand often stands there."
+        " Correct the tool parser or the chat template of the server.",
+    ),
     "tool_call_malformed": Known(
         "TGI before 2025-03 (an object in place of the list), custom servers (arguments as an object)",
         "AttributeError or KeyError while the stream is read, or arguments that are no text.",
@@ -235,6 +272,12 @@ KNOWN: dict[str, Known] = {
         "bridges that translate chat streams (LiteLLM, hermes, gemini-web2api), vLLM, OpenAI with several tool servers",
         "IndexError or RuntimeError in the helper at the first delta; an empty answer although it was sent.",
         _GATEWAY,
+    ),
+    "response_text_lost": Known(
+        "LiteLLM, codex-lb and AxonHub in front of other APIs",
+        "Who reads deltas gets less than the answer: its end, or all of it, stands in the closing events alone.",
+        "Read the text of the closing event instead of the deltas, or let the repair put in the missing tail. "
+        + _GATEWAY,
     ),
     "response_reference_invalid": Known(
         "GitHub Copilot and LiteLLM (ids that change), Lemonade (no indexes), adapters that count deltas",

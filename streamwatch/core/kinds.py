@@ -8,12 +8,6 @@ of severity `fault` is found on a healthy one.
                dialect  another shape than OpenAI's own; the SDK mostly copes
                fault    data is lost or corrupted, or the SDK raises
 
-    level      default  the preconditions of the repair prove it right, for every reader
-               auto     default, in dicts and JSON of a chunk only: no attribute changes
-               helper   default for the SDK's accumulating helper, which needs it; opt-in for every other reader
-               opt_in   a heuristic, or it changes what a healthy stream delivers
-               never    reported only
-
 A kind has one level, the one of its main repair; where a lesser part of it has another one, the
 rule names it. This module has no behaviour and imports the standard library only.
 """
@@ -24,6 +18,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 
+class _Word(str, Enum):
+    """A word with a meaning: the value is the label, `meaning` the phrase for people."""
+
+    meaning: str
+
+    def __new__(cls, label: str, meaning: str) -> _Word:
+        member = str.__new__(cls, label)
+        member._value_ = label
+        member.meaning = meaning
+        return member
+
+
 class Severity(str, Enum):
     """How bad an anomaly is for whoever reads the stream."""
 
@@ -32,26 +38,18 @@ class Severity(str, Enum):
     FAULT = "fault"
 
 
-class Level(str, Enum):
+class Level(_Word):
     """What has to be asked for before a kind is repaired."""
 
-    DEFAULT = "default"
-    AUTO = "auto"
-    HELPER = "helper"
-    OPT_IN = "opt_in"
-    NEVER = "never"
+    DEFAULT = "default", "by default: its preconditions prove it right for every reader"
+    AUTO = "auto", "by default, in dicts and JSON of a chunk; attributes stay as they came"
+    HELPER = "helper", "by default for the SDK's `.stream()` helper, which needs it; on request for every other reader"
+    OPT_IN = "opt_in", "on request: it is a heuristic, or it changes what a healthy stream delivers"
+    NEVER = "never", "never: it is reported only"
 
 
-class Strategy(str, Enum):
-    """How a kind is repaired; the value is the label, `meaning` the sentence for people."""
-
-    meaning: str
-
-    def __new__(cls, label: str, meaning: str) -> Strategy:
-        member = str.__new__(cls, label)
-        member._value_ = label
-        member.meaning = meaning
-        return member
+class Strategy(_Word):
+    """How a kind is repaired."""
 
     REFRAME = "reframe", "write the frame as OpenAI would: LF, `data: `, a blank line"
     DROP_FRAME = "drop_frame", "do not hand the frame to the SDK"
@@ -98,15 +96,15 @@ class Condition(str, Enum):
     BROKEN = "broken"  #: a fault reached the reader, or the stream was truncated, empty or ended in an error
 
 
-class Evidence(str, Enum):
-    """What in the stream itself can prove a repair right."""
+class Evidence(_Word):
+    """What in the stream itself can prove a repair right; the repair's own product is no evidence."""
 
-    SHAPE = "shape"  #: nothing can: only the shape changes, and no stream says how it was meant
-    ARGUMENTS = "arguments"  #: the arguments of every tool call parse as JSON
-    SEQUENCE = "sequence"  #: numbers contiguous at the end, `*.done` text equals the joined deltas
-    TEXT = "text"  #: `*.done` or terminal text equals the joined deltas
-    COMPLETE = "complete"  #: the stream still ends with verdict complete
-    NONE = "none"  #: nothing can
+    SHAPE = "shape", "only the shape changes, and a stream does not say how that was meant"
+    ARGUMENTS = "arguments", "the arguments of every tool call parse as JSON"
+    SEQUENCE = "sequence", "the numbers are contiguous at the end, and repeated text equals the deltas"
+    TEXT = "text", "text that is repeated at the end equals the deltas"
+    COMPLETE = "complete", "the stream still ends complete"
+    NONE = "none", "the stream holds none"
 
 
 #: Verdicts of streams that nobody could read to their end.

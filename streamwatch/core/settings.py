@@ -11,16 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from streamwatch.core.kinds import KINDS, AnomalyKind, Level, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
 
 _T = TypeVar("_T")
 
-#: What each base level repairs. `auto` is a default repair that looks at the consumer first.
-_LEVELS = {
-    "none": frozenset[Level](),
-    "default": frozenset({Level.DEFAULT, Level.AUTO}),
-    "all": frozenset({Level.DEFAULT, Level.AUTO, Level.OPT_IN}),
-}
+#: The policies that a text may begin with.
+_BASES = ("none", "default", "all")
 
 #: Top-level members of a chat chunk in which relays are known to stamp their order. The first one
 #: that the first chunk has counts; SSE `id:` lines are the last resort.
@@ -44,26 +40,23 @@ class Policy:
         base, *changes = (part.strip() for part in self.text.split(","))
         if base[:1] in ("+", "-"):
             base, changes = "default", [base, *changes]
-        if base not in _LEVELS:
-            msg = f"{base!r} is none of {', '.join(_LEVELS)}"
+        if base not in _BASES:
+            msg = f"{base!r} is none of {', '.join(_BASES)}"
             raise ValueError(msg)
         # Observing runs the default repairs in shadow, so that their outcome is known beforehand.
         observe = base == "none" and not any(change[:1] == "+" for change in changes)
-        levels = _LEVELS["default" if observe else base]
-        repaired = [kind for kind in KINDS.values() if kind.strategy is not Strategy.NONE]
-        default = set(repaired) if levels else set()
-        opt_in = set(repaired) if Level.OPT_IN in levels else set()
+        repaired = {kind for kind in KINDS.values() if kind.strategy is not Strategy.NONE}
+        default = repaired if base != "none" or observe else set[AnomalyKind]()
+        opt_in = repaired if base == "all" else set[AnomalyKind]()
         for change in changes:
             if change[:1] not in ("+", "-"):
                 msg = f"{change!r} starts with neither + nor -"
                 raise ValueError(msg)
             named = _named(change[1:].strip())
             if change[:1] == "+":
-                default |= named
-                opt_in |= named
+                default, opt_in = default | named, opt_in | named
             else:
-                default -= named
-                opt_in -= named
+                default, opt_in = default - named, opt_in - named
         object.__setattr__(self, "default", frozenset(default))
         object.__setattr__(self, "opt_in", frozenset(opt_in))
         object.__setattr__(self, "observe", observe)
