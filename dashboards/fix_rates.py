@@ -25,7 +25,8 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.core.kinds import ISSUES, ORDER_MISMATCH, Issue, Outcome, Strategy
+from streamwatch.core.kinds import Outcome, Strategy
+from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH, Issue
 from streamwatch.export.telemetry import PUBLISHED, REPAIRS
 
 _PAGE = "StreamwatchFixRateBelowPublished"

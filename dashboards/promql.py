@@ -8,7 +8,8 @@ what is counted goes through `total`, which takes a series that is born in the w
 from __future__ import annotations
 
 from dashboards import names
-from streamwatch.core.kinds import ISSUES, KINDS, Issue, Outcome, Severity, Strategy
+from streamwatch.core.kinds import KINDS, Outcome, Severity, Strategy
+from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.export.telemetry import ANOMALIES, REPAIRS, STREAMS, Instrument
 
 RATE_INTERVAL = "$__rate_interval"

@@ -16,7 +16,8 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Issue, Outcome, Severity, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.known_issues import ISSUES, Issue
 
 #: Where runbooks and dashboards are: nobody's domain (RFC 2606), until --repository and --grafana name real ones.
 REPOSITORY = "https://streamwatch.example/openai-streamwatch"

@@ -14,7 +14,8 @@ from dashboards import alerts, records
 from dashboards.alerts import Alert
 from dashboards.records import Options
 from streamwatch.cli.known import KNOWN
-from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Issue, Level, Severity, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level, Severity, Strategy
+from streamwatch.core.known_issues import Issue
 
 FOLDER = Path(__file__).parents[1] / "docs" / "runbooks"
 

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streamwatch import __version__
-from streamwatch.core.kinds import ISSUES, KINDS, Issue, AnomalyKind, Level
+from streamwatch.core.kinds import KINDS, AnomalyKind, Level
+from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.cli import COMMANDS, kinds, main
 from streamwatch.cli.kinds import matching
 from streamwatch.cli.known import KNOWN

@@ -26,7 +26,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
-from streamwatch.core.kinds import ISSUES, KINDS
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.cli import main, rates, scraping, selftest, sources, top  # noqa: F401 -- the modules
 from streamwatch.cli.rates import Frame, History, Increases
 from streamwatch.cli.scraping import Exposition, NoAnswerError, exposition, fetch

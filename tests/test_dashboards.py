@@ -25,7 +25,8 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
-from streamwatch.core.kinds import ISSUES, KINDS, Condition, Outcome, Severity, Verdict
+from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Verdict
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.settings import Settings
 from streamwatch.export.telemetry import STREAMS
 

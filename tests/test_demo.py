@@ -26,7 +26,8 @@ for library in ("openai", "starlette", "uvicorn", "rich"):
 import openai
 from rich.console import Console
 
-from streamwatch.core.kinds import ISSUES, KINDS, Outcome, Strategy
+from streamwatch.core.kinds import KINDS, Outcome, Strategy
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.synthetic import faults, streams
 from streamwatch.cli.common import measured, table
 from streamwatch.demo import processes

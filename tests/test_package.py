@@ -44,19 +44,23 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 #: Within the core: what a module may import of it. `stream` drives all the others.
 CORE: dict[str, set[str]] = {
     "digest": set(),
-    "kinds": set(),
+    "known_issues": set(),
+    "kinds": {"known_issues"},
     "settings": {"kinds"},
     "report": {"kinds"},
-    "sse": {"kinds"},
     "ledger": {"kinds", "settings"},
-    "reorder": {"kinds", "settings", "sse"},
-    "apis.base": {"kinds", "report", "reorder", "settings", "sse"},
+    "sse": {"kinds", "ledger"},
+    "payloads": {"kinds", "ledger", "sse"},
+    "context": {"ledger", "report", "settings", "sse"},
+    "reorder": {"context", "kinds", "sse"},
+    "apis.base": {"context", "kinds", "sse"},
+    "apis.media": {"context", "kinds", "sse", "apis.base"},
     "apis.output_items": {"kinds", "digest"},
-    "apis.tool_calls": {"kinds", "apis.base"},
-    "apis.chat_choice": {"kinds", "digest", "apis.base", "apis.tool_calls"},
+    "apis.tool_calls": {"kinds", "ledger", "settings"},
+    "apis.chat_choice": {"kinds", "digest", "ledger", "settings", "apis.tool_calls"},
     "apis.assistants": {"kinds", "sse", "apis.base"},
-    "apis.chat": {"kinds", "sse", "apis.base", "apis.chat_choice", "apis.tool_calls"},
-    "apis.responses": {"kinds", "digest", "sse", "apis.base", "apis.output_items"},
+    "apis.chat": {"context", "kinds", "sse", "apis.base", "apis.chat_choice", "apis.tool_calls"},
+    "apis.responses": {"context", "kinds", "digest", "sse", "apis.base", "apis.output_items"},
     "stream": {"*"},
 }
 #: Functions over the budget, and why each is better whole.
@@ -274,9 +278,8 @@ def test_the_supported_releases_are_the_same_everywhere(distribution: importlib.
 # --- the table of kinds
 
 
-def test_there_are_forty_kinds_with_a_sentence_each() -> None:
+def test_each_kind_has_a_sentence() -> None:
     """Names are labels: lower case, one word; meanings are sentences."""
-    assert 40 == len(KINDS)
     for name, kind in KINDS.items():
         assert name == kind.name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
@@ -285,14 +288,33 @@ def test_there_are_forty_kinds_with_a_sentence_each() -> None:
         assert (kind.strategy == "none") == (kind.level is Level.NEVER)
 
 
+#: Levels that the amendments to the taxonomy changed: what only the SDK's helper needs is done for it alone.
+AMENDED = dict.fromkeys(
+    (
+        "chunk_metadata_irregular",
+        "finish_reason_irregular",
+        "role_irregular",
+        "tool_call_fragment_irregular",
+        "tool_call_id_changed",
+        "usage_misplaced",
+    ),
+    "helper",
+)
+#: Kinds of APIs that are not watched yet.
+FOREIGN = {"event_repeated"}
+
+
 def test_the_table_agrees_with_the_taxonomy(shared: Path) -> None:
-    """Severity, strategy and level of every kind."""
-    taxonomy = {kind["name"]: kind for kind in json.loads((shared / "taxonomy.json").read_text("utf-8"))["kinds"]}
+    """Severity, strategy and level of every kind, as amended."""
+    text = (shared / "taxonomy_amended.json").read_text("utf-8")
+    taxonomy = {kind["name"]: kind for kind in json.loads(text)["kinds"] if kind["name"] not in FOREIGN}
 
     def row(name: str) -> tuple[object, ...]:
         kind = KINDS[name]
         return kind.severity.value, kind.strategy.value, kind.level.value
 
-    wanted = {name: (kind["severity"], kind["repair"], kind["default"]) for name, kind in taxonomy.items()}
+    wanted = {
+        name: (kind["severity"], kind["repair"], AMENDED.get(name, kind["default"])) for name, kind in taxonomy.items()
+    }
 
     assert wanted == {name: row(name) for name in KINDS}

@@ -16,7 +16,8 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 from dashboards import alerts, records, rules, runbooks
 from dashboards.records import Options, Record
 from streamwatch.export import telemetry
-from streamwatch.core.kinds import ISSUES, KINDS, Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.cli.known import KNOWN
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
 

@@ -493,8 +493,8 @@ def test_a_stream_of_which_nothing_came_tells_nothing(surface: str) -> None:
     """No answer to any question of the end, and no evidence for or against anything."""
     stream = StreamWatch(surface)
 
-    assert not stream._surface.finished()
-    assert stream._surface.arguments_parse() is None
+    assert not stream._api.finished()
+    assert stream._api.arguments_parse() is None
     assert stream.report().finish_reasons == ()
     assert stream.report().chunks == {}
 
@@ -525,7 +525,7 @@ def test_a_document_in_the_place_of_a_stream_is_shown_if_it_is_an_error(
 
     assert seen.payloads == ([shown] if shown else [])
     assert seen.report.verdict is Verdict.ERROR
-    assert seen.outcome(ERROR_HIDDEN) == {Outcome.VERIFIED if shown else Outcome.UNREPAIRED}
+    assert seen.outcome(ERROR_HIDDEN) == {Outcome.UNVERIFIED if shown else Outcome.UNREPAIRED}
     assert watch(surface, json.dumps(document).encode()).payloads == []
 
 
@@ -543,13 +543,13 @@ def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool) -> None
     """It may be half mended: the SDK parses the text for itself."""
     stream, events = StreamWatch("responses"), answered("One ", "two")
 
-    def see(event: Event) -> bool:
+    def see(event: Event) -> None:
         event.payload["mended"] = "half"
         raise RuntimeError
 
     stream.receive(named([*events[:4], *([events[5]] if held else [])]))
     stream.ready.clear()
-    stream._surface.see = see  # type: ignore[method-assign]
+    stream._api.see = see  # type: ignore[method-assign]
     with pytest.raises(RuntimeError):
         stream.receive(named([events[4]]))
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import click
 
 from streamwatch.cli.known import KNOWN
-from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Issue, Outcome
+from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome
+from streamwatch.core.known_issues import ISSUES, Issue
 
 if TYPE_CHECKING:
     from streamwatch.cli.common.measured import Measured

@@ -20,7 +20,8 @@ import click
 
 from streamwatch.cli.rates import Frame, History
 from streamwatch.cli.sources import Source, take_all, usual
-from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Outcome, Severity
+from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
+from streamwatch.core.known_issues import ISSUES
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 _CONDITIONS = {"clean": "green", "repaired": "yellow", "broken": "red"}

@@ -17,6 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from streamwatch.core.known_issues import CONTENT_EMPTY, ORDER_MISMATCH, Issue
+
 
 class _Word(str, Enum):
     """A word with a meaning: the value is the label, `meaning` the phrase for people."""
@@ -125,43 +127,6 @@ class ChunkType(str, Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
-class Issue:
-    """A known issue with the figures published for it: estimates, to be set beside what is measured.
-
-    `fix_ratio` is the published share of cases fixed, `workarounds` the one per workaround; a
-    workaround is named after the strategy that applies it, or described where Streamwatch can only
-    measure it. `dead_ends` are published failure shares of what does not help. Ratios are 0 to 1.
-    """
-
-    name: str
-    error: str
-    fix_ratio: float
-    workarounds: tuple[tuple[str, float], ...]
-    dead_ends: tuple[tuple[str, float], ...]
-
-
-ORDER_MISMATCH = Issue(
-    "llm/streaming-chunk-order-mismatch",
-    "streaming response chunk order mismatch - expected index 5 but got 7",
-    0.75,
-    (
-        ("reorder_buffer", 0.85),
-        ("endpoint without a reordering load balancer", 0.70),
-        ("no proxy or CDN before the streaming endpoint", 0.75),
-    ),
-    (("a longer timeout", 0.60), ("no streaming", 0.30)),
-)
-CONTENT_EMPTY = Issue(
-    "llm/streaming-assistant-content-empty",
-    "KeyError: 'content'",
-    0.90,
-    (("fill_content", 0.95), ("the SDK's streaming helper", 0.90), ("a delta accumulator", 0.85)),
-    (("catching the error and going on", 0.60), ("skipping chunks without content", 0.80), ("no streaming", 0.40)),
-)
-ISSUES = (ORDER_MISMATCH, CONTENT_EMPTY)
-
-
 @dataclass(frozen=True, eq=False, repr=False)  # compared and hashed by identity: a kind is a key on the hot path
 class AnomalyKind:
     """One kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
@@ -181,20 +146,13 @@ class AnomalyKind:
 
 KINDS: dict[str, AnomalyKind] = {}
 
-_ALL = ("chat", "responses", "completions", "assistants")
-_CHOICES = ("chat", "completions")
-_CHAT = ("chat",)
-_RESPONSES = ("responses",)
-_NUMBERED = ("responses", "chat")
+_ALL = ("chat", "responses", "completions", "assistants", "images", "transcriptions")
+_CHOICES, _CHAT, _RESPONSES, _NUMBERED = ("chat", "completions"), ("chat",), ("responses",), ("responses", "chat")
+_Repair = tuple[Strategy, Level, Evidence]
 
 
 def _kind(
-    name: str,
-    severity: Severity,
-    surfaces: tuple[str, ...],
-    repair: tuple[Strategy, Level, Evidence],
-    meaning: str,
-    issue: Issue | None = None,
+    name: str, severity: Severity, surfaces: tuple[str, ...], repair: _Repair, meaning: str, issue: Issue | None = None
 ) -> AnomalyKind:
     kind = KINDS[name] = AnomalyKind(name, severity, surfaces, *repair, meaning, issue)
     return kind
@@ -221,8 +179,7 @@ PAYLOAD_INVALID = _kind(
     Severity.FAULT,
     _ALL,
     (Strategy.DROP_FRAME, Level.DEFAULT, Evidence.COMPLETE),
-    "An event whose payload the SDK cannot use: no data at all, not a JSON object, "
-    "or without the member its type requires.",
+    "An event whose payload the SDK cannot use: no data, not a JSON object, or without a member its type requires.",
 )
 SSE_EVENT_UNTERMINATED = _kind(
     "sse_event_unterminated",

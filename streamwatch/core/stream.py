@@ -43,6 +43,7 @@ from streamwatch.core.kinds import (
     STREAM_STALLED,
     STREAM_TRUNCATED,
     AnomalyKind,
+    ChunkType,
     Evidence,
     Strategy,
     Verdict,
@@ -335,6 +336,12 @@ class StreamWatch:
             return False if self._api.evidence(kind.evidence) is False else self._reorder.contiguous
         return self._api.evidence(kind.evidence)
 
+    def _chunk_counts(self) -> dict[ChunkType, int]:
+        counts, others = self._api.chunk_counts(), self._payloads.others
+        if others:
+            counts[ChunkType.OTHER] = counts.get(ChunkType.OTHER, 0) + others
+        return counts
+
     def report(self) -> Report:
         """Return what is known up to now; complete once the stream is closed."""
         api, order = self._api, self._reorder
@@ -348,7 +355,7 @@ class StreamWatch:
             response_id=api.id,
             finish_reasons=api.finish_reasons(),
             events=self.events + self._payloads.others,
-            chunks=api.chunk_counts(),
+            chunks=self._chunk_counts(),
             anomalies={kind: count.count for kind, count in self.anomalies.items()},
             outcomes={
                 kind: count.outcomes(evidence=self._evidence(kind))

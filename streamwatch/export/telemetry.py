@@ -23,7 +23,8 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
-from streamwatch.core.kinds import BROKEN_VERDICTS, ISSUES, AnomalyKind, ChunkType, Outcome
+from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Outcome
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report
 from streamwatch.version import __version__
 

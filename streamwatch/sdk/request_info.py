@@ -24,6 +24,9 @@ _ENDPOINTS = (
     ("/responses", "responses", "responses"),
     ("/runs", "assistants", "assistants"),
     ("/submit_tool_outputs", "assistants", "assistants"),
+    ("/images/generations", "images", "images"),
+    ("/images/edits", "images", "images"),
+    ("/audio/transcriptions", "transcriptions", "transcriptions"),
 )
 #: Hosts whose provider has a well-known name in the GenAI conventions, by the end of the host name.
 _PROVIDERS = (

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamwatch.core.kinds import KINDS, AnomalyKind, Issue, Outcome, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Strategy
+from streamwatch.core.known_issues import Issue
 
 
 @dataclass(frozen=True)

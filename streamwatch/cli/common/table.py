@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli.common.measured import Measured, Rate
-from streamwatch.core.kinds import ISSUES, KINDS, AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.synthetic.faults import FAULTS
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
