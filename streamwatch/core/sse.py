@@ -88,6 +88,8 @@ class Decoder:
         observe: bool = False,
     ) -> None:
         self.buffer = bytearray()  #: what came since the last event
+        self.unfed = b""  #: what was pushed last, until it is in the buffer or in the queue
+        self.queue: list[Event] = []  #: the events of the last push
         self.rest: bytes | None = None
         self.document = b""  #: the body, where it is a JSON document instead of a stream
         self.shows_document = False
@@ -105,15 +107,17 @@ class Decoder:
         self._reframe: bool | None = None
 
     def push(self, data: bytes) -> list[Event]:
-        """The events that `data` completes. The buffer changes in one step, at the end."""
+        """Return the events that `data` completes: the queue, which changes in one step with the buffer."""
+        self.unfed = data
         # One read is mostly one event; seen at a glance it costs a third of what all below does.
         if self._plain and data.endswith(b"\n\n"):
             event = self._simple(data[:-2])
             if event is not None:
-                return [event]
-        events = self._decode(data)
+                self.queue, self.unfed = [event], b""
+                return self.queue
+        self._decode(data)
         self._plain = self._started and self._lf_only and self._last_id is None and not self.buffer and self._any_event
-        return events
+        return self.queue
 
     def _simple(self, block: bytes) -> Event | None:
         """The event of a block that is framed as OpenAI does: one line of data, its name before it or not."""
@@ -130,51 +134,56 @@ class Decoder:
             self._variant()
         return self._event_type(text, raw, name)
 
-    def _decode(self, data: bytes) -> list[Event]:
+    def _decode(self, data: bytes) -> None:
+        buffer = self.buffer
         if not self._started:
-            data = self._start(data)
+            head = bytes(buffer) + data
+            data, buffer = self._start(head), bytearray()
+            if not self._started:
+                self.buffer, self.queue, self.unfed = bytearray(head), [], b""
+                return
         if self._skip_lf and data:
             self._skip_lf = False
             data = data[data[:1] == b"\n" :]
         if self._lf_only and b"\r" in data:
             self._lf_only = False
-        buffer = self.buffer
         if buffer:
             # Only the seam and the new bytes can hold a boundary that was not there before.
             seam = bytes(buffer[-3:]) + data
             if not (b"\n\n" in seam if self._lf_only else _BLANK_LINE.search(seam)):
                 if len(buffer) + len(data) > self._max_event_bytes:
-                    self.rest = bytes(buffer) + data
+                    self.rest, self.queue, self.unfed = bytes(buffer) + data, [], b""
                 else:
-                    buffer += data
-                return []
+                    self.queue, self.unfed, _ = [], b"", buffer.extend(data)  # in one step
+                return
             data = bytes(buffer) + data
         if self._lf_only:
             *blocks, last = data.split(b"\n\n")
         else:
             *blocks, last = _BLANK_LINE.split(data)
             self._skip_lf = not last and data.endswith(b"\r")
-        events = self._events(blocks, last)
-        self.buffer = bytearray(last if self.rest is None else b"")
-        return events
+        events, rest = self._events(blocks, last)
+        self.buffer, self.rest, self.queue, self.unfed = bytearray(last), rest, events, b""
 
     def flush(self) -> list[Event]:
-        """The end of the body: the last event, if only its blank line is missing."""
+        """Return the last event, if only its blank line is missing, because nothing more comes."""
+        self.queue = []
         if self.rest is not None:
-            return []
+            return self.queue
         *lines, last = _LINE_END.split(bytes(self.buffer))
         try:
             events = self._lines([*lines, *([last] if last else []), b""], closing=True)
         except UnicodeDecodeError:
             self._record(PAYLOAD_INVALID, Level.NEVER)
             self.rest = bytes(self.buffer)  # the SDK raises on it
-            return []
-        self.buffer = bytearray()
-        return [event for event in events if not event.added or self._terminate(event)]
+            return self.queue
+        events = [event for event in events if not event.added or self._terminate(event)]
+        self.buffer, self.queue = bytearray(), events
+        return self.queue
 
     def pending(self) -> bytes:
         """Return the bytes that came and are not an event yet."""
-        return bytes(self.buffer) if self.rest is None else self.rest
+        return (bytes(self.buffer) if self.rest is None else self.rest) + self.unfed
 
     def _terminate(self, event: Event) -> bool:
         """Whether an event without its blank line is handed on all the same."""
@@ -186,19 +195,18 @@ class Decoder:
             whole = False
         return whole and self._record(SSE_EVENT_UNTERMINATED)
 
-    def _start(self, data: bytes) -> bytes:
-        """The first bytes of the body, without a byte order mark."""
-        head = bytes(self.buffer) + data
+    def _start(self, head: bytes) -> bytes:
+        """Return the first bytes of the body without a byte order mark, if there are enough to know."""
         if len(head) < len(_BOM) and _BOM.startswith(head):
-            return data
+            return head
         self._started = True
         # Every SSE parser ignores the line that the mark stands in: what is only observed is left so.
         if head.startswith(_BOM) and self._record(PAYLOAD_INVALID) and not self._observe:
-            self.buffer = bytearray()
             return head[len(_BOM) :]
-        return data
+        return head
 
-    def _events(self, blocks: list[bytes], last: bytes) -> list[Event]:
+    def _events(self, blocks: list[bytes], last: bytes) -> tuple[list[Event], bytes | None]:
+        """Return the events of some blocks, and the bytes from where on the SDK has to read, if it has."""
         events: list[Event] = []
         for number, block in enumerate(blocks):
             event = self._simple(block) if self._last_id is None and self._lf_only else None
@@ -207,11 +215,10 @@ class Decoder:
             except UnicodeDecodeError:
                 # The SDK raises on it, at just this place: it gets the bytes.
                 self._record(PAYLOAD_INVALID, Level.NEVER)
-                self.rest = b"\n\n".join([*blocks[number:], last])
-                break
+                return events, b"\n\n".join([*blocks[number:], last])
             self._any_event = self._any_event or bool(new)
             events += new
-        return events
+        return events, None
 
     def _lines(self, lines: list[bytes], *, closing: bool = False) -> list[Event]:
         """The events of some whole lines, as the SDK's decoder reads them; `closing` adds the last blank one."""

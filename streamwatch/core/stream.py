@@ -103,7 +103,6 @@ class StreamWatch:
         self.verdict: Verdict | None = None
         self.done = False  #: the SDK reads no further: [DONE] came
         self.events = 0
-        self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
         self._observe = self.policy.observe
         self._clock = clock
         self._event_type = event_type
@@ -113,10 +112,9 @@ class StreamWatch:
         self._payloads = Payloads(self.ledger, loads, any_json=surface == "other")
         self._loads = loads
         self._reorder = ReorderBuffer(context, self._api.number_member, patience)
-        self._queue: Sequence[Event] = ()  # decoded, and not worked through from `_at` on
+        self._queue: list[Event] = []  # decoded, and not worked through from `_at` on
         self._at = 0
         self._current: Event | None = None  # on its way from one stage to the next
-        self._between: list[Event] = []  # in order, on their way to the API
         self._sdk_done = False  # the SDK itself has seen [DONE], whatever was repaired
         self._unwatched = ""
 
@@ -127,6 +125,10 @@ class StreamWatch:
 
     # --- what the owner of the I/O calls
 
+    def hand_over(self, data: bytes) -> None:
+        """Let `undelivered` know of bytes that are about to be received, in case the very call should fail."""
+        self._decoder.unfed = data
+
     def receive(self, data: bytes) -> bool:
         """Take bytes of the body; what may be handed on now is in `ready`, and `more` may have further events.
 
@@ -134,10 +136,7 @@ class StreamWatch:
         """
         while self.more():
             pass
-        self.unfed = data
-        self._queue = self._decoder.push(data)
-        self._at = 0
-        self.unfed = b""
+        self._queue, self._at = self._decoder.push(data), 0
         self.more()
         return self._decoder.rest is None
 
@@ -145,7 +144,7 @@ class StreamWatch:
         """Take an event that somebody else decoded."""
         while self.more():
             pass
-        self._queue, self._at = (event,), 0
+        self._queue, self._at = [event], 0
         self.more()
 
     def more(self) -> bool:
@@ -153,13 +152,12 @@ class StreamWatch:
         queue = self._queue
         end = min(self._at + _EVENTS_A_STEP, len(queue))
         while self._at < end:
-            self._step(queue[self._at])
-            self._at += 1
+            self._current, self._at = queue[self._at], self._at + 1
+            self._step(self._current)
         if not self._reorder.idle or self._api.deadline is not None:
             self.expire()
         if self._at < len(queue):
             return True
-        self._queue, self._at = (), 0
         return False
 
     def expire(self) -> None:
@@ -187,12 +185,11 @@ class StreamWatch:
             while self.more():
                 pass
             if error is None:
-                for event in self._decoder.flush():
-                    self._step(event)
+                self._queue, self._at = self._decoder.flush(), 0
+                self.more()
             self._to_api(self._reorder.flush())
             self._show_document()
             self._take(self._api.flush())
-            self._current = None
         self.verdict = self._judge(error, abandoned=abandoned)
         if self.verdict is Verdict.TRUNCATED and not self._api.cut_arguments:
             self.ledger.record(STREAM_TRUNCATED)
@@ -214,18 +211,17 @@ class StreamWatch:
 
     def undelivered(self) -> tuple[list[Event], bytes]:
         """Return everything that came and is not handed on: events as they came, then bytes."""
-        coming = self._queue[self._at :]
+        queue = self._decoder.queue
+        coming = queue[self._at :] if queue is self._queue else [*self._queue[self._at :], *queue]
+        current = [] if self._current is None else [self._current]
         if self._observe:
-            events = [*self.ready, *coming]
+            events = [*self.ready, *current, *coming]
         else:
-            between = [event for event in self._between if not event.added]
-            current = [] if self._current is None else [self._current]
-            held = [*self._api.pending(), *between, *self._reorder.pending(), *current]
-            for event in held:
+            held = dict.fromkeys([*self._api.pending(), *self._reorder.pending(), *current])
+            for event in held.keys() - set(self.ready):
                 event.shared = False
             events = [*self.ready, *held, *coming]
-        unfed = self.unfed if self._decoder.rest is None else b""
-        return list(dict.fromkeys(events)), self._decoder.pending() + unfed
+        return list(dict.fromkeys(events)), self._decoder.pending()
 
     def leave(self, reason: str) -> None:
         """Watch no further; the stream goes on without us."""
@@ -237,8 +233,8 @@ class StreamWatch:
         if self._observe and not event.added and not self._sdk_done:
             self.ready.append(event)
         if self.done:
+            self._current = None
             return  # no release of the SDK delivers anything after [DONE]
-        self._current = event
         try:
             payload = self._loads(event.raw)
         except ValueError:
@@ -276,14 +272,14 @@ class StreamWatch:
         return event
 
     def _to_api(self, events: Sequence[Event]) -> None:
-        """Push events through the API, one by one; `undelivered` knows the rest in the meantime."""
-        if len(events) == 1:
-            self._take(self._api.push(events[0]))
+        """Push events through the API, one by one; what is not pushed yet is pending in the stage that it came of."""
+        if type(events) is tuple:
+            for event in events:
+                self._take(self._api.push(event))
             return
-        self._between = between = list(events)
-        while between:
-            self._current = between[0]
-            del between[0]
+        assert isinstance(events, list)  # noqa: S101 -- the stage's own, which is emptied here
+        while events:
+            self._current = events.pop(0)
             self._take(self._api.push(self._current))
 
     def _let_go(self, now: float) -> None:
@@ -294,6 +290,8 @@ class StreamWatch:
     def _take(self, events: Sequence[Event]) -> None:
         if not self._observe:
             self.ready += events
+        if type(events) is list:
+            events.clear()
 
     # --- the end
 

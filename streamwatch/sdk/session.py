@@ -96,7 +96,7 @@ class StreamSession:
         try:
             if self._captured:
                 self._capture(data)
-            self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
+            self.watch.hand_over(data)
             readable = self.watch.receive(data)
             while self.watch.more():
                 pass

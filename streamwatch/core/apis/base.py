@@ -49,15 +49,21 @@ class ApiState:
         self._event_type = context.event_type
         self._name: str | None = None  # the SSE name of the event that is looked at
         self._out: list[Event] = []
-        self._in: dict[Event, None] = {}  # came and has not gone on, in the order of arrival
-        self._gone: list[Event] = []  # dropped by the push that is under way
+        self._in: dict[Event, None] = {}  # came, and has not gone on before this push, in the order of arrival
+        self._gone: list[Event] = []  # of `_in`, what went on or was dropped since
         self._waiting: dict[Event, float] = {}  # of `_in`, what is held on purpose, and since when
         self._waiting_bytes = 0
 
     # --- the stage
 
     def push(self, event: Event) -> Sequence[Event]:
-        """Return the events that may go on now that `event` came."""
+        """Return the events that may go on now that `event` came.
+
+        A list that is returned is the stage's own, here as in `flush` and `expire`: whoever takes the events empties
+        it, and until then they are pending.
+        """
+        if self._gone:
+            self._sweep()
         self._in[event] = None
         event.shared = self.applies
         self._name = event.event
@@ -76,9 +82,11 @@ class ApiState:
 
     def pending(self) -> list[Event]:
         """Return what came and was not handed on, as it came."""
-        for event in self._in:
+        gone = set(self._gone) - set(self._out)
+        came = [event for event in self._in if event not in gone]
+        for event in came:
             event.shared = False  # a rule may have been at work on it
-        return list(self._in)
+        return came
 
     @property
     def deadline(self) -> float | None:
@@ -94,12 +102,13 @@ class ApiState:
         return self._leave()
 
     def _leave(self) -> list[Event]:
-        out, self._out = self._out, []
-        for events in (out, self._gone):
-            for event in events:
-                self._in.pop(event, None)
+        self._gone += self._out
+        return self._out
+
+    def _sweep(self) -> None:
+        for event in self._gone:
+            self._in.pop(event, None)
         self._gone.clear()
-        return out
 
     # --- what a subclass has
 
