@@ -154,7 +154,8 @@ class Decoder:
                 if len(buffer) + len(data) > self._max_event_bytes:
                     self.rest, self.queue, self.unfed = bytes(buffer) + data, [], b""
                 else:
-                    self.queue, self.unfed, _ = [], b"", buffer.extend(data)  # in one step
+                    # In one step, and in place: a large event may come in many reads.
+                    buffer[len(buffer) :], self.queue, self.unfed = data, [], b""
                 return
             data = bytes(buffer) + data
         if self._lf_only:

@@ -156,9 +156,7 @@ class StreamWatch:
             self._step(self._current)
         if not self._reorder.idle or self._api.deadline is not None:
             self.expire()
-        if self._at < len(queue):
-            return True
-        return False
+        return self._at < len(queue)
 
     def expire(self) -> None:
         """Hand on what has waited for its turn too long; `deadline` tells when to call."""
