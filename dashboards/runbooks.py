@@ -1,7 +1,7 @@
 """Runbooks: one page for each kind of anomaly, and the facts in the pages of the alerts.
 
-The pages of the kinds come out of the table of kinds and of what `streamwatch.cli.known` knows besides. The pages of
-the alerts are written by people; between two marks in each stands what the rule says.
+The pages of the kinds come out of the table of kinds and of `streamwatch.cli.kinds.explanations`. The pages of the
+alerts are written by people; between two marks in each stands what the rule says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from dashboards import alerts, records
 from dashboards.alerts import Alert
 from dashboards.records import Options
-from streamwatch.cli.known import KNOWN
+from streamwatch.cli.kinds.explanations import KNOWN
 from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level, Severity, Strategy
 from streamwatch.core.known_issues import Issue
 

@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streamwatch import __version__
-from streamwatch.core.kinds import KINDS, AnomalyKind, Level
+from streamwatch.cli import common
+from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level
 from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.cli import COMMANDS, kinds, main
-from streamwatch.cli.kinds import matching
-from streamwatch.cli.known import KNOWN
+from streamwatch.cli.kinds.command import matching
+from streamwatch.cli.kinds.explanations import KNOWN
 
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
 KEY_ERROR, ORDER = "KeyError: 'content'", "streaming response chunk order mismatch - expected index 5 but got 7"
@@ -82,8 +83,8 @@ def test_every_kind_is_explained(kind: AnomalyKind) -> None:
     assert result.exit_code == 0
     for said in (kind.name, kind.meaning, kind.severity.value, ", ".join(kind.surfaces), kind.strategy.meaning):
         assert said in result.output
-    assert f"({kinds._LEVELS[kind.level.value]})" in result.output
-    assert kinds._PROOFS[kind.evidence.value] in result.output
+    assert f"({kind.level.meaning})" in result.output
+    assert kind.evidence.meaning in result.output
 
 
 @_EACH
@@ -100,8 +101,7 @@ def test_an_explanation_is_data_for_programs(kind: AnomalyKind) -> None:
 
 def test_every_word_of_the_vocabulary_is_explained() -> None:
     """A level or proof without a sentence would be an error at 3 a.m."""
-    assert set(kinds._LEVELS) == {level.value for level in Level}
-    assert {kind.evidence.value for kind in KINDS.values()} <= set(kinds._PROOFS)
+    assert all(word.meaning and not word.meaning.endswith(".") for words in (Level, Evidence) for word in words)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_who_sends_it_and_what_helps_is_told(kind: AnomalyKind) -> None:
     assert KNOWN.keys() == KINDS.keys()
     for known in (KNOWN[kind.name].symptom, KNOWN[kind.name].senders, KNOWN[kind.name].advice):
         assert known in said
-    recorded = json.loads(Path(kinds.__file__).with_name("providers.json").read_text("utf-8"))["streams"]
+    recorded = json.loads(Path(common.__file__).with_name("providers.json").read_text("utf-8"))["streams"]
     assert f"of {sum(recorded.values()):,} recordings" in said
 
 

@@ -26,10 +26,12 @@ from recordings.build import HERE, RECORDINGS, surface_of
 from wires import body, said
 
 from streamwatch.export import capture
-from streamwatch.cli import check as command
-from streamwatch.cli import main, readers, recordings
-from streamwatch.cli.recordings import Recording, Unreadable, recordings_in
-from streamwatch.cli.replay import choices_asked, fixed, replay
+from streamwatch.cli.check import command as command
+from streamwatch.cli import main
+from streamwatch.cli.common import client_code as readers
+from streamwatch.cli.check import recordings
+from streamwatch.cli.check.recordings import Recording, Unreadable, recordings_in
+from streamwatch.cli.check.replay import choices_asked, fixed, replay
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 

@@ -22,11 +22,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streamwatch import __version__
-from streamwatch.cli import destinations, doctor, installed, main, scraping  # noqa: F401 -- the modules
-from streamwatch.cli.environment import SETTINGS
+from streamwatch.cli.doctor import destinations
+from streamwatch.cli.doctor import command as doctor
+from streamwatch.cli.doctor import installed
+from streamwatch.cli import main
+from streamwatch.cli.doctor import command as module
+from streamwatch.cli.common import scraping  # noqa: F401 -- the modules
+from streamwatch.cli.common.environment import SETTINGS
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
-module = sys.modules["streamwatch.cli.doctor"]
 MAIN = [sys.executable, "-c", "from streamwatch.cli import main; main()", "doctor"]
 SECRETS = {
     "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic hunter2hunter2,x=hunter8hunter8",

@@ -16,11 +16,11 @@ from endpoint import delta, healthy
 
 from streamwatch.core.kinds import KINDS
 from streamwatch.cli import main
-from streamwatch.cli.answers import Answer
-from streamwatch.cli.battery import BATTERY, TOKENS
-from streamwatch.cli.endpoint import Endpoint
-from streamwatch.cli.invariants import checked, table
-from streamwatch.cli.judged import providers
+from streamwatch.cli.probe.recorded_answer import Answer
+from streamwatch.cli.probe.questions import BATTERY, TOKENS
+from streamwatch.cli.probe.endpoint import Endpoint
+from streamwatch.cli.probe.invariants import checked, table
+from streamwatch.cli.probe.scorecard import providers
 from streamwatch.synthetic import streams
 from streamwatch.synthetic.streams import Mark
 

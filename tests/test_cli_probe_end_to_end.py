@@ -15,11 +15,13 @@ from click.testing import CliRunner, Result
 from endpoint import Document, Server, delta, each_chunk, fault, healthy, serving
 
 from streamwatch.export import capture
-from streamwatch.cli import baseline, endpoint, main
-from streamwatch.cli.battery import BATTERY, FEW_TOKENS, TOKENS, plan
-from streamwatch.cli.endpoint import Endpoint
-from streamwatch.cli.invariants import table
-from streamwatch.cli.judged import company
+from streamwatch.cli.probe import baseline
+from streamwatch.cli.probe import endpoint
+from streamwatch.cli import main
+from streamwatch.cli.probe.questions import BATTERY, FEW_TOKENS, TOKENS, plan
+from streamwatch.cli.probe.endpoint import Endpoint
+from streamwatch.cli.probe.invariants import table
+from streamwatch.cli.probe.scorecard import company
 from streamwatch.synthetic import streams
 
 #: What OpenAI itself does not keep to, and no client can rely on.

@@ -28,16 +28,21 @@ from rich.console import Console
 
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.known_issues import ISSUES
-from streamwatch.cli import main, rates, scraping, selftest, sources, top  # noqa: F401 -- the modules
-from streamwatch.cli.rates import Frame, History, Increases
-from streamwatch.cli.scraping import Exposition, NoAnswerError, exposition, fetch
-from streamwatch.cli.sources import Source
+from streamwatch.cli import main
+from streamwatch.cli.top import command as module
+from streamwatch.cli.top import rates
+from streamwatch.cli.common import scraping
+from streamwatch.cli.doctor import selftest
+from streamwatch.cli.top import sources
+from streamwatch.cli import top  # noqa: F401 -- the modules
+from streamwatch.cli.top.rates import Frame, History, Increases
+from streamwatch.cli.common.scraping import Exposition, NoAnswerError, exposition, fetch
+from streamwatch.cli.top.sources import Source
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, broken
 from streamwatch.synthetic.streams import Shape, encode
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.otel.prometheus_reader import PrometheusReader
 
-module = sys.modules["streamwatch.cli.top"]
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 SERIES = ("streamwatch_streams_total", (("streamwatch_condition", "clean"),))
 

@@ -65,7 +65,7 @@ def watched(
         for number, data in enumerate(reads):
             rest = b"".join(reads[number + 1 :])
             stream.hand_over(data)
-            stream.receive(data)
+            stream.take(data)
             while stream.more():
                 pass
             delivered += stream.ready

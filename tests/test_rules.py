@@ -18,7 +18,7 @@ from dashboards.records import Options, Record
 from streamwatch.export import telemetry
 from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import ISSUES
-from streamwatch.cli.known import KNOWN
+from streamwatch.cli.kinds.explanations import KNOWN
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
 
 ROOT = Path(__file__).parents[1]

@@ -13,15 +13,15 @@ import click
 
 from streamwatch.version import __version__
 
-#: In the order of `--help`: the modules of this package, each with a command of its own name.
+#: In the order of `--help`: the modules of this package, each with a command of that name.
 COMMANDS = {
     "run": "run",
-    "doctor": "doctor",
-    "top": "top",
-    "check": "check",
-    "probe": "probe",
-    "kinds": "kinds",
-    "explain": "kinds",
+    "doctor": "doctor.command",
+    "top": "top.command",
+    "check": "check.command",
+    "probe": "probe.command",
+    "kinds": "kinds.command",
+    "explain": "kinds.command",
     "completion": "completion",
 }
 

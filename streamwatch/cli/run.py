@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from streamwatch.cli.environment import address, filled_in, obstacles, scrub, shown
+from streamwatch.cli.common.environment import address, filled_in, obstacles, scrub, shown
 from streamwatch.core.settings import Policy
 
 _INSTRUMENT = "opentelemetry-instrument"

@@ -130,10 +130,17 @@ class StreamWatch:
         self._decoder.unfed = data
 
     def receive(self, data: bytes) -> bool:
-        """Take bytes of the body; what may be handed on now is in `ready`, and `more` may have further events.
+        """Take bytes of the body; what may be handed on now is in `ready`.
 
         Returns False when the body can't be read on: `undelivered` then has what is left of it.
         """
+        readable = self.take(data)
+        while self.more():
+            pass
+        return readable
+
+    def take(self, data: bytes) -> bool:
+        """Take bytes as `receive` does, and work through the first events only; `more` does the rest."""
         while self.more():
             pass
         self._queue, self._at = self._decoder.push(data), 0

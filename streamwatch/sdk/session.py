@@ -97,7 +97,7 @@ class StreamSession:
             if self._captured:
                 self._capture(data)
             self.watch.hand_over(data)
-            readable = self.watch.receive(data)
+            readable = self.watch.take(data)
             while self.watch.more():
                 pass
             self._last = now = time.perf_counter()

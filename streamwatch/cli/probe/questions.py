@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streamwatch.cli.answers import Asked
+from streamwatch.cli.probe.recorded_answer import Asked
 
 #: Output tokens of an answer: enough for two tool calls with their arguments, a fraction of a cent on any model.
 TOKENS = 128

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamwatch.cli.battery import BATTERY, chosen, plan
+from streamwatch.cli.probe.questions import BATTERY, chosen, plan
 
 if TYPE_CHECKING:
-    from streamwatch.cli.battery import Question
-    from streamwatch.cli.endpoint import Endpoint
-    from streamwatch.cli.judged import Judged
+    from streamwatch.cli.probe.endpoint import Endpoint
+    from streamwatch.cli.probe.questions import Question
+    from streamwatch.cli.probe.scorecard import Judged
 
 _NAMES = click.Choice(list(BATTERY))
 #: Requests of one kind: more is a load test, and costs somebody money.
@@ -104,7 +104,7 @@ def _endpoint(options: dict[str, Any]) -> Endpoint:
         import openai  # noqa: F401
     except ImportError:
         _leave("the openai client is not installed: pip install 'openai-streamwatch[instruments]'")
-    from streamwatch.cli.endpoint import Endpoint
+    from streamwatch.cli.probe.endpoint import Endpoint
 
     name = options["api_key_env"]
     key = os.environ.get(name or "OPENAI_API_KEY", "").strip()
@@ -130,8 +130,8 @@ def _leave(sentence: str) -> None:
 
 def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[list[Judged], str]:
     """Every reply, judged; and why no more could be asked, if so."""
-    from streamwatch.cli.endpoint import Undone
-    from streamwatch.cli.judged import judge, try_readers
+    from streamwatch.cli.probe.endpoint import Undone
+    from streamwatch.cli.probe.scorecard import judge, try_readers
 
     judged: list[Judged] = []
     undone = ""
@@ -155,7 +155,7 @@ def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """A line that says what is being done, where somebody looks."""
-    from streamwatch.cli.console import messages
+    from streamwatch.cli.common.console import messages
 
     console = messages()
     if not console.is_terminal:
@@ -170,14 +170,14 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 def _told(endpoint: Endpoint, judged: list[Judged], undone: str, options: dict[str, Any]) -> int:
     """Write everything that was asked for; the exit code."""
-    from streamwatch.cli.judged import record
+    from streamwatch.cli.probe.scorecard import record
 
     at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
     report = record(endpoint, judged, undone, at, content=options["content"])
     try:
         _save(options["save"], judged)
         if options["html"] is not None:
-            from streamwatch.cli.page import written
+            from streamwatch.cli.probe.render_html import written
 
             options["html"].write_text(written(report), "utf-8")
     except OSError as error:
@@ -187,8 +187,8 @@ def _told(endpoint: Endpoint, judged: list[Judged], undone: str, options: dict[s
     if options["as_json"]:
         click.echo(json.dumps(report))
     elif judged:
-        from streamwatch.cli.card import show
-        from streamwatch.cli.console import output
+        from streamwatch.cli.common.console import output
+        from streamwatch.cli.probe.render_terminal import show
 
         show(output(), report)
     return int(report["exit_code"])
@@ -219,7 +219,7 @@ def _check_files(save: Path | None, html: Path | None, questions: list[Question]
 
 def _save(directory: Path | None, judged: list[Judged]) -> None:
     """The bodies as they came, behind the comment lines that `streamwatch check` reads."""
-    from streamwatch.cli.readers import sdk_version
+    from streamwatch.cli.common.client_code import sdk_version
     from streamwatch.export import capture
 
     for each in judged:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from streamwatch.cli.answers import TERMINAL, Answer, as_dict, as_list, as_text
-from streamwatch.cli.invariants import RESPONSES, invariant
-from streamwatch.cli.invariants_chat import parses
+from streamwatch.cli.probe.invariants import RESPONSES, invariant
+from streamwatch.cli.probe.invariants_chat import parses
+from streamwatch.cli.probe.recorded_answer import TERMINAL, Answer, as_dict, as_list, as_text
 
 _ADDED, _DONE = "response.output_item.added", "response.output_item.done"
 

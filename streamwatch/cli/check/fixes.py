@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamwatch.cli.replay import Replay, fixed
+from streamwatch.cli.check.replay import Replay, fixed
 from streamwatch.core.settings import Settings
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")

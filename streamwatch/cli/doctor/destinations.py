@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from streamwatch.cli.environment import address
-from streamwatch.cli.findings import Finding, note, problem
-from streamwatch.cli.scraping import Inquiry, NoAnswerError, exposition, fetch
+from streamwatch.cli.common.environment import address
+from streamwatch.cli.common.scraping import Inquiry, NoAnswerError, exposition, fetch
+from streamwatch.cli.doctor.diagnostics import Finding, note, problem
 
 #: Seconds for each of ten ports of this host: whoever listens and says nothing is told as such.
 _PATIENCE = 1.0

@@ -6,8 +6,8 @@ import itertools
 import json
 from typing import Any
 
-from streamwatch.cli.answers import Answer, Fragment, as_dict, as_list, as_text
-from streamwatch.cli.invariants import CHAT, CHOICES, invariant
+from streamwatch.cli.probe.invariants import CHAT, CHOICES, invariant
+from streamwatch.cli.probe.recorded_answer import Answer, Fragment, as_dict, as_list, as_text
 
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 #: Members of a delta that are an answer, in whatever form.

@@ -143,7 +143,7 @@ def recordings_in(data: bytes, path: str, *, found: bool = False) -> Iterator[Re
 
 
 def _streams(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unreadable]:
-    from streamwatch.cli import archives
+    from streamwatch.cli.check import archives
 
     head = data[:_HEAD].lstrip()
     if not head:
@@ -214,7 +214,7 @@ def _capture(data: bytes, path: str) -> Recording:
 
 def _json(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unreadable]:
     """A HAR file, a cassette, chunks, or the document that came instead of a stream."""
-    from streamwatch.cli import archives
+    from streamwatch.cli.check import archives
 
     try:
         document = json.loads(data)

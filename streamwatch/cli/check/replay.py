@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streamwatch.cli.recordings import Recording, request_of
+from streamwatch.cli.check.recordings import Recording, request_of
 from streamwatch.core.kinds import AnomalyKind, Condition, Outcome, Severity, Verdict
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings

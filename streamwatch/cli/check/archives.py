@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from streamwatch.cli.recordings import (
+from streamwatch.cli.check.recordings import (
     MAX_BYTES,
     Recording,
     Unreadable,

@@ -1,6 +1,6 @@
 """What `streamwatch doctor` starts as an application: it reads streams with the installed client, and says what it got.
 
-    opentelemetry-instrument python -m streamwatch.cli.selftest RESULT.json
+    opentelemetry-instrument python -m streamwatch.cli.doctor.selftest RESULT.json
 
 The server is a function in this process. Healthy streams must come through unchanged, and broken ones as the healthy
 ones that they were made of, wherever the settings say that such a fault is repaired.

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamwatch.cli.environment import in_charge
-from streamwatch.cli.findings import Finding, note, problem
+from streamwatch.cli.common.environment import in_charge
+from streamwatch.cli.doctor.diagnostics import Finding, note, problem
 from streamwatch.version import __version__
 
 _NAME = "openai-streamwatch"

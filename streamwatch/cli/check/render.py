@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from streamwatch.cli.replay import Position, Replay
+from streamwatch.cli.check.replay import Position, Replay
 from streamwatch.core.kinds import AnomalyKind, Condition, Outcome, Severity, Strategy
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from streamwatch.cli.readers import Answer, Reader
+    from streamwatch.cli.common.client_code import Answer, Reader
 
 #: Characters of a text in a cell, and of the part before the first difference: two cells fit on a line.
 _SHOWN, _BEFORE = 60, 20

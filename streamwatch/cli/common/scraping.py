@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from streamwatch.cli.environment import address
+from streamwatch.cli.common.environment import address
 
 _T = TypeVar("_T")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamwatch.cli.answers import Answer, as_text
+from streamwatch.cli.probe.recorded_answer import Answer, as_text
 from streamwatch.core.kinds import KEEPALIVE_FRAME, SSE_FRAMING_VARIANT
 
 CHOICES = ("chat", "completions")
@@ -49,8 +49,8 @@ def invariant(surfaces: tuple[str, ...], holds: str, broken: str, *, matters: bo
 
 def table() -> dict[str, Invariant]:
     """All invariants, of every API."""
-    import streamwatch.cli.invariants_chat
-    import streamwatch.cli.invariants_responses  # noqa: F401 -- each enters its own
+    import streamwatch.cli.probe.invariants_chat
+    import streamwatch.cli.probe.invariants_responses  # noqa: F401 -- each enters its own
 
     return INVARIANTS
 

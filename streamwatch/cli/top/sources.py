@@ -8,9 +8,8 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamwatch.cli.environment import address
-from streamwatch.cli.rates import WINDOW, Increases
-from streamwatch.cli.scraping import (
+from streamwatch.cli.common.environment import address
+from streamwatch.cli.common.scraping import (
     FIRST_PORT,
     PORTS,
     SECONDS,
@@ -24,6 +23,7 @@ from streamwatch.cli.scraping import (
     series,
     version_in,
 )
+from streamwatch.cli.top.rates import WINDOW, Increases
 
 _API = "/api/v1/query"
 #: What is asked of a Prometheus: every counter that is shown, and the version.

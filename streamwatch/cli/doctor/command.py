@@ -19,8 +19,9 @@ from typing import Any
 
 import click
 
-from streamwatch.cli import destinations, environment, installed
-from streamwatch.cli.findings import Finding, note, problem
+from streamwatch.cli.common import environment
+from streamwatch.cli.doctor import destinations, installed
+from streamwatch.cli.doctor.diagnostics import Finding, note, problem
 
 #: Seconds for the application: importing openai takes ten of them on a slow machine.
 _PATIENCE = 120.0
@@ -167,7 +168,7 @@ def tried_out(environ: Mapping[str, str], *, serves: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="streamwatch-") as folder:
         path = Path(folder, "result.json")
         try:
-            command = [instrument_program(), sys.executable, "-m", "streamwatch.cli.selftest", str(path)]
+            command = [instrument_program(), sys.executable, "-m", "streamwatch.cli.doctor.selftest", str(path)]
             ran = subprocess.run(  # noqa: S603 -- the command is ours
                 command,
                 env=_quiet(environ, folder, serves=serves),
@@ -243,7 +244,7 @@ def _named(reading: Mapping[str, Any]) -> str:
 def _show(seen: Mapping[str, Any]) -> None:
     from rich.text import Text
 
-    from streamwatch.cli.console import output
+    from streamwatch.cli.common.console import output
 
     console = output()
     for line in _lines(seen):

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamwatch.cli.answers import Answer
-from streamwatch.cli.battery import TOKENS, Question
+from streamwatch.cli.probe.questions import TOKENS, Question
+from streamwatch.cli.probe.recorded_answer import Answer
 
 #: Bytes and reads of one answer: ten times what the battery asks for; a server that never ends fills no memory.
 _MAX_BODY, _MAX_READS = 4 << 20, 20_000

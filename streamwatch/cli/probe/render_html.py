@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from streamwatch.cli import judged
+from streamwatch.cli.probe import scorecard as judged
 
 _CSS = """
 :root { color-scheme: light dark; --bg: #fff; --fg: #1a1d21; --dim: #5b636d; --line: #d9dde2; --bad: #b3261e;

@@ -18,8 +18,8 @@ from typing import Any
 
 import click
 
-from streamwatch.cli.rates import Frame, History
-from streamwatch.cli.sources import Source, take_all, usual
+from streamwatch.cli.top.rates import Frame, History
+from streamwatch.cli.top.sources import Source, take_all, usual
 from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
 from streamwatch.core.known_issues import ISSUES
 
@@ -121,7 +121,7 @@ def _run(watch: _Watch, interval: float, *, once: bool, as_json: bool) -> None:
     """Show frames: one below the other where there is no terminal, else in place."""
     from rich.live import Live
 
-    from streamwatch.cli.console import output
+    from streamwatch.cli.common.console import output
 
     console = output()
     live_here = console.is_terminal and not as_json and not once

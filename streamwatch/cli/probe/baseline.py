@@ -1,6 +1,6 @@
 """Makes providers.json: how often each invariant holds, and each kind is found, in recordings of real servers.
 
-    python -m streamwatch.cli.baseline ../shared/corpus
+    python -m streamwatch.cli.probe.baseline ../shared/corpus
 
 The recordings lie beside the checkout and are not part of it; what is kept of them is facts and counts, no text.
 """
@@ -14,13 +14,14 @@ from typing import Any
 
 import click
 
-from streamwatch.cli.answers import Answer, Asked
-from streamwatch.cli.invariants import ALL, checked
+from streamwatch.cli import common
+from streamwatch.cli.probe.invariants import ALL, checked
+from streamwatch.cli.probe.recorded_answer import Answer, Asked
 
 #: Kinds that only the bytes as they were sent can show.
 _FRAMING = {"sse_framing_variant", "keepalive_frame", "sse_event_unterminated"}
 
-PROVIDERS = Path(__file__).with_name("providers.json")
+PROVIDERS = Path(common.__file__).with_name("providers.json")
 
 
 def answer_of(entry: dict[str, Any], body: bytes) -> Answer:
@@ -70,7 +71,7 @@ def measured(corpus: Path) -> dict[str, Any]:
                 held[0] += holds
                 held[1] += 1
     return {
-        "made_by": "python -m streamwatch.cli.baseline",
+        "made_by": "python -m streamwatch.cli.probe.baseline",
         "streams": dict(sorted(streams.items())),
         "streams_as_sent": dict(sorted(whole.items())),
         "invariants": {name: dict(sorted(counts[name].items())) for name in sorted(counts)},
@@ -95,7 +96,7 @@ def _laid_out(measurements: dict[str, Any]) -> str:
 @click.command()
 @click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(corpus: Path) -> None:
-    """Measure the recordings in CORPUS, and write providers.json beside this module."""
+    """Measure the recordings in CORPUS, and write providers.json into `cli/common`."""
     PROVIDERS.write_text(_laid_out(measured(corpus)), "utf-8")
 
 

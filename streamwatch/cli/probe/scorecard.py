@@ -15,9 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from streamwatch.cli.answers import Answer
-from streamwatch.cli.endpoint import Endpoint, Reply
-from streamwatch.cli.invariants import checked, table
+from streamwatch.cli import common
+from streamwatch.cli.probe.endpoint import Endpoint, Reply
+from streamwatch.cli.probe.invariants import checked, table
+from streamwatch.cli.probe.recorded_answer import Answer
 from streamwatch.core.kinds import BROKEN_VERDICTS, KINDS, Outcome, Severity
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
@@ -77,7 +78,7 @@ def judge(reply: Reply, model: str) -> Judged:
 
 def try_readers(judged: Iterable[Judged], model: str) -> None:
     """Read every recorded answer in every way that the SDK has, without Streamwatch and with it; nothing is asked."""
-    from streamwatch.cli.readers import watched
+    from streamwatch.cli.common.client_code import watched
 
     answered = [each for each in judged if each.reply.answer is not None]
     with watched(None):
@@ -96,7 +97,7 @@ def try_readers(judged: Iterable[Judged], model: str) -> None:
 
 
 def _read(judged: Judged, model: str) -> list[tuple[Any, Any]]:
-    from streamwatch.cli.readers import read, readers_of, served
+    from streamwatch.cli.common.client_code import read, readers_of, served
 
     answer = judged.reply.answer
     assert answer is not None  # noqa: S101 -- for the type checker
@@ -143,7 +144,7 @@ def _calls(got: Any) -> list[tuple[str, str]]:
 @lru_cache(maxsize=1)
 def providers() -> dict[str, Any]:
     """What recordings of real servers show: made by `baseline`."""
-    text = Path(__file__).with_name("providers.json").read_text("utf-8")
+    text = Path(common.__file__).with_name("providers.json").read_text("utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
 
 
@@ -174,7 +175,7 @@ def company_of_kind(name: str) -> dict[str, Any]:
 
 def record(endpoint: Endpoint, judged: list[Judged], undone: str, at: str, *, content: bool) -> dict[str, Any]:
     """Everything that is known, as data."""
-    from streamwatch.cli.readers import sdk_version
+    from streamwatch.cli.common.client_code import sdk_version
 
     return {
         "streamwatch": __version__,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamwatch.cli import judged
+from streamwatch.cli.probe import scorecard as judged
 
 #: Rows of each table: all of them together are one screen. What is left out is in --json and --html.
 _MAX_BROKEN, _MAX_HABITS, _MAX_KINDS = 8, 5, 6

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from streamwatch.cli.known import KNOWN
+from streamwatch.cli import common
+from streamwatch.cli.kinds.explanations import KNOWN
 from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome
 from streamwatch.core.known_issues import ISSUES, Issue
 
@@ -99,7 +100,7 @@ def _record(kind: AnomalyKind) -> dict[str, Any]:
 
 def _known(kind: AnomalyKind) -> dict[str, Any]:
     """What is known of it beside its row: in public reports, and in the recordings of `providers.json`."""
-    recorded = json.loads((Path(__file__).parent / "providers.json").read_text("utf-8"))
+    recorded = json.loads((Path(common.__file__).with_name("providers.json")).read_text("utf-8"))
     known, streams = KNOWN[kind.name], recorded["streams"]
     counts = sorted(recorded["kinds"].get(kind.name, {}).items(), key=lambda pair: (-pair[1], pair[0]))
     return {
@@ -113,9 +114,9 @@ def _known(kind: AnomalyKind) -> dict[str, Any]:
 
 def _counted(url: str) -> Measured:
     """What an endpoint has counted since its process began."""
+    from streamwatch.cli.common.environment import address
     from streamwatch.cli.common.measured import parse
-    from streamwatch.cli.environment import address
-    from streamwatch.cli.scraping import NoAnswerError, fetch
+    from streamwatch.cli.common.scraping import NoAnswerError, fetch
 
     named = url if "://" in url else f"http://{url}"
     named = named if urlsplit(named).path.strip("/") else f"{named.rstrip('/')}/metrics"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamwatch.cli import fixes, shown
-from streamwatch.cli.recordings import Recording, Unreadable, contents, recordings_in
-from streamwatch.cli.replay import Replay, choices_asked, replay
+from streamwatch.cli.check import fixes
+from streamwatch.cli.check import render as shown
+from streamwatch.cli.check.recordings import Recording, Unreadable, contents, recordings_in
+from streamwatch.cli.check.replay import Replay, choices_asked, replay
 from streamwatch.core.settings import Policy, Settings
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class _Checking:
     """One run of the command."""
 
     def __init__(self, settings: Settings, options: Options) -> None:
-        from streamwatch.cli import console
+        from streamwatch.cli.common import console
 
         self.settings, self.options = settings, options
         self.records: list[dict[str, Any]] = []
@@ -267,7 +268,7 @@ class _Checking:
     # --- the SDK
 
     def _find_sdk(self) -> None:
-        from streamwatch.cli import readers
+        from streamwatch.cli.common import client_code as readers
 
         self.version = readers.sdk_version()
         if not self.version:
@@ -278,7 +279,7 @@ class _Checking:
 
     def _compare(self, recording: Recording) -> list[shown.Comparison]:
         """What each reader gets, without and with Streamwatch."""
-        from streamwatch.cli import readers
+        from streamwatch.cli.common import client_code as readers
 
         those = [each for each in readers.readers_of(recording.surface) if self.options.with_async or not each.is_async]
         connect = readers.served(recording.body, cut=recording.cut)

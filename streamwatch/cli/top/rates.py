@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from streamwatch.cli.common.measured import Measured, measured
-from streamwatch.cli.scraping import Exposition, Samples, Series
+from streamwatch.cli.common.scraping import Exposition, Samples, Series
 
 #: Seconds over which rates are taken: streams are seconds long, and a minute shows what goes wrong now.
 WINDOW = 60.0

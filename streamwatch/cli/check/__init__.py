@@ -1,0 +1,1 @@
+"""`streamwatch check`: what is wrong in a recorded stream, where, and what client code gets of it."""

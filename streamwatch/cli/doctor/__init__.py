@@ -1,0 +1,1 @@
+"""`streamwatch doctor`: would it work here?"""

@@ -1,0 +1,1 @@
+"""`streamwatch probe`: small questions to an endpoint, and how well its streams keep the protocol."""

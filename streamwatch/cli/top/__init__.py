@@ -1,0 +1,1 @@
+"""`streamwatch top`: the streams of running applications, live."""
