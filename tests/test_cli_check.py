@@ -607,7 +607,8 @@ def test_what_needs_no_repair_is_written_as_it_came(name: str) -> None:
     first = replay(one((HERE / f"{name}.sse").read_bytes()), settings)
 
     if not first.mended:
-        came = [line for line in first.recording.body.splitlines() if line.startswith(b"data")]
+        ended = first.recording.body.rpartition(b"\n\n")[0]  # no parser makes an event of what no blank line ends
+        came = [line for line in ended.splitlines() if line.startswith(b"data")]
         assert [line for line in first.repaired.splitlines() if line.startswith(b"data")] == came
 
 
