@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from cases import CASES, Case
 from wires import Seen, bare, completion, watch
 
+#: Kinds that no bytes alone show: the time between two reads does.
+OF_TIME = {"stream_stalled"}
 #: Where the shortest case is not the one that says most.
 _BEST = {
     "choice_index_invalid": "choice-index-counts-chunks",

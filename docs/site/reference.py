@@ -18,7 +18,7 @@ from typing import Any
 
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
-from docs.site.examples import Example, difference, example
+from docs.site.examples import OF_TIME, Example, difference, example
 from streamwatch.core import kinds as anomalies
 from streamwatch.core import settings
 from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
@@ -296,16 +296,16 @@ def kinds_page() -> str:
 
 
 def _kind(kind: AnomalyKind) -> str:
-    shown = example(kind)
+    shown = None if kind.name in OF_TIME else example(kind)
     facts = [
         ["severity", kind.severity.value],
         ["seen in", ", ".join(kind.surfaces)],
         ["repair", _repair(kind)],
         ["evidence", kind.evidence.meaning],
-        ["this stream", _ended(kind, shown)],
+        *([["this stream", _ended(kind, shown)]] if shown else []),
         ["runbook", f"[who sends it, and what to do](../runbooks/kinds/{kind.name}.md)"],
     ]
-    text = f"```diff\n{difference(shown)}\n```"
+    text = f"```diff\n{difference(shown)}\n```" if shown else "No bytes show it: the time between two reads does."
     return f"## {kind.name}\n\n{kind.meaning}\n\n{table(('', ''), facts)}\n\n{text}"
 
 
