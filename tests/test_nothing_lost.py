@@ -41,7 +41,7 @@ class Failing:
         self.lines = 0
 
     def __call__(self, frame: FrameType, event: str, _argument: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(CORE) or frame.f_code.co_name in ("undelivered", "hand_over"):
+        if not frame.f_code.co_filename.startswith(CORE) or frame.f_code.co_name == "undelivered":
             return None
         return self._line
 
@@ -64,7 +64,7 @@ def watched(
     try:
         for number, data in enumerate(reads):
             rest = b"".join(reads[number + 1 :])
-            stream.hand_over(data)
+            stream.unfed = data  # as its owner does, in case the very call should fail
             stream.take(data)
             while stream.more():
                 pass

@@ -88,8 +88,7 @@ class Decoder:
         observe: bool = False,
     ) -> None:
         self.buffer = bytearray()  #: what came since the last event
-        self.unfed = b""  #: what was pushed last, until it is in the buffer or in the queue
-        self.queue: list[Event] = []  #: the events of the last push
+        self.queue: list[Event] = []  #: the events of the last push, a new list each time
         self.rest: bytes | None = None
         self.document = b""  #: the body, where it is a JSON document instead of a stream
         self.shows_document = False
@@ -108,12 +107,11 @@ class Decoder:
 
     def push(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes: the queue, which changes in one step with the buffer."""
-        self.unfed = data
         # One read is mostly one event; seen at a glance it costs a third of what all below does.
         if self._plain and data.endswith(b"\n\n"):
             event = self._simple(data[:-2])
             if event is not None:
-                self.queue, self.unfed = [event], b""
+                self.queue = [event]
                 return self.queue
         self._decode(data)
         self._plain = self._started and self._lf_only and self._last_id is None and not self.buffer and self._any_event
@@ -140,7 +138,7 @@ class Decoder:
             head = bytes(buffer) + data
             data, buffer = self._start(head), bytearray()
             if not self._started:
-                self.buffer, self.queue, self.unfed = bytearray(head), [], b""
+                self.buffer, self.queue = bytearray(head), []
                 return
         if self._skip_lf and data:
             self._skip_lf = False
@@ -152,10 +150,10 @@ class Decoder:
             seam = bytes(buffer[-3:]) + data
             if not (b"\n\n" in seam if self._lf_only else _BLANK_LINE.search(seam)):
                 if len(buffer) + len(data) > self._max_event_bytes:
-                    self.rest, self.queue, self.unfed = bytes(buffer) + data, [], b""
+                    self.rest, self.queue = bytes(buffer) + data, []
                 else:
                     # In one step, and in place: a large event may come in many reads.
-                    buffer[len(buffer) :], self.queue, self.unfed = data, [], b""
+                    buffer[len(buffer) :], self.queue = data, []
                 return
             data = bytes(buffer) + data
         if self._lf_only:
@@ -164,7 +162,7 @@ class Decoder:
             *blocks, last = _BLANK_LINE.split(data)
             self._skip_lf = not last and data.endswith(b"\r")
         events, rest = self._events(blocks, last)
-        self.buffer, self.rest, self.queue, self.unfed = bytearray(last), rest, events, b""
+        self.buffer, self.rest, self.queue = bytearray(last), rest, events
 
     def flush(self) -> list[Event]:
         """Return the last event, if only its blank line is missing, because nothing more comes."""
@@ -184,7 +182,7 @@ class Decoder:
 
     def pending(self) -> bytes:
         """Return the bytes that came and are not an event yet."""
-        return (bytes(self.buffer) if self.rest is None else self.rest) + self.unfed
+        return bytes(self.buffer) if self.rest is None else self.rest
 
     def _terminate(self, event: Event) -> bool:
         """Whether an event without its blank line is handed on all the same."""

@@ -103,6 +103,7 @@ class StreamWatch:
         self.verdict: Verdict | None = None
         self.done = False  #: the SDK reads no further: [DONE] came
         self.events = 0
+        self.holding = False  #: something waits for its turn; `deadline` tells until when
         self._observe = self.policy.observe
         self._clock = clock
         self._event_type = event_type
@@ -112,7 +113,9 @@ class StreamWatch:
         self._payloads = Payloads(self.ledger, loads, any_json=surface == "other")
         self._loads = loads
         self._reorder = ReorderBuffer(context, self._api.number_member, patience)
-        self._queue: list[Event] = []  # decoded, and not worked through from `_at` on
+        self._numbered = True  # as long as the stage has anything to do
+        self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
+        self._queue = self._decoder.queue  # decoded, and not worked through from `_at` on
         self._at = 0
         self._current: Event | None = None  # on its way from one stage to the next
         self._sdk_done = False  # the SDK itself has seen [DONE], whatever was repaired
@@ -124,10 +127,6 @@ class StreamWatch:
         return self.ledger.anomalies
 
     # --- what the owner of the I/O calls
-
-    def hand_over(self, data: bytes) -> None:
-        """Let `undelivered` know of bytes that are about to be received, in case the very call should fail."""
-        self._decoder.unfed = data
 
     def receive(self, data: bytes) -> bool:
         """Take bytes of the body; what may be handed on now is in `ready`.
@@ -141,11 +140,14 @@ class StreamWatch:
 
     def take(self, data: bytes) -> bool:
         """Take bytes as `receive` does, and work through the first events only; `more` does the rest."""
-        while self.more():
-            pass
-        self._queue, self._at = self._decoder.push(data), 0
+        self.unfed = data
+        decoder = self._decoder
+        if self._at < len(self._queue):
+            while self.more():
+                pass
+        self._queue, self._at, self.unfed = decoder.push(data), 0, b""
         self.more()
-        return self._decoder.rest is None
+        return decoder.rest is None
 
     def receive_event(self, event: Event) -> None:
         """Take an event that somebody else decoded."""
@@ -156,23 +158,31 @@ class StreamWatch:
 
     def more(self) -> bool:
         """Work through some events of the last read, and return whether there are more."""
-        queue = self._queue
-        end = min(self._at + _EVENTS_A_STEP, len(queue))
-        while self._at < end:
-            self._current, self._at = queue[self._at], self._at + 1
-            self._step(self._current)
-        if not self._reorder.idle or self._api.deadline is not None:
+        queue, at = self._queue, self._at
+        end = len(queue)
+        if at == end:
+            return False
+        if end > at + _EVENTS_A_STEP:
+            end = at + _EVENTS_A_STEP
+        while at < end:
+            self._current = event = queue[at]
+            self._at = at = at + 1
+            self._step(event)
+        if self._api.waiting or (self._numbered and self._reorder.held):
+            self.holding = True
             self.expire()
-        return self._at < len(queue)
+        elif self.holding:
+            self.holding = False
+        return at < len(queue)
 
     def expire(self) -> None:
         """Hand on what has waited for its turn too long; `deadline` tells when to call."""
-        if self.deadline is not None:
+        if self.holding:
             self._let_go(self._clock())
 
     def let_go(self) -> None:
         """Hand on everything that is held, as if its time were over: nothing can wake the reader later."""
-        if self.deadline is not None:
+        if self.holding:
             self._let_go(math.inf)
 
     def waited(self, seconds: float) -> None:
@@ -226,7 +236,8 @@ class StreamWatch:
             for event in held.keys() - set(self.ready):
                 event.shared = False
             events = [*self.ready, *held, *coming]
-        return list(dict.fromkeys(events)), self._decoder.pending()
+        unfed = self.unfed if queue is self._queue else b""  # a new queue is what became of it
+        return list(dict.fromkeys(events)), self._decoder.pending() + unfed
 
     def leave(self, reason: str) -> None:
         """Watch no further; the stream goes on without us."""
@@ -253,10 +264,18 @@ class StreamWatch:
                 self._current = None
                 return
             event = known
-        if self._reorder.idle:
-            self._take(self._api.push(event))
-        else:
-            self._to_api(self._reorder.push(event))
+        if self._numbered:
+            released = self._reorder.push(event)
+            self._numbered = not self._reorder.idle
+            if type(released) is list:
+                self._to_api(released)
+                self._current = None
+                return
+        out = self._api.push(event)
+        if not self._observe:
+            self.ready += out
+        if type(out) is list:
+            out.clear()
         self._current = None
 
     def _readable(self, event: Event, value: Any) -> Event | None:
@@ -276,13 +295,8 @@ class StreamWatch:
             self._sdk_done = not event.added
         return event
 
-    def _to_api(self, events: Sequence[Event]) -> None:
+    def _to_api(self, events: list[Event]) -> None:
         """Push events through the API, one by one; what is not pushed yet is pending in the stage that it came of."""
-        if type(events) is tuple:
-            for event in events:
-                self._take(self._api.push(event))
-            return
-        assert isinstance(events, list)  # noqa: S101 -- the stage's own, which is emptied here
         while events:
             self._current = events.pop(0)
             self._take(self._api.push(self._current))
@@ -291,6 +305,7 @@ class StreamWatch:
         self._to_api(self._reorder.expire(now))
         self._take(self._api.expire(now))
         self._current = None
+        self.holding = self.deadline is not None
 
     def _take(self, events: Sequence[Event]) -> None:
         if not self._observe:

@@ -96,7 +96,7 @@ class StreamSession:
         try:
             if self._captured:
                 self._capture(data)
-            self.watch.hand_over(data)
+            self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
             readable = self.watch.take(data)
             while self.watch.more():
                 pass
@@ -412,7 +412,7 @@ class AsyncEvents(_Source):
                 reading = self._reading
                 reading.in_next = True
                 try:
-                    if self._watch.deadline is None and reading.read_ahead is None:
+                    if not self._watch.holding and reading.read_ahead is None:
                         data = await self._chunks.__anext__()
                     else:
                         data = await self._next_in_time()

@@ -51,7 +51,7 @@ class ApiState:
         self._out: list[Event] = []
         self._in: dict[Event, None] = {}  # came, and has not gone on before this push, in the order of arrival
         self._gone: list[Event] = []  # of `_in`, what went on or was dropped since
-        self._waiting: dict[Event, float] = {}  # of `_in`, what is held on purpose, and since when
+        self.waiting: dict[Event, float] = {}  #: what is held on purpose, and since when; in the order of arrival
         self._waiting_bytes = 0
 
     # --- the stage
@@ -91,7 +91,7 @@ class ApiState:
     @property
     def deadline(self) -> float | None:
         """The time on the clock until which something is held; None, the usual answer, where nothing is."""
-        return next(iter(self._waiting.values())) + self.settings.window_seconds if self._waiting else None
+        return next(iter(self.waiting.values())) + self.settings.window_seconds if self.waiting else None
 
     def expire(self, now: float) -> Sequence[Event]:
         """Return what has waited for the whole window by `now`."""
@@ -136,26 +136,26 @@ class ApiState:
     def release(self, event: Event) -> None:
         """Hand on an event, after all that was handed on before."""
         self._out.append(event)
-        if self._waiting and self._waiting.pop(event, None) is not None:
+        if self.waiting and self.waiting.pop(event, None) is not None:
             self._waiting_bytes -= len(event.raw)
 
     def drop(self, event: Event) -> None:
         """Hand on nothing for this event: it is a repair's wish."""
         self._gone.append(event)
-        if self._waiting and self._waiting.pop(event, None) is not None:
+        if self.waiting and self.waiting.pop(event, None) is not None:
             self._waiting_bytes -= len(event.raw)
 
     def hold(self, event: Event) -> None:
         """Keep an event until `release` or `drop`, within the window of the settings."""
-        self._waiting[event] = self._clock()
+        self.waiting[event] = self._clock()
         self._waiting_bytes += len(event.raw)
-        if len(self._waiting) >= self.settings.window_events or self._waiting_bytes > self.settings.window_bytes:
+        if len(self.waiting) >= self.settings.window_events or self._waiting_bytes > self.settings.window_bytes:
             self.give_up_waiting()
 
     @property
     def held(self) -> list[Event]:
         """What is held on purpose, in the order of arrival."""
-        return list(self._waiting)
+        return list(self.waiting)
 
     def insert(self, payload: dict[str, Any], name: str | None = None) -> None:
         """Hand on an event that never came, after all that was handed on before.
