@@ -1,0 +1,248 @@
+"""What a stream proves about itself: the same stream as it must have been, by its own numbers and its own texts.
+
+All of it is judged from the wire, and from nothing that Streamwatch says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .wire import DONE, Event, Stream
+
+Events = list[Event]
+#: Where relays stamp the order of chunks.
+STAMPS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index")
+
+
+def ideals(stream: Stream) -> Iterator[tuple[str, Stream]]:
+    """Return the streams that this one proves to be right instead of itself, with what proves each."""
+    seen = [list(stream.events)]
+    waiting: list[tuple[str, Events]] = [("", list(stream.events))]
+    while waiting:
+        label, events = waiting.pop(0)
+        for name, better in _improved(stream.api, events):
+            if better not in seen:
+                seen.append(better)
+                said = f"{label}, {name}" if label else name
+                yield said, stream.of(better)
+                waiting.append((said, better))
+
+
+def _improved(api: str, events: Events) -> Iterator[tuple[str, Events]]:
+    yield "without what is no object", [e for e in events if e.payload is None or e.payload == DONE or e.is_object]
+    for field in (*STAMPS, "id:") if api != "responses" else ("sequence_number",):
+        for better in in_order(events, field):
+            yield f"in order of {field}", better
+    if api == "responses":
+        yield from (("with the tails of texts", better) for better in with_tails(events))
+        yield "with the items that are done", with_output(events)
+
+
+# --- (a) numbers
+
+
+def number(event: Event, field: str) -> int | None:
+    """Return the number of an event in a field."""
+    if field == "id:":
+        return int(event.id) if event.is_object and event.id is not None and event.id.isdigit() else None
+    found = event.payload.get(field) if event.is_object else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def in_order(events: Events, field: str) -> Iterator[Events]:
+    """Return the events in order of their numbers, each once, where the numbers prove that.
+
+    They do if no number stands on two payloads, and few are missing between the first and the last: a permutation of
+    consecutive integers is no accident. Events without a number keep their place, or their predecessor.
+    """
+    numbers = [number(event, field) for event in events]
+    known: dict[int, Event] = {}
+    kept: list[tuple[Event, int | None]] = []
+    for event, found in zip(events, numbers):
+        if found is not None and found in known:
+            if known[found].payload != event.payload:
+                return
+            continue
+        if found is not None:
+            known[found] = event
+        kept.append((event, found))
+    if len(known) < 3 or max(known) - min(known) + 1 > len(known) + max(2, len(known) // 4):
+        return
+    numbered = [known[found] for found in sorted(known)]
+    yield _by_place(kept, numbered)
+    yield _by_predecessor(kept, numbered)
+
+
+def _by_place(kept: list[tuple[Event, int | None]], numbered: Events) -> Events:
+    rest = iter(numbered)
+    return [event if found is None else next(rest) for event, found in kept]
+
+
+def _by_predecessor(kept: list[tuple[Event, int | None]], numbered: Events) -> Events:
+    followers: dict[str, Events] = {}
+    last = ""
+    for event, found in kept:
+        if found is None:
+            followers.setdefault(last, []).append(event)
+        else:
+            last = event.tag
+    result = followers.get("", [])
+    for event in numbered:
+        result = [*result, event, *followers.get(event.tag, [])]
+    return result
+
+
+# --- (b) texts of closing events
+
+#: The members of closing events that hold a whole text, by the family of the event.
+_WHOLE = {
+    "response.output_text": "text",
+    "response.refusal": "refusal",
+    "response.reasoning_text": "text",
+    "response.reasoning_summary_text": "text",
+    "response.function_call_arguments": "arguments",
+    "response.mcp_call_arguments": "arguments",
+    "response.custom_tool_call_input": "input",
+    "response.code_interpreter_call_code": "code",
+}
+#: The members of a done item that hold a whole text, by its type.
+_OF_ITEM = {
+    "function_call": ("response.function_call_arguments", "arguments"),
+    "mcp_call": ("response.mcp_call_arguments", "arguments"),
+    "custom_tool_call": ("response.custom_tool_call_input", "input"),
+    "code_interpreter_call": ("response.code_interpreter_call_code", "code"),
+}
+_OF_PART = {"output_text": ("response.output_text", "text"), "refusal": ("response.refusal", "refusal")}
+_OF_PART |= {"reasoning_text": ("response.reasoning_text", "text")}
+_ENDS = ("response.completed", "response.incomplete")
+Key = tuple[str, Any, Any]
+
+
+def with_tails(events: Events) -> Iterator[Events]:
+    """Return the events with a delta before each closing event whose text the deltas only begin.
+
+    The delta has no number, or that of the event before it, or after it: nothing says which.
+    """
+    for numbering in ("none", "before", "after"):
+        said: dict[Key, str] = {}
+        result: Events = []
+        for event in events:
+            for key, text, about in closing_texts(event):
+                begun = said.get(key, "")
+                if text != begun and text.startswith(begun):
+                    said[key] = text
+                    result.append(_tail(key[0], about, text[len(begun) :], numbering, result, event))
+            if event.type.endswith(".delta") and isinstance(event.payload.get("delta"), str):
+                key = _key(event.type.removesuffix(".delta"), event.payload)
+                said[key] = said.get(key, "") + event.payload["delta"]
+            result.append(event)
+        yield result
+
+
+def _key(family: str, about: Any) -> Key:
+    item = about.get("item_id") or about.get("output_index")
+    return family, item, about.get("content_index", about.get("summary_index"))
+
+
+def closing_texts(event: Event) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    """Return the whole texts that a closing event holds, and what each is about."""
+    payload = event.payload if event.is_object else {}
+    family = event.type.removesuffix(".done")
+    if event.type.endswith(".done") and family in _WHOLE:
+        text = payload.get(_WHOLE[family])
+        about = {
+            name: payload[name]
+            for name in ("item_id", "output_index", "content_index", "summary_index")
+            if name in payload
+        }
+        if isinstance(text, str) and text:
+            yield _key(family, about), text, about
+    elif event.type == "response.content_part.done" and isinstance(payload.get("part"), dict):
+        about = {name: payload[name] for name in ("item_id", "output_index", "content_index") if name in payload}
+        yield from _of_part(payload["part"], about)
+    elif event.type == "response.output_item.done" and isinstance(payload.get("item"), dict):
+        yield from _of_item(payload["item"], payload.get("output_index"))
+    elif event.type in _ENDS and isinstance(payload.get("response"), dict):
+        for place, item in enumerate(payload["response"].get("output") or ()):
+            if isinstance(item, dict):
+                yield from _of_item(item, place)
+
+
+def _of_part(part: Any, about: dict[str, Any]) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    family, member = _OF_PART.get(part.get("type"), ("", ""))
+    if family and isinstance(part.get(member), str) and part[member]:
+        yield _key(family, about), part[member], about
+
+
+def _of_item(item: Any, index: Any) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    about = {"item_id": item.get("id"), "output_index": index}
+    family, member = _OF_ITEM.get(item.get("type"), ("", ""))
+    if family and isinstance(item.get(member), str) and item[member]:
+        yield _key(family, about), item[member], about
+    for place, part in enumerate(_list(item.get("content"))):
+        yield from _of_part(part, {**about, "content_index": place})
+    for place, part in enumerate(_list(item.get("summary"))):
+        if isinstance(part.get("text"), str) and part["text"]:
+            at = {**about, "summary_index": place}
+            yield _key("response.reasoning_summary_text", at), part["text"], at
+
+
+def _list(value: Any) -> list[Any]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before: Events, after: Event) -> Event:
+    payload: dict[str, Any] = {"type": f"{family}.delta", **about, "delta": text}
+    if family == "response.output_text":
+        payload["logprobs"] = []
+    near = after if numbering == "after" else before[-1] if before and numbering == "before" else None
+    found = number(near, "sequence_number") if near is not None else None
+    if found is not None:
+        payload["sequence_number"] = found
+    return Event(payload, f"{family}.delta", tag="tail")
+
+
+def with_output(events: Events) -> Events:
+    """Return the events with the items that were done in a terminal event that has none."""
+    done: dict[Any, Any] = {}
+    result: Events = []
+    for event in events:
+        if event.type == "response.output_item.done" and isinstance(event.payload.get("item"), dict):
+            done[event.payload.get("output_index")] = event.payload["item"]
+        if event.type in _ENDS and done and not (event.payload.get("response") or {}).get("output"):
+            items = [done[index] for index in sorted(done, key=str)]
+            event = event.edited(lambda payload, items=items: payload["response"].update(output=items))
+        result.append(event)
+    return result
+
+
+# --- (c) arguments
+
+
+def wire_calls(events: Iterable[Event]) -> tuple[str, set[str]]:
+    """Return the characters of all arguments of chat calls on the wire, sorted, and the ids and names of the calls."""
+    pieces: list[str] = []
+    words: set[str] = set()
+    for event in events:
+        for choice in (event.payload.get("choices") if event.is_object else None) or ():
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+            for call in [calls] if isinstance(calls, dict) else _list(calls):
+                function = call.get("function") if isinstance(call.get("function"), dict) else {}
+                arguments = function.get("arguments")
+                pieces.append(arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else "")
+                words |= {word for word in (call.get("id"), function.get("name")) if isinstance(word, str)}
+    return "".join(sorted("".join(pieces))), words
+
+
+def parses(arguments: Any) -> bool:
+    """Whether arguments are JSON, or empty: a call without any."""
+    if arguments in ("", None):
+        return True
+    try:
+        json.loads(arguments)
+    except (TypeError, ValueError):
+        return False
+    return True
