@@ -137,7 +137,7 @@ def call_ids_alike(events: Events, chance: Chance) -> Events | None:
     return on_calls(events, lambda call, first, _: "id" in call and setting("id", "call_1")(call))
 
 
-@change(*_CHAT, undo="helper")
+@change(*_CHAT, undo="proved")
 def call_header_in_halves(events: Events, chance: Chance) -> Events | None:
     """The id comes first, and the name with the next fragment."""
     waiting: dict[Any, str] = {}
@@ -158,7 +158,7 @@ def call_header_in_halves(events: Events, chance: Chance) -> Events | None:
     return None if waiting else result
 
 
-@change(*_CHAT, undo="helper")
+@change(*_CHAT, undo="proved")
 def call_id_with_next(events: Events, chance: Chance) -> Events | None:
     """The name comes first, and the id with the next fragment."""
     waiting: dict[Any, Any] = {}
@@ -177,7 +177,7 @@ def call_id_with_next(events: Events, chance: Chance) -> Events | None:
     return None if waiting else result
 
 
-@change(*_CHAT, undo="helper")
+@change(*_CHAT, undo="proved")
 def call_name_in_pieces(events: Events, chance: Chance) -> Events | None:
     """The name of a call comes in two pieces."""
     rest: dict[Any, str] = {}
@@ -249,12 +249,14 @@ def _joined(events: Events, merge: Any) -> Events | None:
         if choice and last and choice.get("index") == last.get("index") and not choice["delta"].get("content"):
             kept, calls = last["delta"]["tool_calls"], choice["delta"]["tool_calls"]
             if merge(kept, calls):
-                result[-1] = result[-1].edited(
-                    lambda p, calls=calls: p["choices"][0]["delta"]["tool_calls"].extend(calls)
-                )
+                result[-1] = result[-1].edited(_extending(calls))
                 continue
         result.append(event)
     return result if len(result) < len(events) else None
+
+
+def _extending(calls: Any) -> Any:
+    return lambda payload: payload["choices"][0]["delta"]["tool_calls"].extend(calls)
 
 
 def _only(event: Any) -> Any:

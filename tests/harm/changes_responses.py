@@ -116,7 +116,7 @@ def _has(events: Events, index: int) -> bool:
     return any(event.is_object and event.payload.get("output_index") == index for event in events)
 
 
-@change(*_RESPONSES)
+@change(*_RESPONSES, undo="helper")
 def item_id_other_in_item_done(events: Events, chance: Chance) -> Events | None:
     """The item has another id when it is done; what it encrypts belongs to that one."""
     return on_payloads(
@@ -239,9 +239,7 @@ def _again(name: str, type: str, place_of: Callable[[Events, int], int]) -> None
 
 def _renumbered(events: Events) -> Events:
     return [
-        e.edited(lambda p, n=n: p.update(sequence_number=n))
-        if e.is_object and e.payload.get("sequence_number") != n
-        else e
+        e.edited(setting("sequence_number", n)) if e.is_object and e.payload.get("sequence_number") != n else e
         for n, e in enumerate(events)
     ]
 

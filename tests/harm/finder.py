@@ -12,7 +12,8 @@ from typing import Any
 import streamwatch.testing
 
 from . import changes_calls, changes_chat, changes_responses, changes_stream  # noqa: F401 -- fill the table
-from . import readers_chat, readers_completions, readers_helpers, readers_other, readers_responses  # noqa: F401
+from . import readers_calls, readers_chat, readers_completions  # noqa: F401
+from . import readers_helpers, readers_other, readers_responses  # noqa: F401
 from .changes import changes_of
 from .judge import BAD, Judged, judge
 from .proof import Truths, changed
@@ -134,8 +135,17 @@ class Watch:
         before = len(reports)
         read = server.read(stream, mode, cut)
         if read is not None and len(reports) > before:
-            read.kinds = tuple(reports[-1].kinds)
+            read.kinds = _repaired(reports[-1])
         return read
+
+
+def _repaired(report: Any) -> tuple[str, ...]:
+    """Return the kinds that were repaired; what was found, in brackets, if nothing was."""
+    found = []
+    for kind, outcomes in report.outcomes.items():
+        if any(str(getattr(outcome, "value", outcome)) != "unrepaired" for outcome in outcomes):
+            found.append(kind.name)
+    return tuple(sorted(found)) or tuple(f"({name})" for name in sorted(report.kinds))
 
 
 class Finder:
@@ -264,7 +274,8 @@ def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
             if only_change and change.name != only_change:
                 continue
             for attempt in range(40):
-                case = Case(generated(api, seed * 1000 + attempt), (change.name,), seed)
+                base = generated(api, Chance(seed, change.name, attempt).below(1 << 30))
+                case = Case(base, (change.name,), seed)
                 if case.stream() is not None:
                     yield case
                     break

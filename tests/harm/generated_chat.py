@@ -34,7 +34,7 @@ TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
     for name in ("get_weather", "get_time", "search")
 ]
-_ARGUMENTS = (
+_ARGUMENTS: tuple[Payload, ...] = (
     *(
         {"city": "Lisbon"},
         {"city": "Porto", "unit": "celsius", "days": [1, 2]},

@@ -9,20 +9,26 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .wire import DONE, Event, Stream
+from .ideal_chat import for_helper, names_once
+from .ideal_frames import reframed
+from .ideal_items import by_identity
+from .wire import Event, Stream, parsed
 
 Events = list[Event]
+#: Streams. One proof leads to the next, and few streams need more than three.
+MOST = 40
 #: Where relays stamp the order of chunks.
 STAMPS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index")
 
 
-def ideals(stream: Stream) -> Iterator[tuple[str, Stream]]:
+def ideals(stream: Stream, helper: bool = False) -> Iterator[tuple[str, Stream]]:
     """Return the streams that this one proves to be right instead of itself, with what proves each."""
-    seen = [list(stream.events)]
-    waiting: list[tuple[str, Events]] = [("", list(stream.events))]
-    while waiting:
+    events = list(parsed(stream.body)) if stream.body is not None else list(stream.events)
+    seen = [events]
+    waiting: list[tuple[str, Events]] = [("", events)]
+    while waiting and len(seen) < MOST:
         label, events = waiting.pop(0)
-        for name, better in _improved(stream.api, events):
+        for name, better in _improved(stream, events, helper and not label.startswith("for the helper")):
             if better not in seen:
                 seen.append(better)
                 said = f"{label}, {name}" if label else name
@@ -30,14 +36,25 @@ def ideals(stream: Stream) -> Iterator[tuple[str, Stream]]:
                 waiting.append((said, better))
 
 
-def _improved(api: str, events: Events) -> Iterator[tuple[str, Events]]:
-    yield "without what is no object", [e for e in events if e.payload is None or e.payload == DONE or e.is_object]
-    for field in (*STAMPS, "id:") if api != "responses" else ("sequence_number",):
+def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[str, Events]]:
+    yield from reframed(events)
+    for field in (*STAMPS, "id:") if stream.api != "responses" else ("sequence_number",):
         for better in in_order(events, field):
             yield f"in order of {field}", better
-    if api == "responses":
+    if stream.api == "chat":
+        yield "without names said again", names_once(events, declared(stream))
+        if helper:
+            yield from for_helper(events)
+    if stream.api == "responses":
         yield from (("with the tails of texts", better) for better in with_tails(events))
         yield "with the items that are done", with_output(events)
+        yield "by the ids of items", by_identity(events)
+
+
+def declared(stream: Stream) -> set[str]:
+    """Return the names of the tools that were declared."""
+    functions = [tool.get("function") for tool in stream.request.get("tools", ())]
+    return {function["name"] for function in functions if isinstance(function, dict)}
 
 
 # --- (a) numbers
@@ -193,6 +210,10 @@ def _list(value: Any) -> list[Any]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
+def _dict(value: Any) -> Any:
+    return value if isinstance(value, dict) else {}
+
+
 def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before: Events, after: Event) -> Event:
     payload: dict[str, Any] = {"type": f"{family}.delta", **about, "delta": text}
     if family == "response.output_text":
@@ -211,11 +232,15 @@ def with_output(events: Events) -> Events:
     for event in events:
         if event.type == "response.output_item.done" and isinstance(event.payload.get("item"), dict):
             done[event.payload.get("output_index")] = event.payload["item"]
-        if event.type in _ENDS and done and not (event.payload.get("response") or {}).get("output"):
+        if event.type in _ENDS and done and _lacks_output(event.payload.get("response")):
             items = [done[index] for index in sorted(done, key=str)]
-            event = event.edited(lambda payload, items=items: payload["response"].update(output=items))
+            event = event.holding({**event.payload, "response": {**event.payload["response"], "output": items}})
         result.append(event)
     return result
+
+
+def _lacks_output(response: Any) -> bool:
+    return isinstance(response, dict) and not response.get("output")
 
 
 # --- (c) arguments
@@ -230,7 +255,7 @@ def wire_calls(events: Iterable[Event]) -> tuple[str, set[str]]:
             delta = choice.get("delta") if isinstance(choice, dict) else None
             calls = delta.get("tool_calls") if isinstance(delta, dict) else None
             for call in [calls] if isinstance(calls, dict) else _list(calls):
-                function = call.get("function") if isinstance(call.get("function"), dict) else {}
+                function = _dict(call.get("function"))
                 arguments = function.get("arguments")
                 pieces.append(arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else "")
                 words |= {word for word in (call.get("id"), function.get("name")) if isinstance(word, str)}

@@ -22,6 +22,17 @@ from .wire import Stream
 
 VERDICTS = ("kept", "repaired", "left", "unproved", "harmed", "worse")
 BAD = ("harmed", "worse")
+#: What the SDK raises to say what is wrong with a stream. All else that it raises is an accident of its own.
+TELLING = frozenset(
+    (
+        "APIError",
+        "APIConnectionError",
+        "APITimeoutError",
+        "RemoteProtocolError",
+        "JSONDecodeError",
+        "UnicodeDecodeError",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -142,13 +153,15 @@ class _Court:
 
     @staticmethod
     def _unproved(before: Outcome, after: Outcome) -> tuple[str, str]:
-        if before.well or (before.error is not None and after.error is None):
-            return "harmed", "ends otherwise" if before.well else "an exception of the stream is swallowed"
+        if before.well:
+            return "harmed", "ends otherwise"
         if before.error is not None and before.error == after.error:
             return "harmed", "otherwise before the same exception"
+        told = before.error is not None and before.error[0] in TELLING
+        if told and after.error is None:
+            return "harmed", "an exception of the stream is swallowed"
         if not after.well:
-            informative = (before.error or before.raised or ("", ""))[0].endswith(("APIError", "StatusError"))
-            return ("worse", "another exception") if informative else ("left", "another exception")
+            return ("worse", "another exception") if told else ("left", "another exception")
         return "unproved", ""
 
 

@@ -58,12 +58,15 @@ class Truths:
 
     @cached_property
     def _all(self) -> list[tuple[str, str, Stream]]:
-        found = [("proved", label, stream) for label, stream in ideals(self.changed)]
+        found = [("proved", label, stream) for label, stream in self._ideals(self.changed)]
         for undo, label, stream in self._undone:
             if undo != "never":
                 found.append((undo, label, stream))
-                found += [(undo, f"{label}, {more}", better) for more, better in ideals(stream)]
+                found += [(undo, f"{label}, {more}", better) for more, better in self._ideals(stream)]
         return found
+
+    def _ideals(self, stream: Stream) -> Iterator[tuple[str, Stream]]:
+        return ideals(stream, helper=self.mode.startswith("helper"))
 
     def _outcome(self, reader: Reader, stream: Stream) -> Outcome | None:
         if id(stream) not in self._reads:

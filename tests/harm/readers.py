@@ -107,7 +107,7 @@ def outcome(reader: Reader, read: Read) -> Outcome:
     found = read.results.get(reader.name)
     if found is None:
         found = read.results[reader.name] = _outcome(reader, read)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _outcome(reader: Reader, read: Read) -> Outcome:

@@ -302,7 +302,7 @@ def references(stream: Events) -> Any:
 @reader("responses", "answer")
 def items_announced(stream: Events) -> Any:
     """List the items that are announced."""
-    return [(event.output_index, event.item.type, event.item.id) for event in _of(stream, "response.output_item.added")]
+    return [(event.item.type, event.item.id) for event in _of(stream, "response.output_item.added")]
 
 
 @reader("responses", "answer")

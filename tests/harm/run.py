@@ -20,6 +20,10 @@ from .streams import GENERATORS, everything
 from .table import as_data, rendered
 
 
+#: Readers of one kind of repair that are shown: the third says what the first two said.
+_EACH = 2
+
+
 @dataclass(frozen=True)
 class Options:
     """What is looked at; the same for every process."""
@@ -60,17 +64,24 @@ def searched(options: Options, place: int = 0, of: int = 1) -> Tally:
 def examples(tally: Tally, options: Options, most: int = 40) -> list[Finding]:
     """Return the smallest example of each group of findings, the largest groups first."""
     finder = Finder(Watch(options.policy), options.readers)
-    best: dict[tuple[str, str], Finding] = {}
-    for finding in sorted(tally.findings, key=lambda finding: len(finding.case.base.events)):
-        best.setdefault(finding.group, finding)
-    wanted = sorted(best.values(), key=lambda finding: -tally.groups[finding.group])[:most]
+    wanted = _wanted(tally, most)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shrunk = [Shrinker(finder).shrunk(finding) for finding in wanted]
     finder.close()
-    for finding, original in zip(shrunk, wanted):
-        tally.groups[finding.group] = max(tally.groups[finding.group], tally.groups[original.group])
     return shrunk
+
+
+def _wanted(tally: Tally, most: int) -> list[Finding]:
+    """Return what is shrunk: of what was repaired, the shortest stream for each of the readers harmed most."""
+    best: dict[tuple[str, str], Finding] = {}
+    for finding in sorted(tally.findings, key=lambda finding: len(finding.case.base.events)):
+        best.setdefault(finding.group, finding)
+    by_kinds: dict[str, list[Finding]] = {}
+    for finding in sorted(best.values(), key=lambda f: (not f.judged.reader.is_answer, -tally.groups[f.group])):
+        by_kinds.setdefault(finding.group[0], []).append(finding)
+    sizes = {kinds: sum(tally.groups[finding.group] for finding in found) for kinds, found in by_kinds.items()}
+    return [f for kinds in sorted(by_kinds, key=lambda k: -sizes[k]) for f in by_kinds[kinds][:_EACH]][:most]
 
 
 def shares(options: Options, jobs: int) -> Tally:

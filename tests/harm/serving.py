@@ -86,7 +86,7 @@ class Server:
     def __init__(self) -> None:
         self._transport = _Transport()
         self._hosts = itertools.count()
-        options = {"api_key": "key", "base_url": "http://server.test/v1", "max_retries": 0}
+        options: dict[str, Any] = {"api_key": "key", "base_url": "http://server.test/v1", "max_retries": 0}
         self._sync = openai.OpenAI(http_client=httpx.Client(transport=self._transport), **options)
         self._async = openai.AsyncOpenAI(http_client=httpx.AsyncClient(transport=self._transport), **options)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,10 +104,16 @@ class Server:
             return self._loop.run_until_complete(_READS[mode](method))  # type: ignore[no-any-return]
         return _READS[mode](method)  # type: ignore[no-any-return]
 
+    async def _settled(self) -> None:
+        """Close the client, and let generators end that streams left behind."""
+        await self._async.close()
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await asyncio.gather(*left, return_exceptions=True)
+
     def close(self) -> None:
         """Close what was opened."""
         if self._loop is not None:
-            self._loop.run_until_complete(self._async.close())
+            self._loop.run_until_complete(self._settled())
             self._loop.close()
         self._sync.close()
 

@@ -19,9 +19,21 @@ def rendered(tally: Tally, examples: list[Finding], *, rows: int = 0) -> str:
     for title, counts in (("source", tally.by_source), ("change", tally.by_change), ("reader", tally.by_reader)):
         lines += [*_table(title, counts, rows), ""]
     lines += ["why", *(f"{count:8} {why}" for why, count in tally.why.most_common(rows or None)), ""]
-    for finding in sorted(examples, key=lambda finding: -tally.groups[finding.group]):
-        lines += [described(finding, tally.groups[finding.group]), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_grouped(tally, examples)])
+
+
+def _grouped(tally: Tally, examples: list[Finding]) -> list[str]:
+    """Return the findings by what was repaired: all readers with their counts, then the examples."""
+    readers: dict[str, Counter[str]] = defaultdict(Counter)
+    for (kinds, reader), count in tally.groups.items():
+        readers[kinds][reader] += count
+    lines = []
+    for kinds in sorted(readers, key=lambda kinds: -sum(readers[kinds].values())):
+        lines.append(f"=== {kinds}: {sum(readers[kinds].values())}")
+        lines.append("    " + ", ".join(f"{reader} {count}" for reader, count in readers[kinds].most_common()))
+        lines += [described(finding) for finding in examples if finding.group[0] == kinds]
+        lines.append("")
+    return lines
 
 
 def _headline(tally: Tally) -> str:
@@ -39,25 +51,38 @@ def _table(title: str, counts: Counter[tuple[str, str]], rows: int) -> list[str]
     return [head, *(body[:rows] if rows else body)]
 
 
-def described(finding: Finding, count: int = 1) -> str:
+def described(finding: Finding) -> str:
     """Return one finding: who is harmed, by what, and the smallest stream that shows it."""
     judged, case = finding.judged, finding.case
     lines = [
-        f"--- {judged.verdict}: {case.base.api}, reader {judged.reader.name}, {judged.why} ({count} of this group)",
-        f"    reported: {', '.join(finding.kinds) or 'nothing'}",
+        f"--- {judged.verdict}: {case.base.api}, reader {judged.reader.name}, {judged.why}",
         f"    stream:   {case.base.name}, change {' + '.join(case.changes) or 'none'}, seed {case.seed}, "
         f"read by {case.mode} in reads of {case.cut}",
         f"    request:  {_short(case.base.request)}",
         f"    plain:    {_outcome(judged.plain)}",
         f"    watched:  {_outcome(judged.watched)}",
     ]
-    lines += [f"    | {line}" for event in finding.events for line in _lines(event)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"    | {line}" for line in _lines(finding.events))])
 
 
-def _lines(event: Any) -> list[str]:
-    text = event.written().decode("utf-8", "replace").strip("\r\n")
-    return [line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..." for line in text.splitlines() if line]
+def _lines(events: tuple[Any, ...]) -> list[str]:
+    """Return the events, a line each: what all of them say alike is said once."""
+    payloads = [event.payload for event in events if event.is_object]
+    alike = {}
+    if len(payloads) > 1:
+        alike = {key: value for key, value in payloads[0].items() if all(_has(p, key, value) for p in payloads)}
+    lines = [f"in every event: {_short(alike)}"] if alike else []
+    for event in events:
+        text = event.written().decode("utf-8", "replace").strip("\r\n").replace("\n", "; ")
+        if event.is_object and event.raw is None:
+            head = "".join(f"{key}: {value}; " for key, value in (("event", event.name), ("id", event.id)) if value)
+            text = f"{head}data: " + _short({k: v for k, v in event.payload.items() if k not in alike}, 2 * _SHOWN)
+        lines.append(text[: 2 * _SHOWN])
+    return lines
+
+
+def _has(payload: Any, key: str, value: Any) -> bool:
+    return key in payload and repr(payload[key]) == repr(value)
 
 
 def _outcome(outcome: Any) -> str:
@@ -66,9 +91,9 @@ def _outcome(outcome: Any) -> str:
     return _short(outcome.value)
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, most: int = _SHOWN) -> str:
     text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def as_data(tally: Tally, examples: list[Finding]) -> dict[str, Any]:
