@@ -262,14 +262,24 @@ def item_null_first(events: Events, chance: Chance) -> Events | None:
     )
 
 
-@change(*_RESPONSES)
-def delta_empty_inside(events: Events, chance: Chance) -> Events | None:
-    """A delta says nothing."""
-    place = chance.place(events, lambda event: event.type.endswith(".delta"))
-    if place is None:
-        return None
-    empty = events[place].edited(lambda p: (p.update(delta=""), p.pop("sequence_number", None)))
-    return _renumbered(inserted(events, place, empty.again()))
+def _delta_inside(name: str, value: Any) -> None:
+    """Add a change that puts in a delta that says nothing."""
+
+    def run(events: Events, chance: Chance) -> Events | None:
+        place = chance.place(events, lambda event: event.type.endswith(".delta"))
+        if place is None:
+            return None
+        empty = events[place].edited(
+            lambda payload: (payload.update(delta=value), payload.pop("sequence_number", None))
+        )
+        return _renumbered(inserted(events, place, empty.again()))
+
+    add(name, _RESPONSES, "raises", run)
+
+
+_delta_inside("delta_empty_inside", "")
+_delta_inside("delta_null_inside", None)
+_delta_inside("delta_object_inside", {})
 
 
 @change(*_RESPONSES)
@@ -294,7 +304,6 @@ def item_of_unknown_type(events: Events, chance: Chance) -> Events | None:
 
 # --- members
 
-_members("delta_null", lambda p: _delta(p) and p["delta"] == "", setting("delta", None), "raises")
 _members("logprobs_absent_on_events", lambda p: "logprobs" in p, removing("logprobs"), "raises")
 _members("members_of_vendor_on_events", lambda p: True, setting("x_vendor", {"id": "v", "item_id": "v"}), "raises")
 _members("obfuscation_everywhere", _delta, setting("obfuscation", "abc"), "raises")

@@ -348,7 +348,7 @@ def lines_end_with_crlf(events: Events, chance: Chance) -> Events | None:
     return [replace(e, raw=e.written().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) for e in events]
 
 
-@change(*ALL)
+@change(*_RESPONSES)
 def names_of_events_absent(events: Events, chance: Chance) -> Events | None:
     """Events have no names."""
     return [replace(e, name=None, raw=None) if e.is_object and e.name else e for e in events]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
@@ -95,8 +96,8 @@ class Tally:
         if judged.why:
             self.why[f"{verdict}: {judged.why}"] += 1
         if verdict not in ("kept", "left"):
-            for kind in kinds or ("nothing reported",):
-                self.by_kind[kind, reader] += 1
+            # Which of several repairs a reader has seen nobody can say.
+            self.by_kind[kinds[0] if len(kinds) == 1 else "several", reader] += 1
         if verdict in BAD:
             finding = Finding(case, judged, kinds)
             self.groups[finding.group] += 1
@@ -211,7 +212,7 @@ class Finder:
             def read(other: Stream, mode: str) -> Read | None:
                 return self._read(other, mode) if other is case.base else self.server.read(other, mode)
 
-            return Truths(case.base, stream, case.changes, case.seed, case.mode, read)
+            return Truths(case.base, stream, case.changes, case.seed, case.mode, read, watched)
 
         return [(judged, watched.kinds) for judged in judge(readers, stream, plain, watched, truths, base)]
 
@@ -249,22 +250,34 @@ def plan(
     sweep: bool = True,
     only_recorded: bool = False,
 ) -> Iterator[Case]:
-    """Return cases without end: each change of each API first, then streams as they are, then whatever chance gives."""
-    place, of = shard
+    """Return cases without end: each change of each API, every recording as it is, and whatever chance gives, in turn."""
     streams = [s for s in (everything() if recorded is None else recorded) if s.api in (*apis, "assistants", "images")]
-    if sweep:
-        yield from _every(place, of, _sweep(seed, apis, only_change))
-    if not only_change:
-        yield from _every(place, of, _as_they_are(seed, streams))
     short = [stream for stream in streams if len(stream.events) <= CHANGED_EVENTS and stream.api in apis]
-    number = place
-    while short or not only_recorded:
-        yield _by_chance(Chance(seed, number), number, tuple(apis), short, only_change, only_recorded)
-        number += of
+    sources = [
+        _sweep(seed, apis, only_change) if sweep else iter(()),
+        _as_they_are(seed, streams) if not only_change else iter(()),
+        _chances(seed, tuple(apis), short, only_change, only_recorded),
+    ]
+    place, of = shard
+    return itertools.islice(_in_turn(sources), place, None, of)
 
 
-def _every(place: int, of: int, cases: Iterable[Case]) -> Iterator[Case]:
-    return (case for number, case in enumerate(cases) if number % of == place)
+def _in_turn(sources: list[Iterator[Case]]) -> Iterator[Case]:
+    """Return one case of each source after the other, until all are at an end."""
+    while sources:
+        for source in list(sources):
+            case = next(source, None)
+            if case is None:
+                sources.remove(source)
+            else:
+                yield case
+
+
+def _chances(
+    seed: int, apis: tuple[str, ...], recorded: list[Stream], only_change: str, only_recorded: bool
+) -> Iterator[Case]:
+    for number in itertools.count() if recorded or not only_recorded else ():
+        yield _by_chance(Chance(seed, number), number, apis, recorded, only_change, only_recorded)
 
 
 def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
@@ -273,7 +286,7 @@ def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
         for change in changes_of(api):
             if only_change and change.name != only_change:
                 continue
-            for attempt in range(40):
+            for attempt in range(200):
                 base = generated(api, Chance(seed, change.name, attempt).below(1 << 30))
                 case = Case(base, (change.name,), seed)
                 if case.stream() is not None:
@@ -282,10 +295,13 @@ def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
 
 
 def _as_they_are(seed: int, streams: list[Stream]) -> Iterator[Case]:
-    """Return every recording once, in an order that mixes their sources."""
+    """Return every recording once, one of each source after the other."""
+    sources: dict[str, list[Case]] = {}
     for stream in sorted(streams, key=lambda stream: Chance(seed, stream.name).hash()):
         chance = Chance(seed, stream.name, "mode")
-        yield Case(stream, (), seed, chance.pick(_MODES), chance.pick(_CUTS, "cut"))
+        case = Case(stream, (), seed, chance.pick(_MODES), chance.pick(_CUTS, "cut"))
+        sources.setdefault(stream.source, []).append(case)
+    return _in_turn([iter(cases) for cases in sources.values()])
 
 
 def _by_chance(

@@ -208,11 +208,11 @@ def completions(seed: int) -> Stream:
 
 
 def _completion(head: Payload, rng: Random, index: int) -> list[Payload]:
-    texts = words(rng, rng.randint(1, 6))
-    ends = [None] * len(texts) if rng.random() < 0.5 else [*[None] * (len(texts) - 1), "stop"]
+    texts, end = words(rng, rng.randint(1, 6)), rng.choice(("stop", "stop", "length"))
+    ends = [None] * len(texts) if rng.random() < 0.5 else [*[None] * (len(texts) - 1), end]
     if ends[-1] is None:
-        texts, ends = [*texts, ""], [*ends, "stop"]
+        texts, ends = [*texts, ""], [*ends, end]
     return [
-        {**head, "choices": [{"text": text, "index": index, "logprobs": None, "finish_reason": end}]}
-        for text, end in zip(texts, ends)
+        {**head, "choices": [{"text": text, "index": index, "logprobs": None, "finish_reason": finish}]}
+        for text, finish in zip(texts, ends)
     ]

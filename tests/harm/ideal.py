@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .ideal_calls import by_announcement
 from .ideal_chat import for_helper, names_once
 from .ideal_frames import reframed
 from .ideal_items import by_identity
@@ -43,11 +44,13 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
             yield f"in order of {field}", better
     if stream.api == "chat":
         yield "without names said again", names_once(events, declared(stream))
+        yield "by the announcements of calls", by_announcement(events)
         if helper:
             yield from for_helper(events)
-    if stream.api == "responses":
+    if stream.api == "responses" and "starting_after" not in stream.request:
         yield from (("with the tails of texts", better) for better in with_tails(events))
         yield "with the items that are done", with_output(events)
+    if stream.api == "responses":
         yield "by the ids of items", by_identity(events)
 
 
@@ -109,6 +112,45 @@ def _by_predecessor(kept: list[tuple[Event, int | None]], numbered: Events) -> E
     for event in numbered:
         result = [*result, event, *followers.get(event.tag, [])]
     return result
+
+
+def nearer(stream: Stream, chunks: Iterable[Any]) -> Iterator[tuple[str, Stream]]:
+    """Return the stream in the order in which its events were handed on, if that is nearer to the order of numbers.
+
+    The order is taken from what was handed on, and nothing else: every two events that changed places must stand in
+    the order of their numbers now.
+    """
+    for field in (*STAMPS, "id:") if stream.api != "responses" else ("sequence_number",):
+        if next(in_order(list(stream.events), field), None) is None:
+            continue
+        known: dict[int, tuple[int, Event]] = {}
+        for place, event in enumerate(stream.events):
+            found = number(event, field)
+            if found is not None:
+                known.setdefault(found, (place, event))
+        seen = [found for found in (getattr(chunk, field, None) for chunk in chunks) if found in known]
+        if len(seen) != len(known) or len(set(seen)) != len(seen):
+            continue
+        places = [known[found][0] for found in seen]
+        pairs = [(i, j) for i in range(len(seen)) for j in range(i + 1, min(i + 70, len(seen)))]
+        if all(seen[i] < seen[j] for i, j in pairs if places[i] > places[j]):
+            rest = iter(seen)
+            events = _by_place(
+                [(e, number(e, field)) for e in _each_once(stream.events, field)], [known[n][1] for n in rest]
+            )
+            yield f"nearer to the order of {field}", stream.of(events)
+
+
+def _each_once(events: Iterable[Event], field: str) -> Events:
+    """Return the events without those whose number was there already."""
+    seen: set[int] = set()
+    kept = []
+    for event in events:
+        found = number(event, field)
+        if found is None or found not in seen:
+            kept.append(event)
+        seen |= {found} if found is not None else set()
+    return kept
 
 
 # --- (b) texts of closing events

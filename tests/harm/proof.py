@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Any
 
 from .changes import CHANGES, applied
-from .ideal import ideals, parses, wire_calls
+from .ideal import ideals, nearer, parses, wire_calls
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read
 from .wire import Stream
@@ -34,9 +34,16 @@ class Truths:
     """The other streams whose plain reading is right for a case, read when they are asked for."""
 
     def __init__(
-        self, base: Stream, changed: Stream, names: tuple[str, ...], seed: int, mode: str, read: Reading
+        self,
+        base: Stream,
+        changed: Stream,
+        names: tuple[str, ...],
+        seed: int,
+        mode: str,
+        read: Reading,
+        watched: Read | None = None,
     ) -> None:
-        self.changed, self.mode = changed, mode
+        self.changed, self.mode, self.watched = changed, mode, watched
         self._read = read
         self._undone = list(_undone(base, names, seed))
         self._reads: dict[int, Read | None] = {}
@@ -59,6 +66,8 @@ class Truths:
     @cached_property
     def _all(self) -> list[tuple[str, str, Stream]]:
         found = [("proved", label, stream) for label, stream in self._ideals(self.changed)]
+        if self.watched is not None:
+            found += [("proved", label, stream) for label, stream in nearer(self.changed, self.watched.chunks)]
         for undo, label, stream in self._undone:
             if undo != "never":
                 found.append((undo, label, stream))

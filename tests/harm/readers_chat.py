@@ -186,9 +186,12 @@ def audio(stream: Chunks) -> Any:
     for chunk in stream:
         for choice in chunk.choices or []:
             spoken = getattr(choice.delta, "audio", None)
-            if isinstance(spoken, dict):
-                transcript += spoken.get("transcript") or ""
-                data += spoken.get("data") or ""
+            if spoken is not None:  # a dict, until the SDK knew it
+                get = (
+                    spoken.get if isinstance(spoken, dict) else lambda name, spoken=spoken: getattr(spoken, name, None)
+                )
+                transcript += get("transcript") or ""
+                data += get("data") or ""
     return transcript, data
 
 

@@ -6,18 +6,21 @@ Exit status 1 says that somebody is harmed.
 from __future__ import annotations
 
 import argparse
+import base64
+import itertools
 import json
 import multiprocessing
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .finder import Finder, Finding, Tally, Watch, plan
+from .finder import Case, Finder, Finding, Tally, Watch, plan
 from .shrink import Shrinker
 from .streams import GENERATORS, everything
-from .table import as_data, rendered
+from .table import as_data, changed_by_kind, rendered
 
 
 #: Readers of one kind of repair that are shown: the third says what the first two said.
@@ -40,10 +43,10 @@ class Options:
     sweep: bool = True
 
 
-def searched(options: Options, place: int = 0, of: int = 1) -> Tally:
-    """Return the figures of one share of the plan."""
+def cases(options: Options, place: int = 0, of: int = 1) -> Iterator[Case]:
+    """Return one share of the plan."""
     recorded = [s for s in everything(options.corpus) if options.stream in s.name] if options.recorded else []
-    cases = plan(
+    return plan(
         options.seed,
         apis=options.apis,
         only_change=options.change,
@@ -52,13 +55,36 @@ def searched(options: Options, place: int = 0, of: int = 1) -> Tally:
         sweep=options.sweep,
         only_recorded=bool(options.stream),
     )
+
+
+def searched(options: Options, place: int = 0, of: int = 1) -> Tally:
+    """Return the figures of one share of the plan."""
     finder = Finder(Watch(options.policy), options.readers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydantic's, of values that are broken on purpose
         try:
-            return finder.run(cases, options.count // of)
+            return finder.run(cases(options, place, of), options.count // of)
         finally:
             finder.close()
+
+
+def write(options: Options, path: Path) -> None:
+    """Write the streams of a plan as the drivers of `tests/clients` read them, a line each: as many as are to be judged.
+
+    Frameworks are slow to start, and live in environments of their own; what they read is made here.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for number, case in enumerate(itertools.islice(cases(options), options.count)):
+            stream = case.stream()
+            if stream is None:
+                continue
+            told: dict[str, object] = {
+                "id": f"{number}/{'+'.join(case.changes) or 'as-it-is'}/{stream.name}",
+                "surface": stream.api,
+            }
+            told |= {"content_type": "text/event-stream", "connection_cut": stream.cut, "request": stream.request}
+            told["wire"] = base64.b64encode(b"".join(stream.reads())).decode()
+            file.write(json.dumps(told) + "\n")
 
 
 def examples(tally: Tally, options: Options, most: int = 40) -> list[Finding]:
@@ -112,6 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=0, help="print so many rows of each table")
     parser.add_argument("--examples", type=int, default=20, help="shrink and print so many examples")
     parser.add_argument("--json", type=Path, help="write everything to this file too")
+    parser.add_argument("--kinds", action="store_true", help="print what each kind of repair changes, for whom")
+    parser.add_argument("--write", type=Path, help="write the streams for tests/clients to this file, and read nothing")
     given = parser.parse_args(arguments)
     options = Options(
         given.seed,
@@ -125,10 +153,13 @@ def main(arguments: list[str] | None = None) -> int:
         not given.generated,
         not given.stream,
     )
+    if given.write:
+        write(options, given.write)
+        return 0
     began = time.perf_counter()
     tally = shares(options, given.jobs)
     found = examples(tally, options, given.examples)
-    print(rendered(tally, found, rows=given.rows))
+    print(changed_by_kind(tally) if given.kinds else rendered(tally, found, rows=given.rows))
     print(f"{time.perf_counter() - began:.0f} s")
     if given.json:
         given.json.write_text(json.dumps(as_data(tally, found), indent=1, default=repr), "utf-8")

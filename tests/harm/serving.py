@@ -7,6 +7,7 @@ of a server passes from one case to the next.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import itertools
@@ -107,6 +108,8 @@ class Server:
     async def _settled(self) -> None:
         """Close the client, and let generators end that streams left behind."""
         await self._async.close()
+        gc.collect()  # what a generator still has to do becomes a task when it is garbage
+        await asyncio.sleep(0)
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         await asyncio.gather(*left, return_exceptions=True)
 

@@ -96,6 +96,18 @@ def _short(value: Any, most: int = _SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def changed_by_kind(tally: Tally) -> str:
+    """Return what each kind of repair changes for whom: for the docs of a policy that repairs more than is proved."""
+    readers: dict[str, Counter[str]] = defaultdict(Counter)
+    for (kind, reader), count in tally.by_kind.items():
+        readers[kind][reader] += count
+    rows = ["| kind | readers that end otherwise |", "|---|---|"]
+    for kind in sorted(readers):
+        found = ", ".join(f"{reader} ({count})" for reader, count in readers[kind].most_common())
+        rows.append(f"| `{kind}` | {found} |")
+    return "\n".join(rows)
+
+
 def as_data(tally: Tally, examples: list[Finding]) -> dict[str, Any]:
     """Return the figures and the examples as JSON."""
     return {
