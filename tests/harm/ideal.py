@@ -1,0 +1,315 @@
+"""What a stream proves about itself: the same stream as it must have been, by its own numbers and its own texts.
+
+All of it is judged from the wire, and from nothing that Streamwatch says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .ideal_calls import by_announcement
+from .ideal_chat import for_helper, names_once
+from .ideal_frames import reframed
+from .ideal_items import by_identity
+from .wire import Event, Stream, parsed
+
+Events = list[Event]
+#: Streams. One proof leads to the next, and few streams need more than three.
+MOST = 40
+#: Where relays stamp the order of chunks.
+STAMPS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index")
+
+
+def ideals(stream: Stream, helper: bool = False) -> Iterator[tuple[str, Stream]]:
+    """Return the streams that this one proves to be right instead of itself, with what proves each."""
+    events = list(parsed(stream.body)) if stream.body is not None else list(stream.events)
+    seen = [events]
+    waiting: list[tuple[str, Events]] = [("", events)]
+    while waiting and len(seen) < MOST:
+        label, events = waiting.pop(0)
+        for name, better in _improved(stream, events, helper and not label.startswith("for the helper")):
+            if better not in seen:
+                seen.append(better)
+                said = f"{label}, {name}" if label else name
+                yield said, stream.of(better)
+                waiting.append((said, better))
+
+
+def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[str, Events]]:
+    yield from reframed(events)
+    for field in (*STAMPS, "id:") if stream.api != "responses" else ("sequence_number",):
+        for better in in_order(events, field):
+            yield f"in order of {field}", better
+    if stream.api == "chat":
+        yield "without names said again", names_once(events, declared(stream))
+        yield "by the announcements of calls", by_announcement(events)
+        if helper:
+            yield from for_helper(events)
+    if stream.api == "responses" and "starting_after" not in stream.request:
+        yield from (("with the tails of texts", better) for better in with_tails(events))
+        yield "with the items that are done", with_output(events)
+    if stream.api == "responses":
+        yield "by the ids of items", by_identity(events)
+
+
+def declared(stream: Stream) -> set[str]:
+    """Return the names of the tools that were declared."""
+    functions = [tool.get("function") for tool in stream.request.get("tools", ())]
+    return {function["name"] for function in functions if isinstance(function, dict)}
+
+
+# --- (a) numbers
+
+
+def number(event: Event, field: str) -> int | None:
+    """Return the number of an event in a field."""
+    if field == "id:":
+        return int(event.id) if event.is_object and event.id is not None and event.id.isdigit() else None
+    found = event.payload.get(field) if event.is_object else None
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def in_order(events: Events, field: str) -> Iterator[Events]:
+    """Return the events in order of their numbers, each once, where the numbers prove that.
+
+    They do if no number stands on two payloads, and few are missing between the first and the last: a permutation of
+    consecutive integers is no accident. Events without a number keep their place, or their predecessor.
+    """
+    numbers = [number(event, field) for event in events]
+    known: dict[int, Event] = {}
+    kept: list[tuple[Event, int | None]] = []
+    for event, found in zip(events, numbers):
+        if found is not None and found in known:
+            if known[found].payload != event.payload:
+                return
+            continue
+        if found is not None:
+            known[found] = event
+        kept.append((event, found))
+    if len(known) < 3 or max(known) - min(known) + 1 > len(known) + max(2, len(known) // 4):
+        return
+    numbered = [known[found] for found in sorted(known)]
+    yield _by_place(kept, numbered)
+    yield _by_predecessor(kept, numbered)
+
+
+def _by_place(kept: list[tuple[Event, int | None]], numbered: Events) -> Events:
+    rest = iter(numbered)
+    return [event if found is None else next(rest) for event, found in kept]
+
+
+def _by_predecessor(kept: list[tuple[Event, int | None]], numbered: Events) -> Events:
+    followers: dict[str, Events] = {}
+    last = ""
+    for event, found in kept:
+        if found is None:
+            followers.setdefault(last, []).append(event)
+        else:
+            last = event.tag
+    result = followers.get("", [])
+    for event in numbered:
+        result = [*result, event, *followers.get(event.tag, [])]
+    return result
+
+
+def nearer(stream: Stream, chunks: Iterable[Any]) -> Iterator[tuple[str, Stream]]:
+    """Return the stream in the order in which its events were handed on, if that is nearer to the order of numbers.
+
+    The order is taken from what was handed on, and nothing else: every two events that changed places must stand in
+    the order of their numbers now.
+    """
+    for field in (*STAMPS, "id:") if stream.api != "responses" else ("sequence_number",):
+        if next(in_order(list(stream.events), field), None) is None:
+            continue
+        known: dict[int, tuple[int, Event]] = {}
+        for place, event in enumerate(stream.events):
+            found = number(event, field)
+            if found is not None:
+                known.setdefault(found, (place, event))
+        seen = [found for found in (getattr(chunk, field, None) for chunk in chunks) if found in known]
+        if len(seen) != len(known) or len(set(seen)) != len(seen):
+            continue
+        places = [known[found][0] for found in seen]
+        pairs = [(i, j) for i in range(len(seen)) for j in range(i + 1, min(i + 70, len(seen)))]
+        if all(seen[i] < seen[j] for i, j in pairs if places[i] > places[j]):
+            rest = iter(seen)
+            events = _by_place(
+                [(e, number(e, field)) for e in _each_once(stream.events, field)], [known[n][1] for n in rest]
+            )
+            yield f"nearer to the order of {field}", stream.of(events)
+
+
+def _each_once(events: Iterable[Event], field: str) -> Events:
+    """Return the events without those whose number was there already."""
+    seen: set[int] = set()
+    kept = []
+    for event in events:
+        found = number(event, field)
+        if found is None or found not in seen:
+            kept.append(event)
+        seen |= {found} if found is not None else set()
+    return kept
+
+
+# --- (b) texts of closing events
+
+#: The members of closing events that hold a whole text, by the family of the event.
+_WHOLE = {
+    "response.output_text": "text",
+    "response.refusal": "refusal",
+    "response.reasoning_text": "text",
+    "response.reasoning_summary_text": "text",
+    "response.function_call_arguments": "arguments",
+    "response.mcp_call_arguments": "arguments",
+    "response.custom_tool_call_input": "input",
+    "response.code_interpreter_call_code": "code",
+}
+#: The members of a done item that hold a whole text, by its type.
+_OF_ITEM = {
+    "function_call": ("response.function_call_arguments", "arguments"),
+    "mcp_call": ("response.mcp_call_arguments", "arguments"),
+    "custom_tool_call": ("response.custom_tool_call_input", "input"),
+    "code_interpreter_call": ("response.code_interpreter_call_code", "code"),
+}
+_OF_PART = {"output_text": ("response.output_text", "text"), "refusal": ("response.refusal", "refusal")}
+_OF_PART |= {"reasoning_text": ("response.reasoning_text", "text")}
+_ENDS = ("response.completed", "response.incomplete")
+Key = tuple[str, Any, Any]
+
+
+def with_tails(events: Events) -> Iterator[Events]:
+    """Return the events with a delta before each closing event whose text the deltas only begin.
+
+    The delta has no number, or that of the event before it, or after it: nothing says which.
+    """
+    for numbering in ("none", "before", "after"):
+        said: dict[Key, str] = {}
+        result: Events = []
+        for event in events:
+            for key, text, about in closing_texts(event):
+                begun = said.get(key, "")
+                if text != begun and text.startswith(begun):
+                    said[key] = text
+                    result.append(_tail(key[0], about, text[len(begun) :], numbering, result, event))
+            if event.type.endswith(".delta") and isinstance(event.payload.get("delta"), str):
+                key = _key(event.type.removesuffix(".delta"), event.payload)
+                said[key] = said.get(key, "") + event.payload["delta"]
+            result.append(event)
+        yield result
+
+
+def _key(family: str, about: Any) -> Key:
+    item = about.get("item_id") or about.get("output_index")
+    return family, item, about.get("content_index", about.get("summary_index"))
+
+
+def closing_texts(event: Event) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    """Return the whole texts that a closing event holds, and what each is about."""
+    payload = event.payload if event.is_object else {}
+    family = event.type.removesuffix(".done")
+    if event.type.endswith(".done") and family in _WHOLE:
+        text = payload.get(_WHOLE[family])
+        about = {
+            name: payload[name]
+            for name in ("item_id", "output_index", "content_index", "summary_index")
+            if name in payload
+        }
+        if isinstance(text, str) and text:
+            yield _key(family, about), text, about
+    elif event.type == "response.content_part.done" and isinstance(payload.get("part"), dict):
+        about = {name: payload[name] for name in ("item_id", "output_index", "content_index") if name in payload}
+        yield from _of_part(payload["part"], about)
+    elif event.type == "response.output_item.done" and isinstance(payload.get("item"), dict):
+        yield from _of_item(payload["item"], payload.get("output_index"))
+    elif event.type in _ENDS and isinstance(payload.get("response"), dict):
+        for place, item in enumerate(payload["response"].get("output") or ()):
+            if isinstance(item, dict):
+                yield from _of_item(item, place)
+
+
+def _of_part(part: Any, about: dict[str, Any]) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    family, member = _OF_PART.get(part.get("type"), ("", ""))
+    if family and isinstance(part.get(member), str) and part[member]:
+        yield _key(family, about), part[member], about
+
+
+def _of_item(item: Any, index: Any) -> Iterator[tuple[Key, str, dict[str, Any]]]:
+    about = {"item_id": item.get("id"), "output_index": index}
+    family, member = _OF_ITEM.get(item.get("type"), ("", ""))
+    if family and isinstance(item.get(member), str) and item[member]:
+        yield _key(family, about), item[member], about
+    for place, part in enumerate(_list(item.get("content"))):
+        yield from _of_part(part, {**about, "content_index": place})
+    for place, part in enumerate(_list(item.get("summary"))):
+        if isinstance(part.get("text"), str) and part["text"]:
+            at = {**about, "summary_index": place}
+            yield _key("response.reasoning_summary_text", at), part["text"], at
+
+
+def _list(value: Any) -> list[Any]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> Any:
+    return value if isinstance(value, dict) else {}
+
+
+def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before: Events, after: Event) -> Event:
+    payload: dict[str, Any] = {"type": f"{family}.delta", **about, "delta": text}
+    if family == "response.output_text":
+        payload["logprobs"] = []
+    near = after if numbering == "after" else before[-1] if before and numbering == "before" else None
+    found = number(near, "sequence_number") if near is not None else None
+    if found is not None:
+        payload["sequence_number"] = found
+    return Event(payload, f"{family}.delta", tag="tail")
+
+
+def with_output(events: Events) -> Events:
+    """Return the events with the items that were done in a terminal event that has none."""
+    done: dict[Any, Any] = {}
+    result: Events = []
+    for event in events:
+        if event.type == "response.output_item.done" and isinstance(event.payload.get("item"), dict):
+            done[event.payload.get("output_index")] = event.payload["item"]
+        if event.type in _ENDS and done and _lacks_output(event.payload.get("response")):
+            items = [done[index] for index in sorted(done, key=str)]
+            event = event.holding({**event.payload, "response": {**event.payload["response"], "output": items}})
+        result.append(event)
+    return result
+
+
+def _lacks_output(response: Any) -> bool:
+    return isinstance(response, dict) and not response.get("output")
+
+
+# --- (c) arguments
+
+
+def wire_calls(events: Iterable[Event]) -> tuple[str, set[str]]:
+    """Return the characters of all arguments of chat calls on the wire, sorted, and the ids and names of the calls."""
+    pieces: list[str] = []
+    words: set[str] = set()
+    for event in events:
+        for choice in (event.payload.get("choices") if event.is_object else None) or ():
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+            for call in [calls] if isinstance(calls, dict) else _list(calls):
+                function = _dict(call.get("function"))
+                arguments = function.get("arguments")
+                pieces.append(arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else "")
+                words |= {word for word in (call.get("id"), function.get("name")) if isinstance(word, str)}
+    return "".join(sorted("".join(pieces))), words
+
+
+def parses(arguments: Any) -> bool:
+    """Whether arguments are JSON, or empty: a call without any."""
+    if arguments in ("", None):
+        return True
+    try:
+        json.loads(arguments)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,153 @@
+"""A chat completion as the SDK's helper needs it: nothing repeated that it would join, nothing missing that it asserts.
+
+The helper joins whatever repeats (`assistantassistant`, `call_1call_1`), leaves out chunks of another object, keeps
+the usage of the last chunk alone, and raises on nulls. What it makes of such a stream is wrong by the stream's own
+account, and its user sees none of the chunks. For everybody else these streams are right as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .wire import Event, copied
+
+Events = list[Event]
+
+
+def for_helper(events: Events) -> Iterator[tuple[str, Events]]:
+    """Return the events as the helper needs them: in one respect each, and in all."""
+    every = events
+    for name, write in _RESPECTS.items():
+        yield f"for the helper: {name}", write(events)
+        every = write(every)
+    yield "for the helper", every
+
+
+def names_once(events: Events, declared: set[str]) -> Events:
+    """Return the events without names that a fragment with arguments says again: declared tools, each its call's own."""
+    names: dict[Any, Any] = {}
+
+    def edit(choice: Any, _state: Any) -> None:
+        delta = choice.get("delta")
+        calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+        for call in calls if isinstance(calls, list) else ():
+            function = call.get("function") if isinstance(call, dict) else None
+            if isinstance(function, dict) and isinstance(call.get("index"), int):
+                known = names.setdefault((choice.get("index"), call["index"]), function.get("name"))
+                if known in declared and call is not None and function.get("arguments"):
+                    _once(function, known, names, (choice.get("index"), call["index"], "seen"))
+                names[choice.get("index"), call["index"], "seen"] = True
+
+    return _edited(events, edit)
+
+
+def _once(function: Any, known: str, names: dict[Any, Any], seen: Any) -> None:
+    if seen in names and function.get("name") == known:
+        del function["name"]
+
+
+def _edited(events: Events, edit: Callable[[Any, Any], Any]) -> Events:
+    """Return the events after `edit(choice, state)` has run over a copy of each choice."""
+    state: dict[Any, Any] = {}
+    result = []
+    for event in events:
+        choices = event.payload.get("choices") if event.is_object else None
+        if not isinstance(choices, list):
+            result.append(event)
+            continue
+        payload = {**event.payload, "choices": copied(choices)}
+        for choice in payload["choices"]:
+            if isinstance(choice, dict):
+                edit(choice, state)
+        result.append(event if payload == event.payload else event.holding(payload))
+    return result
+
+
+def _roles(choice: Any, seen: dict[Any, Any]) -> None:
+    delta, index = choice.get("delta"), choice.get("index")
+    if not isinstance(delta, dict):
+        return
+    if index in seen or delta.get("role", "assistant") not in ("", None, "assistant"):
+        delta.pop("role", None) if index in seen else None
+    else:
+        delta["role"] = "assistant"
+    seen[index] = True
+
+
+def _calls(choice: Any, seen: dict[Any, Any]) -> None:
+    """Take out what a continuation repeats or leaves empty, and a list of calls that is empty."""
+    delta = choice.get("delta")
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    if isinstance(delta, dict) and "tool_calls" in delta and not calls:
+        del delta["tool_calls"]
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(call, dict):
+            _call(call, seen, choice.get("index"))
+
+
+def _call(call: Any, seen: dict[Any, Any], choice: Any) -> None:
+    known = seen.setdefault((choice, call.get("index")), {})
+    function = call.get("function") if isinstance(call.get("function"), dict) else {}
+    for holder, member in ((call, "id"), (call, "type"), (function, "name")):
+        value = holder.get(member)
+        if member in holder and (not value or member in known):
+            del holder[member]
+        elif value:
+            known[member] = value
+    if "type" not in known:
+        call["type"] = known["type"] = "function"
+    if function.get("arguments", "") is None:
+        function["arguments"] = ""
+
+
+def _shapes(events: Events) -> Events:
+    """Return the events with lists and objects where the helper takes them for granted."""
+
+    def edit(choice: Any, _state: Any) -> None:
+        if not isinstance(choice.get("delta"), dict):
+            choice["delta"] = {}
+        if choice.get("finish_reason") in ("", "null", "None"):
+            choice["finish_reason"] = None
+
+    result = []
+    for event in events:
+        if event.is_object and event.payload.get("choices", 0) is None:
+            event = event.holding({**event.payload, "choices": []})
+        result.append(event)
+    return _edited(result, edit)
+
+
+def _objects(events: Events) -> Events:
+    """Return the events with the object that the helper looks for."""
+    name = "chat.completion.chunk"
+    return [
+        event.holding({**event.payload, "object": name})
+        if event.is_object and event.payload.get("choices") and event.payload.get("object") != name
+        else event
+        for event in events
+    ]
+
+
+def _usage(events: Events) -> Events:
+    """Return the events with the last usage in the last chunk."""
+    found = None
+    last = None
+    for place, event in enumerate(events):
+        if event.is_object and "choices" in event.payload:
+            last = place
+            nested = [c.get("usage") for c in event.payload["choices"] or () if isinstance(c, dict)]
+            found = event.payload.get("usage") or next(filter(None, nested), None) or found
+    if last is None or not found:
+        return events
+    whole = events[last].holding({**events[last].payload, "usage": found})
+    return [*events[:last], whole, *events[last + 1 :]]
+
+
+_RESPECTS: dict[str, Callable[[Events], Events]] = {
+    "roles": lambda events: _edited(events, _roles),
+    "calls": lambda events: _edited(events, _calls),
+    "shapes": _shapes,
+    "objects": _objects,
+    "usage": _usage,
+}

@@ -1,0 +1,44 @@
+"""A stream as it was before somebody framed it badly: with its first event, its last one, and no prefix twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from .wire import DONE, Event, parsed
+
+Events = list[Event]
+_BOM = b"\xef\xbb\xbf"
+
+
+def reframed(events: Events) -> Iterator[tuple[str, Events]]:
+    """Return the events that a parser of SSE loses, or that are no events."""
+    if not events:
+        return
+    first, last = events[0].written(), events[-1].written()
+    if first.startswith(_BOM):
+        yield "without the mark of byte order", [replace(events[0], raw=first[len(_BOM) :]), *events[1:]]
+    if not last.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")) and events[-1].is_object:
+        yield "with its last event closed", [*events[:-1], replace(events[-1], raw=last.rstrip(b"\r\n") + b"\n\n")]
+    yield "without what is no object", [event for event in events if not _is_nothing(event)]
+    once = [_once(event) for event in events]
+    yield "without a second prefix", once
+
+
+def _is_nothing(event: Event) -> bool:
+    """Whether an event has data that are no object, or a name and no data: the SDK raises on it, or hands out null."""
+    if event.payload == DONE or event.is_object:
+        return False
+    if isinstance(event.payload, str):
+        return event.payload.lstrip().startswith(":") or not event.payload.strip()
+    if event.raw is None or b"data" in event.raw:
+        return True
+    return any(line.startswith((b"event:", b"id:", b"retry:")) for line in event.raw.splitlines())
+
+
+def _once(event: Event) -> Event:
+    written = event.written()
+    if b"data: data: " not in written:
+        return event
+    (found,) = parsed(written.replace(b"data: data: ", b"data: ", 1))
+    return replace(found, tag=event.tag)

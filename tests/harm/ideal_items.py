@@ -1,0 +1,42 @@
+"""A response whose items are told apart by their ids: identity goes before position.
+
+An index belongs to the item that is announced under it first. An event about a known id is about that item, whatever
+index it names; an item that is announced under an index of another one takes the next free index. Ids are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .wire import Event
+
+Events = list[Event]
+
+
+def by_identity(events: Events) -> Events:
+    """Return the events with the index that the id of the item has, and with the id that only the index tells."""
+    places: dict[str, int] = {}
+    result = []
+    for event in events:
+        payload = event.payload if event.is_object else {}
+        item = payload.get("item")
+        id = item.get("id") if isinstance(item, dict) else payload.get("item_id")
+        index = payload.get("output_index")
+        if event.type == "response.output_item.added" and isinstance(id, str) and id not in places:
+            taken = set(places.values())
+            if not isinstance(index, int) or index in taken:
+                index = max(taken, default=-1) + 1
+            places[id] = index
+        result.append(_placed(event, payload, id, places))
+    return result
+
+
+def _placed(event: Event, payload: Any, id: Any, places: dict[str, int]) -> Event:
+    wanted: dict[str, Any] = {}
+    if isinstance(id, str) and id in places and payload.get("output_index") != places[id]:
+        wanted["output_index"] = places[id]
+    elif not id and "item" not in payload and event.type.endswith((".delta", ".done", "part.added")):
+        owners = [known for known, place in places.items() if place == payload.get("output_index")]
+        if owners:
+            wanted["item_id"] = owners[0]
+    return event.holding({**payload, **wanted}) if wanted else event

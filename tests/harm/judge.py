@@ -1,0 +1,175 @@
+"""One verdict for each reader of a case.
+
+kept      it ends as on the plain SDK
+repaired  it ends otherwise, and what is on the wire proves it right
+left      it raises on the plain SDK, and still does
+unproved  it raised on the plain SDK, and ends now with a result that nothing proves
+harmed    it ended on the plain SDK, and ends otherwise
+worse     it ended on the plain SDK, and raises
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .proof import Truths, arguments_proved, judged_right, twin_of
+from .readers import READERS, Outcome, Reader, outcome
+from .serving import Read
+from .wire import Stream
+
+VERDICTS = ("kept", "repaired", "left", "unproved", "harmed", "worse")
+BAD = ("harmed", "worse")
+#: What the SDK raises to say what is wrong with a stream. All else that it raises is an accident of its own.
+TELLING = frozenset(
+    (
+        "APIError",
+        "APIConnectionError",
+        "APITimeoutError",
+        "RemoteProtocolError",
+        "JSONDecodeError",
+        "UnicodeDecodeError",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict about one reader, and why."""
+
+    reader: Reader
+    verdict: str
+    why: str
+    plain: Outcome
+    watched: Outcome
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Whether two programs ended alike: result, own exception by its type, and exception of the stream."""
+    if (one.raised is None) != (other.raised is None) or one.error != other.error:
+        return False
+    if one.raised is not None and other.raised is not None:
+        return one.raised[0] == other.raised[0]
+    return equal(one.value, other.value)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two results are the same; not a number is itself here."""
+    return bool(one == other) or repr(one) == repr(other)
+
+
+def judge(
+    readers: list[Reader],
+    stream: Stream,
+    plain: Read,
+    watched: Read,
+    truths: Callable[[], Truths],
+    watched_base: Read | None = None,
+) -> Iterator[Judged]:
+    """Return the verdict about each reader: first those of answers, for form is judged by them."""
+    answers: list[str] = []
+    court = _Court(stream, plain, watched, truths, watched_base)
+    for reader in sorted(readers, key=lambda reader: not reader.is_answer):
+        judged = court.judged(reader, answers)
+        if reader.is_answer:
+            answers.append(judged.verdict)
+        yield judged
+
+
+class _Court:
+    """One case."""
+
+    def __init__(
+        self, stream: Stream, plain: Read, watched: Read, truths: Callable[[], Truths], watched_base: Read | None
+    ) -> None:
+        self.stream, self.plain, self.watched, self.watched_base = stream, plain, watched, watched_base
+        self._make = truths
+
+    @cached_property
+    def truths(self) -> Truths:
+        """What else is right; rarely asked for."""
+        return self._make()
+
+    def judged(self, reader: Reader, answers: list[str]) -> Judged:
+        """Return the verdict about a reader."""
+        before, after = outcome(reader, self.plain), outcome(reader, self.watched)
+        if same(before, after):
+            return Judged(reader, "kept" if before.well else "left", "", before, after)
+        verdict, why = self._differs(reader, before, after, answers)
+        return Judged(reader, verdict, why, before, after)
+
+    def _differs(self, reader: Reader, before: Outcome, after: Outcome, answers: list[str]) -> tuple[str, str]:
+        if before.well and not after.well:
+            return "worse", "raises now"
+        raised = before.raised is not None or (before.error is not None and after.error is None)
+        for label, right in self.truths.of(reader, raised=raised):
+            if same(right, after):
+                return "repaired", label
+        why = self._otherwise(reader, before, after)
+        if why:
+            return "repaired", why
+        why = self._with_answers(before, after, answers) if not reader.is_answer else ""
+        if why:
+            return "repaired", why
+        return self._unproved(before, after)
+
+    def _otherwise(self, reader: Reader, before: Outcome, after: Outcome) -> str:
+        if arguments_proved(reader, self.stream, before, after):
+            return "arguments parse"
+        twin = twin_of(reader)
+        if before.raised is not None and twin is not None:
+            of_twin = outcome(twin, self.plain)
+            twins = [of_twin, *(right for _, right in self.truths.of(twin, raised=True))]
+            if any(same(right, after) for right in twins):
+                return f"as {twin.name}"
+        if self._rightly_judged():
+            return "as it is said to be right"
+        base = self.truths.base(reader)
+        if base is not None and same(base, before) and self.watched_base is not None:
+            if same(outcome(reader, self.watched_base), after):
+                return "as without the change, which this reader does not see"
+        return ""
+
+    def _rightly_judged(self) -> bool:
+        def of(read: Read) -> Callable[[str], Outcome | None]:
+            table = READERS.get(self.stream.api, {})
+            return lambda name: outcome(table[name], read) if name in table else None
+
+        if self.stream.right is None or self.truths.mode.startswith("helper"):
+            return False
+        return (
+            judged_right(self.stream, of(self.watched)) is True and judged_right(self.stream, of(self.plain)) is False
+        )
+
+    def _with_answers(self, before: Outcome, after: Outcome, answers: list[str]) -> str:
+        """Return why a difference of form goes with an answer that was repaired."""
+        if "repaired" not in answers or any(verdict in BAD for verdict in answers):
+            return ""
+        if self.truths.mode.startswith("helper") or not before.well:
+            return "with the answer"
+        return "with what was put in" if _grew(before.value, after.value) else ""
+
+    @staticmethod
+    def _unproved(before: Outcome, after: Outcome) -> tuple[str, str]:
+        if before.well:
+            return "harmed", "ends otherwise"
+        if before.error is not None and before.error == after.error:
+            return "harmed", "otherwise before the same exception"
+        told = before.error is not None and before.error[0] in TELLING
+        if told and after.error is None:
+            return "harmed", "an exception of the stream is swallowed"
+        if not after.well:
+            return ("worse", "another exception") if told else ("left", "another exception")
+        return "unproved", ""
+
+
+def _grew(before: Any, after: Any) -> bool:
+    """Whether a result has all that another one has, and more."""
+    if isinstance(before, int) and isinstance(after, int):
+        return after > before
+    if isinstance(before, list) and isinstance(after, list):
+        rest = iter(after)
+        return all(any(equal(entry, other) for other in rest) for entry in before)
+    return False
