@@ -48,8 +48,9 @@ from streamwatch.core.kinds import (
     Verdict,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.patience import Patience
 from streamwatch.core.payloads import Payloads
-from streamwatch.core.reorder import Patience, ReorderBuffer
+from streamwatch.core.reorder import ReorderBuffer
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
@@ -275,14 +276,14 @@ class StreamWatch:
         return event
 
     def _to_api(self, events: Sequence[Event]) -> None:
-        """Push events through the API, one by one; `undelivered` knows the rest in the meantime."""
-        if len(events) == 1:
-            self._take(self._api.push(events[0]))
+        """Push events through the API, one by one; what is not pushed yet is pending in the stage that it came of."""
+        if type(events) is tuple:
+            for event in events:
+                self._take(self._api.push(event))
             return
-        self._between = between = list(events)
-        while between:
-            self._current = between[0]
-            del between[0]
+        assert isinstance(events, list)  # noqa: S101 -- the stage's own, which is emptied here
+        while events:
+            self._current = events.pop(0)
             self._take(self._api.push(self._current))
 
     def _let_go(self, now: float) -> None:
