@@ -1,292 +1,496 @@
-"""The order of numbered events: trust, a bounded window, gaps and duplicates.
+"""The order of numbered events: candidates, bounded windows, gaps and duplicates.
 
-How it works. Only a sequence number gives order, and not every number is one: bridges omit it, send
-0 everywhere, or leave gaps. So a number is used once it has proved itself, and given up for good
-when it disproves itself; giving up loses nothing and repeats nothing.
+How it works. Only a number gives order, and not every number is one (`sequence`). While the next
+number is the expected one, nothing is held. A number too high makes its event wait until those
+before it come, or until the window is full: events, bytes, seconds. The window of a number that is
+not proved is a shorter one; what fills the hole proves it, and everything goes on in order. Where
+nothing fills it, what is held goes on: in order by numbers that are proved, else as it came.
 
-While the next number is the expected one nothing is held, and nothing but the number and a digest
-is kept. A number too high starts a wait: its event is held until the missing ones come or the
-window is full (events, bytes, seconds); then what is held goes on in order and the gap is noted.
-After a gap that nothing filled there is no second wait, until a late event shows that waiting pays.
+The start is no exception. A stream begins with 0, with the event that opens its protocol, or where
+earlier streams of this server began; any other first number waits for a smaller one.
+
+After a wait in vain there is no second one, until something shows that waiting pays. The window is
+then 0 seconds: what came in one read is still put in order, which delays nothing.
 """
 
 from __future__ import annotations
 
-from array import array
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import (
-    SEQUENCE_DUPLICATE,
-    SEQUENCE_GAP,
-    SEQUENCE_OUT_OF_ORDER,
-    SEQUENCE_UNUSABLE,
-)
+from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
+from streamwatch.core.patience import Patience, Trust
+from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers, Place, as_number
 from streamwatch.core.sse import Event
 
-#: Numbers beyond it are no counters, and JavaScript relays can't carry them exactly.
-_MAX_NUMBER = 2**53
-#: A run of consecutive numbers as long as this proves a number that no specification promises.
-_PROOF = 3
-#: Digests of the latest events, to know a duplicate: 32 KiB, and longer than any replay seen.
-_DIGESTS = 2048
-_MAX_DIGESTS = 2 * _DIGESTS
-#: Gaps that are remembered, in case a straggler comes: one dict entry each.
-_GAPS = 256
+#: The window of numbers that are not proved: nobody takes a quarter of a second for a stop, and relays mix up what is
+#: on its way at the same time.
+_SHORT_SECONDS = 0.25
+_SHORT_EVENTS = 64
+_SHORT_BYTES = 1 << 20
+#: Numbers in a row that settle where a stream begins which does not say so.
+_RUN_AT_START = 8
+#: Events without a number before none is looked for: gateways put a few of their own before an answer.
+_LOOKED_AT = 8
 #: Distances and delays kept between two recordings; a stream with more is described well enough.
 _SAMPLES = 1024
+#: What an event is compared with where no numbers are gone by: no number is the expected one.
+_NONE = Numbers("sequence_number", Trust(), 0, promised=False)
+_NONE.expected = object()
+_IN_TURN = (Place.NEXT, Place.AHEAD)
+
+_Places = dict[Numbers, tuple[Place, int]]
 
 
-class Patience:
-    """What is known of the numbers of each server, for as long as the process lives."""
+class _Wait:
+    """Since when an event is held, and how many places early it came; `again` if the same one was held already."""
+
+    __slots__ = ("again", "early", "since")
+
+    def __init__(self, since: float, *, again: bool) -> None:
+        self.since = since
+        self.early: int | None = 0  # None until it is known where the stream begins
+        self.again = again
 
 
 class ReorderBuffer:
-    """The numbers of one stream.
+    """The events of one stream that wait for their turn.
 
-    `clock` gives seconds. `number_member` is the member that the protocol promises (Responses); elsewhere they are a
-    relay's stamp and have to prove themselves first.
+    `number_member` is the member that the protocol promises (Responses), or "" where a relay may have stamped the
+    events; None where nothing is known of an order.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        number_member: str = "",
-        patience: Patience | None = None,
-    ) -> None:
+    def __init__(self, context: Context, number_member: str | None = None, patience: Patience | None = None) -> None:
+        settings = context.settings
         self._request = context.request
-        self._settings = context.settings
-        self._ledger = ledger = context.ledger
+        self._settings = settings
+        self._ledger = context.ledger
         self._clock = context.clock
         self._applies = context.applies
-        self._specified = bool(number_member)
-        self._may_hold = ledger.wants(SEQUENCE_OUT_OF_ORDER)
-        self._member: str | None = number_member
-        self._seen = False
-        self.idle = False  #: there are no numbers here: nothing need be pushed any more
-        self.usable = True
-        self.expected = -1
-        self.held: dict[int, Event] = {}  #: by number, in order of arrival
-        self.leaving: list[Event] = []  #: held no longer, and not yet in anybody's hands
+        self._patience = patience or Patience()
+        self._promised = bool(number_member)
+        self._names = (number_member,) if number_member else (*settings.sequence_fields, "")
+        self._may_hold = context.ledger.wants(SEQUENCE_OUT_OF_ORDER)
+        self.idle = number_member is None  #: there are no numbers here: nothing need be pushed any more
+        self._ends = self.idle  # nothing is looked for any more
+        self._numbers = _NONE  # those that are gone by
+        self._candidates: list[Numbers] = []
+        self._looked = 0  # events before the first number
+        self._started = False  # a part of the answer went on by no number, or by one that was given up
+        self._unusable = False
+        # Of the call that is under way: what had come and not gone on before it, what of that may go on now, and what
+        # of it has, or was dropped.
+        self._in: dict[Event, None] = {}
+        self._out: list[Event] = []
+        self._left: list[Event] = []
+        self.waiting: dict[Event, _Wait] = {}  #: what is held, in the order of arrival
+        self._waiting_bytes = 0
+        self._followers: deque[tuple[int, Event]] = deque()  # of `_waiting`, the number that each goes on behind
         self.distances: list[int] = []
         self.delays: list[float] = []
         self.max_distance = 0
         self.max_delay = 0.0
-        self._since: dict[int, tuple[float, int]] = {}  # held number -> when it came, how many places early
-        self._held_bytes = 0
-        self._patient = True
-        self._first = 0
-        self._count = 0
-        self._digests = array("q")
-        self._gaps: dict[int, int] = {}  # first missing number -> the one after the last
 
-    @property
-    def deadline(self) -> float | None:
-        """When the event that has waited longest is due, on the clock; None while nothing is held."""
-        return min(self._since.values())[0] + self._settings.window_seconds if self._since else None
+    # --- the stage
 
     def push(self, event: Event) -> Sequence[Event]:
-        """Return the events that may go on now that `event` came."""
-        payload = event.payload
+        """Return the events that may go on now that `event` came.
+
+        A list that is returned is the stage's own, here as in `flush` and `expire`: whoever takes the events empties
+        it, and until then they are pending.
+        """
+        payload, numbers = event.payload, self._numbers
+        if payload is not None and not self._in:
+            number = payload.get(numbers.name) if numbers.name else event.number
+            if number == numbers.expected:
+                numbers.expected += 1
+                numbers.count += 1
+                digests = numbers.digests
+                digests.append(hash(event.raw))
+                if len(digests) > MAX_DIGESTS:
+                    del digests[:DIGESTS]
+                return (event,)
+        self._sweep()
         if payload is None:
-            return [*self._release_all(), event]
-        if not self._seen:
-            self._seen = True
-            self._begin(payload, event)
-        if self.idle:
+            return self._behind_all(event)
+        if self._ends:
+            self.idle = True
             return (event,)
-        number = payload.get(self._member) if self._member else event.number
-        if number == self.expected and not self.held:
-            self.expected = number + 1
-            self._count += 1
-            self._digests.append(hash(event.raw))
-            if len(self._digests) > _MAX_DIGESTS:
-                del self._digests[:_DIGESTS]
-            return (event,)
-        self.leaving = []
-        released = self._place(number, event)
-        self.idle = not self.usable
-        return released
+        return self._place(event) if self._candidates or self._begin(event) else (event,)
 
-    def _begin(self, payload: dict[str, Any], event: Event) -> None:
-        if not self._member:
-            stamped = (name for name in self._settings.sequence_fields if type(payload.get(name)) is int)
-            self._member = next(stamped, "" if event.number is not None else None)
-        if self._member is None:
-            self.idle, self.usable = True, False
-            return
-        number = payload.get(self._member) if self._member else event.number
-        begins = payload.get("type") == "response.created"
-        self.start(number, begins=begins, resumed=self._request.starting_after is not None)
-        self.idle = not self.usable
-
-    def flush(self) -> list[Event]:
-        """Return everything held, in order, because nothing more comes."""
-        return self.close()
+    def flush(self) -> Sequence[Event]:
+        """Return what is held, in order, because nothing more comes."""
+        self._sweep()
+        while self.waiting:
+            self._give_way(in_vain=False)
+        if self._candidates:
+            self._keep_best(in_vain=False)
+            self._close(self._numbers)
+        elif self._promised and self._started:
+            self._record_unusable()
+        return self._leave()
 
     def pending(self) -> list[Event]:
         """Return what is held, as it came."""
-        return [*self.leaving, *self.held.values()]
+        gone = set(self._left) - set(self._out)
+        return [event for event in self._in if event not in gone]
 
-    def start(self, number: Any, *, begins: bool, resumed: bool) -> None:
-        """The first number. `begins` tells that its event opens the protocol, whatever its number."""
-        if not _is_number(number):
-            self._give_up()
-            return
-        # 1 or 2 before 0 is a swap at the very start, unless the stream was resumed there.
-        early = self._specified and not begins and not resumed and 0 < number < _PROOF
-        self._first = self.expected = 0 if early else number
+    @property
+    def deadline(self) -> float | None:
+        """The time on the clock until which something is held; None, the usual answer, while nothing is."""
+        return next(iter(self.waiting.values())).since + self._seconds() if self.waiting else None
 
-    def is_missing(self, number: Any) -> bool:
-        """Whether a number is one that has not come, and still may."""
-        if not _is_number(number):
-            return False
-        skipped = any(start <= number < end for start, end in self._gaps.items())
-        return skipped or (bool(self.held) and self.expected <= number < max(self.held))
-
-    def is_last(self, number: Any, event: Event) -> bool:
-        """Whether the last event came again."""
-        return number == self.expected - 1 and bool(self._digests) and self._digests[-1] == hash(event.raw)
-
-    def expire(self, now: float) -> list[Event]:
+    def expire(self, now: float) -> Sequence[Event]:
         """Return what has waited for the whole window by `now`."""
+        self._sweep()
         deadline = self.deadline
-        self.leaving = []
-        return self._release_all() if deadline is not None and now >= deadline else []
-
-    def close(self) -> list[Event]:
-        """Everything held, in order; the gaps that are left are missing for good."""
-        self.leaving = []
-        released = self._release_all()
-        for _ in self._gaps:
-            self._ledger.record(SEQUENCE_GAP)
-        return released
+        while deadline is not None and now >= deadline:
+            self._give_way(in_vain=self._clock() >= deadline)
+            deadline = self.deadline
+        return self._leave()
 
     @property
     def contiguous(self) -> bool | None:
         """Whether the numbers came without a gap; None where they tell nothing."""
-        return not self._gaps if self.usable and not self.held else None
+        return True if len(self._candidates) == 1 and self._candidates[0].is_contiguous else None
 
-    def _pass(self, number: int, event: Event) -> None:
-        self.expected = number + 1
-        self._count += 1
-        self._digests.append(hash(event.raw))
-        if len(self._digests) > _MAX_DIGESTS:
-            del self._digests[:-_DIGESTS]
+    def _leave(self) -> list[Event]:
+        self._left += self._out
+        return self._out
 
-    def _place(self, number: Any, event: Event) -> list[Event]:
-        if not _is_number(number) or (number != self.expected and not self._proved()):
-            return [*self._give_up(), event]
-        if number < self.expected:
-            return self._behind(number, event)
-        if number in self.held:
-            return self._again(event, same=self.held[number].raw == event.raw)
-        if self.held and number < max(self.held):
-            self._ledger.record(SEQUENCE_OUT_OF_ORDER)
-        if number == self.expected:
-            self._pass(number, event)
-            return [event, *self._release(filled=True)]
-        if not (self._may_hold and self._patient):
-            self._skip_to(number)
-            self._pass(number, event)
-            return [event]
-        return self._hold(number, event)
+    def _sweep(self) -> None:
+        for event in self._left:
+            self._in.pop(event, None)
+        self._left.clear()
 
-    def _proved(self) -> bool:
-        return self._specified or self._count >= _PROOF
+    # --- which numbers there are
 
-    def _hold(self, number: int, event: Event) -> list[Event]:
-        self.held[number] = event
-        self._since[number] = self._clock(), number - self.expected
-        self._held_bytes += len(event.raw)
-        event.shared = self._applies
-        settings = self._settings
-        if len(self.held) >= settings.window_events or self._held_bytes > settings.window_bytes:
-            return self._release_all()
-        return self.expire(self._clock())
+    def _begin(self, event: Event) -> bool:
+        """Return whether an event has numbers: all of them are candidates from now on."""
+        for name in self._names:
+            number = as_number(event.payload.get(name) if name else event.id)
+            if number is not None:
+                far = max(_SHORT_EVENTS, self._settings.window_events)
+                each = Numbers(name, self._patience.of(name), far, promised=self._promised)
+                self._presume_start(each, number, event.payload)
+                self._candidates.append(each)
+        if not self._candidates:
+            content = _has_content(event.payload)
+            self._started = self._started or content
+            self._looked += 1
+            self._ends = self._looked >= _LOOKED_AT or (content and not self._promised)
+        return bool(self._candidates)
 
-    def _release(self, *, filled: bool) -> list[Event]:
-        """The held events that are next in order; `filled` tells that the missing ones came."""
-        released: list[Event] = []
-        while self.expected in self.held:
-            number = self.expected
-            event = self.held[number]
-            self._held_bytes -= len(event.raw)
-            since, early = self._since.pop(number)
-            self._sample(self._clock() - since, early if filled else 0)
-            self._pass(number, event)
-            released.append(event)
-            self.leaving.append(self.held.pop(number))
-        return released
-
-    def _release_all(self) -> list[Event]:
-        """Give up waiting: what is held goes on, in order, and the numbers between are gaps."""
-        released: list[Event] = []
-        for number in sorted(self.held):
-            if number > self.expected:
-                self._skip_to(number)
-                self._patient = False
-            released += self._release(filled=False)
-        return released
-
-    def _skip_to(self, number: int) -> None:
-        if not self._count:  # the stream was resumed here, then
-            self._first = self.expected = number
-            return
-        if len(self._gaps) >= _GAPS:
-            del self._gaps[next(iter(self._gaps))]
-            self._ledger.record(SEQUENCE_GAP)
-        self._gaps[self.expected] = number
-        missing = number - self.expected
-        if missing <= _DIGESTS:
-            self._digests.extend([0] * missing)  # so that a number tells where its digest is
+    def _presume_start(self, each: Numbers, number: int, payload: dict[str, Any]) -> None:
+        """Take the first number for the start, or wait for a smaller one, if nothing says that this is the start."""
+        after = self._request.starting_after if self._promised else None
+        starts = each.trust.starts if after is None else after + 1
+        if after is None:
+            useless = not (each.trust.patient and each.trust.waits_for_start)
+            known = number == starts or useless or self._opens(payload)
         else:
-            del self._digests[:]
-        self.expected = number
+            known = number <= after + 1
+        if known or not number or self._started or not self._may_hold:
+            each.begin(number)
+        elif starts is not None and starts < number:
+            each.begin(starts)
 
-    def _behind(self, number: int, event: Event) -> list[Event]:
-        """An event whose number has gone by: a straggler, a duplicate, or no number at all."""
-        for start, end in self._gaps.items():
-            if start <= number < end:
-                del self._gaps[start]
-                if start < number:
-                    self._gaps[start] = number
-                if number + 1 < end:
-                    self._gaps[number + 1] = end
-                return self._straggler(event)
-        if number < self._first:
-            return self._straggler(event)
-        place = len(self._digests) - (self.expected - number)
-        return self._again(event, same=place >= 0 and self._digests[place] == hash(event.raw))
+    def _opens(self, payload: dict[str, Any]) -> bool:
+        """Return whether an event is the one that a stream begins with."""
+        if self._promised:
+            return bool(payload.get("type") == "response.created")
+        choices = payload.get("choices")
+        if type(choices) is not list:
+            return False
+        if not choices:
+            return not payload.get("usage")  # Azure's verdict on the prompt comes before the answer
+        several = (self._request.n or 1) > 1
+        return any(_begins(choice) and not (several and choice.get("index")) for choice in choices)
 
-    def _straggler(self, event: Event) -> list[Event]:
-        """Too late for the window: it goes on at once, and shows that waiting would have paid."""
-        self._ledger.record(SEQUENCE_OUT_OF_ORDER)
-        self._ledger.failed(SEQUENCE_OUT_OF_ORDER)
-        self._patient = True
-        return [event]
+    def _choose(self) -> None:
+        """Decide between several candidates, as soon as one has proved itself."""
+        proved = [each for each in self._candidates if each.is_proved or len(self._candidates) == 1]
+        if proved and self._numbers is not proved[0]:
+            self._keep(proved[0])
 
-    def _again(self, event: Event, *, same: bool) -> list[Event]:
-        if not same or self._count < _PROOF:
-            return [*self._give_up(), event]
-        if self._ledger.record(SEQUENCE_DUPLICATE):
-            return []
-        return [event]
+    def _keep(self, numbers: Numbers) -> None:
+        """Go by these numbers alone."""
+        self._candidates, self._numbers = [numbers], numbers
+        self._followers.clear()
+        place = {event: number for number, event in numbers.held.items()}
+        behind = numbers.expected - 1
+        for event in self.waiting:
+            if event in place:
+                behind = max(behind, place[event])
+            else:
+                self._followers.append((behind, event))
 
-    def _give_up(self) -> list[Event]:
-        """The numbers are no order: what is held goes on as it came."""
-        if self._specified or self._count >= _PROOF:
+    def _refute(self, each: Numbers) -> None:
+        """Go by these numbers no longer."""
+        self._candidates.remove(each)
+        self._numbers = _NONE
+        self._names = tuple(name for name in self._names if name != each.name)
+        each.trust.in_vain()
+        if each.is_relied_on:
+            self._record_unusable()
+
+    # --- one event
+
+    def _place(self, event: Event) -> Sequence[Event]:
+        content = _has_content(event.payload)
+        places: _Places = {}
+        for each in list(self._candidates):
+            number = each.of(event)
+            place = Place.NONE if number is None else each.place(number, event, content=content)
+            if number is None and content:
+                each.note_unnumbered()
+            if place is Place.WRONG:
+                self._refute(each)
+            else:
+                places[each] = place, number or 0
+        if not places:
+            return self._without_order(event)
+        self._choose()
+        if self.waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates):
+            return self._wait(event, places)
+        return self._pass(event, places)
+
+    def _calls_for_wait(self, each: Numbers, place: Place) -> bool:
+        patient = each.patient or not each.count or len(self._candidates) == 1
+        return place is Place.AHEAD and patient and self._may_hold
+
+    def _pass(self, event: Event, places: _Places) -> Sequence[Event]:
+        """Hand on an event at once: nothing is held, and no number says that it should be."""
+        dropped = False
+        for each in list(self._candidates):
+            place, number = places[each]
+            if place is Place.AHEAD:
+                each.skip_to(number) if each.count else each.begin(number)
+            if place in _IN_TURN:
+                each.take(event)
+            elif place is Place.LATE:
+                each.stray(number, event)
+            elif place is Place.AGAIN and self._numbers is each:
+                dropped = self._ledger.record(SEQUENCE_DUPLICATE)
+            self._look_at(each)
+        if not self._candidates:
+            return self._without_order(event)
+        self._choose()
+        return () if dropped else (event,)
+
+    def _wait(self, event: Event, places: _Places) -> Sequence[Event]:
+        """Hold an event, and hand on what may go on with it."""
+        self._in[event] = None
+        first = self._candidates[0]
+        place, number = places[first]
+        if self._numbers is first and place is Place.LATE:
+            first.stray(number, event)
+            self._out.append(event)
+        elif self._numbers is first and place is Place.AGAIN and first.knows_duplicates:
+            self._go_again(event)
+        else:
+            self._hold(event, places)
+        if self._numbers is self._candidates[0]:
+            self._release(self._numbers, filled=True)
+            self._look_at(self._numbers)
+        while self._is_full():
+            self._give_way(in_vain=True)
+        return self._leave()
+
+    def _hold(self, event: Event, places: _Places) -> None:
+        event.shared = self._applies
+        first = self._candidates[0]
+        wait = self.waiting[event] = _Wait(self._clock(), again=places[first][0] is Place.AGAIN)
+        self._waiting_bytes += len(event.raw)
+        if self._numbers is first and places[first][0] not in _IN_TURN:
+            self._followers.append((max(first.highest, first.expected - 1), event))
+        opens = self._opens(event.payload)
+        for each in self._candidates:
+            place, number = places[each]
+            if place in _IN_TURN:
+                if each is first:
+                    wait.early = number - each.expected if each.count else None
+                each.hold(number, event)
+                if not each.count and (opens or each.runs(_RUN_AT_START)):
+                    each.begin(each.lowest)
+                each.connect(number)
+        self._choose()
+
+    def _without_order(self, event: Event) -> Sequence[Event]:
+        """Hand on everything as it came: none of the numbers is an order."""
+        self._started = True
+        self._let_all_go()
+        if self._begin(event):  # there are other numbers, from here on
+            for each in self._candidates:
+                each.take(event)
+            self._choose()
+        self._ends = not self._candidates
+        return self._with(event)
+
+    def _behind_all(self, event: Event) -> Sequence[Event]:
+        """Hand on everything, and then an event that ends what the SDK reads, or that it raises on."""
+        while self.waiting:
+            self._give_way(in_vain=False)
+        return self._with(event)
+
+    def _with(self, event: Event) -> Sequence[Event]:
+        """Hand on an event behind all that goes on before it."""
+        if not self._out:
+            return (event,)
+        self._in[event] = None
+        self._out.append(event)
+        return self._leave()
+
+    # --- what is held
+
+    def _seconds(self) -> float:
+        """Return how long an event is held at most."""
+        numbers, window = self._numbers, self._settings.window_seconds
+        if numbers.count and numbers.is_proved:
+            return window if numbers.patient else 0.0
+        return min(_SHORT_SECONDS, window) if numbers.patient or not numbers.count else 0.0
+
+    def _is_full(self) -> bool:
+        settings = self._settings
+        events, size = settings.window_events, settings.window_bytes
+        if not self._numbers.is_proved:
+            events, size = min(events, _SHORT_EVENTS), min(size, _SHORT_BYTES)
+        return bool(self.waiting) and (len(self.waiting) >= events or self._waiting_bytes > size)
+
+    def _release(self, numbers: Numbers, *, filled: bool) -> None:
+        """Hand on what is held and is next in order."""
+        if numbers.late and not numbers.is_proved:
+            return  # by numbers that are in doubt nothing overtakes anything
+        self._let_followers_go(numbers)
+        event = numbers.release()
+        while event is not None:
+            wait = self._go(event)
+            early = numbers.expected - 1 - numbers.first if wait.early is None else wait.early
+            self._sample(self._clock() - wait.since, early if filled else 0)
+            self._let_followers_go(numbers)
+            event = numbers.release()
+
+    def _let_followers_go(self, numbers: Numbers) -> None:
+        while self._followers and self._followers[0][0] < numbers.expected:
+            event = self._followers[0][1]
+            if self.waiting[event].again and numbers.knows_duplicates:
+                self._stop_waiting(event)
+                self._go_again(event)
+            else:
+                self._go(event)
+            self._followers.popleft()
+
+    def _go(self, event: Event) -> _Wait:
+        self._out.append(event)
+        return self._stop_waiting(event)
+
+    def _go_again(self, event: Event) -> None:
+        (self._left if self._ledger.record(SEQUENCE_DUPLICATE) else self._out).append(event)
+
+    def _stop_waiting(self, event: Event) -> _Wait:
+        self._waiting_bytes -= len(event.raw)
+        return self.waiting.pop(event)
+
+    def _let_all_go(self) -> None:
+        """Hand on everything that is held, as it came."""
+        for event in list(self.waiting):
+            wait = self._go(event)
+            self._sample(self._clock() - wait.since, 0)
+        self._followers.clear()
+
+    def _give_way(self, *, in_vain: bool) -> None:
+        """Wait no longer for what should come before all that is held.
+
+        `in_vain` says that the window is over, and not the stream.
+        """
+        self._keep_best(in_vain=in_vain)
+        numbers = self._numbers
+        if in_vain:
+            self._lose_patience(numbers)
+        if numbers.held and not numbers.count:
+            numbers.begin(min(numbers.held))
+        if not numbers.late or numbers.may_be_sorted:
+            self._record_order(numbers)
+            if numbers.held and numbers.expected not in numbers.held:
+                numbers.skip_to(min(numbers.held))
+            self._release(numbers, filled=False)
+        else:
+            numbers.release_as_they_came()
+            self._let_all_go()
+        self._look_at(numbers)
+        if not self._candidates:
+            self._started = True
+            self._let_all_go()
+
+    def _keep_best(self, *, in_vain: bool) -> None:
+        """Of several candidates, go by the one that counts best."""
+        best = max(self._candidates, key=lambda each: each.score)
+        if in_vain:
+            for each in self._candidates:
+                if each is not best:
+                    each.trust.in_vain()
+        if self._numbers is not best:
+            self._keep(best)
+
+    def _lose_patience(self, numbers: Numbers) -> None:
+        """Take note of a wait in vain, for this stream and for the next ones of this server."""
+        trust = numbers.trust
+        if not numbers.count:
+            lowest = min(numbers.held)
+            trust.waits_for_start = trust.starts in (None, lowest)  # else streams begin anywhere here
+            trust.starts = lowest
+        if not numbers.patient or not numbers.misses_any:
+            return
+        if numbers.fills:
+            numbers.fills = 0
+        else:
+            numbers.patient = False
+            trust.in_vain()
+
+    # --- what is found
+
+    def _look_at(self, numbers: Numbers) -> None:
+        """Count what the numbers show, or go by them no longer."""
+        if numbers.is_sparse:
+            self._refute(numbers)
+            return
+        if numbers.is_doubtful and numbers.is_relied_on:
+            self._record_unusable()
+        if numbers.is_proved:
+            self._record_order(numbers)
+
+    def _record_order(self, numbers: Numbers) -> None:
+        """Count what came out of order, and what of it could not be put back."""
+        if numbers.late or numbers.strays:
+            numbers.patient = True
+            numbers.trust.paid()
+        for _ in range(numbers.late + numbers.strays):
+            self._ledger.record(SEQUENCE_OUT_OF_ORDER)
+        for _ in range(numbers.strays):
+            self._ledger.failed(SEQUENCE_OUT_OF_ORDER)
+        numbers.late = numbers.strays = 0
+
+    def _record_unusable(self) -> None:
+        if not self._unusable:
+            self._unusable = True
             self._ledger.record(SEQUENCE_UNUSABLE)
-        released = list(self.held.values())
-        self.leaving = [*self.leaving, *released]
-        self.held.clear()
-        self._since.clear()
-        self._gaps.clear()
-        self.usable = False
-        return released
+
+    def _close(self, numbers: Numbers) -> None:
+        """Count what never came, and remember where the stream began."""
+        if numbers.shows_losses:
+            self._record_order(numbers)
+            for _ in range(numbers.holes):
+                self._ledger.record(SEQUENCE_GAP)
+        elif numbers.is_relied_on:
+            self._record_unusable()
+        if self._request.starting_after is None and numbers.is_proved:
+            numbers.trust.starts = numbers.first
 
     def _sample(self, delay: float, distance: int) -> None:
+        if not delay and not distance:
+            return  # it went on as soon as it came
         self.max_delay = max(self.max_delay, delay)
         self.max_distance = max(self.max_distance, distance)
         if len(self.delays) < _SAMPLES:
@@ -295,5 +499,24 @@ class ReorderBuffer:
                 self.distances.append(distance)
 
 
-def _is_number(number: Any) -> bool:
-    return type(number) is int and 0 <= number < _MAX_NUMBER
+def _begins(choice: Any) -> bool:
+    """Return whether a choice says who speaks, which servers do in its first delta."""
+    delta = choice.get("delta") if type(choice) is dict else None
+    return type(delta) is dict and bool(delta.get("role"))
+
+
+def _has_content(payload: dict[str, Any]) -> bool:
+    """Return whether an event is a part of the answer, and no keep-alive or frame of a gateway's own."""
+    choices = payload.get("choices")
+    if type(choices) is list:
+        return any(_says_something(choice) for choice in choices)
+    places = ("item_id", "item", "output_index")
+    return any(name in payload for name in places) or type(payload.get("response")) is dict
+
+
+def _says_something(choice: Any) -> bool:
+    if type(choice) is not dict:
+        return False
+    delta = choice.get("delta")
+    said = type(delta) is dict and any(value for name, value in delta.items() if name != "role")
+    return bool(said or choice.get("text") or choice.get("finish_reason"))

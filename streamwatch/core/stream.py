@@ -49,8 +49,9 @@ from streamwatch.core.kinds import (
     Verdict,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.patience import Patience
 from streamwatch.core.payloads import Payloads
-from streamwatch.core.reorder import Patience, ReorderBuffer
+from streamwatch.core.reorder import ReorderBuffer
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
@@ -162,13 +163,12 @@ class StreamWatch:
         end = len(queue)
         if at == end:
             return False
-        if end > at + _EVENTS_A_STEP:
-            end = at + _EVENTS_A_STEP
+        end = min(end, at + _EVENTS_A_STEP)
         while at < end:
             self._current = event = queue[at]
             self._at = at = at + 1
             self._step(event)
-        if self._api.waiting or (self._numbered and self._reorder.held):
+        if self._api.waiting or (self._numbered and self._reorder.waiting):
             self.holding = True
             self.expire()
         elif self.holding:
@@ -267,7 +267,7 @@ class StreamWatch:
         if self._numbered:
             released = self._reorder.push(event)
             self._numbered = not self._reorder.idle
-            if type(released) is list:
+            if type(released) is list or not released:
                 self._to_api(released)
                 self._current = None
                 return
@@ -295,9 +295,10 @@ class StreamWatch:
             self._sdk_done = not event.added
         return event
 
-    def _to_api(self, events: list[Event]) -> None:
+    def _to_api(self, events: Sequence[Event]) -> None:
         """Push events through the API, one by one; what is not pushed yet is pending in the stage that it came of."""
         while events:
+            assert isinstance(events, list)  # noqa: S101 -- the stage's own, which is emptied here
             self._current = events.pop(0)
             self._take(self._api.push(self._current))
 

@@ -27,8 +27,9 @@ class ApiState:
     `release`, `drop` and `hold` for it; and, where it holds anything, `give_up_waiting`.
     """
 
-    #: The protocol promises a number on every event: the member that has it, else "".
-    number_member = ""
+    #: The member in which the protocol promises a number on every event; "" where a relay may stamp events with one,
+    #: None where nothing is known of an order.
+    number_member: str | None = None
     #: [DONE] is this API's own end. Elsewhere it only ends what the SDK reads.
     ends_with_done = False
 

@@ -59,6 +59,7 @@ _ABSENT: Any = object()
 class Chat(ApiState):
     """The state of one streamed chat completion."""
 
+    number_member = ""
     ends_with_done = True
 
     def __init__(self, name: str, context: Context) -> None:

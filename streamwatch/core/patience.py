@@ -1,0 +1,65 @@
+"""What is known of the numbers of each server: whether waiting pays there, and where streams begin.
+
+It spares waits and never makes one: where nothing is known, the numbers of a stream speak for themselves.
+"""
+
+from __future__ import annotations
+
+import functools
+
+#: Servers and models that are remembered, the latest ones: an application talks to a handful, a gateway to dozens.
+_SERVERS = 512
+#: Characters of an address or a model that tell one from another.
+_NAME = 200
+#: Waits in vain for which a wait that paid makes up: a relay that mixes events up loses one now and then as well.
+_CREDIT = 4
+
+
+class Trust:
+    """What is known of the numbers under one name, of one server and model."""
+
+    __slots__ = ("_credit", "starts", "waits_for_start")
+
+    def __init__(self) -> None:
+        self._credit = 0
+        self.starts: int | None = None  #: where the last stream began
+        self.waits_for_start = True  #: a number that came before what had gone on shows that waiting would have paid
+
+    @property
+    def patient(self) -> bool:
+        """Whether a hole in the numbers is waited for."""
+        return self._credit >= 0
+
+    def paid(self) -> None:
+        """Take note that what was missing came."""
+        self._credit = _CREDIT
+
+    def in_vain(self) -> None:
+        """Take note that what was missing did not come, or that the numbers are no order."""
+        self._credit = max(self._credit - 1, -1)
+
+
+class Patience:
+    """What is known of the numbers of one server and model, by the names that numbers have there."""
+
+    def __init__(self) -> None:
+        self._trust: dict[str, Trust] = {}
+
+    def of(self, name: str) -> Trust:
+        """Return what is known of the numbers under a name, which is one of the few that the settings list."""
+        return self._trust.setdefault(name, Trust())
+
+
+class PatienceByServer:
+    """The patience with every server, for as long as the process lives.
+
+    The application chooses the keys, by what it asks whom: no server has a say in what is known of another one.
+    """
+
+    def __init__(self, most: int = _SERVERS) -> None:
+        # Its own lock is C's: nothing can be waited for in a forked child.
+        self._of = functools.lru_cache(most)(lambda address, model: Patience())
+
+    def of(self, address: str, model: str) -> Patience:
+        """Return what is known of a server and model."""
+        return self._of(address[:_NAME], model[:_NAME])
