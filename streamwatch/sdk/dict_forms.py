@@ -106,20 +106,17 @@ class DictForms:
                     _set(model, self._fields_set, FilledFieldsSet(getattr(model, self._fields_set)))
         return chunk
 
-    def _is_marked(self, model: Any) -> bool:
-        return type(getattr(model, self._fields_set, None)) is FilledFieldsSet
-
     def _wrap(self, cls: Any, name: str, prepare: Callable[[Any, dict[str, Any], FrameType], Any]) -> None:
         """Let a method work on what `prepare` returns for a marked object."""
         own = vars(cls).get(name)  # none, unless somebody else was here before
-        undo, is_marked = self._undo, self._is_marked
+        undo, fields_set = self._undo, self._fields_set
 
         @functools.wraps(getattr(cls, name))
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             if undo:  # not removed: who wrapped us in turn may call us still
-                if is_marked(self):
+                if type(getattr(self, fields_set, None)) is FilledFieldsSet:
                     self = prepare(self, kwargs, sys._getframe(1))
-                if args and is_marked(args[0]):  # what is compared
+                if args and type(getattr(args[0], fields_set, None)) is FilledFieldsSet:  # what is compared
                     args = (prepare(args[0], kwargs, sys._getframe(1)), *args[1:])
             call = getattr(super(cls, self), name) if own is None else own.__get__(self)
             return call(*args, **kwargs)
@@ -151,7 +148,7 @@ class DictForms:
 
     def _with(self, model: Any, **content: str) -> Any:
         """Return a copy of a model without marks, with other fields in the deltas that had one; else the model."""
-        if not self._is_marked(model):
+        if type(getattr(model, self._fields_set, None)) is not FilledFieldsSet:
             return model
         if isinstance(model, self._delta):
             return self._copied(model, content) if model.__dict__.get("content", "") is None else model
