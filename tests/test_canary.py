@@ -127,10 +127,10 @@ def moved_in_stream(streaming: str, name: str, way: str) -> Moved:
     if "sse.data.startswith('[DONE]')" not in all_of(body, ast.Call):
         yield f"{name}.__stream__ does not stop at [DONE] in the data: stream.StreamWatch does"
     if not uses(body, "data") or uses(body, "data") - USES:
-        yield f"{name}.__stream__ does with the JSON {sorted(uses(body, 'data') - USES)}: models.Models hands it objects"
+        yield f"{name}.__stream__ does with the JSON {sorted(uses(body, 'data') - USES)}: chunk_builder.ChunkBuilder hands it objects"
     calls = keywords(body, "process_data")
     if not calls or any(call != {"data", "cast_to", "response"} for call in calls):
-        yield f"{name}.__stream__ calls process_data with {calls}: models.Models expects data, cast_to and response"
+        yield f"{name}.__stream__ calls process_data with {calls}: chunk_builder.ChunkBuilder expects data, cast_to and response"
 
 
 def attribute_parents(node: ast.AST, attribute: str) -> Iterator[ast.AST]:
@@ -147,7 +147,7 @@ def moved_in_events(source: Source) -> Moved:
     """What `sse.Event` stands in for, and what `reading` hands the rest of a stream to."""
     for member in ("data", "event", "id", "retry", "json"):
         if not getattr(find(source["_streaming"], "ServerSentEvent", member), "body", None):
-            yield f"ServerSentEvent has no {member}: models.EventTypes inherits from it"
+            yield f"ServerSentEvent has no {member}: chunk_builder.EventTypes inherits from it"
     for method in ("iter_bytes", "aiter_bytes"):
         function = find(source["_streaming"], "SSEDecoder", method)
         taken = (
@@ -160,27 +160,27 @@ def moved_in_events(source: Source) -> Moved:
 
 
 def moved_in_client(source: Source) -> Moved:
-    """What `models` spares the SDK, and where it looks whether somebody else is asked."""
+    """What `chunk_builder` spares the SDK, and where it looks whether somebody else is asked."""
     client = source["_base_client"]
     if "SSEDecoder()" not in all_of(find(client, "BaseClient", "_make_sse_decoder"), ast.Call):
         yield "BaseClient._make_sse_decoder does not make an SSEDecoder(): instrumentor._wrap takes it for somebody else's"
     process = find(client, "BaseClient", "_process_response_data")
     if "self._strict_response_validation" not in all_of(process, ast.Attribute):
-        yield "_process_response_data does not ask _strict_response_validation: models._constructs_as_known does"
+        yield "_process_response_data does not ask _strict_response_validation: chunk_builder._constructs_as_known does"
     if {"type_", "value"} not in keywords(process, "construct_type"):
-        yield "_process_response_data does not call construct_type(type_=, value=): models.Models does it in its place"
+        yield "_process_response_data does not call construct_type(type_=, value=): chunk_builder.ChunkBuilder does it in its place"
 
 
 def moved_in_models(source: Source) -> Moved:
-    """What `models.Blueprint` makes objects of."""
+    """What `shape_template.ShapeTemplate` makes objects of."""
     function = find(source["_models"], "construct_type")
     named = [each.arg for each in function.args.kwonlyargs] if isinstance(function, ast.FunctionDef) else []
     if named[:2] != ["value", "type_"]:
-        yield f"construct_type takes {named}: models.Models calls it with value and type_"
+        yield f"construct_type takes {named}: chunk_builder.ChunkBuilder calls it with value and type_"
     construct = find(source["_models"], "BaseModel", "construct")
     state = {ast.literal_eval(call.args[1]) for call in ast.walk(construct) if is_setattr(call)}
     if state != STATE:
-        yield f"BaseModel.construct sets {sorted(state)}: models.Blueprint sets {sorted(STATE)}"
+        yield f"BaseModel.construct sets {sorted(state)}: shape_template.ShapeTemplate sets {sorted(STATE)}"
 
 
 def is_setattr(node: ast.AST) -> bool:
@@ -197,9 +197,9 @@ def moved_in_calls(source: Source) -> Moved:
     ):
         for stream in ("Stream", "AsyncStream"):
             if f"{stream}[{cast_to}]" not in source[module]:
-                yield f"openai.{module} does not make a {stream}[{cast_to}]: models builds these chunks"
+                yield f"openai.{module} does not make a {stream}[{cast_to}]: chunk_builder builds these chunks"
         if f"class {cast_to}(" not in source[defined] and f"{cast_to}: TypeAlias" not in source[defined]:
-            yield f"openai.{defined} does not define {cast_to}: models._SORTS looks for it there"
+            yield f"openai.{defined} does not define {cast_to}: chunk_builder._CASTS looks for it there"
     if "__version__ =" not in source["_version"]:
         yield "openai._version has no __version__: calls.openai_version reads it"
 
@@ -289,7 +289,7 @@ def test_the_helper_names_itself(mode: str) -> None:
 
 @pytest.mark.skipif(sdk.PYDANTIC_1, reason="no objects are made with pydantic 1")
 def test_an_object_that_is_made_already_stays_what_it_is() -> None:
-    """What models.Models hands to the SDK in place of JSON is what the application gets."""
+    """What chunk_builder.ChunkBuilder hands to the SDK in place of JSON is what the application gets."""
     from openai._models import construct_type
     from openai.types.chat import ChatCompletionChunk
     from openai.types.responses import ResponseStreamEvent

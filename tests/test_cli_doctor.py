@@ -49,6 +49,8 @@ HEALTHY: dict[str, Any] = {
         {"stream": "chat text", "fault": [], "way": "sync", "came": "as sent", "right": True, "verdict": "complete"}
     ],
     "counted": 1,
+    "fills_dicts": True,
+    "unfilled": "",
     "said": [],
     "at_start": [],
 }
@@ -162,6 +164,7 @@ def test_the_installed_client_reads_streams_under_the_real_hook(examined: dict[s
         assert reading["condition"] == ("repaired" if reading["fault"] else "clean")
         assert set(reading["fault"]) <= set(reading["kinds"])
     assert len(tried["readings"]) == tried["counted"] >= 4
+    assert (tried["fills_dicts"], tried["unfilled"]) == (True, "")
 
 
 def test_what_is_wrong_ends_in_exit_code_1(examined: dict[str, Any]) -> None:
@@ -223,6 +226,25 @@ def test_nothing_wrong_is_said_as_such(trial: dict[str, Any]) -> None:
     assert result.stdout.startswith("### streamwatch doctor: no problems, no notes\n")
     assert "- ok: chat text, sync, healthy: came as sent; complete" in result.stdout
     assert "- metrics: 1 of 1 streams counted" in result.stdout
+    assert '- ok: chunks that come without content have `content: ""` as dicts and JSON' in result.stdout
+
+
+def test_dicts_that_are_not_filled_are_noted(trial: dict[str, Any]) -> None:
+    """With the reason; streams are watched all the same."""
+    trial.update(fills_dicts=False, unfilled="no such method")
+
+    assert [(False, "Dicts of chunks get no content here (no such method): KeyError: 'content' is not repaired.")] == (
+        findings()
+    )
+    assert "- ok: chunks that come" not in run().stdout
+
+
+def test_whether_dicts_are_filled_is_told_where_it_is_wanted(trial: dict[str, Any]) -> None:
+    """Not where the policy leaves them alone."""
+    del trial["fills_dicts"], trial["unfilled"]
+
+    assert findings() == []
+    assert "content" not in run().stdout
 
 
 @pytest.mark.parametrize(

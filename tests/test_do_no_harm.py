@@ -32,7 +32,7 @@ from streamwatch.core.settings import Policy, Settings
 MODULES = (
     *("core.sse", "core.reorder", "core.digest", "core.stream", "core.report", "core.ledger"),
     *(f"core.apis.{name}" for name in ("base", "chat", "chat_choice", "tool_calls", "responses", "output_items")),
-    *("sdk.request_info", "sdk.chunk_builder", "export.telemetry", "export.log"),
+    *("sdk.request_info", "sdk.chunk_builder", "sdk.shape_template", "export.telemetry", "export.log"),
 )
 #: Of the net itself, what it catches.
 CAUGHT = {

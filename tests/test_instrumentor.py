@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import os
+import pickle
 import subprocess
 import sys
 import types
@@ -595,3 +597,35 @@ def test_an_error_of_ours_is_one_warning(
     assert "The application is not affected" in records[0].getMessage()
     assert "streamwatch.internal_errors" in records[0].getMessage()
     assert {"TypeError": 3} == watched.samples("streamwatch.internal_errors", "error.type")
+
+
+@pytest.mark.parametrize("copied", [lambda response: pickle.loads(pickle.dumps(response)), copy.deepcopy])
+def test_a_response_that_is_being_read_can_be_copied(watched: Watched, copied: Callable[[Any], Any]) -> None:
+    """By pickle, or deeply; closing the copy does not close the stream."""
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    next(stream)
+    again = copied(stream.response)
+    again.close()
+    assert [again.status_code, again.is_closed] == [200, True]
+    assert len(list(stream)) == len(sdk.chat()) - 1
+    assert watched.report.verdict == "complete"
+
+
+def test_a_pickled_response_does_not_need_streamwatch(watched: Watched) -> None:
+    """Its reader may have nothing of it."""
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    pickled = pickle.dumps(stream.response)
+    stream.response.close()
+    assert b"streamwatch" not in pickled
+    assert watched.report.verdict == "abandoned"
+
+
+async def test_a_response_that_is_being_read_asynchronously_can_be_copied(watched: Watched) -> None:
+    """The same for asynchronous code."""
+    stream = await sdk.create(sdk.async_client(sdk.healthy("chat")))
+    await stream.__anext__()
+    for again in (pickle.loads(pickle.dumps(stream.response)), copy.deepcopy(stream.response)):
+        await again.aclose()
+        assert [again.status_code, again.is_closed] == [200, True]
+    assert len([chunk async for chunk in stream]) == len(sdk.chat()) - 1
+    assert watched.report.verdict == "complete"

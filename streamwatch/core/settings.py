@@ -96,7 +96,7 @@ class Settings:
     #: stream with it. The largest legal events are images in base64: 8 MiB has been seen.
     max_event_bytes: int = 32 << 20
 
-    #: STREAMWATCH_BUILD_CHUNKS: make the SDK's chunk objects after a blueprint, a tenth of the SDK's own cost.
+    #: STREAMWATCH_BUILD_CHUNKS: build the SDK's chunk objects after templates, at a tenth of the SDK's own cost.
     build_chunks: bool = True
 
     #: STREAMWATCH_MAX_LABEL_VALUES: distinct values of a label that comes off the wire; then `_other`.

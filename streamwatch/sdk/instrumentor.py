@@ -141,7 +141,7 @@ class Agent:
         self.version = openai_version()
         stock = streaming.SSEDecoder
         classes = streaming.Stream, streaming.AsyncStream
-        self._undo = [_wrap(stream_class, stock) for stream_class in classes]
+        self._undo = [*(_wrap(stream_class, stock) for stream_class in classes), self._event_types.close]
 
     def patch_raw(self, response: ModuleType) -> None:
         """Count the streams that are read as bytes or lines; releases before 1.8 have no such thing."""

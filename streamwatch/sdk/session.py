@@ -212,7 +212,7 @@ class StreamSession:
         if original is not None:
             noticing = _noticing if self._closes == "close" else _noticing_async
             with contextlib.suppress(AttributeError):
-                setattr(self.response, self._closes, functools.partial(noticing, original, weakref.ref(self)))
+                setattr(self.response, self._closes, _Closing(noticing, original, weakref.ref(self)))
 
     def _forget_closing(self) -> None:
         with contextlib.suppress(AttributeError):
@@ -235,6 +235,13 @@ class StreamSession:
         # by this very thread included: nothing may be recorded from here.
         if not self.has_ended:
             self.owner.collected(self)
+
+
+class _Closing(functools.partial[Any]):
+    """Notices that a response is closed. A copy or a pickle of the response has its own method instead."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial, self.args[:1]
 
 
 def _noticing(close: Callable[[], None], reading: weakref.ref[StreamSession]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from streamwatch.core.kinds import CONTENT_ABSENT
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault, broken
 from streamwatch.synthetic.streams import SHORT, Event, Mark, Shape, chat, encode, responses
 
@@ -69,6 +70,7 @@ def _fill(result: dict[str, Any]) -> None:
     from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import get_tracer_provider
 
+    from streamwatch.sdk.dict_forms import fills_dicts
     from streamwatch.sdk.instrumentor import _agent
 
     result["meter_provider"] = type(get_meter_provider()).__qualname__
@@ -81,6 +83,8 @@ def _fill(result: dict[str, Any]) -> None:
     reports: list[Any] = []
     _agent.on_report = reports.append
     policy = _agent.settings.repair
+    if not policy.observe and CONTENT_ABSENT in policy.default:
+        result["fills_dicts"], result["unfilled"] = fills_dicts()
     for shape, fault in _CASES:
         if shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS) or hasattr(openai.OpenAI, "responses"):
             repaired = not policy.observe and all(kind in policy.default for kind in fault.kinds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import random
-import sys
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 from recordings.build import HERE, RECORDINGS, surface_of
 
-from streamwatch.sdk import chunk_builder as models
-from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
-from streamwatch.sdk.chunk_builder import EventTypes, Models
 from streamwatch.core.settings import Settings
+from streamwatch.sdk import chunk_builder
+from streamwatch.sdk.chunk_builder import ChunkBuilder, EventTypes
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 pydantic = pytest.importorskip("pydantic")
 pytestmark = pytest.mark.skipif(pydantic.VERSION.startswith("1."), reason="models are built with pydantic 2 alone")
@@ -58,9 +59,41 @@ def own(surface: str, payload: Any) -> Any:
         return error
 
 
-def new(surface: str) -> Models:
+def new(surface: str) -> ChunkBuilder:
     """Nothing learned yet."""
-    return Models(construct_type, CASTS[surface])
+    return ChunkBuilder(construct_type, CASTS[surface])
+
+
+class Counting(ChunkBuilder):
+    """A builder that counts what the SDK constructs for it."""
+
+    def __init__(self, surface: str = "chat") -> None:
+        self.lessons = 0
+        super().__init__(self._counted, CASTS[surface])
+
+    def _counted(self, value: Any, type_: Any) -> Any:
+        self.lessons += 1
+        return construct_type(value=value, type_=type_)
+
+    def follows(self, payload: dict[str, Any]) -> bool:
+        """Build an object; return whether a template was followed."""
+        before = self.lessons
+        return self.build(payload) is not payload and self.lessons == before
+
+    def learns(self, payload: dict[str, Any]) -> bool:
+        """Return whether the object after this payload follows a template of it."""
+        self.build(payload)
+        return self.follows(payload)
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of events are known."""
+        return len(self._young) + len(self._old)
+
+    @property
+    def weight(self) -> int:
+        """How many bytes all templates take."""
+        return sum(shapes.weight for shapes in (*self._young.values(), *self._old.values(), self._unnamed))
 
 
 def payloads(wire: bytes) -> list[dict[str, Any]]:
@@ -175,7 +208,7 @@ for _name in SERVED:
 
 @pytest.mark.parametrize("surface", CASTS)
 def test_no_payload_makes_another_object_than_the_sdk_does(surface: str) -> None:
-    """A blueprint of one payload, and one that differs in anything at all from it, in both orders."""
+    """A template of one payload, and one that differs in anything at all from it, in both orders."""
 
     @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(SEEDS[surface]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
@@ -195,22 +228,25 @@ def test_no_payload_makes_another_object_than_the_sdk_does(surface: str) -> None
     ("field", "value"),
     [("choices", []), ("usage", {}), ("created", 1.5), ("created", True), ("id", None), ("model", "\ud83d")],
 )
-def test_what_does_not_fit_is_the_sdks_to_construct(field: str, value: Any) -> None:
-    """The first payload of a shape of its own comes back as it is."""
-    known = new("chat")
+def test_what_does_not_fit_is_constructed_by_the_sdk(field: str, value: Any) -> None:
+    """The first payload of a shape of its own is like no template."""
+    known = Counting()
     first, second = sdk.chat("a", "b")[1:3]
     known.build(first)
+    assert known.follows(second)
     assert inside(known.build(second)) == inside(own("chat", second))
     odd = {**second, field: value}
-    assert known.build(odd) is odd
+    assert not known.follows(odd)
+    assert check("chat", known.build(odd), odd)
 
 
-def test_objects_share_nothing(watched: Watched) -> None:
-    """What an application does to one chunk is not seen in another."""
+def test_objects_share_nothing() -> None:
+    """What an application does to one chunk is not seen in another; the first is the one that the SDK constructed."""
     known = new("chat")
-    chunks = [known.build(payload) for payload in sdk.chat(*"abcde")[1:6]][1:]
+    chunks = [known.build(payload) for payload in sdk.chat(*"abcde")[1:6]]
     for chunk in chunks:
         chunk.choices[0].delta.content = "changed"
+        chunk.choices[0].delta.__pydantic_fields_set__.clear()
         chunk.choices.append(chunk.choices[0])
         chunk.__pydantic_fields_set__.add("model")
         chunk.model_extra["more"] = 1
@@ -221,56 +257,145 @@ def test_objects_share_nothing(watched: Watched) -> None:
 # --- how much is learned
 
 
-def test_the_second_chunk_of_a_shape_is_made() -> None:
-    """One lesson is enough."""
-    known = new("chat")
-    payloads = sdk.chat(*"abcdefgh")
-    made = [known.build(payload) is not payload for payload in payloads]
-    assert made[2:9] == [True] * 7
+def test_the_second_chunk_of_a_shape_is_built() -> None:
+    """One lesson is enough, and its object is not constructed twice."""
+    known = Counting()
+    assert [known.follows(payload) for payload in sdk.chat(*"abcdefgh")] == [False, False, *[True] * 7, False]
+    assert known.lessons == 3
 
 
 def test_shapes_that_never_recur_cost_next_to_nothing() -> None:
     """Lessons are rationed: one for 64 events, and patience ends after 16 misses."""
-    lessons = 0
-
-    def construct(value: Any, type_: Any) -> Any:
-        nonlocal lessons
-        lessons += 1
-        return construct_type(value=value, type_=type_)
-
-    known = Models(construct, ChatCompletionChunk)
+    known = Counting()
     for number in range(20_000):
         known.build({**sdk.chat("a")[1], f"new_{number}": number})
-    assert 16 <= lessons <= 64 + 20_000 / 64
+    assert 16 <= known.lessons <= 64 + 20_000 / 64
 
 
-def test_kinds_and_blueprints_are_bounded() -> None:
-    """A server that makes up kinds of events, or shapes, does not fill the memory."""
-    known = Models(construct_type, CASTS.get("responses", ChatCompletionChunk))
-    for number in range(1000):
-        known.build({"type": f"made.up.{number}", "sequence_number": number})
-    assert len(known._kinds) <= 128
-
-    known = new("chat")
-    for number in range(200):
-        known.build({**sdk.chat("a")[1], **{f"x{each}": 1 for each in range(number % 40)}})
-    assert [len(shapes.blueprints) for shapes in known._kinds.values()] == [16]
-
-    known = new("chat")
-    for number in range(1000):
-        known.build({**sdk.chat("a")[1], "choices": [{"index": 0, "delta": {f"x{number}": 1}, "finish_reason": None}]})
-    assert len(known._kinds) <= 128
-
-
-def test_blueprints_come_back_after_a_while_of_misses() -> None:
+def test_templates_come_back_after_a_while_of_misses() -> None:
     """A server that sends what cannot be learned does not spoil it for the next one."""
-    known = new("chat")
+    known = Counting()
     for payload in sdk.chat("a", "b"):
         known.build(payload)
     for number in range(500):
         known.build({**sdk.chat("a")[1], "created": number + 0.5})
     chunks = sdk.chat(*("a" * 60))
-    assert [known.build(chunk) is not chunk for chunk in chunks][20:60] == [True] * 40
+    assert [known.follows(chunk) for chunk in chunks][20:60] == [True] * 40
+
+
+# --- how much is kept
+
+
+def typed(name: str, **more: Any) -> dict[str, Any]:
+    """An event of a type of its own."""
+    return {**sdk.chat("a")[1], "type": name, **more}
+
+
+def shaped(*names: str) -> dict[str, Any]:
+    """A chunk whose delta has these members."""
+    return {**sdk.chat("a")[1], "choices": [{"index": 0, "delta": dict.fromkeys(names, 1), "finish_reason": None}]}
+
+
+@pytest.mark.parametrize("make", [typed, shaped])
+def test_kinds_are_bounded(make: Any) -> None:
+    """A server that makes up kinds of events does not fill the memory: 128 are known at most."""
+    known = Counting()
+    most = 0
+    for number in range(1000):
+        known.build(make(f"made.up.{number}"))
+        most = max(most, known.kinds)
+    assert most == 128
+
+
+def test_kinds_that_are_used_outlive_those_that_are_not() -> None:
+    """However many kinds an endpoint makes up: the streams of the others are built as fast as before."""
+    known = Counting()
+    text = sdk.chat("a")[1]
+    assert known.learns(text)
+    for number in range(1000):
+        known.build(typed(f"made.up.{number}"))
+        assert known.follows(text)
+
+
+def test_kinds_that_were_forgotten_are_learned_again() -> None:
+    """More kinds than are kept, all at once, do not switch the templates off."""
+    known = Counting()
+    text = sdk.chat("a")[1]
+    known.build(text)
+    for number in range(130):
+        known.build(typed(f"made.up.{number}"))
+    assert [known.follows(text) for _ in range(200)][96:] == [True] * 104
+
+
+def test_templates_of_a_kind_are_bounded() -> None:
+    """Of one kind 16 are known."""
+    known = Counting()
+    for number in range(200):
+        known.build({**sdk.chat("a")[1], **{f"x{each}": 1 for each in range(number % 40)}})
+    assert [len(shapes.templates) for shapes in known._young.values()] == [16]
+
+
+@pytest.mark.parametrize(
+    ("payload", "is_kept"),
+    [
+        (typed("x" * 64), True),
+        (typed("x" * 65), False),
+        (shaped(*"abcdefghijklmnop"), True),
+        (shaped(*"abcdefghijklmnopq"), False),
+        (shaped("x" * 64), True),
+        (shaped("x" * 65), False),
+    ],
+)
+def test_long_names_of_kinds_are_not_kept(payload: dict[str, Any], is_kept: bool) -> None:
+    """Nothing is kept of them; those that come again are built all the same."""
+    known = Counting()
+    assert known.learns(payload)
+    assert known.kinds == is_kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_learned"),
+    [
+        ("created", "x" * 256, True),
+        ("created", "x" * 257, False),
+        ("created", "é" * 64, True),
+        ("created", "é" * 65, False),
+        ("model", 2**2047, True),
+        ("model", 2**2055, False),
+    ],
+    ids=repr,
+)
+def test_long_values_are_not_kept(name: str, value: Any, is_learned: bool) -> None:
+    """A template holds what has to be equal, up to 256 bytes each: here a text in place of a number, and the reverse."""
+    assert Counting().learns({**sdk.chat("a")[1], name: value}) is is_learned
+
+
+@pytest.mark.parametrize(("length", "is_learned"), [(256, True), (257, False)])
+def test_long_keys_are_not_kept(length: int, is_learned: bool) -> None:
+    """The same of the names of members that nobody knows."""
+    assert Counting().learns({**sdk.chat("a")[1], "x" * length: 1}) is is_learned
+
+
+def test_large_shapes_are_not_kept() -> None:
+    """A template takes up to 32 KiB: with one long name more, none is taken."""
+    weights = []
+    for members in range(120):
+        known = Counting()
+        if known.learns({**sdk.chat("a")[1], **{f"{number:0256}": 1 for number in range(members)}}):
+            weights.append(known.weight)
+    assert len(weights) < 120
+    assert 32_768 - (256 + 100) < max(weights) <= 32_768
+
+
+def test_all_templates_together_are_bounded() -> None:
+    """Large ones of as many kinds as are known: 2 MiB, and one template more."""
+    known = Counting()
+    most = 0
+    for number in range(3000):
+        known._credit = 64
+        known.build(typed(f"{number % 50}", **{f"{number * 100 + each:0256}": 1 for each in range(75)}))
+        most = max(most, known.weight)
+    assert 1_900_000 < most <= (2 << 20) + (32 << 10)
 
 
 # --- who may be spared
@@ -304,7 +429,7 @@ def constructed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     stock = openai._base_client.BaseClient._process_response_data
     assert original
-    monkeypatch.setattr(models, "_home", _home_of_stock)
+    monkeypatch.setattr(chunk_builder, "_home", _home_of_stock)
     monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
     return seen
 
@@ -371,34 +496,94 @@ class Other(ChatCompletionChunk):
     """A model of an application's own."""
 
 
-def test_only_the_sdks_own_sorts_are_made() -> None:
+class Stream:
+    """What is asked of a stream."""
+
+    def __init__(self, cast_to: Any, **options: Any) -> None:
+        self._cast_to = cast_to
+        self._client = sdk.client([], **options)
+
+
+@pytest.fixture
+def types() -> Iterator[EventTypes]:
+    """The classes of events, and the SDK's classes as they were afterwards."""
+    made = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)
+    yield made
+    made.close()
+
+
+def test_only_the_sdks_own_sorts_are_built(types: EventTypes) -> None:
     """What an application has its streams cast to is the SDK's to construct."""
-
-    class Stream:
-        _cast_to = Other
-        _client = sdk.client([])
-
-    types = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)
-    plain = types.of(Stream())
-    assert plain is types.of(object())
-    Stream._cast_to = ChatCompletionChunk
-    assert plain is not types.of(Stream())
-    assert types.of(Stream()) is types.of(Stream())
-    assert Other.__module__ not in sys.modules["openai.types.chat"].__name__
+    plain = types.of(object())
+    assert plain is types.of(Stream(Other))
+    assert plain is not types.of(Stream(ChatCompletionChunk))
+    assert types.of(Stream(ChatCompletionChunk)) is types.of(Stream(ChatCompletionChunk))
 
 
-def test_an_event_with_a_name_of_its_own_stays_data() -> None:
+def test_who_stands_between_is_noticed_on_one_client_alone(types: EventTypes) -> None:
+    """A client whose own method was exchanged, as tests and proxies do."""
+    stream = Stream(ChatCompletionChunk)
+    stream._client._process_response_data = lambda **options: options["data"]
+    assert types.of(stream) is types.of(object())
+    assert types.of(Stream(ChatCompletionChunk)) is not types.of(object())
+
+
+# --- who gets objects
+
+
+def of_types(chunks: list[Any]) -> list[str]:
+    """The names of classes."""
+    return [type(chunk).__name__ for chunk in chunks]
+
+
+def test_an_event_with_a_name_of_its_own_stays_data(watched: Watched, constructed: list[Any]) -> None:
     """Some releases make another object of it, which holds the name and the data."""
+    body = [b"event: vendor\n" + frame for frame in sdk.frames(sdk.chat(*"abcdef"))]
+    for _ in range(2):
+        list(sdk.create(sdk.client(body)))
+    assert not {"ChatCompletionChunk"} & set(of_types(constructed))
 
-    class Stream:
-        _cast_to = ChatCompletionChunk
-        _client = sdk.client([])
 
-    event_type = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True).of(Stream())
-    for name, kind in ((None, ChatCompletionChunk), ("thread.message", dict)):
-        for payload in sdk.chat("a", "b", "c")[1:4]:
-            text = json.dumps(payload)
-            event = event_type(text, text.encode(), name)
-            event.payload = payload
-            value = event.json()
-        assert type(value) is kind
+def test_whoever_reads_events_gets_json(watch: Callable[..., Watched]) -> None:
+    """As from the SDK: objects are for its own loop alone."""
+    watched, payloads = watch(repair="none"), sdk.chat(*"abcdef")
+    for _ in range(2):
+        stream = sdk.create(sdk.client(sdk.frames(payloads)))
+        events = [event.json() for event in stream._iter_events() if event.data != "[DONE]"]
+        assert events == payloads
+        received(watched)
+
+
+async def test_whoever_reads_events_asynchronously_gets_json(watch: Callable[..., Watched]) -> None:
+    """The same for asynchronous code."""
+    watched, payloads = watch(repair="none"), sdk.chat(*"abcdef")
+    for _ in range(2):
+        stream = await sdk.create(sdk.async_client(sdk.frames(payloads)))
+        events = [event.json() async for event in stream._iter_events() if event.data != "[DONE]"]
+        assert events == payloads
+        received(watched)
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_a_method_of_one_client_gets_json(watched: Watched, mode: str) -> None:
+    """Tests and proxies exchange it on the client that they have."""
+    body, seen = sdk.frames(sdk.chat(*"abcdef")), []
+    client = sdk.client(body) if mode == "sync" else sdk.async_client(body)
+    own = client._process_response_data
+
+    def process(**options: Any) -> Any:
+        seen.append(options["data"])
+        return own(**options)
+
+    client._process_response_data = process
+    if mode == "sync":
+        list(sdk.create(client))
+    else:
+        asyncio.run(read(client))
+    assert {dict} == {type(data) for data in seen}
+
+
+async def read(client: Any) -> None:
+    """Read a stream to its end."""
+    async for _ in await sdk.create(client):
+        pass
