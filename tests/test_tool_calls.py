@@ -341,7 +341,7 @@ def of_chunks(*tool_calls: Any, repair: str = "default", finish: str = "tool_cal
     """An answer whose chunks have these `tool_calls`."""
     wire = [begin(content=None), *(chunk({"tool_calls": each}) for each in tool_calls), chunk({}, finish)]
     return watch(
-        "chat", body(wire), repair, request=Request(tools=frozenset({"weather", "time"}), naive=False, **known)
+        "chat", body(wire), repair, request=Request(tools=frozenset({"weather", "time"}), **known)
     )
 
 

@@ -43,10 +43,11 @@ class Event:
     `data` and `raw` are the payload as text and as it came, `payload` the parsed JSON object where
     it is one. `shared` says that whoever reads the event may have that very object, repairs
     included; otherwise a reader parses `data` for itself. `added` says that no SSE parser would have
-    made an event of it: it is there by a repair.
+    made an event of it: it is there by a repair. `fills_content` says that the dicts of its chunk get
+    a content, which the payload lacks.
     """
 
-    __slots__ = ("added", "data", "event", "id", "payload", "raw", "retry", "shared")
+    __slots__ = ("added", "data", "event", "fills_content", "id", "payload", "raw", "retry", "shared")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Event:
         self.payload: Any = None
         self.shared = True
         self.added = False
+        self.fills_content = False
 
     @property
     def number(self) -> int | None:

@@ -138,6 +138,8 @@ class ApiState:
 
     def hold(self, event: Event) -> None:
         """Keep an event until `release` or `drop`, within the window of the settings."""
+        if event in self._waiting:
+            return
         self._waiting[event] = self._clock()
         self._waiting_bytes += len(event.raw)
         if len(self._waiting) >= self.settings.window_events or self._waiting_bytes > self.settings.window_bytes:
@@ -148,8 +150,8 @@ class ApiState:
         """What is held on purpose, in the order of arrival."""
         return list(self._waiting)
 
-    def insert(self, payload: dict[str, Any], name: str | None = None) -> None:
-        """Hand on an event that never came, after all that was handed on before.
+    def insert(self, payload: dict[str, Any], name: str | None = None) -> Event:
+        """Hand on an event that never came, after all that was handed on before, and return it.
 
         `name` is its SSE name; without one it has the name that its type gives, where events have names.
         """
@@ -159,6 +161,7 @@ class ApiState:
         event.payload = payload
         event.added = True
         self._out.append(event)
+        return event
 
     def count(self, type: ChunkType) -> None:
         """Count a chunk."""
