@@ -232,7 +232,7 @@ def test_an_event_of_as_many_bytes_as_are_set_is_watched(size: int, watched: boo
 def test_256_choices_are_remembered_and_all_are_handed_on() -> None:
     """The API gives 128 at the most; what a server makes up beyond them passes."""
     chunks = [each for index in range(300) for each in said("One", index=index)]
-    seen = watch("chat", body(chunks), request=Request(n=300, naive=False))
+    seen = watch("chat", body(chunks), request=Request(n=300))
 
     assert seen.report.finish_reasons == ("stop",) * 256
     assert seen.payloads == chunks

@@ -117,7 +117,7 @@ def test_masked_streams_of_real_servers_show_the_same(shared: Path) -> None:
     assert len(chosen) > 50
     for id, entry in chosen.items():
         wire = (shared / "corpus" / "streams" / f"{id}.sse").read_bytes()
-        assert_replays(entry["surface"], wire, Request(n=entry["request_n"], naive=False))
+        assert_replays(entry["surface"], wire, Request(n=entry["request_n"]))
 
 
 def test_masked_oracles_show_the_same(shared: Path) -> None:

@@ -54,7 +54,7 @@ from streamwatch.core.report import Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream import StreamWatch
 
-NAIVE, CAREFUL, HELPER = Request(), Request(naive=False), Request(accumulated=True)
+NAIVE, CAREFUL, HELPER = Request(), Request(), Request(accumulated=True)
 CALL = called(*tool_call(0, "call_a", "weather", '{"city":', '"Paris"}'))
 #: Streams as OpenAI sends them, in every one of which some delta has no content.
 STREAMS: dict[str, list[Payload]] = {
@@ -385,7 +385,7 @@ def test_a_repair_of_a_chunk_can_be_switched_off(kind: str) -> None:
 def test_early_choices_can_be_let_go_on() -> None:
     """`-choice_index_invalid`: nothing waits."""
     wire = [begin(1), begin(0), *texts("b", index=1), chunk({}, "stop"), chunk({}, "stop", index=1)]
-    seen = watch("chat", body(wire), "default,-choice_index_invalid", request=Request(n=2, naive=False))
+    seen = watch("chat", body(wire), "default,-choice_index_invalid", request=Request(n=2))
 
     assert seen.payloads == wire
     assert seen.outcome(CHOICE_INDEX_INVALID) == {Outcome.UNREPAIRED}

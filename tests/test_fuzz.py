@@ -170,7 +170,7 @@ def fuzzed(sources: list[Source], seed: int) -> Fuzzed:
             rng.choice(MUTATIONS)(events, rng, blocks(other.wire))
     split_by = None if rng.random() < 0.05 else seed
     # What reads the stream decides on some repairs.
-    request = rng.choice([source.request, source.request, Request(naive=False), Request(accumulated=True)])
+    request = rng.choice([source.request, source.request, Request(), Request(accumulated=True)])
     return Fuzzed(source.surface, b"".join(events), request, rng.choice(parsers()), rng.choice(POLICIES), split_by)
 
 

@@ -33,7 +33,7 @@ def wire_of(name: str) -> bytes:
 
 def careful(request: Request) -> Request:
     """The same request, read by a framework."""
-    return Request(n=request.n, names_tool=request.names_tool, starting_after=request.starting_after, naive=False)
+    return Request(n=request.n, names_tool=request.names_tool, starting_after=request.starting_after)
 
 
 def test_the_files_are_those_that_are_built() -> None:
@@ -179,7 +179,7 @@ def known(corpus: Path) -> set[str]:
 def request_of(entry: dict[str, Any]) -> Request:
     """What is known of the request of a recording."""
     named = str(entry["request_tool_choice"] or "").startswith("named:")
-    return Request(n=entry["request_n"], names_tool=named, naive=False)
+    return Request(n=entry["request_n"], names_tool=named)
 
 
 def recorded(corpus: Path, entry: dict[str, Any]) -> bytes:

@@ -37,7 +37,7 @@ def wire_of(name: str) -> bytes:
 
 
 def request_of(name: str) -> Request:
-    return Request(n=INDEX[name]["n"], naive=False)
+    return Request(n=INDEX[name]["n"])
 
 
 def test_every_recording_is_in_the_index() -> None:

@@ -51,7 +51,7 @@ from streamwatch.core.stream import StreamWatch
 often = hypothesis_settings(max_examples=250, deadline=None)
 SEEDS = st.integers(0, 2**32)
 POLICIES = ["none", "default", "all"]
-REQUESTS = [Request(), Request(n=1), Request(n=2), Request(accumulated=True), Request(naive=False, names_tool=True)]
+REQUESTS = [Request(), Request(n=1), Request(n=2), Request(accumulated=True), Request(names_tool=True)]
 
 #: Healthy payloads of every sort: what a fuzzer breaks.
 SOUND: dict[str, list[Payload]] = {
@@ -210,7 +210,7 @@ ALTERED = {
 @pytest.mark.parametrize("name", ALTERED)
 def test_observing_changes_nothing_of_these_streams(name: str) -> None:
     """The known ones of those that the next test looks for."""
-    seen = watch("chat", body(ALTERED[name]), "none", request=Request(naive=False))
+    seen = watch("chat", body(ALTERED[name]), "none", request=Request())
 
     assert seen.payloads == ALTERED[name]
 

@@ -340,9 +340,7 @@ OFF: dict[str, list[Any]] = {
 def of_chunks(*tool_calls: Any, repair: str = "default", finish: str = "tool_calls", **known: Any) -> Seen:
     """An answer whose chunks have these `tool_calls`."""
     wire = [begin(content=None), *(chunk({"tool_calls": each}) for each in tool_calls), chunk({}, finish)]
-    return watch(
-        "chat", body(wire), repair, request=Request(tools=frozenset({"weather", "time"}), naive=False, **known)
-    )
+    return watch("chat", body(wire), repair, request=Request(tools=frozenset({"weather", "time"}), **known))
 
 
 def fragments_of(seen: Seen) -> list[Any]:

@@ -9,28 +9,30 @@ from zlib import crc32
 
 #: Deltas joined before they are summed: a checksum for each would cost more than all else per chunk.
 _BATCH = 64
+#: Characters of a delta that is summed at once, so that 64 large ones are never kept.
+_LARGE = 4096
 
 
 class RunningDigest:
     """The text so far."""
 
-    __slots__ = ("_crc", "_length", "_pieces")
+    __slots__ = ("_crc", "_pieces", "summed")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._length = 0
+        self.summed = 0  #: characters that are summed already: the text is at least as long
         self._crc = 0
 
     def add(self, delta: str) -> None:
         """One more delta."""
         self._pieces.append(delta)
-        if len(self._pieces) >= _BATCH:
+        if len(self._pieces) >= _BATCH or len(delta) > _LARGE:
             self._sum()
 
     def __len__(self) -> int:
         """Characters."""
         self._sum()
-        return self._length
+        return self.summed
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and len(self) == len(other) and self.begins(other)
@@ -46,7 +48,7 @@ class RunningDigest:
         if self._pieces:
             new = "".join(self._pieces)
             self._pieces.clear()
-            self._length += len(new)
+            self.summed += len(new)
             self._crc = crc32(_bytes(new), self._crc)
 
 

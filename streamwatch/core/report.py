@@ -14,18 +14,18 @@ from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Cond
 class Request:
     """What is known of the request that a stream answers; everything may be unknown.
 
-    `accumulated` says that the SDK's own helper reads the stream, `naive` that the application's
-    own code does, so that filling in an absent content can help it and confuse nobody.
+    `prompts` is how many texts a legacy completion was asked to complete, each `n` times.
+    `accumulated` says that the SDK's own helper reads the stream.
     """
 
     model: str = ""
     n: int | None = None
+    prompts: int | None = None
     tools: frozenset[str] = frozenset()
     names_tool: bool = False  #: tool_choice names a function
     starting_after: int | None = None
     id: str = ""  #: the provider's own name for the request, from the response headers
     accumulated: bool = False
-    naive: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,29 +42,6 @@ _PROVIDERS = (
 )
 _NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
-#: Packages that stand between the application's call and the SDK without reading the stream for it:
-#: the SDK itself, and the instrumentations that wrap its methods.
-_TRANSPARENT = (
-    "openai.",
-    "streamwatch.",
-    "typing.",  # Stream[ChatCompletionChunk](...)
-    "wrapt.",
-    "opentelemetry.",
-    "openinference.",
-    "openlit.",
-    "logfire.",
-    "langfuse.",
-    "langsmith.",
-    "ddtrace.",
-    "sentry_sdk.",
-    "elasticotel.",
-    "traceloop.",
-)
-#: Frames looked at to find the caller: the SDK needs about ten, an instrumentation a few more.
-_MAX_FRAMES = 60
-_INSTALLED = tuple(
-    {path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
 
 
 def openai_version() -> str:
@@ -101,12 +77,12 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     known = Request(
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
+        prompts=_prompts(body) if surface == "completions" else None,
         tools=_tools(body),
         names_tool=isinstance(choice, dict),
         starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
         id=_request_id(stream),
         accumulated=_attempt(lambda: "x-stainless-helper-method" in request.headers, default=False) or False,
-        naive=_attempt(called_by_application, default=False) or False,
     )
     return surface, known, call
 
@@ -126,28 +102,6 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
     return surface, RequestInfo(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
-
-
-def called_by_application() -> bool:
-    """Whether the code that called the SDK is the application's own, rather than an installed package's.
-
-    A framework reads streams with care, and may take "" for something other than nothing; a loop in
-    an application is what known issue `KeyError: 'content'` is about. Where a task or a thread hides
-    the caller, the answer is no.
-    """
-    frame = sys._getframe(1)
-    for _ in range(_MAX_FRAMES):
-        name = frame.f_globals.get("__name__", "")
-        if not f"{name}.".startswith(_TRANSPARENT):
-            return not _is_installed(frame.f_code.co_filename)
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return False
-
-
-def _is_installed(filename: str) -> bool:
-    return "site-packages" in filename or "dist-packages" in filename or filename.startswith(_INSTALLED)
 
 
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
@@ -192,6 +146,17 @@ def _provider(host: str) -> str:
             return provider
     # Whoever else serves this API: the convention names the API's format, `server.address` the server.
     return "openai"
+
+
+def _prompts(body: dict[str, Any]) -> int | None:
+    """How many texts a legacy completion is asked to complete; None where the body does not tell."""
+    prompt = body.get("prompt")
+    if not isinstance(prompt, (list, tuple)):
+        return 1 if body else None
+    if all(type(token) is int for token in prompt):
+        return 1 if prompt else None  # one text, in tokens
+    whole = all(isinstance(one, (str, list, tuple)) for one in prompt)
+    return len(prompt) if whole else None
 
 
 def _tools(body: dict[str, Any]) -> frozenset[str]:

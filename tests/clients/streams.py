@@ -107,7 +107,7 @@ def _repaired(surface: str, wire: bytes, n: int) -> list[str]:
     """What `default` repairs in a stream, whoever reads it: for a framework, or for the SDK's own helper."""
     repaired = set()
     for helper in (False, True):
-        watch = StreamWatch(surface, Request(n=n, accumulated=helper, naive=False), Settings())
+        watch = StreamWatch(surface, Request(n=n, accumulated=helper), Settings())
         watch.receive(wire)
         watch.close()
         made = {Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED}

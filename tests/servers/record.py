@@ -84,7 +84,7 @@ def body_of(port: int, model: str, name: str) -> bytes:
 def found(name: str, wire: bytes) -> dict[str, Any]:
     """What Streamwatch says of a body."""
     n = int(ASKED[name].get("n", 1))
-    seen = watch(surface_of(name), wire, request=Request(n=n, naive=False))
+    seen = watch(surface_of(name), wire, request=Request(n=n))
     kinds = {kind.name: kind.severity.value for kind in seen.report.anomalies}
     verdict = seen.report.verdict
     return {"n": n, "verdict": verdict and verdict.value, "kinds": kinds}

@@ -148,6 +148,8 @@ class ApiState:
 
     def hold(self, event: Event) -> None:
         """Keep an event until `release` or `drop`, within the window of the settings."""
+        if event in self.waiting:
+            return
         self.waiting[event] = self._clock()
         self._waiting_bytes += len(event.raw)
         if len(self.waiting) >= self.settings.window_events or self._waiting_bytes > self.settings.window_bytes:
@@ -158,8 +160,8 @@ class ApiState:
         """What is held on purpose, in the order of arrival."""
         return list(self.waiting)
 
-    def insert(self, payload: dict[str, Any], name: str | None = None) -> None:
-        """Hand on an event that never came, after all that was handed on before.
+    def insert(self, payload: dict[str, Any], name: str | None = None) -> Event:
+        """Hand on an event that never came, after all that was handed on before, and return it.
 
         `name` is its SSE name; without one it has the name that its type gives, where events have names.
         """
@@ -169,6 +171,7 @@ class ApiState:
         event.payload = payload
         event.added = True
         self._out.append(event)
+        return event
 
     def count(self, type: ChunkType) -> None:
         """Count a chunk."""

@@ -1,13 +1,14 @@
-"""One streamed chat completion, or legacy completion, and its rules.
+"""One streamed chat completion, or legacy completion: the way of a chunk.
 
-How it works. `Chat.see` first tries the commonest chunk of all, one more piece of text or of tool
+How it works. `Chat.push` first tries the commonest chunk of all, one more piece of text or of tool
 arguments for a choice that has begun, with a handful of look-ups. Any other chunk goes through the
-rules, in order: of the chunk, of each choice, of its delta (`deltas`), of each fragment of a tool
-call (`tool_calls`). A rule is a plain function that records what it finds and mends it on the next
-line.
+rules, in order: of the chunk (`chat_rules`), of each choice, of its delta (`chat_choice`), of each
+fragment of a tool call (`tool_calls`). A rule is a plain function that counts what it finds and
+repairs it on the next line.
 
-A repair that has to know the next chunk keeps one chunk back; one that has to know an earlier
-choice keeps the later one's. Both happen only once something is wrong, and end with the stream.
+A repair that has to know a later chunk makes events wait, whole and in order, while `doubts` has an
+open question; one for the SDK's helper lets a choice wait for the lower ones. Both happen only once
+something is wrong, and within the window.
 """
 
 from __future__ import annotations
@@ -15,76 +16,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamwatch.core.apis.base import ApiState
-from streamwatch.core.apis.chat_choice import Choice, content, content_absent, reasoning, role, sort_of, text
+from streamwatch.core.apis.chat_choice import Choice, see_delta, text, type_of
+from streamwatch.core.apis.chat_rules import (
+    CHUNK_RULES,
+    choice_index,
+    delta_missing,
+    error_hidden,
+    finish_reason,
+    keepalive,
+    metadata,
+    remember,
+    says_something,
+)
+from streamwatch.core.apis.chat_state import MAX_CHOICES, ChatState, choices_of
+from streamwatch.core.apis.chat_text import REPLAY_WHOLE
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
+    ANSWER_MISSING,
     CHOICE_INDEX_INVALID,
-    CHOICES_EMPTY,
-    CHUNK_METADATA_IRREGULAR,
     CONTENT_ABSENT,
-    DELTA_MISSING,
-    FINISH_REASON_IRREGULAR,
     FINISH_REASON_MISSING,
     FINISH_REASON_PREMATURE,
-    KEEPALIVE_FRAME,
+    PROTOCOL_FOREIGN,
     SSE_FRAMING_VARIANT,
-    STREAM_SPLICED,
     USAGE_MISPLACED,
     ChunkType,
     Level,
 )
+from streamwatch.core.quirks import FINISH_REASONS, SYNONYMS, error_message, says_failure
 from streamwatch.core.sse import Event
 
-_OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
-_FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-_PLACEHOLDERS = ("", "null", "None")
-_FAILURES = ("error", "network_error", "malformed_function_call")
-#: What other APIs call the same end.
-_SYNONYMS = {
-    **dict.fromkeys(("eos", "end_turn", "STOP", "stop_sequence", "eos_token"), "stop"),
-    **dict.fromkeys(("MAX_TOKENS", "max_tokens", "max_output_tokens"), "length"),
-    **dict.fromkeys(("SAFETY", "sensitive", "guardrail_intervened"), "content_filter"),
-    "tool_use": "tool_calls",
-}
-#: What every chunk of a completion has in common.
-_HEAD = ("id", "object", "created", "model")
-#: Choices that are remembered; the API gives 128 at most. A server that makes up more gets them passed on.
-_MAX_CHOICES = 256
-#: Ids of earlier completions that are remembered, to notice when one comes back.
-_MAX_IDS = 16
-_ABSENT: Any = object()
+_SILENT = (ChunkType.OTHER, ChunkType.ROLE)
 
 
-class Chat(ApiState):
-    """The state of one streamed chat completion."""
-
-    number_member = ""
-    ends_with_done = True
+class Chat(ChatState):
+    """The rules of one streamed chat completion."""
 
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
-        request = context.request
-        self.fills = not request.accumulated and (request.naive or self.ledger.wants(CONTENT_ABSENT, Level.OPT_IN))
-        self.holds_finish = self.ledger.wants(FINISH_REASON_PREMATURE)
-        self.object = _OBJECTS[name]
-        self.choices: dict[int, Choice] = {}
-        self.usage: Any = None
-        self.kept: Event | None = None  #: the chunk that waits for the next one
-        self.early: list[Event] = []  #: chunks of choices whose predecessors have not come
-        self.any_id = self.any_choices = self.audio = False
-        self.last: dict[str, Any] = {}  #: the last chunk that went through the rules
-        self.past_ids: list[str] = []
-        self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
-        self._calm = True  #: nothing is under way that the shortcut of `see` could miss
-        self.passes = True
-        self.waits = min(request.n or 1, _MAX_CHOICES)  #: choices below this one wait for lower ones
-        self.finishes = self._texts = self._fragments = 0
-        self._empty_raw = b""
+        wants = self.ledger.wants
+        self._fill_level = Level.NEVER if self.ledger.accumulated else Level.AUTO
+        self._fills_attributes = wants(CONTENT_ABSENT, Level.OPT_IN) and not self.ledger.accumulated
+        self._holds_finish = wants(FINISH_REASON_PREMATURE)
+        # Only the helper, which keeps choices in a list, needs them in order.
+        waits = self.asked is not None and wants(CHOICE_INDEX_INVALID, Level.HELPER)
+        self._waits = min(self.asked or 1, MAX_CHOICES) if waits else 1  # choices below this one wait for lower ones
+        self._early: dict[Event, None] = {}  # chunks of choices whose predecessors have not come
+        self._line: list[Event] = []  # looked at, and waiting for what is in doubt: in the order in which they go on
+        self._last: Event | None = None  # the last of `_line`, which waits for the next chunk
+        self._is_calm = True  # nothing is under way that the shortcut of `push` could miss
+        self._texts = self._fragments = 0
 
     # --- one chunk
 
     def push(self, event: Event) -> Sequence[Event]:
+        """Return the events that may go on now that `event` came."""
         chunk = event.payload
         try:
             (choice,) = chunk["choices"]
@@ -92,7 +78,7 @@ class Chat(ApiState):
             delta = choice["delta"]
             if (
                 len(delta) == 1
-                and self._calm
+                and self._is_calm
                 and state.begun
                 and choice["finish_reason"] is None
                 and state.finish_reason is None
@@ -105,236 +91,271 @@ class Chat(ApiState):
             ):
                 new = delta.get("content")
                 if type(new) is str:
-                    if new and state.deltas is None and (new.isascii() or "\ufffd" not in new):
-                        state.text.add(new)
+                    seen = state.text
+                    short = len(new) < REPLAY_WHOLE or len(new) < seen.summed
+                    if new and short and seen.settled and (new.isascii() or "\ufffd" not in new):
+                        seen.add(new)
                         self._texts += 1
                         return (event,)
-                elif "tool_calls" in delta and state.calls.more(delta["tool_calls"]):
+                elif "tool_calls" in delta and not self._fills_attributes and state.calls.more(delta["tool_calls"]):
                     self._fragments += 1
-                    content_absent(delta, state, self.ledger)
+                    event.fills_content = self.ledger.record(CONTENT_ABSENT, self._fill_level) and self.applies
                     return (event,)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass  # not that shape: the rules say what is odd about it, if anything
         return super().push(event)
 
     def see(self, event: Event) -> None:
-        if self._see(event.payload, event):
-            self.release(event)
-        elif event is not self.kept and event not in self.early:
-            self.drop(event)
+        """Look at a chunk in its turn."""
+        if self._last is not None:
+            self._decide_last(event.payload)
+        if self._is_early(event.payload) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
+            self._early[event] = None
+            self.hold(event)
+        else:
+            self._go_through(event)
+            self._admit()
+        self._settle()
 
-    def _see(self, chunk: dict[str, Any], event: Event) -> bool:
-        self._go_on(chunk)
+    def _go_through(self, event: Event) -> None:
+        """Put a chunk through the rules; it goes on, or waits in line for what is in doubt."""
+        if not self._look(event):
+            self.drop(event)
+        else:
+            self._line.append(event)
+            if self._is_waiting:
+                self.hold(event)
+        if not self._is_waiting:
+            self._release_line()
+
+    @property
+    def _is_waiting(self) -> bool:
+        return bool(self.doubts) or self._last is not None
+
+    def _release_line(self) -> None:
+        for event in self._line:
+            self.release(event)
+        self._line.clear()
+
+    def _settle(self) -> None:
+        self._is_calm = self.usage is None and not (self._is_waiting or self._early)
+
+    def _look(self, event: Event) -> bool:
+        """Put a chunk through the rules, and return whether it goes on."""
+        chunk = event.payload
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
+            self.give_up_waiting()
             self.count(ChunkType.OTHER)
             return True
-        choices = choices_of(chunk)
-        if self._is_early(choices) and self._keep_early(event):
-            return False
         self.passes = True
+        choices = choices_of(chunk)
         for rule in CHUNK_RULES:
             rule(chunk, self)
-        sort = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
+        remember(chunk, self)
+        carried = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
         for choice in choices:
-            sort = self._see_choice(choice)
-        self.count(sort)
-        self.last = chunk
-        self._keepalive(event, sort, choices)
+            carried = self._see_choice(choice, event)
+        metadata(chunk, self)
+        self.count(carried)
+        self.remember_head(chunk)
+        keepalive(event, choices, self)
         self._keep(event, choices)
         return self.passes
 
-    def remember(self, id: Any, model: Any) -> None:
-        """What a chunk says of the completion it is of, as it came."""
-        self.any_id = self.any_id or bool(id)
-        if isinstance(id, str) and id and id != self.raw_id:
-            self.past_ids = [*self.past_ids, self.raw_id][-_MAX_IDS:] if self.raw_id else []
-            self.raw_id = id
-        if isinstance(model, str) and model:
-            self.raw_model = model
-
-    def _see_choice(self, choice: dict[str, Any]) -> ChunkType:
-        index = choice_index(choice, self)
-        state = self.choices.get(index)
+    def _see_choice(self, choice: dict[str, Any], event: Event) -> ChunkType:
+        state = self.choice(choice_index(choice, self))
         if state is None:
-            if len(self.choices) >= _MAX_CHOICES:
-                return ChunkType.OTHER
-            state = self.choices[index] = Choice(self.ledger, self.settings, self.request.tools, fills=self.fills)
+            return ChunkType.OTHER
         before = state.finish_reason
-        if self.name == "completions":
-            finish_reason(choice, state, self)
-            finishes = before is None and state.finish_reason is not None
-            sort = ChunkType.TEXT if choice.get("text") else ChunkType.OTHER
-            self.passes &= text(choice, "text", state, self.ledger, finishes=finishes) or finishes
-        else:
-            delta_missing(choice, self)
-            delta = choice.get("delta")
-            delta = delta if isinstance(delta, dict) else {}
-            sort = sort_of(delta)
-            if before is not None and sort not in (ChunkType.OTHER, ChunkType.ROLE):
-                self.record(FINISH_REASON_PREMATURE, Level.NEVER)
-            finish_reason(choice, state, self)
-            finishes = before is None and state.finish_reason is not None
-            self._see_delta(delta, state, finishes=finishes)
-        return ChunkType.FINISH if finishes else sort
+        carried = self._see_text(choice, state) if self.name == "completions" else self._see_delta(choice, state, event)
+        if before is not None and carried not in _SILENT:
+            self.record(FINISH_REASON_PREMATURE, Level.NEVER)
+        finish_reason(choice, state, self)
+        if before is not None or state.finish_reason is None:
+            return carried
+        state.text.end()
+        state.calls.finish(choice.get("delta"))
+        return ChunkType.FINISH
 
-    def _see_delta(self, delta: dict[str, Any], state: Choice, *, finishes: bool) -> None:
-        self.audio = self.audio or "audio" in delta
-        role(delta, state, self.ledger)
-        reasoning(delta, state, self.ledger)
-        if "tool_calls" in delta:
-            state.calls.see(delta)
-        if finishes:
-            state.calls.finish(delta)
-        content(delta, state, self.ledger, finishes=finishes)
-        says = text(delta, "content", state, self.ledger, finishes=finishes)
-        self.passes &= says or finishes or len(delta) > 1  # a chunk of nothing but a replay is none
+    def _see_delta(self, choice: dict[str, Any], state: Choice, event: Event) -> ChunkType:
+        delta_missing(choice, state, self)
+        delta = choice.get("delta")
+        there = isinstance(delta, dict)
+        delta = delta if isinstance(delta, dict) else {}
+        carried = type_of(delta)
+        self.any_audio = self.any_audio or "audio" in delta
+        self.repeats_role = self.repeats_role or (state.begun and bool(delta.get("role")))
+        if see_delta(delta, state, self.ledger) and there:
+            event.fills_content = self.applies
+        return carried
+
+    def _see_text(self, choice: dict[str, Any], state: Choice) -> ChunkType:
+        if "text" not in choice and isinstance(choice.get("delta"), dict):
+            self.is_foreign = True
+        text(choice, "text", state, self.ledger)
         state.begun = True
+        return ChunkType.TEXT if choice.get("text") else ChunkType.OTHER
 
     # --- chunks that wait
 
-    def _go_on(self, chunk: dict[str, Any]) -> None:
-        """A chunk came: what waited for it goes on before it."""
-        if self._calm:
-            return
-        kept, self.kept = self.kept, None
-        if kept is not None:
-            self._blank_finish(kept.payload, chunk)
-            self.release(kept)
-        early, self.early = self.early, []
-        for event in early:
-            if self._is_early(choices_of(event.payload)):
-                self.early.append(event)
-            elif self._see(event.payload, event):
-                self.release(event)
-        self._settle()
+    def _admit(self) -> None:
+        """Let the choices go on that waited for one that has come."""
+        for event in list(self._early):
+            if not self._is_early(event.payload):
+                del self._early[event]
+                self._go_through(event)
 
-    def _settle(self) -> None:
-        withholding = any(state.overlap or state.withheld for state in self.choices.values())
-        self._calm = self.usage is None and self.kept is None and not self.early and not withholding
-
-    def _is_early(self, choices: list[dict[str, Any]]) -> bool:
-        """Whether n > 1, and a choice comes before a lower one: helpers fail on it."""
-        indexes = [choice.get("index") for choice in choices] if self.waits > 1 else []
-        return any(type(i) is int and 0 < i < self.waits and i - 1 not in self.choices for i in indexes)
-
-    def _keep_early(self, event: Event) -> bool:
-        if not self.record(CHOICE_INDEX_INVALID):
-            return False
-        if len(self.early) >= self.settings.window_events:
-            for _ in (event, *self.early):
-                self.ledger.failed(CHOICE_INDEX_INVALID)
-            self.waits = 1  # nothing waits any more, and what was held goes on first
-            self._go_on({})
-            return False
-        self.early.append(event)
-        self._calm = False
-        return True
+    def _is_early(self, chunk: dict[str, Any]) -> bool:
+        """Return whether a choice comes before a lower one."""
+        indexes = [choice.get("index") for choice in choices_of(chunk)] if self._waits > 1 else []
+        return any(type(i) is int and 0 < i < self._waits and i - 1 not in self.choices for i in indexes)
 
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
-        """Keep a chunk back that may have to say more, or less, depending on the next one."""
+        """Keep a chunk that may have to say more, or less, depending on the next one."""
         lacks_usage = self.usage is not None and not event.payload.get("usage")
-        # The SDK's helper keeps the last chunk's usage; whoever adds up all chunks' would count it twice.
-        level = Level.DEFAULT if self.request.accumulated else Level.OPT_IN
-        misplaced = lacks_usage and self.record(USAGE_MISPLACED, level)
-        finishes = self.holds_finish and any(choice.get("finish_reason") for choice in choices)
-        if misplaced or finishes:
-            self.kept = event
-            self.passes = False
-            self._settle()
+        # The helper takes the last chunk's usage; whoever adds up all chunks' would count it twice.
+        misplaced = lacks_usage and self.record(USAGE_MISPLACED)
+        finishes = self._holds_finish and any(choice.get("finish_reason") for choice in choices)
+        if (misplaced or finishes) and self.passes:
+            self._last = event
 
-    def _blank_finish(self, kept: dict[str, Any], chunk: dict[str, Any]) -> None:
-        """A finish_reason that came too soon is taken back when its choice goes on."""
-        goes_on = [choice.get("index") for choice in choices_of(chunk) if _says_something(choice)]
-        for choice in choices_of(kept) if self.holds_finish else ():
+    def _decide_last(self, chunk: dict[str, Any]) -> None:
+        """Take back a finish_reason that came too soon: its choice goes on."""
+        last, self._last = self._last, None
+        goes_on = [choice.get("index") for choice in choices_of(chunk) if says_something(choice)]
+        for choice in choices_of(last.payload) if self._holds_finish and last is not None else ():
             index = choice.get("index")
             state = self.choices.get(index) if type(index) is int else None
-            if state is not None and choice.get("finish_reason") and choice.get("index") in goes_on:
+            if state is not None and choice.get("finish_reason") and index in goes_on:
                 self.record(FINISH_REASON_PREMATURE, Level.OPT_IN)
                 state.taken_back = choice["finish_reason"]
                 choice["finish_reason"] = state.finish_reason = None
+        if not self._is_waiting:
+            self._release_line()
 
-    def _keepalive(self, event: Event, sort: ChunkType, choices: list[dict[str, Any]]) -> None:
-        """The same empty chunk again: it keeps the connection open."""
-        if sort is not ChunkType.OTHER or not choices:
-            self._empty_raw = b""
-        elif event.raw == self._empty_raw:
-            self.passes &= not self.record(KEEPALIVE_FRAME, Level.OPT_IN)
-        else:
-            self._empty_raw = event.raw
+    def give_up_waiting(self) -> None:
+        """Release everything that waits, in order: the window is full, or nothing more comes."""
+        if self._last is not None and self._lacks_usage(self._last):
+            self.ledger.failed(USAGE_MISPLACED)
+        self._last = None
+        self.doubts.give_up()
+        self._release_line()
+        if self._early:
+            self._give_up_early()
+            self.give_up_waiting()
+        self._settle()
+
+    def _give_up_early(self) -> None:
+        """Let all choices go on, whatever has not come: nothing waits for a choice any more."""
+        self._waits = 1
+        early, self._early = list(self._early), {}
+        for event in early:
+            self.ledger.failed(CHOICE_INDEX_INVALID)
+            self._go_through(event)
+
+    def _lacks_usage(self, event: Event) -> bool:
+        return self.usage is not None and not event.payload.get("usage") and self.ledger.wants(USAGE_MISPLACED)
 
     # --- the end
 
     def see_text(self, event: Event) -> None:
+        """Look at an event without a JSON object."""
         if event.raw.startswith(b"[DONE]"):
             self.done = True
+            self._finish_up()
             self._see_done()
+        else:
+            self.give_up_waiting()
         self.release(event)
 
-    def _see_done(self) -> None:
+    def flush(self) -> Sequence[Event]:
+        """Return what is held, in order, because nothing more comes."""
         self._finish_up()
+        return super().flush()
+
+    def _finish_up(self) -> None:
+        """Decide what waited for a chunk that never came."""
+        self._give_up_early()
+        if self._last is not None and self._lacks_usage(self._last):
+            self._last.payload["usage"] = self.usage
+        self._last = None
+        for state in self.choices.values():
+            if self.done or state.finish_reason is not None:
+                state.text.end()
+                state.calls.end()
+        self.give_up_waiting()
+        for index, state in self.choices.items():
+            if state.taken_back and state.finish_reason is None:
+                state.finish_reason = state.taken_back
+                self._insert_finish(index, state.taken_back)
+
+    def _see_done(self) -> None:
         # Audio models and Snowflake never finish a choice, and mean nothing by it.
-        if self.audio or not self.any_id or self.error:
+        if self.any_audio or not self.any_id or self.error:
             return
         for index, state in self.choices.items():
             if state.finish_reason is not None:
                 continue
-            level = Level.OPT_IN if state.calls.parse() is not False else Level.NEVER
+            level = Level.OPT_IN if state.parse() is not False else Level.NEVER
             if self.record(FINISH_REASON_MISSING, level):
-                native = _SYNONYMS.get(state.native_reason, state.native_reason)
+                native = SYNONYMS.get(state.native_reason, state.native_reason)
                 reason = "tool_calls" if state.calls.calls else "stop"
-                self._insert(index, {}, native if native in _FINISH_REASONS else reason)
+                self._insert_finish(index, native if native in FINISH_REASONS else reason)
 
-    def _finish_up(self) -> None:
-        """What waited for a chunk that never came."""
-        kept, self.kept = self.kept, None
-        if kept is not None:
-            if self.usage is not None and not kept.payload.get("usage"):
-                kept.payload["usage"] = self.usage
-            self.release(kept)
-        self._go_on({})
-        for event in self.early:  # what they waited for never came
-            self.release(event)
-        self.early.clear()
-        for index, state in self.choices.items():
-            delta: dict[str, Any] = {}
-            state.calls.flush(delta)
-            if state.withheld:
-                key = "content" if self.name == "chat" else "text"
-                delta[key], state.withheld = state.withheld, ""
-            if delta or (state.taken_back and state.finish_reason is None):
-                state.finish_reason = state.finish_reason or state.taken_back
-                self._insert(index, delta, state.taken_back)
+    def _insert_finish(self, index: int, reason: str) -> None:
+        """Put in a chunk that never came, in the shape of the last one."""
+        delta: dict[str, Any] = {"content": ""} if self._fills_attributes else {}
+        said = {"text": ""} if self.name == "completions" else {"delta": delta}
+        event = self.insert({**self.head, "choices": [{"index": index, **said, "finish_reason": reason}]})
+        event.fills_content = self.name == "chat" and not delta and self.ledger.wants(CONTENT_ABSENT, self._fill_level)
 
-    def _insert(self, index: int, delta: dict[str, Any], reason: str | None) -> None:
-        """A chunk that never came, in the shape of the last one."""
-        chunk: dict[str, Any] = {key: self.last[key] for key in _HEAD if key in self.last}
-        if self.fills and self.name == "chat":
-            delta.setdefault("content", "")
-        held = delta if self.name == "completions" else {"delta": delta}
-        self.insert({**chunk, "choices": [{"index": index, **held, "finish_reason": reason}]})
+    @property
+    def _is_of_another_api(self) -> bool:
+        shaped = self.any_choices if self.name == "chat" else any(len(state.text) for state in self.choices.values())
+        return self.is_foreign and not shaped
 
     def finished(self) -> bool:
-        return bool(self.choices) and all(state.finish_reason for state in self.choices.values())
+        """Return whether every choice has a finish_reason."""
+        finished = bool(self.choices) and all(state.finish_reason for state in self.choices.values())
+        return finished and not self._is_of_another_api
+
+    @property
+    def ends_with_done(self) -> bool:  # type: ignore[override]
+        """Whether [DONE] ends this stream: it ends no other protocol's."""
+        return not self._is_of_another_api
 
     @property
     def knows_no_end(self) -> bool:
-        # Where no chunk ever had choices, the server speaks another protocol.
-        return not self.any_choices
+        """Whether nothing is known of the protocol that the server speaks: no chunk ever had choices."""
+        return not self.any_choices and not self.is_foreign
 
     def close(self) -> None:
-        self._finish_up()
+        """Ask the rules that can only be asked at the end."""
         if self.finished() and not self.done:
             self.record(SSE_FRAMING_VARIANT, Level.NEVER)
-        n = self.request.n or 1
-        if n > len(self.choices) and self.finishes >= n > 1:
+        asked = self.asked or 1
+        if asked > len(self.choices) and self.finishes >= asked > 1:
             self.record(CHOICE_INDEX_INVALID, Level.NEVER)
         for state in self.choices.values():
-            if state.finish_reason and state.finish_reason != "length":
-                self.cut_arguments = state.calls.close() or self.cut_arguments
+            if state.is_finished:
+                self.cut_arguments = state.close(self.ledger) or self.cut_arguments
+        if self.error:
+            return
+        if self._is_of_another_api:
+            self.record(PROTOCOL_FOREIGN)
+        elif self._is_clean_end and self.name == "chat" and not any(s.is_answered for s in self.choices.values()):
+            self.record(ANSWER_MISSING)
+
+    @property
+    def _is_clean_end(self) -> bool:
+        return self.any_choices and not self.cut_arguments and (self.finished() or self.done)
 
     def from_document(self, document: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what a stream would have said where the body is a JSON document."""
         choices = choices_of(document)
         if not choices:
+            if not document.get("error") and says_failure(document):
+                return [{"error": {"message": error_message(document), **document}}]
             return super().from_document(document)
         head = {key: document.get(key) for key in ("id", "created", "model")}
         said = [{"index": 0, "finish_reason": None, "delta": {}, **choice} for choice in choices]
@@ -343,168 +364,18 @@ class Chat(ApiState):
         return [{**head, "object": self.object, "choices": said}]
 
     def arguments_parse(self) -> bool | None:
-        if not all(state.finish_reason and state.finish_reason != "length" for state in self.choices.values()):
+        """Return whether the arguments of every tool call are JSON; None where that is not known."""
+        if not all(state.is_finished for state in self.choices.values()):
             return None
-        parsed = {state.calls.parse() for state in self.choices.values()} - {None}
+        parsed = {state.parse() for state in self.choices.values()} - {None}
         return False if False in parsed else True if parsed else None
 
     def finish_reasons(self) -> tuple[str, ...]:
+        """Return the finish reason of each choice, in order."""
         # "error" for a choice that was cut off: the convention of the GenAI attributes.
         return tuple(str(self.choices[index].finish_reason or "error") for index in sorted(self.choices))
 
     def chunk_counts(self) -> dict[ChunkType, int]:
+        """Return how many chunks of each type came."""
         quick = {ChunkType.TEXT: self._texts, ChunkType.TOOL_CALL: self._fragments}
-        return self.counts | {chunk: self.counts.get(chunk, 0) + count for chunk, count in quick.items() if count}
-
-
-def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
-    """The choices of a chunk that are what they should be."""
-    choices = chunk.get("choices")
-    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-
-
-def _says_something(choice: dict[str, Any]) -> bool:
-    delta = choice.get("delta")
-    return bool(choice.get("text")) or (
-        isinstance(delta, dict) and sort_of(delta) not in (ChunkType.OTHER, ChunkType.ROLE)
-    )
-
-
-# --- rules of a chunk
-
-
-def error_hidden(chunk: dict[str, Any], event: Event, chat: Chat) -> bool:
-    """The error has a form that the SDK takes for a chunk without choices."""
-    named = event.event == "error" or chunk.get("type") == "error"
-    if "choices" in chunk or not (named or "detail" in chunk or chunk.get("object") == "error"):
-        return False
-    if chat.error_hidden():
-        error = dict(chunk)
-        error.setdefault("message", str(error.get("detail", "")))
-        chunk.clear()
-        chunk["error"] = error
-    return True
-
-
-def choices_empty(chunk: dict[str, Any], chat: Chat) -> None:
-    """`choices` is a list, if an empty one: readers iterate over it."""
-    chat.any_choices = chat.any_choices or "choices" in chunk
-    choices = chunk.get("choices")
-    if choices:
-        return
-    if choices is None:
-        if chat.record(CHOICES_EMPTY):
-            chunk["choices"] = []
-    elif chat.record(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
-        chat.passes = False  # chunk.choices[0] is what tutorials say
-
-
-def spliced(chunk: dict[str, Any], chat: Chat) -> None:
-    """Chunks of more than one completion: another model, or an id that comes back after another one."""
-    id, model = chunk.get("id"), chunk.get("model")
-    if not chunk.get("choices"):
-        return
-    another_model = bool(model and chat.raw_model and model != chat.raw_model)
-    if another_model or (id and id != chat.raw_id and id in chat.past_ids):
-        restarts = another_model and chat.record(STREAM_SPLICED, Level.OPT_IN)
-        if not another_model:
-            chat.record(STREAM_SPLICED, Level.NEVER)
-        for state in chat.choices.values():
-            state.overlap = restarts and bool(len(state.text))
-        if restarts and not any(state.overlap for state in chat.choices.values()):
-            chat.ledger.unrepaired(STREAM_SPLICED)
-
-
-def metadata(chunk: dict[str, Any], chat: Chat) -> None:
-    """id, model, created and object are there, and stay what they were."""
-    id, model, object = chunk.get("id"), chunk.get("model"), chunk.get("object")
-    chat.remember(id, model)
-    choices = chunk.get("choices")
-    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
-    whole = bool(choices) and isinstance(choices, list) and all(_has_delta(choice) for choice in choices)
-    if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.DEFAULT if whole else Level.NEVER):
-        chunk["object"] = chat.object
-    wrong = bool(id and chat.id and id != chat.id) or not (id and model and chunk.get("created"))
-    known = {"id": chat.id, "model": chat.model, "created": chat.last.get("created")}
-    if wrong and object == chat.object:
-        pinned = choices and all(known.values())
-        if chat.record(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
-            chunk.update(known)
-            id, model = chat.id, chat.model
-    if isinstance(id, str):
-        chat.id = id or chat.id
-    if isinstance(model, str):
-        chat.model = model or chat.model
-
-
-def _has_delta(choice: Any) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get("delta", choice.get("text")), (dict, str))
-
-
-def usage(chunk: dict[str, Any], chat: Chat) -> None:
-    """usage stands in the chunk, once, and in the last one: helpers keep the last chunk's."""
-    if not chunk.get("usage"):
-        for choice in choices_of(chunk):
-            if choice.get("usage") and chat.record(USAGE_MISPLACED):
-                chunk["usage"] = choice.pop("usage")
-    if chunk.get("usage"):
-        if chat.usage is not None:
-            chat.record(USAGE_MISPLACED, Level.NEVER)
-        chat.usage = chunk["usage"]
-
-
-CHUNK_RULES = (choices_empty, spliced, metadata, usage)
-
-
-# --- rules of a choice
-
-
-def choice_index(choice: dict[str, Any], chat: Chat) -> int:
-    """The index of a choice is below the number of choices that were asked for."""
-    index, n = choice.get("index"), chat.request.n
-    if type(index) is int and 0 <= index and (n is None or index < n):
-        return index
-    if type(index) is int and index > 0 and (index in chat.choices or _opens(choice, chat)):
-        chat.record(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
-        return index
-    one = n == 1 or (n is None and not any(chat.choices))
-    if chat.record(CHOICE_INDEX_INVALID, Level.DEFAULT if one else Level.NEVER):
-        choice["index"] = 0
-    return index if type(index) is int and not one else 0
-
-
-def _opens(choice: dict[str, Any], chat: Chat) -> bool:
-    """Whether a choice opens as choices do, with a role of its own, while the first one is being written."""
-    delta, first = choice.get("delta"), chat.choices.get(0)
-    has_role = isinstance(delta, dict) and bool(delta.get("role"))
-    return has_role and first is not None and first.finish_reason is None
-
-
-def delta_missing(choice: dict[str, Any], chat: Chat) -> None:
-    """Every choice has a delta, if an empty one."""
-    if not isinstance(choice.get("delta"), dict) and chat.record(DELTA_MISSING):
-        choice["delta"] = {}
-
-
-def finish_reason(choice: dict[str, Any], state: Choice, chat: Chat) -> None:
-    """finish_reason is null up to the last chunk, and then one of five words."""
-    reason = choice.get("finish_reason", _ABSENT)
-    native = choice.get("finishReason") or choice.get("native_finish_reason")
-    state.native_reason = native if isinstance(native, str) else state.native_reason
-    if reason is None:
-        return
-    if reason is _ABSENT or reason in _PLACEHOLDERS:
-        if chat.record(FINISH_REASON_IRREGULAR):
-            choice["finish_reason"] = None
-        return
-    reason = str(reason)
-    chat.finishes += 1
-    chat.error = chat.error or reason in _FAILURES
-    better = _SYNONYMS.get(reason, "")
-    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
-    if contradicts and state.calls.parse() is not False:
-        better = "tool_calls"
-    if better or contradicts or reason not in _FINISH_REASONS or state.finish_reason is not None:
-        wanted = chat.record(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER)
-        choice["finish_reason"] = reason = better if wanted else reason
-    state.finish_reason = reason
+        return self.counts | {type: self.counts.get(type, 0) + count for type, count in quick.items() if count}

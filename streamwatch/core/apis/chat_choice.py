@@ -1,69 +1,109 @@
-"""The rules of a delta of a chat completion: its role, its text, its reasoning.
+"""One choice of a chat completion, and the rules of its deltas: role, content, reasoning, a legacy call.
 
-What is replayed is held back as text, not as chunks: a chunk goes on with less content, and what
-turns out to be new after all goes on with a later one. So nothing is ever lost by a wrong guess.
+What is there stays there, and what is null or absent stays so, but for the SDK's helper, which joins
+what repeats; and for dicts of a chunk, which get a content (`Event.fills_content`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from streamwatch.core.apis.chat_text import ChoiceText
+from streamwatch.core.apis.doubts import Doubts
+from streamwatch.core.apis.tool_call import Budget, Call
 from streamwatch.core.apis.tool_calls import ToolCalls
-from streamwatch.core.digest import RunningDigest
 from streamwatch.core.kinds import (
     CONTENT_ABSENT,
     CONTENT_NOT_STRING,
     CONTENT_NULL,
-    CONTENT_REPLAYED,
     CONTENT_UNDECODABLE,
     REASONING_NONSTANDARD,
     ROLE_IRREGULAR,
-    STREAM_SPLICED,
+    TOOL_CALL_ARGUMENTS_INVALID,
+    TOOL_CALL_MISSING,
+    AnomalyKind,
     ChunkType,
     Level,
 )
 from streamwatch.core.ledger import Ledger
-from streamwatch.core.settings import Settings
+from streamwatch.core.quirks import CALLING, NO_ANSWER, REASONING, SYNONYMS
 
-REASONING = ("reasoning_content", "reasoning", "reasoning_details")
 _ABSENT: Any = object()
-#: Characters. A text shorter than this may well be said twice.
-_REPLAY_WHOLE = 16
-_REPLAY_FIRST = 8
 
 
 class Choice:
     """What is known of one choice."""
 
     __slots__ = (
+        "_budget",
         "begun",
         "calls",
-        "deltas",
-        "fills",
         "finish_reason",
+        "function_call",
+        "has_answer",
+        "is_misplaced",
         "native_reason",
-        "overlap",
         "taken_back",
         "text",
-        "withheld",
     )
 
-    def __init__(self, ledger: Ledger, settings: Settings, tools: frozenset[str], *, fills: bool) -> None:
-        self.fills = fills  #: whether every delta may get a content, or only one that tells nobody anything
+    def __init__(self, ledger: Ledger, doubts: Doubts, tools: frozenset[str], budget: Budget) -> None:
         self.begun = False  #: its first delta was seen
+        self.has_answer = False  #: something came that is neither text nor reasoning
+        self.is_misplaced = False  #: what it said so far did not stand in deltas
         self.finish_reason: str | None = None
         self.taken_back: str | None = None  #: a finish_reason that came too soon
         self.native_reason = ""  #: what the server calls it elsewhere
-        self.text = RunningDigest()
-        self.calls = ToolCalls(ledger, settings, tools)
-        self.deltas: list[str] | None = []  #: the first texts, until it is known that they are no replay
-        self.withheld = ""  #: text that may be a replay
-        self.overlap = False  #: another completion took over, and may say all again
+        self.text = ChoiceText(ledger, doubts)
+        self.calls = ToolCalls(ledger, doubts, tools, budget)
+        self.function_call: Call | None = None  #: the call of the API before tools
+        self._budget = budget
+
+    def call_function(self, said: dict[str, Any]) -> None:
+        """Take a piece of a legacy `function_call`."""
+        if self.function_call is None:
+            self.function_call = Call(0, "", "", self._budget)
+        arguments = said.get("arguments")
+        if isinstance(arguments, str) and arguments:
+            self.function_call.add(arguments)
+
+    @property
+    def reason(self) -> str:
+        """Its finish_reason in OpenAI's words, as far as it is known what is meant; "" while there is none."""
+        return SYNONYMS.get(self.finish_reason or "", self.finish_reason or "")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ended by itself: what a limit of tokens cuts is not at fault."""
+        return self.reason not in ("", "length")
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether anything came that is an answer; a filter that withheld it says so."""
+        said = self.has_answer or self.calls.calls or self.function_call is not None or len(self.text) > 0
+        return bool(said) or self.reason == "content_filter"
+
+    def parse(self) -> bool | None:
+        """Return whether the arguments of all its calls are JSON; None where nothing is known of any."""
+        legacy = self.function_call.parses() if self.function_call is not None else None
+        parsed = {self.calls.parse(), legacy} - {None}
+        return False if False in parsed else True if parsed else None
+
+    def close(self, ledger: Ledger) -> bool:
+        """Count what is wrong with the calls of a finished choice, and return whether arguments stop short."""
+        is_cut = self.calls.close()
+        legacy = self.function_call
+        if legacy is not None and legacy.parses() is False:
+            ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
+            is_cut = is_cut or legacy.is_cut()
+        if self.reason in CALLING and legacy is None and not self.calls.calls:
+            ledger.record(TOOL_CALL_MISSING, Level.NEVER)
+        return is_cut
 
 
-def sort_of(delta: dict[str, Any]) -> ChunkType:
-    """What a delta mainly carries."""
-    if delta.get("tool_calls"):
+def type_of(delta: dict[str, Any]) -> ChunkType:
+    """Return what a delta mainly carries."""
+    if delta.get("tool_calls") or delta.get("function_call"):
         return ChunkType.TOOL_CALL
     if delta.get("content"):
         return ChunkType.TEXT
@@ -74,51 +114,56 @@ def sort_of(delta: dict[str, Any]) -> ChunkType:
     return ChunkType.ROLE if delta.get("role") else ChunkType.OTHER
 
 
+def see_delta(delta: dict[str, Any], state: Choice, ledger: Ledger) -> bool:
+    """Look at one delta, and return whether dicts of its chunk get a content."""
+    role(delta, state, ledger)
+    if any(delta.get(name) for name in REASONING):
+        ledger.record(REASONING_NONSTANDARD, Level.NEVER)
+    if not state.has_answer:
+        state.has_answer = any(delta[name] for name in delta if name not in NO_ANSWER and name not in _COUNTED)
+    if "tool_calls" in delta:
+        state.calls.see(delta)
+    if isinstance(delta.get("function_call"), dict):
+        state.call_function(delta["function_call"])
+    fills = content(delta, ledger)
+    text(delta, "content", state, ledger)
+    state.begun = True
+    return fills
+
+
+#: Members that are an answer if there is anything in them, which is told elsewhere.
+_COUNTED = ("content", "tool_calls", "function_call")
+
+
 def role(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:
-    """The role stands in the first delta, and only there: helpers join repeated ones; frameworks do not."""
-    if delta.get("role") is None:
-        if not state.begun and ledger.record(ROLE_IRREGULAR):
+    """The role stands in the first delta, and only there: the SDK's helper joins repeated ones."""
+    if not delta.get("role") and not state.begun:
+        if ledger.record(ROLE_IRREGULAR):
             delta["role"] = "assistant"
-        return
-    joins = ledger.accumulated
-    if state.begun and ledger.record(ROLE_IRREGULAR, Level.DEFAULT if joins else Level.OPT_IN):
+    elif delta.get("role") is not None and state.begun and ledger.record(ROLE_IRREGULAR):
         del delta["role"]
 
 
-def reasoning(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:
-    """Reasoning has no place of its own in this API."""
-    if any(delta.get(name) for name in REASONING):
-        ledger.record(REASONING_NONSTANDARD, Level.NEVER)
-
-
-def content(delta: dict[str, Any], state: Choice, ledger: Ledger, *, finishes: bool) -> None:
-    """content is a string: known issue `KeyError: 'content'`."""
+def content(delta: dict[str, Any], ledger: Ledger) -> bool:
+    """content is a string: known issue `KeyError: 'content'`. Return whether dicts of the chunk get one."""
     text = delta.get("content", _ABSENT)
     if text is _ABSENT:
-        content_absent(delta, state, ledger, strict=not delta and not finishes)
-    elif text is None:
-        strict = len(delta) == 1 and not finishes
-        if ledger.record(CONTENT_NULL, _fill_level(state, ledger, strict=strict)):
-            delta["content"] = ""
-    elif not isinstance(text, str):
+        return _without_content(delta, CONTENT_ABSENT, ledger)
+    if text is None:
+        return _without_content(delta, CONTENT_NULL, ledger)
+    if not isinstance(text, str):
         content_not_string(delta, text, ledger)
+    return False
 
 
-def content_absent(delta: dict[str, Any], state: Choice, ledger: Ledger, *, strict: bool = False) -> None:
-    """A delta of a tool call carries no content; tutorials read it all the same."""
-    if ledger.record(CONTENT_ABSENT, _fill_level(state, ledger, strict=strict)):
+def _without_content(delta: dict[str, Any], kind: AnomalyKind, ledger: Ledger) -> bool:
+    # For the helper "" is a text: it would make events that are not there.
+    if not ledger.record(kind, Level.NEVER if ledger.accumulated else Level.AUTO):
+        return False
+    if ledger.wants(kind, Level.OPT_IN):
         delta["content"] = ""
-
-
-def _fill_level(state: Choice, ledger: Ledger, *, strict: bool) -> Level:
-    """Fill where nobody but a naive reader sees a difference.
-
-    Where the SDK's accumulating helper or a framework reads, "" instead of nothing makes events and
-    texts that were not there (21 tests of the SDK's own suite fail on it). A delta that carries
-    nothing else, in the middle of a text, can be filled for every reader: no test fails.
-    """
-    inside_text = strict and len(state.text) > 0 and state.finish_reason is None
-    return Level.DEFAULT if state.fills or inside_text else Level.NEVER
+        return False
+    return True
 
 
 def content_not_string(delta: dict[str, Any], content: Any, ledger: Ledger) -> None:
@@ -138,82 +183,12 @@ def _text_of(part: Any) -> str:
     return part if isinstance(part, str) else ""
 
 
-def text(holder: dict[str, Any], key: str, state: Choice, ledger: Ledger, *, finishes: bool) -> bool:
-    """The text of a delta, or of a legacy completion: `holder[key]`. False if all of it was taken out."""
+def text(holder: dict[str, Any], key: str, state: Choice, ledger: Ledger) -> None:
+    """Look at the text of a delta, or of a legacy completion: `holder[key]`."""
     new = holder.get(key)
-    if not isinstance(new, str):
-        new = ""
-    elif "\ufffd" in new:
+    if not isinstance(new, str) or not new:
+        state.has_answer = state.has_answer or bool(new)
+        return
+    if "\ufffd" in new:
         ledger.record(CONTENT_UNDECODABLE, Level.NEVER)
-    if new or (finishes and state.withheld):
-        rest = _without_overlap(new, state, ledger, finishes=finishes) if state.overlap else new
-        if not state.overlap and rest:
-            rest = _without_replay(rest, state, ledger, finishes=finishes)
-        elif finishes and state.withheld:
-            rest, state.withheld = state.withheld + rest, ""
-        if rest != new:
-            holder[key] = rest
-        if rest:
-            state.text.add(rest)
-        return bool(rest) or not new
-    return True
-
-
-def _without_overlap(new: str, state: Choice, ledger: Ledger, *, finishes: bool) -> str:
-    """After a splice: the text already sent is not sent again, if it is said again from the start."""
-    said = state.withheld + new
-    if len(said) < len(state.text) and not finishes:
-        state.withheld = said
-        return ""
-    state.overlap, state.withheld = False, ""
-    if state.text.begins(said):
-        return said[len(state.text) :]
-    ledger.unrepaired(STREAM_SPLICED)
-    return said
-
-
-def _without_replay(new: str, state: Choice, ledger: Ledger, *, finishes: bool) -> str:
-    """The whole answer again at the end, or deltas that each repeat the one before."""
-    if finishes and len(new) >= _REPLAY_WHOLE and state.text == new:
-        return "" if ledger.record(CONTENT_REPLAYED, Level.OPT_IN) else new
-    if state.deltas is None:
-        return new
-    if state.withheld:
-        return _third(new, state, ledger)
-    if not state.deltas:
-        state.deltas.append(new)
-        return new
-    return _second(new, state, ledger)
-
-
-def _second(new: str, state: Choice, ledger: Ledger) -> str:
-    """The second text of a choice, or a later one where texts are known to be cumulative."""
-    assert state.deltas is not None  # noqa: S101 -- as _without_replay saw
-    last = state.deltas[-1]
-    repeats = len(new) > len(last) and new.startswith(last)
-    known = len(state.deltas) > 1
-    if not repeats:
-        state.deltas = None
-        return new
-    if known or len(last) >= _REPLAY_FIRST:
-        wanted = ledger.record(CONTENT_REPLAYED, Level.OPT_IN)
-        state.deltas = ["", new] if wanted else None
-        return new[len(last) :] if wanted else new
-    if not ledger.wants(CONTENT_REPLAYED):
-        state.deltas.append(new)  # only watched: a third one decides
-        return new
-    state.withheld = new
-    return ""
-
-
-def _third(new: str, state: Choice, ledger: Ledger) -> str:
-    """The text after one that was withheld, as it may have repeated the first."""
-    assert state.deltas is not None  # noqa: S101 -- as _without_replay saw
-    first, second = state.deltas[0], state.withheld
-    state.withheld = ""
-    if len(new) > len(second) and new.startswith(second):
-        ledger.record(CONTENT_REPLAYED, Level.OPT_IN)
-        state.deltas = ["", new]
-        return new[len(first) :]
-    state.deltas = None
-    return second + new
+    state.text.see(holder, key)

@@ -1,411 +1,328 @@
-"""The tool calls of one choice, fragment by fragment, and their rules.
+"""The tool calls of one choice: which call a fragment belongs to.
 
-A fragment belongs to a call by its index; what else it says (id, name) tells whether the index can
-be believed. Calls are numbered 0, 1, 2 in order of appearance, as OpenAI does. A call whose header
-is incomplete is held back, fragments and not chunks, until the rest of it comes, or its place ends.
+How it works. Identity goes before position: an id says which call a fragment is of, then a name and
+arguments that are whole, and an index only where these do not contradict it. Attribute readers get
+another index only where the one on the wire tells calls apart wrongly; the SDK's helper keeps calls
+in a list, so for it they are numbered 0, 1, 2 in order of appearance. What stands in a fragment is
+`tool_fragments`' concern.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
+from streamwatch.core.apis.doubts import Doubts
+from streamwatch.core.apis.tool_call import Budget, Call, Fragment, is_json
+from streamwatch.core.apis.tool_fragments import FragmentRules
 from streamwatch.core.kinds import (
-    CONTENT_UNDECODABLE,
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_FRAGMENT_IRREGULAR,
-    TOOL_CALL_HEADER_INCOMPLETE,
+    TOOL_CALL_ID_CHANGED,
     TOOL_CALL_INDEX_MISSING,
     TOOL_CALL_INDEX_REUSED,
     TOOL_CALL_INDEX_SPARSE,
     TOOL_CALL_MALFORMED,
-    TOOL_CALL_NAME_REPEATED,
     TOOL_CALLS_INTERLEAVED,
     Level,
 )
 from streamwatch.core.ledger import Ledger
-from streamwatch.core.settings import Settings
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256
-#: Arguments are kept up to here, to see whether they parse: a stream must not cost memory. Calls
-#: that write whole files go beyond it; then nothing is said of them.
-_MAX_ARGUMENTS = 16 << 10
-
-
-class Call:
-    """One tool call."""
-
-    __slots__ = ("_parses", "again", "braces", "header", "id", "index", "name", "pieces", "size")
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.id = ""
-        self.name = ""
-        self.pieces: list[str] = []
-        self.size = 0
-        self.header: dict[str, Any] | None = None  #: what came of an incomplete header, held back
-        self.braces = ""  #: arguments `{}`, held back: some servers put them before the real ones
-        self.again = ""  #: arguments that may be the same ones a second time, held back
-        self._parses: bool | None = None
-
-    def add(self, arguments: str) -> None:
-        """One more fragment of the arguments."""
-        self.size += len(arguments)
-        self._parses = None
-        if self.size <= _MAX_ARGUMENTS:
-            self.pieces.append(arguments)
-            if len(self.pieces) > 64:  # one string instead of many small ones
-                self.pieces = ["".join(self.pieces)]
-        else:
-            self.pieces.clear()
-
-    def parses(self) -> bool | None:
-        """Whether the arguments up to now are JSON; None where there are none, or too many to say."""
-        if not 0 < self.size <= _MAX_ARGUMENTS:
-            return None
-        if self._parses is None:
-            try:
-                json.loads("".join(self.pieces))
-            except (ValueError, RecursionError):
-                self._parses = False
-            else:
-                self._parses = True
-        return self._parses
-
-    def unfinished(self) -> bool:
-        """Whether the arguments are the beginning of a JSON text."""
-        text = "".join(self.pieces).rstrip()
-        try:
-            json.loads(text)
-        except json.JSONDecodeError as error:
-            return error.msg.startswith("Unterminated string") or error.pos >= len(text)
-        except (ValueError, RecursionError):
-            pass
-        return False
 
 
 class ToolCalls:
     """The tool calls of one choice."""
 
-    __slots__ = ("by_index", "calls", "checks", "last", "ledger", "renumbered", "settings", "tools")
+    __slots__ = (
+        "_budget",
+        "_by_id",
+        "_by_index",
+        "_is_dense",
+        "_is_quick",
+        "_last",
+        "_ledger",
+        "_rules",
+        "_taken",
+        "_tools",
+        "calls",
+    )
 
-    def __init__(self, ledger: Ledger, settings: Settings, tools: frozenset[str] = frozenset()) -> None:
-        self.ledger = ledger
-        self.settings = settings
-        self.tools = tools
+    def __init__(self, ledger: Ledger, doubts: Doubts, tools: frozenset[str], budget: Budget) -> None:
         self.calls: list[Call] = []
-        self.by_index: dict[int, Call] = {}  # the index on the wire -> the call it means now
-        self.last: Call | None = None
-        self.renumbered = False
-        self.checks = ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)  #: whether arguments are held back that may be repeated
+        self._ledger = ledger
+        self._tools = tools
+        self._budget = budget
+        self._rules = FragmentRules(ledger, doubts, tools)
+        self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
+        self._by_id: dict[str, Call] = {}
+        self._taken: set[int] = set()  # indexes that readers got
+        self._last: Call | None = None
+        self._is_quick = not ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
+        self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE, Level.HELPER)  #: readers keep calls in a list
 
     def more(self, fragments: Any) -> bool:
         """Take the commonest case, more arguments for the call that is being written; False for any other."""
         (fragment,) = fragments
-        last = self.last
-        if last is None or len(fragment) != 2 or self.renumbered or fragment["index"] != last.index:
-            return False
-        if self.checks or last.header is not None:
+        call, index = self._last, fragment["index"]
+        if call is None or len(fragment) != 2 or index != call.index or self._by_index.get(index) is not call:
             return False
         function = fragment["function"]
         arguments = function["arguments"]
-        if len(function) != 1 or type(arguments) is not str or self.by_index.get(last.index) is not last:
+        if len(function) != 1 or type(arguments) is not str or not self._is_quick or type(index) is not int:
             return False
         if not arguments.isascii() and "\ufffd" in arguments:
             return False
-        last.add(arguments)
+        call.add(arguments)
         return True
 
     def see(self, delta: dict[str, Any]) -> None:
-        """All fragments of one delta."""
+        """Look at all fragments of one delta."""
         fragments = delta["tool_calls"]
-        if not fragments and fragments in (None, []):
-            if self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
+        if fragments is None or fragments == []:
+            if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
                 del delta["tool_calls"]
             return
-        if not isinstance(fragments, list):
-            if not isinstance(fragments, dict):
-                self.ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
-                return
+        if isinstance(fragments, dict):
             fragments = [fragments]
-            if self.ledger.record(TOOL_CALL_MALFORMED):
+            if self._ledger.record(TOOL_CALL_MALFORMED):
                 delta["tool_calls"] = fragments
-        kept: list[Any] = []
-        for fragment in fragments:
-            if self._fragment(fragment, kept):
-                kept.append(fragment)
-        self._merge(kept)
+        elif not isinstance(fragments, list):
+            self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
+            return
+        kept = [fragment for fragment in fragments if self._goes_on(fragment)]
+        kept = self._rules.merged(kept)
         if not kept:
             del delta["tool_calls"]
-        elif len(kept) > 1 or isinstance(delta["tool_calls"], list):
+        elif len(kept) < len(fragments):
             delta["tool_calls"] = kept
 
-    def _fragment(self, fragment: Any, before: list[Any]) -> bool:
-        """One fragment; whether it is to be handed on. `before` takes what has to go before it."""
-        if not isinstance(fragment, dict):
-            return not self.ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if fragment is None else Level.NEVER)
-        if "custom" in fragment:
-            return self._custom(fragment.get("index"))
-        no_function = not isinstance(fragment.get("function"), dict)
-        if "function" not in fragment and fragment.get("id"):
-            no_function = False  # an id now, the rest later: the rule of the header says so
-        if no_function and self._without_function(fragment):
-            return False
-        function = fragment.get("function")
-        function = function if isinstance(function, dict) else {}
-        known = len(self.calls)
-        call = self._call(fragment, function)
-        if call is None:
-            return True
-        opens = len(self.calls) > known
-        if opens and known:
-            self._flush_call(self.calls[-2], before, before)
-        if self.renumbered and fragment.get("index") != call.index:
-            fragment["index"] = call.index
-        if not opens and call is not self.last and call is not self.calls[-1]:
-            self.ledger.record(TOOL_CALLS_INTERLEAVED, Level.NEVER)
-        self.last = call
-        if opens:
-            self._header(fragment, function, call)
-        else:
-            self._continuation(fragment, function, call)
-        self._arguments(function, call)
-        return call.header is None or self._complete(fragment, function, call)
-
-    def _custom(self, index: Any) -> bool:
-        """A call of a custom tool is handed on: its input has any form, and only its index is of use here."""
-        if type(index) is int and index not in self.by_index and len(self.calls) < _MAX_CALLS:
-            self._open(index).size = _MAX_ARGUMENTS + 1  # nothing is said of its arguments
-        return True
-
-    def _without_function(self, fragment: dict[str, Any]) -> bool:
-        """`function` is null, absent or no object; True drops the fragment: it says nothing."""
-        says_nothing = not fragment.get("function") and not fragment.get("id")
-        wanted = self.ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if says_nothing else Level.NEVER)
-        return wanted and says_nothing
-
-    # --- which call
-
-    def _call(self, fragment: dict[str, Any], function: dict[str, Any]) -> Call | None:
-        """The call that a fragment belongs to, opened if need be; None where nothing tells."""
-        if len(self.calls) >= _MAX_CALLS and fragment.get("index") not in self.by_index:
-            return None
-        index, id = fragment.get("index"), fragment.get("id")
-        named = bool(function.get("name"))
-        says = function.get("arguments")
-        if type(index) is not int:
-            return self._without_index(id, says, named=named)
-        call = self.by_index.get(index)
-        if call is None:
-            return self._at_new_index(index, says, opens=bool(id or named))
-        if id and named and call.id and id != call.id:
-            wanted = self.ledger.record(TOOL_CALL_INDEX_REUSED)
-            if wanted and call.parses() is False:
-                self.ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
-                return call
-            self.renumbered = self.renumbered or wanted
-            return self._open(index)
-        return call
-
-    def _without_index(self, id: Any, says: Any, *, named: bool) -> Call | None:
-        wanted = self.ledger.record(TOOL_CALL_INDEX_MISSING)
-        call = next((call for call in self.calls if id and call.id == id), None)
-        if call is None and (id or named):
-            call = self._open(None)
-        elif call is None:
-            call = self._meant(says)
-        if call is None and wanted:
-            self.ledger.unrepaired(TOOL_CALL_INDEX_MISSING)
-        elif wanted:
-            self.renumbered = True
-        return call
-
-    def _at_new_index(self, index: int, says: Any, *, opens: bool) -> Call | None:
-        if not opens and self.calls:
-            wanted = self.ledger.record(TOOL_CALL_INDEX_SPARSE)
-            call = self._meant(says)
-            if call is None:
-                if wanted:
-                    self.ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
-                return None
-            self.by_index[index] = call
-            self.renumbered = self.renumbered or wanted
-            return call
-        if index != len(self.by_index) and self.ledger.record(TOOL_CALL_INDEX_SPARSE):
-            self.renumbered = True
-        return self._open(index)
-
-    def _open(self, index: int | None) -> Call:
-        call = Call(len(self.calls))
-        self.calls.append(call)
-        self.by_index[call.index if index is None else index] = call
-        return call
-
-    def _meant(self, says: Any) -> Call | None:
-        """The last call, if no other one can be meant by arguments that say neither index nor id."""
-        if self.calls and (says is None or (isinstance(says, str) and not says.strip())):
-            return self.calls[-1]
-        incomplete = [call for call in self.calls if call.parses() is not True]
-        return incomplete[0] if len(incomplete) == 1 and incomplete[0] is self.calls[-1] else None
-
-    # --- what stands in a fragment
-
-    def _header(self, fragment: dict[str, Any], function: dict[str, Any], call: Call) -> None:
-        """The first fragment: id, type and name."""
-        call.id = str(fragment.get("id") or "")
-        call.name = str(function.get("name") or "")
-        if not (call.id and call.name) and self.ledger.record(TOOL_CALL_HEADER_INCOMPLETE):
-            call.header = {}
-        if not fragment.get("type") and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
-            fragment["type"] = "function"
-
-    def _continuation(self, fragment: dict[str, Any], function: dict[str, Any], call: Call) -> None:
-        """A later fragment: nothing but arguments."""
-        empty = [(part, key) for part, key in _header_fields(fragment, function) if not part[key]]
-        if empty and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
-            for part, key in empty:
-                del part[key]
-        call.id = call.id or str(fragment.get("id") or "")
-        name = function.get("name")
-        if name and call.name:
-            again = name == call.name and name in self.tools
-            if self.ledger.record(TOOL_CALL_NAME_REPEATED, Level.DEFAULT if again else Level.NEVER):
-                del function["name"]
-        elif name:
-            call.name = str(name)
-
-    def _arguments(self, function: dict[str, Any], call: Call) -> None:
-        arguments = function.get("arguments", "")
-        if arguments is None:
-            if self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
-                function["arguments"] = ""
-            return
-        if not isinstance(arguments, str):
-            only = isinstance(arguments, (dict, list)) and not call.size
-            arguments = json.dumps(arguments, ensure_ascii=False)
-            if self.ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if only else Level.NEVER):
-                function["arguments"] = arguments
-        if "\ufffd" in arguments:
-            self.ledger.record(CONTENT_UNDECODABLE, Level.NEVER)
-        if self.checks and arguments:
-            function["arguments"] = arguments = self._without_repeats(arguments, call)
-        call.add(arguments)
-
-    def _without_repeats(self, arguments: str, call: Call) -> str:
-        """`{}` before the real arguments, or all of them a second time: what may be that is held back."""
-        if not call.size and not call.braces and arguments.strip() == "{}":
-            call.braces = arguments
-            return ""
-        if call.braces:
-            braces, call.braces = call.braces, ""
-            if not arguments.lstrip().startswith("{"):
-                return braces + arguments
-            self.ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN)
-        elif call.size and call.parses():
-            said, whole = call.again + arguments, "".join(call.pieces)
-            call.again = said if whole.startswith(said) and said != whole else ""
-            if said == whole and self.ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN):
-                return ""
-            return "" if call.again else said
-        return arguments
-
-    # --- what was held back
-
-    def _complete(self, fragment: dict[str, Any], function: dict[str, Any], call: Call) -> bool:
-        """Add a fragment to an incomplete header; True when it is whole, and stands in the fragment."""
-        header = call.header
-        assert header is not None  # noqa: S101 -- the caller saw it
-        held = header.setdefault("function", {})
-        arguments = function.get("arguments")
-        held["arguments"] = held.get("arguments", "") + (arguments if isinstance(arguments, str) else "")
-        held.update({key: value for key, value in function.items() if value and key != "arguments"})
-        header.update({key: value for key, value in fragment.items() if value is not None and key != "function"})
-        too_long = len(held["arguments"]) > self.settings.window_bytes
-        if not (call.id and call.name) and not too_long:
-            return False
-        call.header = None
-        if too_long:
-            self.ledger.failed(TOOL_CALL_HEADER_INCOMPLETE)
-        fragment.clear()
-        fragment.update({**header, "index": call.index, "type": header.get("type") or "function"})
-        return True
-
-    def _flush_call(self, call: Call, fragments: list[Any], came: Sequence[Any] = ()) -> None:
-        """A call's place ends: what is held of it goes on, with an id made up if none came.
-
-        It stands in the last fragment of the call that came with it, else in one of its own.
-        """
-        if call.header is not None:
-            header, call.header = call.header, None
-            if not call.name:  # cannot be made up
-                self.ledger.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)
-            call.id = call.id or f"call_{uuid4().hex}"
-            fragments.append({"type": "function", **header, "index": call.index, "id": call.id})
-        rest, call.braces, call.again = call.braces + call.again, "", ""
-        if not rest:
-            return
-        call.add(rest)
-        for fragment in reversed(came):
-            function = fragment.get("function") if isinstance(fragment, dict) else None
-            if isinstance(function, dict) and fragment.get("index") == call.index:
-                function["arguments"] = (function.get("arguments") or "") + rest
-                return
-        fragments.append({"index": call.index, "function": {"arguments": rest}})
-
-    def flush(self, delta: dict[str, Any]) -> None:
-        """Put everything that is held back before what a delta carries."""
-        came = delta.get("tool_calls")
-        came = came if isinstance(came, list) else []
-        fragments: list[Any] = []
-        for call in self.calls:
-            self._flush_call(call, fragments, came)
-        if fragments:
-            delta["tool_calls"] = [*fragments, *came]
-
-    def finish(self, delta: dict[str, Any]) -> None:
-        """The chunk with the finish_reason: nothing is held back beyond it."""
-        self.flush(delta)
-        for call in self.calls:
-            if not call.size and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
+    def finish(self, delta: Any) -> None:
+        """Take the finish_reason: nothing waits beyond it, and a call without arguments may get an empty object."""
+        self._rules.end()
+        for call in self.calls if isinstance(delta, dict) else ():
+            if not call.size and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
+                call.is_made_up = True
                 call.add("{}")
                 came = delta.get("tool_calls")
                 more = {"index": call.index, "function": {"arguments": "{}"}}
                 delta["tool_calls"] = [*(came if isinstance(came, list) else ()), more]
 
+    def end(self) -> None:
+        """Take the end of the stream."""
+        self._rules.end()
+
     def parse(self) -> bool | None:
-        """Whether the arguments of every call are JSON; None where nothing is known of any."""
-        parsed = {call.parses() for call in self.calls} - {None}
+        """Return whether the arguments of every call are JSON; None where nothing is known of any."""
+        parsed = {call.parses() for call in self.calls if not call.is_made_up} - {None}
         return False if False in parsed else True if parsed else None
 
     def close(self) -> bool:
-        """The arguments of a finished answer; whether some of them stop short."""
-        cut = False
+        """Count what is wrong with finished calls, and return whether some of them stop short."""
+        is_cut = False
         for call in self.calls:
             if call.parses() is False:
-                self.ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
-                cut = cut or call.unfinished()
-        return cut
+                self._ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
+                is_cut = is_cut or call.is_cut()
+            elif call.twin is not None and call.parses() and call.arguments == call.twin.arguments:
+                self._ledger.record(TOOL_CALL_ID_CHANGED, Level.NEVER)
+        return is_cut
 
-    def _merge(self, fragments: list[Any]) -> None:
-        """Several fragments of one call in one chunk: readers that take one a chunk lose the second."""
-        for later in range(len(fragments) - 1, 0, -1):
-            first, second = fragments[later - 1], fragments[later]
-            index = second.get("index") if isinstance(second, dict) else None
-            if index is None or not isinstance(first, dict) or first.get("index") != index or second.get("id"):
-                continue
-            head, tail = first.get("function"), second.get("function")
-            if not (isinstance(head, dict) and isinstance(tail, dict)):
-                continue
-            said = [part.get("arguments") or "" for part in (head, tail)]
-            if all(isinstance(part, str) for part in said) and self.ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
-                head["arguments"] = "".join(said)
-                del fragments[later]
+    # --- one fragment
 
+    def _goes_on(self, fields: Any) -> bool:
+        """Look at a fragment, and return whether it is handed on."""
+        if not isinstance(fields, dict):
+            return not self._ledger.record(TOOL_CALL_MALFORMED, Level.HELPER if fields is None else Level.NEVER)
+        if "custom" in fields:
+            self._see_custom(fields.get("index"))
+            return True
+        if not self._rules.function(fields):
+            return False
+        fragment = Fragment(fields)
+        if self._is_twin(fragment):
+            return False
+        known = len(self.calls)
+        call = self._call(fragment)
+        if call is None:
+            return True
+        if len(self.calls) > known:
+            self._rules.open(call, fragment)
+        else:
+            if call is not self._last and call is not self.calls[-1]:
+                self._ledger.record(TOOL_CALLS_INTERLEAVED, Level.NEVER)
+            self._rules.go_on(call, fragment)
+        if call.id:
+            self._by_id.setdefault(call.id, call)
+        self._last = call
+        return True
 
-def _header_fields(fragment: dict[str, Any], function: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """The fields of a header that a fragment has, whatever their value."""
-    fields = ((fragment, "id"), (fragment, "type"), (function, "name"))
-    return [(part, key) for part, key in fields if key in part]
+    def _see_custom(self, index: Any) -> None:
+        """A call of a custom tool is handed on: its input has any form, and only its index is of use here."""
+        if type(index) is int and index not in self._by_index and self._has_room():
+            call = Call(index, "", "", self._budget)
+            call.forget()
+            self.calls.append(call)
+            self._by_index[index] = call
+            self._taken.add(index)
+
+    def _has_room(self) -> bool:
+        return len(self.calls) < _MAX_CALLS and self._budget.allows_call()
+
+    # --- which call
+
+    def _call(self, fragment: Fragment) -> Call | None:
+        """Return the call that a fragment belongs to, opened if need be; None where nothing tells."""
+        if fragment.index is None:
+            return self._without_index(fragment)
+        call = self._by_index.get(fragment.index)
+        if call is None:
+            return self._at_new_index(fragment)
+        if fragment.id and call.id and fragment.id != call.id:
+            return self._with_another_id(fragment, call)
+        if self._is_second(fragment, call):
+            return self._reused(fragment, call)
+        return self._placed(fragment, call)
+
+    def _with_another_id(self, fragment: Fragment, call: Call) -> Call | None:
+        other = self._by_id.get(fragment.id)
+        if other is not None:
+            return self._of_another_call(fragment, call, other)
+        if fragment.name and call.name:
+            same = fragment.name == call.name
+            # Some servers give each fragment an id of its own: a closing one that is empty opens nothing.
+            closes = call.id_changes and not fragment.says_arguments
+            if not same or (call.parses() and not closes):
+                return self._reused(fragment, call)
+        self._change_id(fragment, call)
+        return self._placed(fragment, call)
+
+    def _of_another_call(self, fragment: Fragment, call: Call, other: Call) -> Call:
+        """The id was announced under another index: the index is what is wrong, unless that call is whole."""
+        wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED)
+        if not wanted or (other.parses() and fragment.says_arguments):
+            if wanted:
+                self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
+            return call
+        return self._placed(fragment, other)
+
+    def _change_id(self, fragment: Fragment, call: Call) -> None:
+        call.id_changes = True
+        if self._ledger.record(TOOL_CALL_ID_CHANGED):
+            del fragment.fields["id"]
+        fragment.id = ""
+
+    def _is_second(self, fragment: Fragment, call: Call) -> bool:
+        """Return whether a name proves a second call: both are declared, and the first one's arguments are whole."""
+        name, known = fragment.name, call.name
+        both = name != known and name in self._tools and known in self._tools
+        return both and known + name not in self._tools and call.parses() is True
+
+    def _reused(self, fragment: Fragment, call: Call) -> Call | None:
+        wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED)
+        if wanted and call.parses() is False:
+            self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
+            return self._placed(fragment, call)
+        return self._opened(fragment, self._free() if wanted else fragment.index)
+
+    def _at_new_index(self, fragment: Fragment) -> Call | None:
+        other = self._by_id.get(fragment.id) if fragment.id else None
+        if other is not None and not fragment.name and other.parses() is not True:
+            return self._shifted(fragment, other)
+        if not (fragment.id or fragment.name) and self.calls:
+            return self._shifted(fragment, self._meant(fragment))
+        index = fragment.index
+        if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
+            self._ledger.record(TOOL_CALL_INDEX_SPARSE, Level.HELPER)
+        if self._is_dense or index in self._taken:
+            index = self._free()
+        call = self._opened(fragment, index)
+        if call is not None and other is not None and other.name == call.name:
+            call.twin = other
+        return call
+
+    def _shifted(self, fragment: Fragment, call: Call | None) -> Call | None:
+        """The index changed inside a call."""
+        wanted = self._ledger.record(TOOL_CALL_INDEX_SPARSE)
+        if call is None or not wanted:
+            if wanted:
+                self._ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
+            return call
+        if fragment.index is not None:
+            self._by_index[fragment.index] = call
+        return self._placed(fragment, call)
+
+    def _without_index(self, fragment: Fragment) -> Call | None:
+        wanted = self._ledger.record(TOOL_CALL_INDEX_MISSING)
+        call = self._known(fragment)
+        if call is None and (fragment.id or fragment.name):
+            call = self._opened(fragment, self._free() if wanted else None)
+        elif call is None:
+            call = self._meant(fragment)
+        if not wanted:
+            return call
+        if call is None:
+            self._ledger.unrepaired(TOOL_CALL_INDEX_MISSING)
+            return None
+        return self._placed(fragment, call)
+
+    def _known(self, fragment: Fragment) -> Call | None:
+        """Return the call that a fragment without index goes on with by its id or name."""
+        call = self._by_id.get(fragment.id) if fragment.id else None
+        if call is not None:
+            return None if self._is_second(fragment, call) else call
+        last = self.calls[-1] if self.calls else None
+        if last is None or not (fragment.id or fragment.name) or fragment.name not in ("", last.name):
+            return None
+        if fragment.id and last.id:
+            if last.parses() is not False:
+                return None  # where ids differ, and nothing is unfinished, there are two calls
+            self._change_id(fragment, last)
+            return last
+        return last if last.parses() is not True else None
+
+    def _meant(self, fragment: Fragment) -> Call | None:
+        """Return the last call, if no other one can be meant by arguments that say neither index nor id."""
+        if not self.calls:
+            return None
+        last = self.calls[-1]
+        if not fragment.says_arguments and isinstance(fragment.function.get("arguments", ""), (str, type(None))):
+            return last
+        others = any(call.parses() is not True for call in self.calls[:-1])
+        return last if last.parses() is not True and not others else None
+
+    def _placed(self, fragment: Fragment, call: Call) -> Call:
+        """Give a fragment the index of its call."""
+        if call.index is not None and fragment.fields.get("index") != call.index:
+            fragment.fields["index"] = call.index
+        return call
+
+    def _free(self) -> int:
+        index = len(self.calls)
+        while index in self._taken:
+            index += 1
+        return index
+
+    def _opened(self, fragment: Fragment, index: int | None) -> Call | None:
+        if not self._has_room():
+            return None
+        call = Call(index, fragment.id, fragment.name, self._budget)
+        if fragment.index is not None:
+            self._by_index[fragment.index] = call
+        else:  # a later fragment may name the next index
+            self._by_index.setdefault(len(self.calls) if index is None else index, call)
+        self.calls.append(call)
+        if index is not None:
+            self._taken.add(index)
+        return self._placed(fragment, call)
+
+    # --- one call under several indexes
+
+    def _is_twin(self, fragment: Fragment) -> bool:
+        """Return whether a whole call is said again under another index, and is to be left out."""
+        other = self._by_id.get(fragment.id) if fragment.id else None
+        if other is None or fragment.index is None or fragment.index in self._by_index:
+            return False
+        same = fragment.name == other.name and fragment.arguments == other.arguments and is_json(fragment.arguments)
+        wanted = same and self._ledger.wants(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
+        return wanted and self._ledger.record(TOOL_CALL_ID_CHANGED, Level.OPT_IN)

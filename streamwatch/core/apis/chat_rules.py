@@ -1,0 +1,269 @@
+"""The rules of a chunk and of a choice in it: metadata, usage, the index of a choice, how it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamwatch.core.apis.chat_choice import Choice, type_of
+from streamwatch.core.apis.chat_state import ChatState, choices_of, kept
+from streamwatch.core.kinds import (
+    CHOICE_INDEX_INVALID,
+    CHOICES_EMPTY,
+    CHUNK_METADATA_IRREGULAR,
+    CONTENT_MISPLACED,
+    DELTA_MISSING,
+    FINISH_REASON_IRREGULAR,
+    KEEPALIVE_FRAME,
+    STREAM_SPLICED,
+    USAGE_MISPLACED,
+    ChunkType,
+    Level,
+)
+from streamwatch.core.quirks import (
+    FINISH_REASONS,
+    PLACEHOLDERS,
+    SYNONYMS,
+    error_message,
+    is_failure,
+    is_of_another_api,
+    says_failure,
+)
+from streamwatch.core.sse import Event
+
+#: Ids of earlier completions that are remembered, to notice when one comes back.
+_MAX_IDS = 16
+_ABSENT: Any = object()
+
+
+def says_something(choice: dict[str, Any]) -> bool:
+    """Return whether a choice carries a part of an answer, or of its reasoning."""
+    delta = choice.get("delta")
+    return bool(choice.get("text")) or (
+        isinstance(delta, dict) and type_of(delta) not in (ChunkType.OTHER, ChunkType.ROLE)
+    )
+
+
+# --- rules of a chunk
+
+
+def error_hidden(chunk: dict[str, Any], event: Event, chat: ChatState) -> bool:
+    """The error has a form that the SDK takes for a chunk without choices."""
+    if chunk.get("choices"):
+        return False
+    named = "choices" not in chunk and (event.event == "error" or chunk.get("type") == "error")
+    said = "choices" not in chunk and ("detail" in chunk or chunk.get("object") == "error")
+    if not (named or said or (not _counts_tokens(chunk.get("usage")) and says_failure(chunk))):
+        return False
+    if chat.error_hidden():
+        error = {key: value for key, value in chunk.items() if key != "choices"}
+        error.setdefault("message", error_message(chunk) or str(chunk.get("detail", "")))
+        chunk.clear()
+        chunk["error"] = error
+    return True
+
+
+def _counts_tokens(usage: Any) -> bool:
+    return isinstance(usage, dict) and any(type(count) is int and count > 0 for count in usage.values())
+
+
+def choices_empty(chunk: dict[str, Any], chat: ChatState) -> None:
+    """`choices` is a list, if an empty one: the SDK's helper iterates over it."""
+    choices = chunk.get("choices", _ABSENT)
+    if choices is _ABSENT:
+        chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
+    chat.any_choices = chat.any_choices or choices is not _ABSENT
+    if choices is _ABSENT or choices is None:
+        if chat.record(CHOICES_EMPTY, Level.HELPER):
+            chunk["choices"] = []
+    elif not choices and chat.record(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
+        chat.passes = False  # chunk.choices[0] is what tutorials say
+
+
+def spliced(chunk: dict[str, Any], chat: ChatState) -> None:
+    """Chunks of more than one completion: another id and model, or an id that comes back after another one."""
+    id, model = chunk.get("id"), chunk.get("model")
+    choices = choices_of(chunk)
+    if not any(map(says_something, choices)) and not any(choice.get("finish_reason") for choice in choices):
+        return
+    if id and id != chat.raw_id and id in chat.past_ids:
+        chat.record(STREAM_SPLICED, Level.NEVER)
+    elif _is_another_completion(id, model, choices, chat):
+        restarts = [state.text.restart() for state in chat.choices.values()] if chat.record(STREAM_SPLICED) else [True]
+        if not any(restarts):
+            chat.ledger.unrepaired(STREAM_SPLICED)
+
+
+def metadata(chunk: dict[str, Any], chat: ChatState) -> None:
+    """id, model, created and object are there, and stay what they were."""
+    id, model, object = chunk.get("id"), chunk.get("model"), chunk.get("object")
+    choices = chunk.get("choices")
+    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
+    whole = bool(choices) and isinstance(choices, list) and all(_has_delta(choice) for choice in choices)
+    if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
+        chunk["object"] = chat.object
+    changes = bool(id and chat.id and id != chat.id) or bool(model and chat.model and model != chat.model)
+    known = {"id": chat.id, "model": chat.model, "created": chat.head.get("created")}
+    if (changes or not (id and model and chunk.get("created"))) and object == chat.object:
+        pinned = choices and all(known.values())
+        if chat.record(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
+            chunk.update(known)
+            id, model = chat.id, chat.model
+    chat.id = (kept(id) if id else "") or chat.id
+    chat.model = (kept(model) if model else "") or chat.model
+
+
+def usage(chunk: dict[str, Any], chat: ChatState) -> None:
+    """usage stands in the chunk, once, and in the last one: the SDK's helper keeps the last chunk's."""
+    if not chunk.get("usage"):
+        for choice in choices_of(chunk):
+            if choice.get("usage") and chat.record(USAGE_MISPLACED):
+                chunk["usage"] = choice.pop("usage")
+    if chunk.get("usage"):
+        if chat.usage is not None:
+            chat.record(USAGE_MISPLACED, Level.NEVER)
+        chat.usage = chunk["usage"]
+
+
+def keepalive(event: Event, choices: list[dict[str, Any]], chat: ChatState) -> None:
+    """The same empty chunk again: it keeps the connection open."""
+    if not choices or not all(map(_is_empty, choices)):
+        chat.last_empty = None
+        return
+    digest = hash(event.raw)
+    if digest == chat.last_empty:
+        chat.passes &= not chat.record(KEEPALIVE_FRAME)
+    chat.last_empty = digest
+
+
+CHUNK_RULES = (choices_empty, spliced, usage)
+
+
+def remember(chunk: dict[str, Any], chat: ChatState) -> None:
+    """What a chunk says of the completion it is of, as it came. Chunks that say nothing are of none."""
+    id, model = chunk.get("id") or "", chunk.get("model")
+    chat.any_id = chat.any_id or bool(id)
+    if not any(map(says_something, choices_of(chunk))):
+        return
+    chat.ids_hold = chat.ids_hold or (bool(id) and id == chat.raw_id)
+    if id != chat.raw_id and kept(id):
+        chat.past_ids = [*chat.past_ids, chat.raw_id][-_MAX_IDS:] if chat.raw_id else []
+        chat.raw_id = id
+    chat.raw_model = kept(model) or chat.raw_model
+
+
+def _is_another_completion(id: Any, model: Any, choices: list[dict[str, Any]], chat: ChatState) -> bool:
+    """Return whether a chunk with another model is of another completion.
+
+    A model alone proves nothing: the first chunk may bear the alias that was asked for, and routers name models as they
+    like. Neither does an id where each chunk has its own.
+    """
+    if not (model and chat.raw_model) or model == chat.raw_model:
+        return False
+    if chat.raw_model == chat.request.model and not chat.ids_hold:
+        return False
+    if id and chat.raw_id:
+        return bool(id != chat.raw_id and (chat.ids_hold or not chat.past_ids))
+    deltas = [choice["delta"] for choice in choices if isinstance(choice.get("delta"), dict)]
+    return any(delta.get("role") for delta in deltas) and not chat.repeats_role
+
+
+def _has_delta(choice: Any) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("delta", choice.get("text")), (dict, str))
+
+
+def _is_empty(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta")
+    says = any(value for name, value in delta.items() if name != "role") if isinstance(delta, dict) else delta
+    return not (says or choice.get("text") or choice.get("finish_reason"))
+
+
+# --- rules of a choice
+
+
+def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
+    """The index of a choice is below the number of choices that were asked for."""
+    index, asked = choice.get("index"), chat.asked
+    if type(index) is not int:
+        only = asked == 1 or (asked is None and not any(chat.choices))
+        if chat.record(CHOICE_INDEX_INVALID, Level.HELPER if only else Level.NEVER):
+            choice["index"] = 0
+        return 0
+    if 0 <= index and (asked is None or index < asked):
+        return index
+    if asked != 1 or index in chat.choices or _opens(choice, index, chat):
+        chat.record(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
+        return index
+    if chat.record(CHOICE_INDEX_INVALID):
+        choice["index"] = 0
+    return 0
+
+
+def _opens(choice: dict[str, Any], index: int, chat: ChatState) -> bool:
+    """Return whether a choice beyond those asked for is one of its own: the next in order, and it opens as choices do.
+
+    While the first one is being written it has a role of its own; when that has ended nothing can go on with it.
+    """
+    first = chat.choices.get(0)
+    if first is None or index != len(chat.choices):
+        return False
+    if first.finish_reason is not None:
+        return says_something(choice)
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and bool(delta.get("role"))
+
+
+def delta_missing(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:
+    """Every choice has a delta, if an empty one; what stands elsewhere instead belongs there."""
+    if isinstance(choice.get("delta"), dict):
+        return
+    elsewhere = _elsewhere(choice)
+    if elsewhere and not _closes(elsewhere, state):
+        carries = state.is_misplaced or not state.is_answered
+        if chat.record(CONTENT_MISPLACED, Level.DEFAULT if carries else Level.NEVER):
+            choice["delta"] = elsewhere
+            state.is_misplaced = True
+            return
+    elif not chat.record(DELTA_MISSING, Level.HELPER):
+        return
+    if chat.ledger.wants(DELTA_MISSING, Level.HELPER):
+        choice["delta"] = {}
+
+
+def _closes(message: dict[str, Any], state: Choice) -> bool:
+    """Return whether a message says what the deltas said already, as Perplexity's does."""
+    text = message.get("content")
+    if isinstance(text, str) and text:
+        return len(state.text) > 0 and state.text.begins(text)
+    return bool(message.get("tool_calls")) and bool(state.calls.calls)
+
+
+def _elsewhere(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return the delta that stands in `message` or `text`; empty where none does."""
+    message, text = choice.get("message"), choice.get("text")
+    if isinstance(message, dict) and any(message[name] for name in message if name != "role"):
+        return dict(message)
+    return {"content": text} if isinstance(text, str) and text else {}
+
+
+def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:
+    """finish_reason is null up to the last chunk, and then one of five words."""
+    reason = choice.get("finish_reason", _ABSENT)
+    native = choice.get("finishReason") or choice.get("native_finish_reason")
+    state.native_reason = kept(native) or state.native_reason
+    if reason is None:
+        return
+    if reason is _ABSENT or reason in PLACEHOLDERS:
+        if chat.record(FINISH_REASON_IRREGULAR):
+            choice["finish_reason"] = None
+        return
+    reason = str(reason)
+    chat.finishes += 1
+    chat.error = chat.error or is_failure(reason)
+    better = SYNONYMS.get(reason, "")
+    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
+    if contradicts and state.calls.parse() is not False:
+        better = "tool_calls"
+    irregular = better or contradicts or reason not in FINISH_REASONS or state.finish_reason is not None
+    if irregular and chat.record(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER):
+        choice["finish_reason"] = reason = better
+    state.finish_reason = kept(reason) or "other"

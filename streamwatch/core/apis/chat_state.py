@@ -1,0 +1,74 @@
+"""What is known of one streamed chat completion, or legacy completion: the state that its rules share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamwatch.core.apis.base import ApiState
+from streamwatch.core.apis.chat_choice import Choice
+from streamwatch.core.apis.doubts import Doubts
+from streamwatch.core.apis.tool_call import Budget
+from streamwatch.core.context import Context
+
+_OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
+#: What every chunk of a completion has in common.
+_HEAD = ("id", "object", "created", "model")
+#: Choices that are remembered; the API gives 128 at most. A server that makes up more gets them passed on.
+MAX_CHOICES = 256
+#: Characters of an id, a model or a finish reason that is remembered: OpenAI's have 40.
+_MAX_NAME = 512
+
+
+def kept(name: Any) -> str:
+    """Return a name to remember; "" for what is no name, or too long to be one."""
+    return name if isinstance(name, str) and len(name) <= _MAX_NAME else ""
+
+
+def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices of a chunk that are what they should be."""
+    choices = chunk.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+class ChatState(ApiState):
+    """The state of one streamed chat completion."""
+
+    number_member = ""
+
+    def __init__(self, name: str, context: Context) -> None:
+        super().__init__(name, context)
+        self.object = _OBJECTS[name]
+        self.doubts = Doubts()
+        self.choices: dict[int, Choice] = {}
+        self.asked = self._asked()
+        self.passes = True  #: whether the chunk that is looked at goes on
+        self.usage: Any = None
+        self.head: dict[str, Any] = {}  #: what the last chunk that went through the rules has in common with all others
+        self.any_id = self.any_choices = self.any_audio = False
+        self.is_foreign = False  #: an event of another protocol came
+        self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
+        self.past_ids: list[str] = []
+        self.ids_hold = False  #: two chunks in a row had the same id: not each has its own
+        self.repeats_role = False
+        self.finishes = 0
+        self.last_empty: int | None = None  #: the hash of the last chunk, if it was empty
+        self._budget = Budget()
+
+    def _asked(self) -> int | None:
+        """Return how many choices were asked for; None where that is not known."""
+        n, prompts = self.request.n, self.request.prompts
+        if self.name == "completions":
+            return n * prompts if n and prompts else None
+        return n or None
+
+    def choice(self, index: int) -> Choice | None:
+        """Return the state of a choice; None where there are too many to remember."""
+        state = self.choices.get(index)
+        if state is None and len(self.choices) < MAX_CHOICES:
+            state = self.choices[index] = Choice(self.ledger, self.doubts, self.request.tools, self._budget)
+        return state
+
+    def remember_head(self, chunk: dict[str, Any]) -> None:
+        """Keep what a chunk has in common with all others, for one that has to be made up."""
+        head = {key: chunk[key] for key in _HEAD if key in chunk}
+        self.head = {key: value for key, value in head.items() if type(value) is int or kept(value)}

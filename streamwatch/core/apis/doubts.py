@@ -1,0 +1,42 @@
+"""What only a later event decides, as a set of questions that are open.
+
+While one is open, the events of the stream wait in order: whoever asked may still change a payload
+that nobody has read. A question is answered by its asker, or given up when the window is full.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Doubt(Protocol):
+    """A question that is open."""
+
+    def give_up(self) -> None:
+        """Take the events that wait as they came: they go on now."""
+
+
+class Doubts:
+    """The open questions of one stream."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: dict[int, Doubt] = {}  # by identity
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def open(self, doubt: Doubt) -> None:
+        """Ask a question, or go on asking it."""
+        self._open[id(doubt)] = doubt
+
+    def close(self, doubt: Doubt) -> None:
+        """Take a question off: it is answered, or was never asked."""
+        self._open.pop(id(doubt), None)
+
+    def give_up(self) -> None:
+        """Give up every question."""
+        doubts, self._open = list(self._open.values()), {}
+        for doubt in doubts:
+            doubt.give_up()

@@ -1,0 +1,165 @@
+"""One tool call, and one fragment of one, as far as their rules have to know them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+#: Characters of the arguments of a call that are kept, to see whether they parse. Calls that write whole files go
+#: beyond it; then nothing is said of them.
+MAX_ARGUMENTS = 16 << 10
+#: The same for all calls of a stream together: as much as the window, and more than 60 large calls.
+_MAX_ARGUMENTS_OF_ALL = 1 << 20
+#: Calls of all choices of a stream that are remembered; the API gives 128 choices, and hardly any has calls.
+_MAX_CALLS_OF_ALL = 1024
+#: Characters of an id or name that is kept whole; OpenAI gives 64 at most. Of a longer one a hash is enough.
+_MAX_NAME = 256
+#: Pieces of arguments that are kept apart: then one string takes less than many small ones.
+_MAX_PIECES = 64
+#: What can be the last character of a JSON text, by its first one.
+_CLOSING = {"{": "}", "[": "]", '"': '"'}
+
+
+def short(name: str) -> str:
+    """Return a name to compare, of bounded length."""
+    return name if len(name) <= _MAX_NAME else f"{len(name)} characters, {hash(name)}"
+
+
+class Budget:
+    """What may be kept of all tool calls of one stream."""
+
+    __slots__ = ("_arguments", "_calls")
+
+    def __init__(self) -> None:
+        self._arguments = _MAX_ARGUMENTS_OF_ALL
+        self._calls = _MAX_CALLS_OF_ALL
+
+    def allows_call(self) -> bool:
+        """Return whether one more call may be remembered."""
+        self._calls -= 1
+        return self._calls >= 0
+
+    def take(self, characters: int) -> bool:
+        """Return whether so many more characters of arguments may be kept."""
+        if characters > self._arguments:
+            return False
+        self._arguments -= characters
+        return True
+
+    def give_back(self, characters: int) -> None:
+        """Take note that so many characters are kept no longer."""
+        self._arguments += characters
+
+
+class Call:
+    """One tool call. `index` is the one that readers get."""
+
+    __slots__ = (
+        "_budget",
+        "_kept",
+        "_parses",
+        "_pieces",
+        "again",
+        "header",
+        "id",
+        "id_changes",
+        "index",
+        "is_made_up",
+        "name",
+        "places",
+        "size",
+        "twin",
+    )
+
+    def __init__(self, index: int | None, id: str, name: str, budget: Budget) -> None:
+        self.index = index
+        self.id = id
+        self.name = name
+        self.size = 0  #: characters of the arguments
+        self.id_changes = False  #: a continuation had another id
+        self.is_made_up = False  #: a repair wrote some of its arguments: that they parse proves nothing
+        self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name
+        self.places: list[dict[str, Any]] = []  #: functions with arguments that may be said twice, in events that wait
+        self.again = ""  #: those arguments
+        self.twin: Call | None = None  #: an earlier call of the same id and name
+        self._budget = budget
+        self._kept = True
+        self._pieces: list[str] = []
+        self._parses: bool | None = None
+
+    @property
+    def arguments(self) -> str | None:
+        """The arguments up to now; None where they are not kept."""
+        return "".join(self._pieces) if self._kept else None
+
+    def add(self, arguments: str) -> None:
+        """Take one more piece of the arguments."""
+        self.size += len(arguments)
+        self._parses = None
+        if not self._kept:
+            return
+        if self.size > MAX_ARGUMENTS or not self._budget.take(len(arguments)):
+            self.forget()
+            return
+        self._pieces.append(arguments)
+        if len(self._pieces) > _MAX_PIECES:
+            self._pieces = ["".join(self._pieces)]
+
+    def forget(self) -> None:
+        """Keep no arguments: nothing is said of them."""
+        self._budget.give_back(sum(map(len, self._pieces)))
+        self._kept = False
+        self._pieces.clear()
+
+    def parses(self) -> bool | None:
+        """Return whether the arguments up to now are JSON; None where there are none, or too many to say."""
+        if not (self.size and self._kept):
+            return None
+        if self._parses is None:
+            self._parses = is_json("".join(self._pieces))
+        return self._parses
+
+    def is_cut(self) -> bool:
+        """Return whether the arguments are the beginning of a JSON text."""
+        text = "".join(self._pieces).rstrip()
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            return error.msg.startswith("Unterminated string") or error.pos >= len(text)
+        except (ValueError, RecursionError):
+            pass
+        return False
+
+
+def is_json(text: str) -> bool:
+    """Return whether a text is JSON. Most beginnings of one are told by their last character."""
+    stripped = text.strip()
+    if stripped[-1:] != _CLOSING.get(stripped[:1], stripped[-1:]):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+class Fragment:
+    """One fragment of a tool call: its JSON object, and what it says of the call that it belongs to."""
+
+    __slots__ = ("arguments", "fields", "function", "id", "index", "name")
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+        function = fields.get("function")
+        self.function: dict[str, Any] = function if isinstance(function, dict) else {}
+        index, id, name = fields.get("index"), fields.get("id"), self.function.get("name")
+        self.index: int | None = index if type(index) is int else None
+        self.id = short(str(id)) if id else ""
+        self.name = short(str(name)) if name else ""
+        arguments = self.function.get("arguments")
+        self.arguments = arguments if isinstance(arguments, str) else ""
+
+    @property
+    def says_arguments(self) -> bool:
+        """Whether it has arguments that are not blank."""
+        return bool(self.arguments.strip())

@@ -1,0 +1,118 @@
+"""What providers do otherwise than OpenAI: one table, each row with its source, and the few questions asked of it.
+
+`recorded` as a source means that the habit stands in recordings of real servers. The fields in
+which relays stamp the order of chunks are a setting: `settings.SEQUENCE_FIELDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# --- the end of a choice
+
+#: The words of OpenAI's chat and legacy completions APIs.
+FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+#: Finish reasons that promise a call.
+CALLING = frozenset({"tool_calls", "function_call"})
+#: What stands in for null until a choice ends. "": text-generation-inference (recorded), Ollama (ollama#4357), SGLang
+#: (sglang#3912); "null": KoboldCpp (AIShell#350); "None": gateways in Python that make a text of it.
+PLACEHOLDERS = ("", "null", "None")
+#: What says that the answer failed, in lower case. `abort`: vLLM, SGLang; `cancelled`: gateways, after the status of the
+#: Responses API; `error`: Mistral's specification, OpenRouter; `network_error`: Zhipu; the last one: Gemini.
+FAILURES = frozenset(("abort", "aborted", "cancelled", "canceled", "error", "network_error", "malformed_function_call"))
+#: What other APIs call the same end.
+SYNONYMS: Mapping[str, str] = {
+    "eos": "stop",  # Together (recorded)
+    "eos_token": "stop",  # text-generation-inference
+    "end_turn": "stop",  # Anthropic
+    "stop_sequence": "stop",  # Anthropic
+    "STOP": "stop",  # Gemini
+    "MAX_TOKENS": "length",  # Gemini
+    "max_tokens": "length",  # Anthropic
+    "max_output_tokens": "length",  # OpenAI's Responses API
+    "SAFETY": "content_filter",  # Gemini
+    "sensitive": "content_filter",  # Zhipu
+    "guardrail_intervened": "content_filter",  # Bedrock
+    "tool_use": "tool_calls",  # Anthropic
+}
+
+
+def is_failure(finish_reason: str) -> bool:
+    """Return whether a finish reason says that the answer failed."""
+    return finish_reason.lower() in FAILURES
+
+
+# --- the members of a delta
+
+#: Where reasoning stands. `reasoning_content`: DeepSeek, and most others; `reasoning`: Groq, Ollama, OpenRouter, vLLM;
+#: `reasoning_details`: OpenRouter, MiniMax (recorded); `reasoning_text`: GitHub Copilot.
+REASONING = ("reasoning_content", "reasoning", "reasoning_details", "reasoning_text")
+#: Members that are no answer, beside the role and reasoning. `index`: Mistral; `name`: MiniMax; `channel`: Groq; `phase`:
+#: Cline; `token_id`: text-generation-inference; `provider_metadata`: Vercel; `reasoning_encrypted`: Venice (all
+#: recorded); `reasoning_opaque`: GitHub Copilot; `reasoning_signature`: Bedrock; `thinking_blocks`: LiteLLM.
+NO_ANSWER = frozenset(
+    (
+        *("role", "index", "name", "channel", "phase", "token_id", "provider_metadata"),
+        *("reasoning_encrypted", "reasoning_opaque", "reasoning_signature", "thinking_blocks", *REASONING),
+    )
+)
+
+# --- errors in members of a vendor's own
+
+#: Codes: anything says failure but these. MiniMax: `base_resp.status_code`; Baidu: `error_code`.
+_CODES = (("base_resp", "status_code"), ("error_code",), ("errorCode",))
+_GOOD_CODES = frozenset(("", "0", "200", "none", "ok", "success", "false"))
+#: Texts that are there, or not empty, on failure only.
+_ERROR_TEXTS = (("error_type",), ("error_message",), ("error_msg",), ("errorMessage",))
+#: HTTP statuses in the body: 400 and above says failure. Spring's error page has `status`, FastAPI gateways `code`.
+_STATUSES = (("status",), ("status_code",), ("statusCode",), ("code",))
+_FIRST_ERROR_STATUS = 400
+#: Where the words of the error stand, the most telling first.
+_MESSAGES = (
+    *(("error_message",), ("error_msg",), ("errorMessage",), ("base_resp", "status_msg")),
+    *(("message",), ("msg",), ("detail",), ("error_type",)),
+)
+
+
+def says_failure(payload: Mapping[str, Any]) -> bool:
+    """Return whether a member of a vendor's own says that the request failed."""
+    codes = (_member(payload, path) for path in _CODES)
+    if any(code is not None and str(code).lower() not in _GOOD_CODES for code in codes):
+        return True
+    if any(isinstance(text, str) and text for text in (_member(payload, path) for path in _ERROR_TEXTS)):
+        return True
+    statuses = [_member(payload, path) for path in _STATUSES]
+    if any(type(status) is int and status >= _FIRST_ERROR_STATUS for status in statuses):
+        return True
+    # DashScope's own form: {"code": "InvalidParameter", "message": "..."}
+    code = payload.get("code")
+    return isinstance(code, str) and code.lower() not in _GOOD_CODES and bool(payload.get("message"))
+
+
+def error_message(payload: Mapping[str, Any]) -> str:
+    """Return the words in which a payload says what failed, as far as they stand where one is known to put them."""
+    texts = (_member(payload, path) for path in _MESSAGES)
+    return next((text for text in texts if isinstance(text, str) and text), "")
+
+
+def _member(payload: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        payload = payload.get(name) if isinstance(payload, Mapping) else None
+    return payload
+
+
+# --- other protocols, by the shape of their events
+
+#: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API.
+_FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_")
+#: Members that stand together: Gemini; Ollama's chat and generate APIs; text-generation-inference's own API.
+_FOREIGN_MEMBERS = (("candidates",), ("message", "done"), ("response", "done"), ("token", "generated_text"))
+
+
+def is_of_another_api(payload: Mapping[str, Any]) -> bool:
+    """Return whether an event without choices has the shape of a protocol that is not chat completions."""
+    names = [name for name in (payload.get("type"), payload.get("object")) if isinstance(name, str)]
+    if any(name.startswith(_FOREIGN_TYPES) for name in names):
+        return True
+    return any(all(member in payload for member in members) for members in _FOREIGN_MEMBERS)
