@@ -32,6 +32,7 @@ from streamwatch.core.settings import Policy, Settings
 MODULES = (
     *("core.sse", "core.reorder", "core.digest", "core.stream", "core.report", "core.ledger"),
     *(f"core.apis.{name}" for name in ("base", "chat", "chat_choice", "tool_calls", "responses", "output_items")),
+    *(f"core.apis.response_{name}" for name in ("families", "references", "state", "terminal", "texts")),
     *("sdk.request_info", "sdk.chunk_builder", "export.telemetry", "export.log"),
 )
 #: Of the net itself, what it catches.
