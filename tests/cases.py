@@ -139,6 +139,9 @@ CALLED = numbered(
     response(reasoning(0, "Think ", "twice"), function_call(1, "weather", '{"city"', ':"Paris"}'), message(2, "Done"))
 )
 
+#: The SDK's accumulating helper reads the stream.
+HELPER = Request(accumulated=True)
+ITEMS_OF_REASONING = Answer({0: Said("", "completed", role=None)})
 ITEMS = Answer(
     {
         0: Said("", "completed", role=None),
@@ -741,6 +744,18 @@ HEALTHY = [
     responses("healthy-response-resumed", {}, ONE[5:], "two three four", request=Request(starting_after=4)),
     responses("healthy-response-without-names", {}, body(ONE), FOUR),
     responses("healthy-response-of-items", {}, CALLED, ITEMS),
+    responses(
+        "healthy-response-and-an-event-behind-it",
+        {},
+        [*ONE, {"type": "response.rate_limits.updated", "rate_limits": [], "sequence_number": 12}],
+        FOUR,
+    ),
+    responses(
+        "healthy-response-kept-alive",
+        {a.KEEPALIVE_FRAME: None},
+        named([*ONE[:5], {"type": "keepalive"}, *ONE[5:], {"type": "response.keep_alive"}]),
+        FOUR,
+    ),
     Case("healthy-run", "assistants", run("One ", "two"), {}, plain("One two", "completed")),
 ]
 
@@ -823,12 +838,27 @@ MORE = [
         {a.RESPONSE_EVENT_MISSING: VERIFIED},
         numbered(without(response(message(0, *"abc")), "response.output_item.added")),
         "abc",
+        request=HELPER,
     ),
     responses(
         "part-never-announced",
         {a.RESPONSE_EVENT_MISSING: VERIFIED},
         numbered(without(response(message(0, *"abc")), "response.content_part.added")),
         "abc",
+        request=HELPER,
+    ),
+    responses(
+        "part-never-announced-to-who-does-not-need-it",
+        {a.RESPONSE_EVENT_MISSING: UNREPAIRED},
+        numbered(without(response(message(0, *"abc")), "response.content_part.added")),
+        "abc",
+    ),
+    responses(
+        "call-never-announced",
+        {a.RESPONSE_EVENT_MISSING: VERIFIED},
+        numbered(without(response(function_call(0, "weather", '{"city"', ':"Paris"}')), "response.output_item.added")),
+        Answer({0: Said("", "completed", [Call("call_0", "weather", PARIS)], role=None)}),
+        request=HELPER,
     ),
     responses(
         "closing-events-missing",
@@ -840,18 +870,66 @@ MORE = [
             )
         ),
         "abc",
+        request=HELPER,
     ),
     responses(
-        "deltas-missing",
-        {a.RESPONSE_EVENT_MISSING: UNVERIFIED},
+        "text-lost-all-of-it",
+        {a.RESPONSE_TEXT_LOST: VERIFIED},
         numbered(without(response(message(0, *"abc")), "response.output_text.delta")),
         "abc",
+    ),
+    responses(
+        "text-lost-its-tail",
+        {a.RESPONSE_TEXT_LOST: VERIFIED},
+        numbered(response([*message(0, *"abcdef")[:4], *message(0, *"abcdef")[8:]])),
+        "abcdef",
+    ),
+    responses(
+        "text-lost-its-middle",
+        {a.RESPONSE_TEXT_LOST: UNREPAIRED},
+        numbered(response([*message(0, *"abcdef")[:4], *message(0, *"abcdef")[5:]])),
+        "abdef",
+    ),
+    responses(
+        "text-lost-but-in-the-item",
+        {a.RESPONSE_TEXT_LOST: VERIFIED},
+        numbered(response([message(0, "abc")[0], message(0, "abc")[-1]])),
+        "abc",
+    ),
+    responses(
+        "call-lost-but-in-the-item",
+        {a.RESPONSE_TEXT_LOST: VERIFIED, a.RESPONSE_EVENT_MISSING: VERIFIED},
+        numbered(response(function_call(0, "weather", PARIS)[-1:])),
+        Answer({0: Said("", "completed", [Call("call_0", "weather", PARIS)], role=None)}),
+    ),
+    responses(
+        "closing-events-under-another-index",
+        {a.RESPONSE_REFERENCE_INVALID: VERIFIED},
+        [
+            {**event, "output_index": 1} if event["type"].endswith("done") and "output_index" in event else event
+            for event in ONE
+        ],
+        FOUR,
+    ),
+    responses(
+        "text-under-the-index-of-reasoning",
+        {a.RESPONSE_REFERENCE_INVALID: VERIFIED, a.RESPONSE_EVENT_MISSING: VERIFIED},
+        numbered(
+            [
+                *response(reasoning(0, "Hm"), message(1, "abc"))[:8],
+                *({**event, "output_index": 0} for event in message(1, "abc")[2:3]),
+                response(reasoning(0, "Hm"), message(1, "abc"))[-1],
+            ]
+        ),
+        Answer({0: Said("", "completed", role=None), 10_000: Said("abc", "completed")}),
+        request=HELPER,
     ),
     responses(
         "output-index-missing",
         {a.RESPONSE_REFERENCE_INVALID: VERIFIED},
         [{k: v for k, v in event.items() if k != "output_index"} for event in ONE],
         FOUR,
+        request=HELPER,
     ),
     responses(
         "item-id-changes",
@@ -864,13 +942,42 @@ MORE = [
         {a.RESPONSE_TERMINAL_MISMATCH: VERIFIED},
         [*ONE[:11], {**ONE[11], "response": {**ONE[11]["response"], "output": []}}],
         FOUR,
+        request=HELPER,
     ),
-    responses("lifecycle-without-response", DROPPED, [{"type": "response.created"}, *ONE], FOUR),
+    responses(
+        "lifecycle-without-response",
+        {a.KEEPALIVE_FRAME: UNVERIFIED},
+        [{"type": "response.created"}, *ONE],
+        FOUR,
+        request=HELPER,
+    ),
+    responses(
+        "item-null",
+        {a.PAYLOAD_INVALID: VERIFIED},
+        [*ONE[:2], {"type": "response.output_item.added", "output_index": 0, "item": None}, *ONE[2:]],
+        FOUR,
+        request=HELPER,
+    ),
     responses(
         "two-lifecycles",
-        {a.STREAM_SPLICED: VERIFIED},
+        {a.STREAM_SPLICED: UNREPAIRED},
         named(ONE) + named({**event, "sequence_number": 12 + at} for at, event in enumerate(ONE)),
         FOUR,
+    ),
+    responses("answer-missing", {a.ANSWER_MISSING: None}, numbered(response(reasoning(0, "Hm"))), ITEMS_OF_REASONING),
+    responses(
+        "chunks-of-chat",
+        {a.PROTOCOL_FOREIGN: None, a.STREAM_TRUNCATED: None},
+        body(CHAT),
+        raises(error="KeyError"),
+        TRUNCATED,
+    ),
+    responses(
+        "truncated-behind-done",
+        {a.STREAM_TRUNCATED: None},
+        named(ONE[:7]) + DONE,
+        plain("One two three ", None),
+        TRUNCATED,
     ),
     chat("hidden-error-field", {a.ERROR_HIDDEN: UNREPAIRED}, b'error: {"message":"Overloaded"}\n\n', Answer(), ERROR),
     chat(
@@ -999,9 +1106,16 @@ OPT_IN = [
     ),
     responses(
         "opt-in-item-only-at-the-end",
-        {a.RESPONSE_EVENT_MISSING: None},
+        {a.RESPONSE_EVENT_MISSING: UNVERIFIED, a.RESPONSE_TEXT_LOST: UNVERIFIED},
         numbered([*response(message(0, "abc"))[:2], response(message(0, "abc"))[-1]]),
-        plain("", "completed"),
+        plain("abc", "completed"),
+        repair="all",
+    ),
+    responses(
+        "opt-in-two-lifecycles",
+        {a.STREAM_SPLICED: VERIFIED},
+        named(ONE) + named({**event, "sequence_number": 12 + at} for at, event in enumerate(ONE)),
+        FOUR,
         repair="all",
     ),
 ]

@@ -15,6 +15,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -28,10 +29,14 @@ from streamwatch.sdk import instrumentor
 from streamwatch.export.log import FindingsLog
 from streamwatch.core.settings import Policy, Settings
 
-#: Everything that runs while a stream is read and is not itself the net that catches.
+CORE = Path(streamwatch.__file__).parent / "core"
+#: Everything that runs while a stream is read and is not itself the net that catches: the core but for its tables.
 MODULES = (
-    *("core.sse", "core.reorder", "core.digest", "core.stream", "core.report", "core.ledger"),
-    *(f"core.apis.{name}" for name in ("base", "chat", "chat_choice", "tool_calls", "responses", "output_items")),
+    *(
+        ".".join(("core", *path.relative_to(CORE).with_suffix("").parts))
+        for path in sorted(CORE.rglob("[a-z]*.py"))
+        if path.stem not in ("kinds", "known_issues", "settings")
+    ),
     *("sdk.request_info", "sdk.chunk_builder", "sdk.shape_template", "export.telemetry", "export.log"),
 )
 #: Of the net itself, what it catches.

@@ -57,12 +57,28 @@ CORE: dict[str, set[str]] = {
     "reorder": {"context", "kinds", "patience", "sequence", "sse"},
     "apis.base": {"context", "kinds", "sse"},
     "apis.media": {"context", "kinds", "sse", "apis.base"},
-    "apis.output_items": {"kinds", "digest"},
+    "apis.response_families": {"kinds"},
+    "apis.output_items": {"digest", "apis.response_families"},
     "apis.tool_calls": {"kinds", "ledger", "settings"},
     "apis.chat_choice": {"kinds", "digest", "ledger", "settings", "apis.tool_calls"},
     "apis.assistants": {"kinds", "sse", "apis.base"},
     "apis.chat": {"context", "kinds", "sse", "apis.base", "apis.chat_choice", "apis.tool_calls"},
-    "apis.responses": {"context", "kinds", "digest", "sse", "apis.base", "apis.output_items"},
+    "apis.response_state": {"context", "kinds", "apis.base", "apis.output_items", "apis.response_families"},
+    "apis.response_references": {"kinds", "apis.output_items", "apis.response_families", "apis.response_state"},
+    "apis.response_texts": {
+        "kinds",
+        *(f"apis.{name}" for name in ("output_items", "response_families", "response_references", "response_state")),
+    },
+    "apis.response_terminal": {
+        "kinds",
+        *(f"apis.{name}" for name in ("output_items", "response_families", "response_references", "response_state")),
+        "apis.response_texts",
+    },
+    "apis.responses": {
+        *("context", "kinds", "sse"),
+        *(f"apis.{name}" for name in ("output_items", "response_families", "response_references", "response_state")),
+        *("apis.response_terminal", "apis.response_texts"),
+    },
     "stream": {"*"},
 }
 #: Functions over the budget, and why each is better whole.

@@ -471,7 +471,7 @@ RESPONSE_EVENT_MISSING = _kind(
     "response_event_missing",
     Severity.FAULT,
     _RESPONSES,
-    (Strategy.SYNTHESIZE_EVENTS, Level.DEFAULT, Evidence.TEXT),
+    (Strategy.SYNTHESIZE_EVENTS, Level.HELPER, Evidence.TEXT),
     "An announcing or closing event of an item or part is missing.",
 )
 RESPONSE_TEXT_LOST = _kind(
@@ -492,6 +492,6 @@ RESPONSE_TERMINAL_MISMATCH = _kind(
     "response_terminal_mismatch",
     Severity.DIALECT,
     _RESPONSES,
-    (Strategy.SYNTHESIZE_EVENTS, Level.OPT_IN, Evidence.TEXT),
+    (Strategy.SYNTHESIZE_EVENTS, Level.HELPER, Evidence.TEXT),
     "The terminal event contradicts the events before it.",
 )

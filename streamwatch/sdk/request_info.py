@@ -42,6 +42,11 @@ _PROVIDERS = (
 )
 _NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
+#: Where the SDK's helper for responses opens a stream: nothing else is called from there.
+_RESPONSES_HELPER = "openai.lib.streaming.responses._responses"
+_OPENS = ("__enter__", "__aenter__")
+#: Frames looked at to find the helper: the SDK needs about ten, an instrumentation a few more.
+_MAX_FRAMES = 60
 
 
 def openai_version() -> str:
@@ -82,7 +87,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         names_tool=isinstance(choice, dict),
         starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
         id=_request_id(stream),
-        accumulated=_attempt(lambda: "x-stainless-helper-method" in request.headers, default=False) or False,
+        accumulated=_attempt(lambda: opened_by_helper(request), default=False) or False,
     )
     return surface, known, call
 
@@ -102,6 +107,23 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
     return surface, RequestInfo(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
+
+
+def opened_by_helper(request: Any) -> bool:
+    """Return whether the SDK's accumulating helper opens the stream.
+
+    The helper of chat completions says so in a header; that of responses has to be seen at work.
+    """
+    if "x-stainless-helper-method" in request.headers:
+        return True
+    frame = sys._getframe(1)
+    for _ in range(_MAX_FRAMES):
+        if frame.f_code.co_name in _OPENS and frame.f_globals.get("__name__") == _RESPONSES_HELPER:
+            return True
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False
 
 
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:

@@ -1,176 +1,337 @@
-"""The output items of a streamed response, their parts, and what the events about them look like."""
+"""The output items of a streamed response and their parts: what was announced, what was delivered, what is done.
+
+Texts are not kept: a length and a checksum tell whether what is said at the end equals what was delivered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeGuard
+from collections.abc import Hashable, Iterator
+from enum import Enum, IntEnum
+from typing import Any
 
+from streamwatch.core.apis.response_families import BY_ITEM, CALLS, FAMILIES, ITEM_TYPES, Family, is_index
 from streamwatch.core.digest import RunningDigest
-from streamwatch.core.kinds import ChunkType
 
-
-@dataclass(frozen=True)
-class Family:
-    """Events about one sort of text: `{name}.delta` and `{name}.done`."""
-
-    name: str
-    item: str  #: the type of item that has it
-    part: str  #: the type of part that has it; "" for what stands in the item itself
-    member: str  #: where the whole text stands
-    sort: ChunkType
-
-    @property
-    def key(self) -> str:
-        """The member that tells the part."""
-        return "summary_index" if self.part == "summary_text" else "content_index"
-
-    @property
-    def announcement(self) -> str:
-        """The events that announce and close the part."""
-        return "response.reasoning_summary_part" if self.part == "summary_text" else "response.content_part"
-
-    def empty_part(self) -> dict[str, Any]:
-        """The part as it is announced."""
-        more: dict[str, Any] = {"annotations": []} if self.part == "output_text" else {}
-        return {"type": self.part, self.member: "", **more}
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family("response.output_text", "message", "output_text", "text", ChunkType.TEXT),
-        Family("response.refusal", "message", "refusal", "refusal", ChunkType.REFUSAL),
-        Family("response.reasoning_text", "reasoning", "reasoning_text", "text", ChunkType.REASONING),
-        Family("response.reasoning_summary_text", "reasoning", "summary_text", "text", ChunkType.REASONING),
-        Family("response.function_call_arguments", "function_call", "", "arguments", ChunkType.TOOL_CALL),
-        Family("response.custom_tool_call_input", "custom_tool_call", "", "input", ChunkType.TOOL_CALL),
-        Family("response.mcp_call_arguments", "mcp_call", "", "arguments", ChunkType.TOOL_CALL),
-    )
-}
-_OTHER = Family("", "", "", "", ChunkType.OTHER)
-_BY_PART = {family.part: family for family in FAMILIES.values() if family.part}
-
-
+#: Items that are remembered. An agent's longest answers have dozens; what comes beyond is passed on.
+_MAX_ITEMS = 512
 #: Parts of an item that are remembered: many times what any recorded answer has.
 _MAX_PARTS = 128
+#: Parts of all items: a stream must not cost memory. Recorded answers have up to 40.
+_MAX_ALL_PARTS = 1024
+#: Characters of an id or a name that is kept, to be written into events. Encrypted ids of relays have some hundred.
+_LONGEST = 1024
+#: Characters of all that is kept so. A thousand ids of OpenAI's have 50,000.
+_MAX_KEPT = 128 << 10
+#: Characters of an id up to which it is its own key; of a longer one its hash is enough to know it again. OpenAI's
+#: have 55.
+_LONGEST_KEY = 64
+#: The first index of an item that no server announced: no announcement of the server ever asks for it, as the items of
+#: an answer are numbered from 0.
+_FIRST_MADE_UP = 10_000
+#: What an announcement says of an item, apart from its texts.
+_HEAD = ("id", "type", "call_id", "name", "role", "phase")
+
+_MEMBERS = tuple(dict.fromkeys(family.member for family in FAMILIES.values()))
+#: Nothing was told. Shared, and never added to.
+_NOTHING = RunningDigest()
 
 
-def is_index(value: Any) -> TypeGuard[int]:
-    """Whether a value can be an index."""
-    return type(value) is int and value >= 0
+class Match(Enum):
+    """How a text that is said compares with what was delivered of it."""
+
+    EQUAL = "equal"
+    TAIL = "tail"  #: what was delivered is how it begins
+    LESS = "less"  #: less was delivered, and it is not how it begins
+    OTHER = "other"  #: another text, or a shorter one, is said
 
 
-def _told(announced: dict[str, Any]) -> RunningDigest:
-    """What an announcement already says in full: who joins deltas begins with it."""
-    told = RunningDigest()
-    for value in map(announced.get, ("text", "refusal", "arguments", "input")):
-        if isinstance(value, str) and value:
-            told.add(value)
-            len(told)  # sums it: the text itself is not kept
-    return told
+class Statement(IntEnum):
+    """What says a text as a whole, in the order in which it comes."""
+
+    NONE = 0
+    TEXT = 1  #: `*.done` of the text itself
+    PART = 2
+    ITEM = 3
+    TERMINAL = 4
+
+
+def key_of(value: Any) -> Hashable:
+    """Return what an id is known again by; None where it is no id."""
+    if type(value) is not str or not value:
+        return None
+    return value if len(value) <= _LONGEST_KEY else (len(value), hash(value))
 
 
 class Part:
     """A part of an item, or the arguments of a call: something with a text."""
 
-    __slots__ = ("begun", "done", "family", "index", "item_id", "key", "text", "text_done", "told")
+    __slots__ = (
+        *(
+            "agreed",
+            "announced",
+            "before",
+            "confirmed",
+            "disputed",
+            "done",
+            "family",
+            "index",
+            "item_id",
+            "key",
+            "made_up",
+        ),
+        *("missed", "notes", "put_in", "source", "text", "text_done", "told"),
+    )
 
-    def __init__(self, item: Item, key: str, index: int, announced: dict[str, Any]) -> None:
-        self.item_id = item.announced.get("id")
+    def __init__(self, item: Item, family: Family, key: str, index: int, before: int) -> None:
+        self.item_id = item.id
+        self.before = before  #: deltas of this type that came before it
+        self.family = family
         self.key = key
-        self.index = index
-        self.family = _BY_PART.get(str(announced.get("type")), _OTHER)
-        self.text = RunningDigest()
-        self.told = _told(announced)
-        self.begun = False  #: a delta of it came
+        self.index = index  #: as it is handed on
+        self.text = RunningDigest()  #: as it was delivered
+        self.told = _NOTHING if family.part else item.told
+        self.agreed = 0  #: characters of it, the announcement's included, as a statement says it too
+        self.announced = False  #: by the server
+        self.put_in = False  #: announced by an event that we put in
+        self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
+        self.missed = False  #: that nobody announced it is counted
         self.text_done = False
         self.done = False
+        self.source = Statement.NONE  #: what text was put in from
+        self.confirmed = False  #: another statement says the same
+        self.disputed = False  #: that a statement says otherwise is counted
+        self.notes = 0  #: annotations
 
-    @classmethod
-    def of_family(cls, item: Item, family: Family, index: int) -> Part:
-        """A part that nobody announced, or that needs no announcement."""
-        part = cls(item, family.key if family.part else family.name, index, {"type": family.part})
-        part.family = family
-        part.told = part.told if family.part else item.told
-        return part
+    @property
+    def begun(self) -> bool:
+        """Return whether any text of it was delivered."""
+        return len(self.text) > 0
 
-    def is_done(self) -> bool:
-        """Whether everything that was opened is closed."""
-        if not self.family.part:
-            return self.text_done or not self.begun
-        return self.done and (self.text_done or not self.begun)
+    @property
+    def is_open(self) -> bool:
+        """Return whether text of it may still come."""
+        return not (self.text_done or self.done)
+
+    def compare(self, said: str) -> Match:
+        """Return how a text that is said compares with what was delivered."""
+        text, told = self.text, self.told
+        if text == said:
+            return Match.EQUAL
+        if len(told):
+            # Who joins deltas begins with what the announcement said already, or leaves it out.
+            whole = told.begins(said) and text == said[len(told) :]
+            return Match.EQUAL if whole else Match.OTHER
+        if text.begins(said):
+            return Match.TAIL
+        return Match.LESS if len(text) < len(said) else Match.OTHER
 
 
 class Item:
-    """One output item: as it was announced, as it was finished, and its parts."""
+    """One output item."""
 
-    __slots__ = ("announced", "done", "finished", "index", "made_up", "parts", "told")
+    __slots__ = (
+        *("announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed", "partial", "parts"),
+        *("put_in", "shows_parts", "strayed", "told", "type"),
+    )
 
-    def __init__(self, index: int, announced: dict[str, Any]) -> None:
+    def __init__(self, head: dict[str, Any], index: int, *, partial: bool = False) -> None:
+        self.head = head
         self.index = index
-        #: What an announcement says, without what a finished item would say in the same place.
-        self.announced = {key: announced[key] for key in ("id", "type", "call_id", "name") if announced.get(key)}
-        self.told = _told(announced)
-        self.made_up: frozenset[str] = frozenset()  #: members of the announcement that nobody sent
+        self.id: str | None = head.get("id")
+        self.key: Hashable = key_of(self.id)
+        self.call_id: str | None = head.get("call_id")
+        self.type: str = head.get("type", "")
+        self.partial = partial  #: its beginning was not seen: what is not known of it is not missing
+        self.announced = False  #: by the server
+        self.put_in = False  #: announced by an event that we put in
+        self.missed = False  #: that nobody announced it is counted
+        self.strayed = False  #: its events come under the index of another item
+        self.shows_parts = False  #: the server announces its parts
+        self.told = _NOTHING
+        self.done = False
         self.finished: dict[str, Any] | None = None
         self.parts: dict[tuple[str, int], Part] = {}
-        self.done = False
 
-    @classmethod
-    def unannounced(cls, index: int, like: dict[str, Any]) -> Item:
-        """An item that nobody announced, and the announcement that it should have had."""
-        item = cls(index, like)
-        item.told = RunningDigest()
-        item.made_up = frozenset({"id", "call_id", "name"} - item.announced.keys())
-        item.announced.setdefault("id", f"item_{index}")
-        type_ = item.announced.setdefault("type", "message")
-        item.announced["status"] = "in_progress"
-        if type_ == "message":
-            item.announced.update(role="assistant", content=[])
-        elif type_ == "reasoning":
-            item.announced.update(summary=[])
-        elif type_ == "function_call":
-            item.announced.setdefault("call_id", item.announced["id"])
-            item.announced.setdefault("name", "")
-            item.announced["arguments"] = ""
-        return item
+    @property
+    def is_shown(self) -> bool:
+        """Return whether the reader knows it: it was announced, by whomever."""
+        return self.announced or self.put_in
 
-    def remember(self, part: Part) -> bool:
-        """Add a part; whether there is room for it."""
-        room = len(self.parts) < _MAX_PARTS
-        if room:
-            self.parts[part.key, part.index] = part
-        return room
+    def fits(self, type_: str) -> bool:
+        """Return whether an event that is about an item of this type may be about this one."""
+        return not type_ or self.type == type_ or self.type not in ITEM_TYPES or type_ not in ITEM_TYPES
+
+    def part(self, key: str, index: Any) -> Part | None:
+        """Return the part that the server has under an index."""
+        return self.parts.get((key, index)) if is_index(index) else None
+
+    def count_of(self, key: str) -> int:
+        """Return how many parts of a sort there are."""
+        return sum(part.key == key for part in self.parts.values())
+
+    def parts_of(self, family: Family) -> list[Part]:
+        """Return the parts that have this sort of text, in order."""
+        return sorted((part for part in self.parts.values() if part.family is family), key=lambda part: part.index)
 
     def open_part(self, key: str) -> Part | None:
-        """The part that is being written."""
-        still_open = [part for (known, _), part in self.parts.items() if known == key and not part.done]
+        """Return the part that is being written."""
+        still_open = [part for part in self.parts.values() if part.key == key and not part.done]
         return still_open[-1] if still_open else None
 
-    def equals(self, final: dict[str, Any]) -> bool:
-        """Whether the finished item says what was streamed of it."""
-        return all(part.text == self._final_text(part, final) for part in self.parts.values() if part.begun)
+    def announcement(self) -> dict[str, Any] | None:
+        """Return the announcement that the item should have had; None where not enough is known of it.
 
-    def _final_text(self, part: Part, final: dict[str, Any]) -> Any:
-        return self._final_part(part, final).get(part.family.member)
+        An application answers a call by its call id, and the SDK's helper refuses an item that is announced
+        and done under two ids: neither is ever made up.
+        """
+        known = self.call_id is not None and "name" in self.head if self.type in CALLS else self.id is not None
+        if not self.type or not known:
+            return None
+        empty: dict[str, Any] = {}
+        if self.type == "message":
+            empty = {"role": "assistant", "content": []}
+        elif self.type == "reasoning":
+            empty = {"summary": []}
+        elif self.type in BY_ITEM:
+            empty = {BY_ITEM[self.type].member: ""}
+        return {**empty, **self.head, "status": "in_progress"}
 
-    def _final_part(self, part: Part, final: dict[str, Any]) -> dict[str, Any]:
-        if not part.family.part:
-            return final
-        parts = final.get("summary" if part.key == "summary_index" else "content")
-        known = parts[part.index] if isinstance(parts, list) and part.index < len(parts) else None
-        return known if isinstance(known, dict) else {}
 
-    def closing_events(self, final: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What should have come before the terminal event, and did not."""
-        place: dict[str, Any] = {"item_id": self.announced.get("id"), "output_index": self.index}
-        for part in self.parts.values():
-            family, where = part.family, {**place, part.key: part.index} if part.family.part else place
-            if part.begun and not part.text_done:
-                more: dict[str, Any] = {"logprobs": []} if family.part == "output_text" else {}
-                yield f"{family.name}.done", {**where, family.member: self._final_text(part, final), **more}
-            if family.part and not part.done:
-                yield f"{family.announcement}.done", {**where, "part": self._final_part(part, final)}
-        if not self.done:
-            yield "response.output_item.done", {"output_index": self.index, "item": final}
+class OutputItems:
+    """The items of one response, found by what they are before where they are."""
+
+    __slots__ = (
+        *("_at", "_by_call", "_by_key", "_items", "_kept", "_made_up", "_parts", "_strays"),
+        *("full", "unremembered"),
+    )
+
+    def __init__(self) -> None:
+        self._items: list[Item] = []
+        self._by_key: dict[Hashable, Item] = {}
+        self._by_call: dict[Hashable, Item] = {}
+        self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
+        self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
+        self._made_up = _FIRST_MADE_UP
+        self._kept = 0
+        self._parts = 0
+        self.full = False  #: there is more than is remembered
+        self.unremembered = 0  #: characters of answers delivered in parts that were opened again
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    # --- finding
+
+    def by_id(self, id: Any) -> Item | None:
+        """Return the item with an id."""
+        key = key_of(id)
+        return None if key is None else self._by_key.get(key)
+
+    def by_call(self, call_id: Any, type_: Any) -> Item | None:
+        """Return the call with a call id: an output of it has the same one, and is another item."""
+        key = key_of(call_id)
+        item = None if key is None else self._by_call.get(key)
+        return item if item is not None and item.type == type_ else None
+
+    def at(self, index: Any) -> Item | None:
+        """Return the item that the server announced last under an index."""
+        return self._at.get(index) if is_index(index) else None
+
+    def stray(self, index: Any, type_: str) -> Item | None:
+        """Return the item of a type whose events come under the index of another item, while it is not done."""
+        item = self._strays.get((index if is_index(index) else None, type_))
+        return None if item is None or item.done else item
+
+    def only_open(self, type_: str) -> Item | None:
+        """Return the one item of a type that is not done; None where there are more, or none."""
+        still_open = [item for item in self._items if not item.done and item.fits(type_)]
+        return still_open[0] if len(still_open) == 1 else None
+
+    def by_place(self) -> list[Item]:
+        """Return the items in the order of their indexes."""
+        return sorted(self._items, key=lambda item: item.index)
+
+    def answer(self) -> bool:
+        """Return whether any item answers: not a message without text, and no reasoning."""
+        texts = any(len(part.text) for item in self._items for part in item.parts.values() if part.family.is_answer)
+        return texts or any(item.type not in ("message", "reasoning") for item in self._items)
+
+    def delivered(self) -> int:
+        """Return how many characters of answers were delivered, however often they were said."""
+        parts = (part for item in self._items for part in item.parts.values() if part.family.is_answer)
+        return sum(part.agreed or len(part.text) or len(part.told) for part in parts) + self.unremembered
+
+    # --- remembering
+
+    def next_index(self) -> int:
+        """Return the index of an item that is announced now: servers announce items in their order."""
+        return max((item.index for item in self._items if item.index < _FIRST_MADE_UP), default=-1) + 1
+
+    def made_up_index(self) -> int:
+        """Return an index that no announcement of the server asks for."""
+        self._made_up += 1
+        return self._made_up - 1
+
+    def head_of(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Return what may be kept of an announcement."""
+        head: dict[str, Any] = {}
+        for name in _HEAD:
+            value = said.get(name)
+            if type(value) is str and value and len(value) <= min(_LONGEST, _MAX_KEPT - self._kept):
+                self._kept += len(value)
+                head[name] = value
+        return head
+
+    def add(self, item: Item, index: Any, key: Hashable, call_id: Any) -> None:
+        """Remember an item that came under an index, if there is room."""
+        if len(self._items) >= _MAX_ITEMS:
+            self.full = True
+            return
+        self._items.append(item)
+        self.bind(item, key)
+        if (call := key_of(call_id)) is not None:
+            self._by_call.setdefault(call, item)
+        if item.strayed:
+            self._strays[index if is_index(index) else None, item.type] = item
+        elif is_index(index):
+            self._at[index] = item
+
+    def move(self, item: Item, index: int) -> None:
+        """Let an item have the index under which the server announces it."""
+        item.index = index
+        item.strayed = False
+        self._at[index] = item
+
+    def bind(self, item: Item, key: Hashable) -> None:
+        """Know an item by an id from now on."""
+        if key is not None and key not in self._by_key:
+            item.key = key
+            self._by_key[key] = item
+
+    def open_part(self, item: Item, family: Family, key: str, index: int, before: int) -> Part:
+        """Return a new part of an item, remembered if there is room."""
+        part = Part(item, family, key, index, before)
+        old = item.parts.get((key, index))
+        if old is None and (len(item.parts) >= _MAX_PARTS or self._parts >= _MAX_ALL_PARTS):
+            self.full = item.partial = True
+            return part
+        if old is None:
+            self._parts += 1
+        elif old.family.is_answer:
+            self.unremembered += len(old.text)
+        item.parts[key, index] = part
+        return part
+
+
+def told_by(announced: dict[str, Any]) -> RunningDigest:
+    """Return what an announcement already says in full."""
+    told = _NOTHING
+    for value in map(announced.get, _MEMBERS):
+        if isinstance(value, str) and value:
+            told = RunningDigest()
+            told.add(value)
+            len(told)  # sums it: the text itself is not kept
+    return told

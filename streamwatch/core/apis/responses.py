@@ -1,12 +1,21 @@
-"""One streamed answer of the Responses API, and its rules.
+"""One streamed answer of the Responses API.
 
-How it works. Every event says by its `type` what it is, and by `output_index` and `content_index`
-where it belongs; `sequence` has put the events in order before they are seen here. An item is
-announced, its parts are announced, their text comes in deltas and is repeated when it is done, and
-the terminal event repeats everything: so what is missing can mostly be told from what is there.
+How it works. Every event says by its `type` what it is, by `item_id` what it is about, and by `output_index` and
+`content_index` where that stands; `reorder` has put the events in order before they are seen here. An item is
+announced, its parts are announced, their text comes in deltas and is repeated when it is done, and the terminal event
+repeats everything: so what is missing can mostly be told from what is there. What nobody knows passes, anywhere.
 
-`Responses.see` first tries the commonest event, one more delta of a text that is open. Texts are
-not kept: a length and a checksum tell whether what is repeated equals the deltas.
+`Responses.push` first tries the commonest event, one more delta of a text that is open. Texts are not kept: a length
+and a checksum tell whether what is repeated equals the deltas.
+
+| module | rules |
+|---|---|
+| `response_families` | none: the texts as data |
+| `output_items` | none: what is known of items and parts |
+| `response_state` | what the rules share |
+| `response_references` | which item and part an event is about; announcements |
+| `response_texts` | deltas, and what is said of them |
+| `response_terminal` | the end of an item, and of the response |
 """
 
 from __future__ import annotations
@@ -14,13 +23,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamwatch.core.apis.base import ApiState
-from streamwatch.core.apis.output_items import FAMILIES, Family, Item, Part, is_index
+from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, told_by
+from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
+from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, place
+from streamwatch.core.apis.response_state import ResponseState
+from streamwatch.core.apis.response_terminal import see_item_done, see_output
+from streamwatch.core.apis.response_texts import see_delta, see_part, see_text_done
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
+    ANSWER_MISSING,
     ERROR_IN_STREAM,
     KEEPALIVE_FRAME,
     PAYLOAD_INVALID,
+    PROTOCOL_FOREIGN,
     RESPONSE_EVENT_MISSING,
     RESPONSE_REFERENCE_INVALID,
     RESPONSE_TERMINAL_MISMATCH,
@@ -32,31 +47,44 @@ from streamwatch.core.sse import Event
 
 _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
-_PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
-#: Items and parts that are remembered. An agent's longest answers have dozens; what comes beyond is passed on.
-_MAX_ITEMS = 512
-#: Bytes of finished items that are kept, for a terminal event that forgets them: a stream must not cost memory.
-_MAX_KEPT = 32 << 10
+_ITEM = "response.output_item"
+_NOTE = "response.output_text.annotation"
+#: Events about an item that have its id and its index: they go where their item goes.
+_ABOUT_ITEMS = frozenset(
+    f"response.{name}"
+    for name in (
+        *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call"),
+        *("mcp_list_tools", "computer_call", "local_shell_call", "apply_patch_call", "apply_patch_call_operation_diff"),
+        *("shell_call_output_content",),
+    )
+)
+#: What servers and relays call an event that keeps the connection open, however they write it: OpenAI sends
+#: `keepalive`, a gateway `response.keep_alive`, Azure an event of that name with {}.
+_KEEPALIVES = frozenset({"keepalive"})
+#: The same, if there is nothing else in it.
+_PINGS = frozenset({"ping", "heartbeat"})
+#: Characters of the id of a response that are kept: encrypted ones have some hundred.
+_MAX_ID = 1024
+#: Characters of a model that are kept.
+_MAX_MODEL = 200
 
 
-class Responses(ApiState):
+class Responses(ResponseState):
     """The state of one streamed response."""
-
-    number_member = "sequence_number"
 
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
         self.over = False  #: the terminal event came
-        self.items: dict[int, Item] = {}
         self.terminal = ""
         self.status = ""
-        self.resumed = False  #: begins in the middle, or is too long to be remembered: what is not known is not missing
-        self.passes = True
-        self._open: dict[tuple[Any, Any, Any], Part] = {}
-        self._moved: dict[str, int] = {}  #: where items are that came under the index of another one, by their ids
-        self._kept = 0
-        self._first = True
-        self._number: Any = None
+        self._key: Any = None  # what the id of the response is known again by
+        self._began = False  # an event of this API came
+        self._known = False  # an event came that is one of this API, or of its relays
+        self._spliced = False  # another response began behind the end
+        self._last_number: Any = None  # of the terminal event
+        self._late: tuple[Any, Any] | None = None  # key and index of an item that is waited for
+        self._patient = True  # waiting was not in vain yet
+        self._set_aside: dict[tuple[Any, Any, Any], Part] = {}  # what `open` is when nothing is waited for
 
     # --- one event
 
@@ -65,278 +93,306 @@ class Responses(ApiState):
         try:
             type_ = payload.get("type")
             index = payload.get("content_index", payload.get("summary_index"))
-            part = self._open[type_, payload["output_index"], index]
+            part = self.open[type_, payload["output_index"], index]
             delta = payload["delta"]
             if type(delta) is str and payload["item_id"] == part.item_id:
                 part.text.add(delta)
-                self.count(part.family.sort)
+                self.count(part.family.type)
                 return (event,)
         except (KeyError, TypeError, AttributeError):
             pass  # not that shape
         return super().push(event)
 
     def see(self, event: Event) -> None:
+        if self._late is not None:
+            self._see_late(event)
+        elif self._must_wait(event.payload):
+            self._wait(event)
+        else:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        """Look at an event, and hand it on or drop it."""
         payload = event.payload
         type_ = payload.get("type")
-        self.passes = True
-        self._number = payload.get("sequence_number")
-        if self.over:
-            self.passes = not self.record(STREAM_SPLICED)
+        type_ = type_ if isinstance(type_, str) else ""
+        self.count(_type_of(type_))
+        self.see_number(payload.get("sequence_number"))
+        if type_ != "error" and self.error_in_stream(payload):
+            goes_on = True
+        elif self.over:
+            goes_on = self._see_after(type_, event)
         else:
-            self._see(type_ if isinstance(type_, str) else "", event)
-        self._first = False
-        (self.release if self.passes else self.drop)(event)
+            goes_on = self._see(type_, event)
+        (self.release if goes_on else self.drop)(event)
 
-    def _see(self, type_: str, event: Event) -> None:
+    def _see(self, type_: str, event: Event) -> bool:
+        """Look at an event, and return whether it goes on."""
         payload = event.payload
-        family, _, verb = type_.rpartition(".")
-        sort = ChunkType.LIFECYCLE
+        name, _, verb = type_.rpartition(".")
         if type_ in _LIFECYCLE:
-            sort = ChunkType.FINISH if type_ in _TERMINAL else sort
-            self._see_lifecycle(type_, payload)
-        elif type_ == "keepalive":
-            self.passes = not self.record(KEEPALIVE_FRAME, Level.OPT_IN)
-        elif family == "response.output_item" and verb in ("added", "done"):
-            self._see_item(verb, payload, len(event.raw))
-        elif family in _PARTS and verb in ("added", "done"):
-            self._see_part(verb, payload, _PARTS[family])
-        elif family in FAMILIES and verb in ("delta", "done"):
-            sort = FAMILIES[family].sort if verb == "delta" else sort
-            self._see_text(type_, FAMILIES[family], payload)
-        elif type_ == "error":
-            self.record(ERROR_IN_STREAM, Level.NEVER)
-            self.error = True
-        elif not self.error_in_stream(payload):
-            sort = sort if type_.startswith("response.") else ChunkType.OTHER
-        self.count(sort)
+            return self._see_lifecycle(type_, payload)
+        if _is_keepalive(type_, event.event, payload):
+            return self._see_keepalive()
+        if name == _ITEM or name in FAMILIES or name in PARTS:
+            self._begin(payload)
+            return self._see_item_event(type_, name, verb, event)
+        self._known = self._known or type_.startswith("response.")
+        if type_ == "error":
+            self._see_error()
+        elif name == _NOTE or name in _ABOUT_ITEMS:
+            self._see_about(name, payload)
+        return True
 
-    def _see_lifecycle(self, type_: str, payload: dict[str, Any]) -> None:
+    def _see_keepalive(self) -> bool:
+        """Look at a frame that keeps the connection open; the SDK's helper raises on any before the first event."""
+        self._known = True
+        return not self.record(KEEPALIVE_FRAME, None if self._began else Level.HELPER)
+
+    def _see_error(self) -> None:
+        self._known = self.error = True
+        self.record(ERROR_IN_STREAM, Level.NEVER)
+
+    def _see_about(self, name: str, payload: dict[str, Any]) -> None:
+        """Look at an event that says how an item gets on."""
+        item = find(self, payload, "message" if name == _NOTE else "")
+        if item is None:
+            return
+        if is_index(payload.get("output_index")) and key_of(payload.get("item_id")) == item.key:
+            place(self, item, payload)
+        part = item.part("content_index", payload.get("content_index")) if name == _NOTE else None
+        if part is not None:
+            part.notes += 1
+
+    def _see_item_event(self, type_: str, name: str, verb: str, event: Event) -> bool:
+        payload = event.payload
+        if name == _ITEM and verb == "added":
+            return self._see_added(payload)
+        if name == _ITEM and verb == "done":
+            return see_item_done(self, payload, len(event.raw))
+        if name in PARTS and verb in ("added", "done"):
+            see_part(self, name, verb, payload)
+        elif verb == "delta":
+            return see_delta(self, type_, FAMILIES[name], payload)
+        elif verb == "done":
+            see_text_done(self, FAMILIES[name], payload)
+        return True
+
+    def _begin(self, payload: dict[str, Any]) -> None:
+        """Take note of the first event of this API where it is not `response.created`: resumed, or without a head."""
+        self._known = True
+        if self._began:
+            return
+        self._began = True
+        number = payload.get("sequence_number")
+        if self.request.starting_after is not None or (is_index(number) and number > 0):
+            self.partial = True
+        else:
+            self.record(RESPONSE_EVENT_MISSING, Level.NEVER)
+
+    # --- the life of a response
+
+    def _see_lifecycle(self, type_: str, payload: dict[str, Any]) -> bool:
         response = payload.get("response")
         if not isinstance(response, dict):
-            # Before response.created there is nothing that the event could be about.
-            level = Level.DEFAULT if self._first and type_ not in _TERMINAL else Level.NEVER
-            self.passes = not self.record(PAYLOAD_INVALID, level)
-            return
-        self.resumed = self.resumed or (self._first and type_ != "response.created")
-        response_id = response.get("id")
-        if self.id and response_id and response_id != self.id and self.record(RESPONSE_REFERENCE_INVALID):
-            response["id"] = self.id
-        self.id = self.id or str(response_id or "")
-        self.model = str(response.get("model") or self.model)
+            self._known = True
+            if type_ in _TERMINAL:
+                self.record(PAYLOAD_INVALID, Level.NEVER)
+                return True
+            return not self.record(KEEPALIVE_FRAME, Level.HELPER)
+        if type_ == "response.created" and self._began:
+            self._begin_again(response)
+        elif type_ not in {"response.created", "response.failed"}:
+            self._begin(payload)
+        self._began = self._known = True
+        self._identify(response)
         if type_ in _TERMINAL:
             self._see_terminal(type_, response)
-        if type_ == "response.failed":
-            self.record(ERROR_IN_STREAM, Level.NEVER)
-            self.error = True
+        return True
 
-    def _see_item(self, verb: str, payload: dict[str, Any], size: int) -> None:
-        item = payload.get("item")
-        if not isinstance(item, dict):
+    def _begin_again(self, response: dict[str, Any]) -> None:
+        """Count another response that begins before this one ends; its items would have the same places."""
+        self.record(STREAM_SPLICED, Level.NEVER)
+        if key_of(response.get("id")) == self._key:
             return
-        self.resumed = self.resumed or self._first
-        index = self._output_index(payload, item.get("id"), opens=verb == "added")
-        if verb == "added":
-            index = self._own_index(payload, index, item.get("id"))
-            before = self.items.get(index)
-            again = before is not None and not before.done and before.announced.get("id") == item.get("id")
-            if not again and len(self.items) < _MAX_ITEMS:
-                self.items[index] = Item(index, item)
-            return
-        known = self._announced(index, item)
-        for key in ("id", "call_id"):
-            announced = known.announced.get(key) if key not in known.made_up else None
-            if announced and item.get(key) and item[key] != announced and self.record(RESPONSE_REFERENCE_INVALID):
-                item[key] = announced
-        known.done = True
-        for part in known.parts.values():
-            self._forget(part)
-        if self._kept + size <= _MAX_KEPT:
-            self._kept += size
-            known.finished = item
+        delivered = self.items.delivered()
+        self.items, self._key, self.id = OutputItems(), None, ""
+        self.items.unremembered = delivered
+        self.open.clear()
 
-    def _see_part(self, verb: str, payload: dict[str, Any], key: str) -> None:
-        item = self._item_of(payload, "reasoning" if key == "summary_index" else "message")
-        index = self._part_index(payload, key, item, opens=verb == "added")
-        part = item.parts.get((key, index))
-        if verb == "added" and (part is None or part.done):
-            said = payload.get("part")
-            self._remember(item, Part(item, key, index, said if isinstance(said, dict) else {}))
-        elif verb == "done" and part is not None:
-            part.done = True
-            self._forget(part)
-
-    def _see_text(self, type_: str, family: Family, payload: dict[str, Any]) -> None:
-        item = self._item_of(payload, family.item)
-        part = self._part_of(payload, family, item)
-        delta = payload.get("delta")
-        if type_.endswith(".delta"):
-            if isinstance(delta, str):
-                part.text.add(delta)
-                part.begun = True
-                where = payload.get("content_index", payload.get("summary_index"))
-                if (part.family.part or where is None) and len(self._open) < _MAX_ITEMS:
-                    self._open[type_, item.index, where if where is None else part.index] = part
-            return
-        said = payload.get(family.member)
-        if not isinstance(said, str):
-            return
-        if said and not part.begun and not part.text_done and part.told != said:
-            if not self.resumed and self.record(RESPONSE_EVENT_MISSING):
-                place = {key: payload[key] for key in ("item_id", "output_index", "content_index") if key in payload}
-                self._insert(f"{family.name}.delta", **place, delta=said)
-                part.text.add(said)
-        elif part.text != said and not self.resumed and (part.begun or part.told != said):
-            self.agrees = False
-            self.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
-        if self.agrees is None and part.begun:
-            self.agrees = True
-        part.text_done = True
-        self._forget(part)
-
-    def _remember(self, item: Item, part: Part) -> Part:
-        self.resumed = not item.remember(part) or self.resumed
-        return part
-
-    def _forget(self, part: Part) -> None:
-        for key in [key for key, known in self._open.items() if known is part]:
-            del self._open[key]
-
-    # --- where an event belongs
-
-    def _output_index(self, payload: dict[str, Any], item_id: Any, *, opens: bool) -> int:
-        """The item that an event is about."""
-        index = payload.get("output_index")
-        if is_index(index):
-            moved = self._moved.get(item_id, index) if isinstance(item_id, str) else index
-            if moved != index and self.record(RESPONSE_REFERENCE_INVALID):
-                payload["output_index"] = moved
-            return moved
-        by_id = [item.index for item in self.items.values() if item_id and item.announced.get("id") == item_id]
-        still_open = [item.index for item in self.items.values() if not item.done]
-        meant = by_id or ([len(self.items)] if opens else still_open if len(still_open) == 1 else [])
-        if self.record(RESPONSE_REFERENCE_INVALID, Level.DEFAULT if meant else Level.NEVER):
-            payload["output_index"] = meant[0]
-        return meant[0] if meant else 0
-
-    def _own_index(self, payload: dict[str, Any], index: int, item_id: Any) -> int:
-        """The index of a new item: a free one if another item had this, as the SDK's helper raises on that."""
-        before = self.items.get(index)
-        taken = before.announced.get("id") if before is not None and "id" not in before.made_up else None
-        if not taken or not isinstance(item_id, str) or item_id in ("", taken) or len(self.items) >= _MAX_ITEMS:
-            return index
-        if self.record(RESPONSE_REFERENCE_INVALID):
-            self._moved[item_id] = index = payload["output_index"] = max(self.items) + 1
-        return index
-
-    def _item_of(self, payload: dict[str, Any], type_: str) -> Item:
-        """The item that an event about a part is about, by its index; its id has to agree."""
-        self.resumed = self.resumed or self._first
-        item_id = payload.get("item_id")
-        index = self._output_index(payload, item_id, opens=False)
-        item = self._announced(index, {"id": item_id, "type": type_, "name": payload.get("name")})
-        announced = item.announced.get("id")
-        if announced and item_id and item_id != announced and self.record(RESPONSE_REFERENCE_INVALID):
-            payload["item_id"] = announced
-        return item
-
-    def _announced(self, index: int, like: dict[str, Any]) -> Item:
-        """An item; announced here, if nobody did."""
-        item = self.items.get(index)
-        if item is None and len(self.items) >= _MAX_ITEMS:
-            self.resumed = True
-            item = Item.unannounced(index, like)
-        elif item is None:
-            item = self.items[index] = Item.unannounced(index, like)
-            if not self.resumed and self.record(RESPONSE_EVENT_MISSING):
-                self._insert("response.output_item.added", output_index=index, item=item.announced)
-        return item
-
-    def _part_index(self, payload: dict[str, Any], key: str, item: Item, *, opens: bool) -> int:
-        """The part of an item that an event is about."""
-        index = payload.get(key)
-        still_open = item.open_part(key)
-        announced = sum(known == key for known, _ in item.parts)
-        if is_index(index) and ((key, index) in item.parts or (index == announced and (opens or still_open is None))):
-            return index
-        meant = announced if opens or still_open is None else still_open.index
-        if not self.resumed and self.record(RESPONSE_REFERENCE_INVALID):
-            payload[key] = meant
-        return meant
-
-    def _part_of(self, payload: dict[str, Any], family: Family, item: Item) -> Part:
-        """The part that a text belongs to; announced here, if nobody did."""
-        if not family.part:
-            return item.parts.setdefault((family.name, 0), Part.of_family(item, family, 0))
-        index = self._part_index(payload, family.key, item, opens=False)
-        part = item.parts.get((family.key, index))
-        if part is None:
-            part = self._remember(item, Part.of_family(item, family, index))
-            if not self.resumed and self.record(RESPONSE_EVENT_MISSING):
-                place = {"item_id": item.announced.get("id"), "output_index": item.index, family.key: index}
-                self._insert(f"{family.announcement}.added", **place, part=family.empty_part())
-        part.family = family
-        return part
-
-    # --- the terminal event
+    def _identify(self, response: dict[str, Any]) -> None:
+        """Keep the first id of the response; the SDK's helper refuses another one."""
+        id, model = response.get("id"), response.get("model")
+        key = key_of(id)
+        if self._key is None and isinstance(id, str):
+            self._key, self.id = key, id[:_MAX_ID]
+        elif key not in (None, self._key):
+            whole = key_of(self.id) == self._key
+            if self.record(RESPONSE_REFERENCE_INVALID, Level.HELPER if whole else Level.NEVER):
+                response["id"] = self.id
+        if isinstance(model, str) and model:
+            self.model = model[:_MAX_MODEL]
 
     def _see_terminal(self, type_: str, response: dict[str, Any]) -> None:
-        self.over = True
+        self.over, self._last_number = True, self._number
         self.terminal, self.status = type_, type_.removeprefix("response.")
-        output = response.get("output")
-        output = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         status = response.get("status")
         if status not in (None, self.status):
             self.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
             if status in ("incomplete", "failed", "cancelled"):  # vLLM ends an answer that was cut off as completed
                 self.status = status
-        if type_ != "response.completed" or self.resumed:
-            return
-        if not output and self.items:
-            self._restore_output(response)
-            return
-        if not self.items:
-            self._announce_all(output)
-            return
-        for item in list(self.items.values()):
-            if not item.done or not all(part.is_done() for part in item.parts.values()):
-                self._finish_item(item, output)
+        if type_ == "response.completed":
+            see_output(self, response)
+        elif type_ == "response.failed":
+            self._see_error()
 
-    def _restore_output(self, response: dict[str, Any]) -> None:
-        """An empty output: the finished items are what it should hold."""
-        items = [self.items[index].finished for index in sorted(self.items)]
-        whole = all(item is not None for item in items)
-        if self.record(RESPONSE_TERMINAL_MISMATCH, Level.DEFAULT if whole else Level.NEVER):
-            response["output"] = items
-        if any(not item.done for item in self.items.values()):
-            self.record(RESPONSE_EVENT_MISSING, Level.NEVER)
+    def _see_after(self, type_: str, event: Event) -> bool:
+        """Look at an event behind the terminal one, and return whether it goes on: only another response does not."""
+        payload, (name, _, verb) = event.payload, type_.rpartition(".")
+        if type_ == "error":
+            self._see_error()
+        if _is_keepalive(type_, event.event, payload):
+            return self._see_keepalive()
+        if type_ in _LIFECYCLE:
+            if not isinstance(payload.get("response"), dict):
+                return self._see_lifecycle(type_, payload)
+            self._spliced = True
+        elif name != _ITEM and name not in FAMILIES and name not in PARTS and verb != "delta":
+            return True
+        number, last = payload.get("sequence_number"), self._last_number
+        if not self._spliced and is_index(number) and is_index(last) and number < last:
+            return True  # it comes late, and its number says that it belongs to this response
+        return not self.record(STREAM_SPLICED)
 
-    def _announce_all(self, output: list[dict[str, Any]]) -> None:
-        """Items that only the terminal event has."""
-        if output and self.record(RESPONSE_EVENT_MISSING, Level.OPT_IN):
-            for index, item in enumerate(output):
-                announced = Item.unannounced(index, item).announced
-                self._insert("response.output_item.added", output_index=index, item=announced)
-                self._insert("response.output_item.done", output_index=index, item=item)
+    # --- items that are announced
 
-    def _finish_item(self, item: Item, output: list[dict[str, Any]]) -> None:
-        """The closing events of an item, from the terminal event, if it holds the item as it was streamed."""
-        final = next((known for known in output if known.get("id") == item.announced.get("id")), None)
-        proved = final is not None and item.equals(final)
-        if not self.record(RESPONSE_EVENT_MISSING, Level.DEFAULT if proved else Level.NEVER) or final is None:
-            return
-        for type_, payload in item.closing_events(final):
-            self._insert(type_, **payload)
-        self.agrees = self.agrees is not False
+    def _see_added(self, payload: dict[str, Any]) -> bool:
+        """Look at an item that is announced, and return whether the event goes on."""
+        said = payload.get("item")
+        if not isinstance(said, dict):
+            return not self.record(PAYLOAD_INVALID, Level.HELPER)
+        index = payload.get("output_index")
+        known = self.items.by_id(said.get("id")) or self._same(said, index)
+        if known is not None:
+            return self._see_again(known, said, index)
+        own = own_index(self, payload)
+        item = Item(self.items.head_of(said), own)
+        item.announced, item.told = True, told_by(said)
+        self.remember(item, index if is_index(index) else own, said)
+        for text in said_by(said):
+            if text.family.part and text.text:
+                part = self.new_part(item, text.family, text.family.key, text.place)
+                part.announced, part.told = True, told_by(text.part)
+        return True
 
-    def _insert(self, type_: str, **payload: Any) -> None:
-        """An event that never came; it shares the number of the one that it goes before."""
-        number = {} if self._number is None else {"sequence_number": self._number}
-        self.insert({"type": type_, **number, **payload})
+    def _same(self, said: dict[str, Any], index: Any) -> Item | None:
+        """Return the item that is announced again, or at last, where an id does not say so."""
+        there = self.items.at(index)
+        if there is None or there.done or there.type != said.get("type"):
+            return None
+        nameless = key_of(said.get("id")) is None if there.announced else there.key is None
+        return there if nameless else None
+
+    def _see_again(self, item: Item, said: dict[str, Any], index: Any) -> bool:
+        """Look at an item that was announced already, or of which events came before, and return whether it goes on."""
+        if not item.announced:
+            item.announced = True
+            self.items.bind(item, key_of(said.get("id")))
+            if item.put_in:
+                return False
+        elif is_index(index) and self.items.at(index) is not item:
+            self.record(RESPONSE_REFERENCE_INVALID, Level.NEVER)
+        if is_index(index) and self.items.at(index) in (None, item):
+            self.items.move(item, index)
+        return True
+
+    # --- an announcement that comes too late
+
+    def _must_wait(self, payload: dict[str, Any]) -> bool:
+        """Return whether to wait for what an event is about.
+
+        Nobody announced it, the SDK's helper would raise, and without its ids nobody can announce it.
+        """
+        if not self._patient or self.partial or not self._began or self.over:
+            return False
+        type_ = payload.get("type")
+        name = type_.rpartition(".")[0] if isinstance(type_, str) else ""
+        item = (family_of(payload.get("part")) if name in PARTS else FAMILIES.get(name, OTHER)).item
+        if not item or not self.ledger.wants(RESPONSE_EVENT_MISSING, level_of(item)):
+            return False
+        named = item not in CALLS and key_of(payload.get("item_id")) is not None
+        return not named and find(self, payload, item) is None
+
+    def _wait(self, event: Event) -> None:
+        payload = event.payload
+        self._late = key_of(payload.get("item_id")), payload.get("output_index")
+        self._set_aside, self.open = self.open, {}
+        self.hold(event)
+
+    def _see_late(self, event: Event) -> None:
+        """Hold what comes, until an event says what the first one of them is about."""
+        self.hold(event)
+        if self._late is None:
+            return  # the window is full
+        payload = event.payload
+        type_ = payload.get("type")
+        if type_ == f"{_ITEM}.added" and self._is_late(payload.get("item"), payload):
+            self._replay([event, *self.held])
+        elif type_ == f"{_ITEM}.done" and self._is_late(payload.get("item"), payload):
+            self._announce_late(payload["item"])
+        elif type_ in _TERMINAL or type_ == "error":
+            self._replay(self.held)
+
+    def _is_late(self, item: Any, payload: dict[str, Any]) -> bool:
+        key, index = self._late or (None, None)
+        if not isinstance(item, dict):
+            return False
+        return key_of(item.get("id")) == key if key is not None else payload.get("output_index") == index
+
+    def _announce_late(self, said: dict[str, Any]) -> None:
+        held, (_, index) = self.held, self._late or (None, None)
+        self.see_number(held[0].payload.get("sequence_number"))
+        introduce(self, meet(self, {"output_index": index}, said, index), {"output_index": index})
+        self._replay(held)
+
+    def _replay(self, events: list[Event]) -> None:
+        self._late = None
+        self.open = self._set_aside
+        for event in dict.fromkeys(events):
+            self._take(event)
+
+    def give_up_waiting(self) -> None:
+        if self._late is not None:
+            self._patient = False
+            self._replay(self.held)
 
     # --- the end
+
+    def close(self) -> None:
+        if self.counts and not self._known and not self.error:
+            self.record(PROTOCOL_FOREIGN, Level.NEVER)
+        if self.status == "completed" and not (self.error or self.partial or self.answered or self.items.answer()):
+            self.record(ANSWER_MISSING, Level.NEVER)
 
     def finished(self) -> bool:
         return bool(self.terminal)
 
     def finish_reasons(self) -> tuple[str, ...]:
         return (self.status,) if self.status else ()
+
+
+def _type_of(type_: str) -> ChunkType:
+    if type_ in _TERMINAL:
+        return ChunkType.FINISH
+    name, _, verb = type_.rpartition(".")
+    if verb == "delta" and name in FAMILIES:
+        return FAMILIES[name].type
+    return ChunkType.LIFECYCLE if type_.startswith("response.") or type_ in _KEEPALIVES else ChunkType.OTHER
+
+
+def _is_keepalive(type_: str, name: str | None, payload: dict[str, Any]) -> bool:
+    """Return whether an event only keeps the connection open: by its type, or by its SSE name where it has none."""
+    word = (type_ or name or "").lower().removeprefix("response.").replace("_", "").replace("-", "")
+    if word in _KEEPALIVES:
+        return True
+    return word in _PINGS and payload.keys() <= {"type", "sequence_number"}

@@ -1,0 +1,170 @@
+"""What an event is about: items and parts are found by what they are, and only then by where they are.
+
+An id that was announced says which item is meant; an index only where no id does. An index that an id
+contradicts is what is wrong. An item of another type than the event's text is not the item that is meant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamwatch.core.apis.output_items import Item, Part, key_of
+from streamwatch.core.apis.response_families import OTHER, Family, is_index
+from streamwatch.core.apis.response_state import ResponseState
+from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID, Level
+
+#: Items without whose announcement the SDK's helper raises when their text comes.
+_NEEDED = ("message", "function_call")
+
+
+# --- items
+
+
+def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | None:
+    """Return the item that an event about this type of item is about; None where nobody announced it."""
+    id, index = payload.get("item_id"), payload.get("output_index")
+    named = state.items.by_id(id)
+    if named is not None and named.fits(type_):
+        return named
+    there = state.items.at(index) if is_index(index) else state.items.only_open(type_)
+    if there is None or not there.fits(type_) or (there.done and key_of(id) not in (None, there.key)):
+        return state.items.stray(index, type_)  # nothing comes of an item that is done: it is another one
+    return there
+
+
+def item_of(state: ResponseState, payload: dict[str, Any], type_: str) -> Item:
+    """Return the item that an event is about, a new one if nobody announced it, and set its references right."""
+    item = find(state, payload, type_)
+    if item is None:
+        head = {"id": payload.get("item_id"), "type": type_, "name": payload.get("name")}
+        return meet(state, payload, head, payload.get("output_index"))
+    key = key_of(payload.get("item_id"))
+    if item.key is None:
+        state.items.bind(item, key)
+    elif key not in (None, item.key):
+        _name(state, item, payload)
+    place(state, item, payload)
+    return item
+
+
+def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], index: Any) -> Item:
+    """Return a new item that nobody announced."""
+    kept = state.items.head_of(head)
+    if state.items.by_id(head.get("id")) is not None:
+        kept.pop("id", None)  # it is the id of an item of another type
+    strayed = not is_index(index) or state.items.at(index) is not None
+    item = Item(kept, state.items.made_up_index() if strayed else index, partial=state.partial)
+    item.strayed = strayed
+    state.remember(item, index, head)
+    return item
+
+
+def introduce(state: ResponseState, item: Item, payload: dict[str, Any], level: Level | None = None) -> None:
+    """Count an item that nobody announced, and announce it where that is wanted."""
+    if item.announced or item.missed or item.partial:
+        return
+    item.missed = True
+    announcement = item.announcement()
+    level = (level or level_of(item.type)) if announcement is not None else Level.NEVER
+    if item.strayed:
+        state.record(RESPONSE_REFERENCE_INVALID, level)
+    if state.missing(level):
+        item.put_in = True
+        if item.strayed:
+            payload["output_index"] = item.index
+        state.put_in("response.output_item.added", output_index=item.index, item=announcement)
+
+
+def level_of(type_: str) -> Level:
+    """Return the level at which an item of a type is announced where nobody did."""
+    return Level.HELPER if type_ in _NEEDED else Level.OPT_IN
+
+
+def place(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
+    """Set the index of an event right, where the item that it is about has another one."""
+    index = payload.get("output_index")
+    if index == item.index or item.partial:
+        return
+    # What is absent stays absent, but for who needs it.
+    level = Level.DEFAULT if item.announced and is_index(index) else Level.HELPER
+    if state.record(RESPONSE_REFERENCE_INVALID, level if item.is_shown else Level.NEVER):
+        payload["output_index"] = item.index
+
+
+def _name(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
+    """Set the id of an event right that is about an item by its place and its type: nobody announced that id."""
+    level = Level.DEFAULT if item.announced else Level.HELPER
+    if item.id is None or not item.is_shown:
+        level = Level.NEVER
+    if not item.partial and state.record(RESPONSE_REFERENCE_INVALID, level):
+        payload["item_id"] = item.id
+
+
+def own_index(state: ResponseState, payload: dict[str, Any]) -> int:
+    """Return the index of an item that is announced now, set right where it is absent or another item's."""
+    index = payload.get("output_index")
+    free = state.items.next_index()
+    if not is_index(index):
+        if state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
+            payload["output_index"] = free
+        return free
+    holder = next((item for item in state.items if item.index == index), None)
+    if holder is None or holder.partial:
+        return index
+    level = Level.DEFAULT if holder.announced else Level.HELPER if holder.is_shown else Level.NEVER
+    if state.record(RESPONSE_REFERENCE_INVALID, level):
+        index = payload["output_index"] = free
+    return index
+
+
+# --- parts
+
+
+def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item: Item, *, closes: bool) -> Part:
+    """Return the part that a text belongs to, a new one if nobody announced it, and set its reference right."""
+    if not family.part:
+        return item.parts.get((family.key, 0)) or state.new_part(item, family, family.key, 0)
+    index = payload.get(family.key)
+    part = item.part(family.key, index) or _meant(state, item, family.key, index, closes=closes)
+    if part is None:
+        position = index if is_index(index) else item.count_of(family.key)
+        part = state.new_part(item, family, family.key, position)
+    if part.family is OTHER:
+        part.family = family
+    _place_part(state, item, part, payload)
+    return part
+
+
+def announced_part(state: ResponseState, payload: dict[str, Any], family: Family, item: Item, key: str) -> Part:
+    """Return the part that is announced; its index is its place in the list of parts, as the SDK's helper has it."""
+    index = payload.get(key)
+    known = item.part(key, index)
+    if known is not None and not known.done:
+        return known
+    position = item.count_of(key) if known is None else known.index
+    part = state.new_part(item, family, key, index if is_index(index) else position)
+    if index != position and not item.partial and state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
+        part.index = payload[key] = position
+    return part
+
+
+def _meant(state: ResponseState, item: Item, key: str, index: Any, *, closes: bool) -> Part | None:
+    """Return the part that is meant by an index that nobody announced; None where it is a part of its own."""
+    still_open = item.open_part(key)
+    if not is_index(index) or still_open is None:
+        return still_open
+    if not still_open.announced:
+        return None
+    # Some servers count deltas there.
+    counts = index == state.counts.get(still_open.family.type, 0) - still_open.before - 1
+    return still_open if closes or counts else None
+
+
+def _place_part(state: ResponseState, item: Item, part: Part, payload: dict[str, Any]) -> None:
+    index = payload.get(part.key)
+    if index == part.index or item.partial:
+        return
+    said = is_index(index) and item.part(part.key, index) is not part
+    level = Level.DEFAULT if said else Level.HELPER if item.is_shown else Level.NEVER
+    if state.record(RESPONSE_REFERENCE_INVALID, level):
+        payload[part.key] = part.index

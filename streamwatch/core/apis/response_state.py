@@ -1,0 +1,115 @@
+"""What the rules of the Responses API share: what is known of the response, and the events that are put in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamwatch.core.apis.base import ApiState
+from streamwatch.core.apis.output_items import Item, OutputItems, Part, Statement, key_of
+from streamwatch.core.apis.response_families import Family, is_index
+from streamwatch.core.context import Context
+from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, Evidence, Level
+
+#: Texts whose next delta is known at a glance. Answers have one or two that are open at once.
+_MAX_OPEN = 32
+
+
+class ResponseState(ApiState):
+    """What is known of one streamed response."""
+
+    number_member = "sequence_number"
+
+    def __init__(self, name: str, context: Context) -> None:
+        super().__init__(name, context)
+        self.items = OutputItems()
+        self.partial = False  #: begins in the middle, or is too long to be remembered: what is not known is not missing
+        self.answered = False  #: something came that answers: text, a call, an image ...
+        self.kept = 0  #: bytes of finished items
+        self.unproved = 0  #: parts with text that was put in, and that only its source says
+        self.open: dict[tuple[Any, Any, Any], Part] = {}  #: by type, output index and index of the part
+        self._number: Any = None
+        self._first_number: int | None = None
+
+    # --- numbers
+
+    def see_number(self, number: Any) -> None:
+        """Take note of the number of the event that is looked at."""
+        self._number = number
+        if self._first_number is None and is_index(number):
+            self._first_number = number
+
+    @property
+    def lost_events(self) -> bool:
+        """Return whether the numbers say that events were lost: then `sequence_gap` counts what is missing."""
+        if self._first_number is None or not is_index(self._number):
+            return False
+        return self._number - self._first_number + 1 > sum(self.counts.values())
+
+    def put_in(self, type_: str, **payload: Any) -> None:
+        """Hand on an event that never came.
+
+        It has the number before the one that it goes before: who resumes after it, or drops what he has seen
+        already, misses nothing that came.
+        """
+        number = {"sequence_number": max(self._number - 1, 0)} if is_index(self._number) else {}
+        self.insert({"type": type_, **number, **payload})
+
+    # --- items and texts
+
+    def remember(self, item: Item, index: Any, head: dict[str, Any]) -> None:
+        """Know an item from now on, if there is room: by its ids, and by the index under which it came."""
+        self.items.add(item, index, key_of(head.get("id")), head.get("call_id"))
+        if self.items.full:
+            self.partial = item.partial = True
+
+    def listen(self, part: Part, item: Item, where: tuple[Any, Any, Any]) -> None:
+        """Know the next delta of a text at a glance: where its events say that it is."""
+        if part.item_id is not None and len(self.open) < _MAX_OPEN and part.is_open and not item.partial:
+            self.open[where] = part
+
+    def forget(self, part: Part) -> None:
+        """Look closely at what comes of a text from now on."""
+        for where in [where for where, known in self.open.items() if known is part]:
+            del self.open[where]
+
+    def new_part(self, item: Item, family: Family, key: str, index: int) -> Part:
+        """Return a new part of an item."""
+        old = item.part(key, index)
+        if old is not None:
+            self.forget(old)
+        part = self.items.open_part(item, family, key, index, self.counts.get(family.type, 0))
+        self.partial = self.partial or self.items.full
+        return part
+
+    def deliver(self, part: Part, tail: str, source: Statement) -> None:
+        """Take note of text that is put in, and of which statement says it."""
+        part.text.add(tail)
+        if not part.source:
+            self.unproved += 1
+        part.source = source
+
+    def confirm(self, part: Part, statement: Statement) -> None:
+        """Take note that a statement says what was delivered.
+
+        Where text was put in, only the item or the terminal event is evidence, and not what it was taken from.
+        """
+        if part.source and statement <= max(part.source, Statement.PART):
+            return
+        if part.source and not part.confirmed:
+            self.unproved -= 1
+        part.confirmed = True
+        self.agrees = self.agrees is not False
+
+    def dispute(self) -> None:
+        """Take note that a statement says otherwise."""
+        self.agrees = False
+
+    def evidence(self, evidence: Evidence) -> bool | None:
+        agrees = super().evidence(evidence)
+        return None if agrees and self.unproved else agrees
+
+    # --- what is missing
+
+    def missing(self, level: Level) -> bool:
+        """Count an event that never came, and return whether it is to be put in."""
+        return self.record(RESPONSE_EVENT_MISSING, level)

@@ -1,0 +1,206 @@
+"""The end of an item, and of the response: what came is compared with what is said to have come.
+
+The terminal event repeats everything. What was not closed is closed from it where it agrees with what was
+delivered, an output that it forgot is restored from the items, and all else that contradicts is reported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamwatch.core.apis.output_items import Item, Match, Statement, key_of
+from streamwatch.core.apis.response_families import CALLS, answers, is_index, parts_in, said_by
+from streamwatch.core.apis.response_references import introduce, meet, place
+from streamwatch.core.apis.response_state import ResponseState
+from streamwatch.core.apis.response_texts import close_texts
+from streamwatch.core.kinds import (
+    PAYLOAD_INVALID,
+    RESPONSE_EVENT_MISSING,
+    RESPONSE_REFERENCE_INVALID,
+    RESPONSE_TERMINAL_MISMATCH,
+    Level,
+)
+
+#: Bytes of finished items that are kept, for a terminal event that forgets them: a stream must not cost memory.
+_MAX_KEPT = 32 << 10
+
+
+# --- the end of an item
+
+
+def see_item_done(state: ResponseState, payload: dict[str, Any], size: int) -> bool:
+    """Look at an item that is done, and return whether the event goes on."""
+    final = payload.get("item")
+    if not isinstance(final, dict):
+        return not state.record(PAYLOAD_INVALID, Level.HELPER)
+    item = _finished_item(state, payload, final)
+    if item.key is None:
+        state.items.bind(item, key_of(final.get("id")))
+    if item.is_shown:
+        place(state, item, payload)
+        _check_ids(state, item, final)
+    close_texts(state, item, final, payload, Statement.ITEM)
+    introduce(state, item, payload, Level.OPT_IN)
+    item.done = True
+    for part in item.parts.values():
+        state.forget(part)
+    state.answered = state.answered or answers(final)
+    if state.kept + size <= _MAX_KEPT:
+        state.kept += size
+        item.finished = final
+    return True
+
+
+def _finished_item(state: ResponseState, payload: dict[str, Any], final: dict[str, Any]) -> Item:
+    items, index, type_ = state.items, payload.get("output_index"), final.get("type")
+    known = items.by_id(final.get("id")) or items.by_call(final.get("call_id"), type_)
+    if known is not None:
+        return known
+    there = items.at(index) if is_index(index) else items.only_open(str(type_))
+    if there is not None and not there.done and there.type in (type_, ""):
+        return there
+    return items.stray(index, str(type_)) or meet(state, payload, final, index)
+
+
+def _check_ids(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
+    """Compare the ids of an item that is done with those it was announced with.
+
+    An application answers a call by its call id: which of two is right nothing says. The id of an item is bound to
+    its encrypted content.
+    """
+    id, call_id = final.get("id"), final.get("call_id")
+    if id and key_of(id) != item.key and item.key is not None:
+        bound = item.id is None or final.get("encrypted_content")
+        if state.record(RESPONSE_REFERENCE_INVALID, Level.NEVER if bound else Level.HELPER):
+            final["id"] = item.id
+    if call_id and item.call_id is not None and call_id != item.call_id:
+        state.record(RESPONSE_REFERENCE_INVALID, Level.NEVER)
+
+
+# --- the end of the response
+
+
+def see_output(state: ResponseState, response: dict[str, Any]) -> None:
+    """Compare the output of a completed response with what came."""
+    said = response.get("output")
+    output = [item for item in said if isinstance(item, dict)] if isinstance(said, list) else []
+    state.answered = state.answered or any(map(answers, output))
+    if state.partial:
+        return
+    if not output and len(state.items):
+        _restore_output(state, response)
+        return
+    pairs = _pairs(state, output)
+    for final, item in pairs:
+        if item is not None:
+            _finish(state, item, final)
+    unknown = [(place, final) for place, (final, item) in enumerate(pairs) if item is None]
+    for index, final in unknown:
+        _announce_whole(state, final, index)
+    _check_order(state, [item for _, item in pairs if item is not None])
+    _check_total(state, output)
+
+
+def _restore_output(state: ResponseState, response: dict[str, Any]) -> None:
+    """Restore an output that was forgotten from the items that are done."""
+    items = [item.finished for item in state.items.by_place()]
+    whole = all(item is not None for item in items)
+    if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if whole else Level.NEVER):
+        response["output"] = items
+    if any(not item.done for item in state.items):
+        state.record(RESPONSE_EVENT_MISSING, Level.NEVER)
+
+
+def _pairs(state: ResponseState, output: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Item | None]]:
+    """Return each item of an output with the item that came: by its ids, else by its type and place or text."""
+    pairs: list[tuple[dict[str, Any], Item | None]] = []
+    left = dict.fromkeys(state.items)
+    for final in output:
+        known = state.items.by_id(final.get("id")) or state.items.by_call(final.get("call_id"), final.get("type"))
+        pairs.append((final, known if known in left else None))
+        left.pop(known, None)  # type: ignore[arg-type] # None is not in it
+    unpaired = [at for at, (_, item) in enumerate(pairs) if item is None]
+    as_many = len(unpaired) == len(left)
+    for at in unpaired:
+        final = pairs[at][0]
+        same_type = (item for item in left if item.type == final.get("type"))
+        alike = next((item for item in same_type if as_many or _alike(item, final)), None)
+        pairs[at] = final, alike
+        left.pop(alike, None)  # type: ignore[arg-type]
+    if left:
+        state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+    if any(not item.done for item in left):
+        state.record(RESPONSE_EVENT_MISSING, Level.NEVER)
+    return pairs
+
+
+def _alike(item: Item, final: dict[str, Any]) -> bool:
+    """Return whether the texts of an item of an output are those that came under another id."""
+    said = list(said_by(final))
+    parts = [part for part in item.parts.values() if part.begun]
+    equal = (part.compare(one.text) is Match.EQUAL for part, one in zip(parts, said, strict=False))
+    return len(said) >= len(parts) and all(equal)
+
+
+def _finish(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
+    """Compare an item with what was delivered of it, and close it if it is still open."""
+    if item.done:
+        _check_final_id(state, item, final)
+    agrees = close_texts(state, item, final, {}, Statement.TERMINAL)
+    _check_notes(state, item, final)
+    if item.done:
+        return
+    introduce(state, item, {}, Level.OPT_IN)
+    if state.missing(Level.HELPER if agrees and item.is_shown else Level.NEVER):
+        state.put_in("response.output_item.done", output_index=item.index, item=final)
+    item.done = True
+
+
+def _check_final_id(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
+    """Compare the id of an item with the one that it was done with: the SDK's helper refuses a call under two."""
+    if item.key is None or not final.get("id") or key_of(final["id"]) == item.key:
+        return
+    call = item.type in CALLS and item.id is not None
+    if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if call else Level.NEVER):
+        final["id"] = item.id
+
+
+def _check_notes(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
+    """Compare the annotations that came one by one with those of the item."""
+    came = sum(part.notes for part in item.parts.values())
+    said = 0
+    for _, part in parts_in(final):
+        notes = part.get("annotations") if isinstance(part, dict) else None
+        said += len(notes) if isinstance(notes, list) else 0
+    if said < came:
+        state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+
+
+def _announce_whole(state: ResponseState, final: dict[str, Any], index: int) -> None:
+    """Put in an item that only the terminal event has."""
+    lost = any(said.text and said.family.is_answer for said in said_by(final))
+    payload: dict[str, Any] = {"output_index": index}
+    item = meet(state, payload, final, index)
+    introduce(state, item, payload, Level.OPT_IN)
+    if lost or item.put_in:
+        close_texts(state, item, final, payload, Statement.TERMINAL)
+    if item.put_in:
+        state.put_in("response.output_item.done", output_index=item.index, item=final)
+    item.done = True
+
+
+def _check_order(state: ResponseState, items: list[Item]) -> None:
+    """Compare the order of an output with the indexes of its items."""
+    indexes = [item.index for item in items if item.announced]
+    if indexes != sorted(indexes):
+        state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+
+
+def _check_total(state: ResponseState, output: list[dict[str, Any]]) -> None:
+    """Compare all that was delivered with all that is said: a text that came under two items equals both of them."""
+    said = sum(len(one.text) for item in output for one in said_by(item) if one.family.is_answer)
+    if state.items.delivered() == said:
+        return
+    state.dispute()
+    if not any(part.disputed for item in state.items for part in item.parts.values()):
+        state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)

@@ -1,0 +1,225 @@
+"""The texts of a response: what was delivered of each, and what is said of it when it closes.
+
+A part is announced, its text comes in deltas, and is said again as a whole: by the event that closes it, by its part,
+by its item, and by the terminal event. Where the deltas are how such a text begins, its tail was lost, and goes in
+before what closes it. Parts close before their item, and nothing is put in behind what has closed its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamwatch.core.apis.output_items import Item, Match, Part, Statement, told_by
+from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, said_by
+from streamwatch.core.apis.response_references import announced_part, introduce, item_of, part_of
+from streamwatch.core.apis.response_state import ResponseState
+from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
+
+# --- the events of a text
+
+
+def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[str, Any]) -> bool:
+    """Look at a piece of a text, and return whether it goes on."""
+    delta = payload.get("delta")
+    if not isinstance(delta, str):
+        return True
+    where = type_, payload.get("output_index"), payload.get("content_index", payload.get("summary_index"))
+    item = item_of(state, payload, family.item)
+    part = part_of(state, payload, family, item, closes=False)
+    if not part.is_open and part.source and state.ledger.wants(RESPONSE_TEXT_LOST):
+        return False  # it was taken for lost, and put in when its text closed: now it comes late
+    introduce(state, item, payload)
+    _introduce_part(state, item, part)
+    part.text.add(delta)
+    if where[1:] == (item.index, part.index if family.part else None):
+        state.listen(part, item, where)
+    return True
+
+
+def see_text_done(state: ResponseState, family: Family, payload: dict[str, Any]) -> None:
+    """Look at the event that closes a text."""
+    said = payload.get(family.member)
+    if not isinstance(said, str):
+        return
+    item = item_of(state, payload, family.item)
+    part = part_of(state, payload, family, item, closes=True)
+    _hear(state, item, part, said, payload, Statement.TEXT)
+    introduce(state, item, payload)
+    _introduce_part(state, item, part)
+    part.text_done = True
+    state.forget(part)
+
+
+def see_part(state: ResponseState, name: str, verb: str, payload: dict[str, Any]) -> None:
+    """Look at the event that announces or closes a part."""
+    key, said = PARTS[name], payload.get("part")
+    family = family_of(said)
+    item = item_of(state, payload, family.item or ("reasoning" if key == "summary_index" else ""))
+    if verb == "added":
+        introduce(state, item, payload)
+        part = announced_part(state, payload, family, item, key)
+        part.announced = item.shows_parts = True
+        part.told = told_by(said) if isinstance(said, dict) else part.told
+        return
+    text = said.get(family.member) if isinstance(said, dict) and family.name else None
+    closed = part_of(state, payload, family, item, closes=True) if family.name else item.part(key, payload.get(key))
+    if closed is not None:
+        _see_part_done(state, item, closed, text, payload)
+
+
+def _see_part_done(state: ResponseState, item: Item, part: Part, text: Any, payload: dict[str, Any]) -> None:
+    if isinstance(text, str):
+        _hear(state, item, part, text, payload, Statement.PART)
+    introduce(state, item, payload)
+    _introduce_part(state, item, part)
+    _close_text(state, item, part, text, payload)
+    part.done = True
+    state.forget(part)
+
+
+# --- the end of an item
+
+
+def close_texts(
+    state: ResponseState, item: Item, final: dict[str, Any], payload: dict[str, Any], at: Statement
+) -> bool:
+    """Close what is open of an item, and return whether the item as it is said agrees with what was delivered."""
+    left = {family: item.parts_of(family) for family in {part.family for part in item.parts.values()}}
+    agrees = True
+    for said in list(said_by(final)):
+        parts = left.get(said.family)
+        part = parts.pop(0) if parts else _unheard(state, item, said)
+        if part is not None and not item.partial:
+            _hear(state, item, part, said.text, payload, at)
+            agrees = agrees and not part.disputed
+            _close_text(state, item, part, said.text, payload)
+            _close_part(state, item, part, said.part, payload)
+    unsaid = [part for parts in left.values() for part in parts if part.family.name and not item.partial]
+    for part in unsaid:
+        _miss(state, part, final)
+    return agrees and not any(part.begun for part in unsaid)
+
+
+def _unheard(state: ResponseState, item: Item, said: Said) -> Part | None:
+    """Return a part of which nothing came; None where nothing is lost by that."""
+    if not said.text or not said.family.is_answer or item.partial:
+        return None
+    return state.new_part(item, said.family, said.family.key, said.place)
+
+
+def _miss(state: ResponseState, part: Part, final: dict[str, Any]) -> None:
+    """Count what was never closed of a part that its item does not have."""
+    if (part.begun and not part.text_done) or (part.announced and not part.done):
+        state.record(RESPONSE_EVENT_MISSING, Level.NEVER)
+    if part.begun and part.family.is_answer and not part.disputed:
+        part.disputed = True
+        state.dispute()
+        state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+
+
+# --- what is said, and what was delivered
+
+
+def _hear(state: ResponseState, item: Item, part: Part, said: str, payload: dict[str, Any], at: Statement) -> None:
+    """Compare a text as it is said with what was delivered, and put in what was lost of it."""
+    if item.partial:
+        return
+    match = part.compare(said)
+    if match is Match.EQUAL:
+        part.agreed = len(said)
+        if said:
+            state.confirm(part, at)
+    elif not part.begun and not part.family.is_answer and at >= Statement.ITEM:
+        pass  # reasoning often comes in its item alone
+    elif match is Match.TAIL and part.is_open and not item.done and not part.disputed:
+        _restore_tail(state, item, part, said, payload, at)
+    else:
+        _dispute(state, part, match)
+
+
+def _dispute(state: ResponseState, part: Part, match: Match) -> None:
+    """Count a text that is said otherwise than it was delivered, once."""
+    state.dispute()
+    if part.disputed:
+        return
+    part.disputed = True
+    if match is Match.OTHER:
+        state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)
+    elif match is Match.TAIL or not state.lost_events:
+        state.record(RESPONSE_TEXT_LOST, Level.NEVER)
+
+
+def _restore_tail(
+    state: ResponseState, item: Item, part: Part, said: str, payload: dict[str, Any], at: Statement
+) -> None:
+    """Put the tail of a text in before what closes it, and all that has to come before a text."""
+    whole = not part.begun
+    level = Level.OPT_IN if whole and at is Statement.TERMINAL else Level.DEFAULT
+    if whole and not item.is_shown and item.announcement() is None:
+        level = Level.NEVER  # whose text it is cannot be said
+    if not state.record(RESPONSE_TEXT_LOST, level):
+        part.disputed = True
+        state.dispute()
+        return
+    if whole:
+        introduce(state, item, payload, level)
+        part.put_in = bool(part.family.part) and not part.announced and _is_shown(item, part)
+        part.made_up = part.put_in or at > Statement.TEXT
+    if whole and part.put_in:
+        part.missed = True
+        state.put_in(f"{part.family.announcement}.added", **_where(item, part, payload), part=part.family.empty_part())
+    tail = said[len(part.text) :]
+    state.put_in(f"{part.family.name}.delta", **_where(item, part, payload), delta=tail, **part.family.more())
+    state.deliver(part, tail, at)
+
+
+# --- events that are missing
+
+
+def _introduce_part(state: ResponseState, item: Item, part: Part) -> None:
+    """Count a part that nobody announced, and announce it where that is wanted."""
+    if part.announced or part.missed or item.partial or not part.family.part or not _is_shown(item, part):
+        return
+    part.missed = True
+    level = Level.HELPER if item.type == "message" else Level.OPT_IN
+    if state.missing(level if item.is_shown else Level.NEVER):
+        part.put_in = True
+        state.put_in(f"{part.family.announcement}.added", **_where(item, part, {}), part=part.family.empty_part())
+
+
+def _is_shown(item: Item, part: Part) -> bool:
+    """Return whether a part is one that servers announce: reasoning comes without parts as well."""
+    return part.family.name != "response.reasoning_text" or item.shows_parts
+
+
+def _close_text(state: ResponseState, item: Item, part: Part, said: Any, payload: dict[str, Any]) -> None:
+    """Close a text that nobody closed, before its part closes."""
+    if part.text_done or not part.begun or item.partial or not isinstance(said, str):
+        return
+    part.text_done = True
+    if _closes(state, part):
+        text = {part.family.member: said, **part.family.more()}
+        state.put_in(f"{part.family.name}.done", **_where(item, part, payload), **text)
+
+
+def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, Any], payload: dict[str, Any]) -> None:
+    """Close a part that nobody closed, before its item closes."""
+    if part.done or not part.family.part or not (part.announced or part.put_in):
+        return
+    part.done = True
+    if _closes(state, part):
+        state.put_in(f"{part.family.announcement}.done", **_where(item, part, payload), part=said)
+
+
+def _closes(state: ResponseState, part: Part) -> bool:
+    """Return whether an event that closes a text or its part is to be put in."""
+    if part.made_up:
+        return True  # it is one repair
+    return state.missing(Level.NEVER if part.disputed else Level.HELPER)
+
+
+def _where(item: Item, part: Part, payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the members that say where an event about a part is."""
+    index = payload.get("output_index", item.index) if item.strayed and not item.put_in else item.index
+    place: dict[str, Any] = {"item_id": item.id, "output_index": index}
+    return {**place, part.key: part.index} if part.family.part else place
