@@ -27,6 +27,8 @@ from streamwatch.core.kinds import Verdict
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]
 READS = sdk.frames(sdk.disordered(STAMPED, earlier=6, later=8))
+#: The same, and what is out of order comes in one read: all that can be repaired where nothing wakes a waiting reader.
+TOGETHER = [*READS[:6], b"".join(READS[6:9]), *READS[9:]]
 TEXT = "abcdefghij"
 
 
@@ -67,7 +69,7 @@ def compressed(encoding: str) -> Callable[[bytes], bytes]:
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers with READS, in the encoding that the path begins with."""
+    """Answers with TOGETHER, in the encoding that the path begins with."""
 
     protocol_version = "HTTP/1.1"
 
@@ -80,7 +82,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         encode = compressed(encoding)
-        for read in READS:
+        for read in TOGETHER:
             data = encode(read)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")
@@ -99,7 +101,7 @@ def server() -> Iterator[str]:
 
 
 def _serve_http2(listening: socket.socket) -> None:
-    """Answers HTTP/2 requests with READS: one DATA frame each."""
+    """Answers HTTP/2 requests with TOGETHER: one DATA frame each."""
     from h2.config import H2Configuration
     from h2.connection import H2Connection
     from h2.events import StreamEnded
@@ -118,7 +120,7 @@ def _serve_http2(listening: socket.socket) -> None:
                 for event in connection.receive_data(data):
                     if isinstance(event, StreamEnded):
                         connection.send_headers(event.stream_id, headers)
-                        for read in READS:
+                        for read in TOGETHER:
                             connection.send_data(event.stream_id, read)
                         connection.end_stream(event.stream_id)
                 peer.sendall(connection.data_to_send())

@@ -131,6 +131,11 @@ class ReorderBuffer:
         self.leaving = []
         return self._release_all() if deadline is not None and self._clock() >= deadline else []
 
+    def let_go(self) -> list[Event]:
+        """Return everything held, in order, without waiting any longer."""
+        self.leaving = []
+        return self._release_all()
+
     def close(self) -> list[Event]:
         """Everything held, in order; the gaps that are left are missing for good."""
         self.leaving = []

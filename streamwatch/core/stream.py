@@ -153,6 +153,13 @@ class StreamWatch:
             self._release(order.expire())
             self.holding = bool(order.held)
 
+    def let_go(self) -> None:
+        """Hand on everything that is held, as if its time were over: nothing can wake the reader later."""
+        order = self._order
+        if order is not None and order.held:
+            self._release(order.let_go())
+            self.holding = False
+
     def close(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
         """The end: of the body, by the transport's `error`, or because the consumer left."""
         if self.verdict is not None:

@@ -89,6 +89,7 @@ class Agent:
         self._event_types: EventTypes
         self.version = ""
         self.captures: Captures | None = None
+        self.blocking: set[type] = set()
         self.on_report: Callable[[Report], None] | None = None
         self._open: weakref.WeakSet[StreamSession] = weakref.WeakSet()
         self._collected: SimpleQueue[StreamSession] = SimpleQueue()
@@ -110,6 +111,7 @@ class Agent:
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
         self.settings, self.telemetry, self.on_report = settings, telemetry, on_report
         self.captures = None
+        self.blocking = set()
         if settings.capture_dir:
             self.captures = Captures(
                 settings.capture_dir,

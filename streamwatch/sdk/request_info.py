@@ -136,14 +136,15 @@ def called_by_application() -> bool:
     for _ in range(_MAX_FRAMES):
         name = frame.f_globals.get("__name__", "")
         if not f"{name}.".startswith(_TRANSPARENT):
-            return not _is_installed(frame.f_code.co_filename)
+            return not is_installed(frame.f_code.co_filename)
         if frame.f_back is None:
             break
         frame = frame.f_back
     return False
 
 
-def _is_installed(filename: str) -> bool:
+def is_installed(filename: str) -> bool:
+    """Return whether a source file belongs to Python or to an installed package."""
     return "site-packages" in filename or "dist-packages" in filename or filename.startswith(_INSTALLED)
 
 
