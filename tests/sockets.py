@@ -1,7 +1,7 @@
 """A server on this machine that follows a script: what it writes, how it cuts that, and when it is silent.
 
-A script is a list of writes: bytes that go out as one chunk of HTTP, `Raw` bytes that go out as they are, seconds of
-silence, or `CUT`, where the connection ends without an end of the body. A `Send` callable may stand for all of it.
+A script is a list of writes: bytes that go out as one chunk of the HTTP body, `Raw` bytes that go out as they are,
+seconds of silence, or `CUT`, where the connection ends without an end of the body.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Union
+
+import pytest
 
 #: Ends the connection in the middle of the body.
 CUT = object()
@@ -23,85 +26,117 @@ class Raw(bytes):
 
 
 Write = Union[bytes, Raw, float, object]
-_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+Script = Sequence[Write]
 
 
-def chunk(data: bytes) -> bytes:
+def chunk(data: bytes) -> Raw:
     """A chunk of an HTTP body."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
+    return Raw(b"%x\r\n%s\r\n" % (len(data), data))
 
 
-def _request(peer: socket.socket) -> bool:
-    """Read a request, and return whether there was one."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        data = peer.recv(65536)
-        if not data:
-            return False
-        received += data
-    head, _, body = received.partition(b"\r\n\r\n")
-    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    missing = int(lengths[0].partition(b":")[2]) - len(body) if lengths else 0
-    while missing > 0:
-        missing -= len(peer.recv(65536))
-    return True
+class Server:
+    """Answers every request by following one script; counts what came, and notes when a client has gone."""
 
+    def __init__(self, script: Script, headers: bytes, tls: ssl.SSLContext | None) -> None:
+        self._script, self._headers, self._tls = script, headers, tls
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._over = threading.Event()
+        self.client_left = threading.Event()
+        self.connections = self.requests = 0
+        threading.Thread(target=self._accept, daemon=True).start()
 
-def _answer(peer: socket.socket, script: Sequence[Write], headers: bytes, gone: threading.Event) -> bool:
-    """Follow the script, and return whether the connection is good for another request."""
-    peer.sendall(_HEAD + headers + b"\r\n")
-    for write in script:
-        if write is CUT:
-            return False
-        if isinstance(write, Raw):
-            peer.sendall(write)
-        elif isinstance(write, bytes):
-            peer.sendall(chunk(write))
-        elif isinstance(write, float) and gone.wait(write):
-            return False
-    peer.sendall(b"0\r\n\r\n")
-    return True
+    @property
+    def url(self) -> str:
+        """The base URL for a client."""
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._listening.getsockname()[1]}/v1"
 
+    def close(self) -> None:
+        """Serve no more, and leave every silence."""
+        self._over.set()
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
 
-def _serve(peer: socket.socket, script: Sequence[Write], headers: bytes, gone: threading.Event) -> None:
-    with contextlib.suppress(OSError), peer:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while _request(peer) and _answer(peer, script, headers, gone):
-            pass
+    def _accept(self) -> None:
+        while not self._over.is_set():
+            try:
+                peer, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        self.connections += 1
+        with contextlib.suppress(OSError):
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = peer if self._tls is None else self._tls.wrap_socket(peer, server_side=True)
+            with peer:
+                while self._request(peer) and self._answer(peer):
+                    pass
+        self.client_left.set()
+
+    def _request(self, peer: socket.socket) -> bool:
+        """Read a request, and return whether there was one."""
+        received = b""
+        while b"\r\n\r\n" not in received:
+            data = peer.recv(65536)
+            if not data:
+                return False
+            received += data
+        head, _, body = received.partition(b"\r\n\r\n")
+        lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        missing = int(lengths[0].partition(b":")[2]) - len(body) if lengths else 0
+        while missing > 0:
+            missing -= len(peer.recv(65536))
+        self.requests += 1
+        return True
+
+    def _answer(self, peer: socket.socket) -> bool:
+        """Follow the script, and return whether the connection is good for another request."""
+        framing = b"" if b"content-length" in self._headers else b"transfer-encoding: chunked\r\n"
+        peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n" + framing + self._headers + b"\r\n")
+        for write in self._script:
+            if write is CUT:
+                return False
+            if isinstance(write, bytes):
+                peer.sendall(write if isinstance(write, Raw) or not framing else chunk(write))
+            elif isinstance(write, float) and self._silent(peer, write):
+                return False
+        peer.sendall(b"0\r\n\r\n" if framing else b"")
+        return True
+
+    def _silent(self, peer: socket.socket, seconds: float) -> bool:
+        """Say nothing for some seconds, and return whether it is over: the client or the test has left."""
+        if isinstance(peer, ssl.SSLSocket):
+            return self._over.wait(seconds)
+        peer.settimeout(seconds)
+        try:
+            return not peer.recv(1)
+        except TimeoutError:
+            return self._over.is_set()
+        finally:
+            peer.settimeout(None)
 
 
 @contextlib.contextmanager
-def server(script: Sequence[Write], headers: bytes = b"", tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server that answers each request by following a script; yields the base URL for a client."""
-    gone = threading.Event()
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            try:
-                peer, _ = listening.accept()
-                peer = peer if tls is None else tls.wrap_socket(peer, server_side=True)
-            except ssl.SSLError:
-                continue
-            except OSError:
-                return
-            threading.Thread(target=_serve, args=(peer, script, headers, gone), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
+def server(script: Script, headers: bytes = b"", tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    """A server for the time of a test."""
+    serving = Server(script, headers, tls)
     try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{listening.getsockname()[1]}/v1"
+        yield serving
     finally:
-        gone.set()
-        with contextlib.suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
+        serving.close()
 
 
-class Clock:
-    """When things came, in seconds since the first look at it."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __call__(self) -> float:
-        return time.perf_counter() - self._start
+def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What a server and its client need for TLS: a certificate that is made for this test run."""
+    key, signed = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(signed)]
+    try:
+        subprocess.run([*command, *names], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("there is no openssl to make a certificate with")
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(signed, key)
+    return serving, ssl.create_default_context(cafile=str(signed))

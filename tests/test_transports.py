@@ -69,20 +69,21 @@ def compressed(encoding: str) -> Callable[[bytes], bytes]:
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers with TOGETHER, in the encoding that the path begins with."""
+    """Answers with READS, in the encoding that the second part of the path names; TOGETHER if the first says so."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        encoding = self.path.split("/")[1]
+        reads, _, path = self.path[1:].partition("/")
+        encoding = path.split("/")[0]
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("content-encoding", encoding)
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         encode = compressed(encoding)
-        for read in TOGETHER:
+        for read in TOGETHER if reads == "together" else READS:
             data = encode(read)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")
@@ -158,7 +159,7 @@ def supported(encoding: str) -> None:
 def test_a_compressed_answer_is_watched_as_what_it_says(encoding: str, server: str, watched: Watched) -> None:
     """The HTTP library decompresses, and Streamwatch reads what comes of it."""
     supported(encoding)
-    with openai.OpenAI(**options(f"{server}/{encoding}")) as client:
+    with openai.OpenAI(**options(f"{server}/apart/{encoding}")) as client:
         assert TEXT == text_of(sdk.create(client))
 
     check(watched)
@@ -168,7 +169,7 @@ def test_a_compressed_answer_is_watched_as_what_it_says(encoding: str, server: s
 async def test_a_compressed_answer_is_watched_asynchronously(encoding: str, server: str, watched: Watched) -> None:
     """The same for asynchronous code."""
     supported(encoding)
-    async with openai.AsyncOpenAI(**options(f"{server}/{encoding}")) as client:
+    async with openai.AsyncOpenAI(**options(f"{server}/apart/{encoding}")) as client:
         assert TEXT == await async_text_of(await sdk.create(client))
 
     check(watched)
@@ -204,7 +205,7 @@ async def test_aiohttp_is_watched(encoding: str, server: str, watched: Watched) 
     make = getattr(openai, "DefaultAioHttpClient", None)
     if make is None:
         pytest.skip("this release has no transport over aiohttp")
-    async with openai.AsyncOpenAI(**options(f"{server}/{encoding}", http_client=make())) as client:
+    async with openai.AsyncOpenAI(**options(f"{server}/together/{encoding}", http_client=make())) as client:
         assert TEXT == await async_text_of(await sdk.create(client))
 
     check(watched)

@@ -14,12 +14,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from streamwatch.sdk.gate import Gate
+from streamwatch.sdk.waiting import Step
+
 if TYPE_CHECKING:
     from streamwatch.sdk.session import Remainder, StreamSession
 
 
 class Source:
     """What both iterators share: where events come from, and what is done when they end."""
+
+    _blocks: bool  #: whether a read blocks its thread
 
     def __init__(self, session: StreamSession, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
         self._session = session
@@ -30,6 +35,7 @@ class Source:
         self._receive = session.receive_event if decode is None else session.receive
         self._handed_over = False
         self._end: BaseException | None = None
+        self._body = chunks if decode is not None else None  # where nothing of the client's own is between
 
     def _received(self, data: Any) -> None:
         if self._watch.done or self._handed_over:
@@ -41,12 +47,15 @@ class Source:
         if remainder is not None:
             self._hand_over(remainder)
 
-    def _may_read(self) -> bool:
-        """Return whether to read now; otherwise something was done that may have made events ready."""
-        may, remainder = self._session.before_read()
-        if remainder is not None:
-            self._hand_over(remainder)
-        return may
+    def _before_read(self) -> Step:
+        """Return what to do next, while events are held or not worked through."""
+        return self._known(self._session.before_read(self._body, blocks=self._blocks))
+
+    def _known(self, step: Step | Remainder) -> Step:
+        if isinstance(step, tuple):
+            self._hand_over(step)
+            return Step.AGAIN
+        return step
 
     def _look_at_last(self, event: Any) -> None:
         """Take note of the end: the asynchronous SDK never comes back after [DONE]."""
@@ -98,6 +107,8 @@ class Source:
 class Events(Source):
     """The events of one stream, for synchronous code."""
 
+    _blocks = True
+
     def __iter__(self) -> Events:
         return self
 
@@ -108,7 +119,7 @@ class Events(Source):
                 if self._end is not None:
                     self._stop()
                 session = self._session
-                if session.busy and not self._may_read():
+                if session.busy and self._before_read() is Step.AGAIN:
                     continue
                 session.asked = time.perf_counter()
                 try:
@@ -125,6 +136,10 @@ class Events(Source):
             self._look_at_last(event)
         return event
 
+    def _before_read(self) -> Step:
+        step = super()._before_read()
+        return self._known(self._session.wait()) if step is Step.READ_IN_TIME else step
+
     def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
             yield rest
@@ -133,6 +148,8 @@ class Events(Source):
 
 class AsyncEvents(Source):
     """The events of one stream, for asynchronous code."""
+
+    _blocks = False
 
     def __aiter__(self) -> AsyncEvents:
         return self
@@ -144,22 +161,39 @@ class AsyncEvents(Source):
                 if self._end is not None:
                     self._stop()
                 session = self._session
-                if session.busy and not self._may_read():
+                step = self._before_read() if session.busy else Step.READ
+                if step is Step.AGAIN:
                     continue
                 session.asked = time.perf_counter()
                 try:
-                    data = await self._chunks.__anext__()
+                    if step is Step.READ:
+                        data = await self._chunks.__anext__()
+                    else:
+                        data = await self._in_time()
                 except StopAsyncIteration:
                     self._ended(None, StopAsyncIteration)
                 except BaseException as error:
                     self._ended(error, StopAsyncIteration)
                 else:
-                    self._received(data)
+                    if data is not None:
+                        self._received(data)
             ready.reverse()
         event = ready.pop()
         if not ready:
             self._look_at_last(event)
         return event
+
+    async def _in_time(self) -> Any:
+        """Return the next bytes, or None if the time of what is held is over."""
+        session = self._session
+        if session.gate is None:
+            assert session.waiting is not None  # noqa: S101 -- it says that we may wait
+            session.gate = self._chunks = Gate(self._chunks, session.waiting.line, session.owner.internal_error)
+        data = await session.gate.within(session.seconds_left(), enter=session.enters)
+        if data is None:
+            session.asked = 0.0
+            self._known(session.time_is_over())
+        return data
 
     async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if rest:

@@ -16,14 +16,15 @@ from streamwatch.core.stream import StreamWatch
 from streamwatch.export.capture import Captures
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk import request_info as calls
+from streamwatch.sdk.gate import Gate
+from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.iterators import AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
-from streamwatch.sdk.waiting import body_of, is_in_memory
+from streamwatch.sdk.lines import SyncLine
+from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
-#: Types of bodies that are remembered as blocking: a process has a handful of transports.
-_MAX_BLOCKING = 64
 #: Bytes of a read that may hold more events than the core works through at once, which is 64 of 7 bytes or more.
 _MANY_EVENTS = 256
 
@@ -68,7 +69,10 @@ class StreamSession:
     busy = False  #: before the next read something is to be done: events are held, or not worked through
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
     longest_wait = 0.0  #: seconds of the longest read, as the reader had to wait for it
-    _in_memory: bool | None = None
+    waiting: Waiting | None = None  #: what may be waited for, once something was held
+    gate: Gate | None = None  #: through which is read then, in asynchronous code
+    enters = False  #: the next read may find bytes above the socket
+    _size = 0  # of the last read
 
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.owner = owner
@@ -102,7 +106,8 @@ class StreamSession:
                 self._capture(data)
             self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
             readable = self.watch.receive(data)
-            self.busy = len(data) > _MANY_EVENTS or self.watch.deadline is not None
+            self._size = len(data)
+            self.busy = self._size > _MANY_EVENTS or self.watch.deadline is not None
             if self._last > self._due:
                 self._tick(self._last)
             if not readable:
@@ -125,36 +130,63 @@ class StreamSession:
             return [*(kept for kept in events if kept.data != event.data), event], b""
         return None
 
-    def before_read(self) -> tuple[bool, Remainder | None]:
-        """Return whether to read now, while `busy`; otherwise something was done that may have made events ready."""
+    def before_read(self, chunks: Any, *, blocks: bool) -> Step | Remainder:
+        """Return what to do next, while `busy`. `chunks` is what is read, `blocks` whether that blocks this thread."""
         try:
             if _more(self.watch):
-                return False, None
+                return Step.AGAIN
             self.busy = self.watch.deadline is not None
-            if not self.busy or self._waits_for_reads():
-                return True, None
-            # Nothing could wake the reader once it waits for bytes.
-            self.watch.let_go()
-            self.busy = False
+            if not self.busy:
+                return Step.READ
+            if self.waiting is None:
+                self.waiting = Waiting(self.response, chunks, self.owner.blocking)
+            step = self.waiting.step(self._size, blocks=blocks)
+            if step is None:
+                self.watch.let_go()  # nothing could wake the reader once it waits for bytes
+                self.busy = False
+                return Step.AGAIN
+            self.enters = step is Step.READ_IN_TIME and self.waiting.enters(self._size)
         except Exception as error:
-            return False, self._rescue(error, b"")
-        return False, None
+            return self._rescue(error, b"")
+        return step
 
-    def _waits_for_reads(self) -> bool:
-        """Return whether what is held may wait for the next read: whether that comes without a network."""
-        if self._in_memory is None:
-            self._in_memory = type(body_of(self.response)) not in self.owner.blocking and is_in_memory(self.response)
-        return self._in_memory
+    def seconds_left(self) -> float:
+        """Return how long more bytes may be waited for: never longer than the application itself would."""
+        deadline = self.watch.deadline
+        if deadline is None or self.waiting is None:
+            return 0.0
+        return max(min(deadline - time.perf_counter(), self.waiting.timeout), 0.0)
+
+    def wait(self) -> Step | Remainder:
+        """Wait for bytes, blocking this thread, and return whether to read them."""
+        try:
+            line = self.waiting.line if self.waiting is not None else None
+            if self.enters or not isinstance(line, SyncLine) or line.wait(self.seconds_left()):
+                return Step.READ
+        except Exception as error:
+            return self._rescue(error, b"")
+        return self.time_is_over()
+
+    def time_is_over(self) -> Step | Remainder:
+        """Hand on what was waited for in vain."""
+        try:
+            deadline = self.watch.deadline
+            if deadline is not None and deadline <= time.perf_counter():
+                self.watch.expire()
+            else:
+                self.watch.let_go()
+            self.busy = self.watch.deadline is not None
+        except Exception as error:
+            return self._rescue(error, b"")
+        return Step.AGAIN
 
     def _came(self) -> None:
         """Take note of a read: when it came, and for how long the reader waited for it."""
         self._last = now = time.perf_counter()
         waited, self.asked = now - self.asked, 0.0
         self.longest_wait = max(self.longest_wait, waited)
-        if self.busy and self._in_memory and waited > self.owner.settings.window_seconds:
-            self._in_memory = False
-            if len(self.owner.blocking) < _MAX_BLOCKING:
-                self.owner.blocking.add(type(body_of(self.response)))
+        if self.waiting is not None and self.busy:
+            self.waiting.took(waited, self.owner.settings.window_seconds)
 
     def close(self, error: BaseException | None) -> Remainder | None:
         """Take the end of the body, or its failure; what was held is in `ready` then."""
@@ -167,12 +199,16 @@ class StreamSession:
         return None
 
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
-        """An error of ours: nothing that came may be lost by it."""
+        """Return what an error of ours must not lose; raises what is none."""
+        if is_interruption(error):
+            raise error
         self.owner.internal_error(error, "reading a stream")
         try:
             self.watch.leave("internal error")
             return self.watch.undelivered()
-        except Exception:
+        except Exception as second:
+            if is_interruption(second):
+                raise
             return list(self.ready), data
 
     def _tick(self, now: float) -> None:
@@ -214,8 +250,10 @@ class StreamSession:
                 self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
             self.owner.ended(self, report)
         except Exception as ours:
+            if is_interruption(ours):
+                raise
             self.owner.internal_error(ours, "recording a stream")
-            with contextlib.suppress(Exception):
+            with unless_interrupted():
                 self.owner.telemetry.close(self._recording)
                 self.owner.ended(self, None)
 
@@ -252,9 +290,16 @@ def _noticing(close: Callable[[], None], reading: weakref.ref[StreamSession]) ->
 
 async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[StreamSession]) -> None:
     found = reading()
-    if found is not None:
-        found.closing()
+    if found is None:
+        await aclose()
+        return
+    found.closing()
+    gate = found.gate
+    if gate is not None:
+        await gate.leave()
     await aclose()
+    if gate is not None:
+        gate.wake()
 
 
 def _more(watch: Any) -> bool:
