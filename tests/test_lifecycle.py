@@ -382,22 +382,6 @@ def impatient(watch: Callable[..., Watched]) -> Watched:
 
 
 @needs_responses
-async def test_held_events_come_when_the_window_has_passed(impatient: Watched) -> None:
-    """A gap that never fills costs the window, and not the time until the server goes on."""
-    client = sdk.async_client(gap_and_pause())
-    responses = responses_of(client)
-    began, arrivals = time.perf_counter(), []
-    async for event in await sdk.create(client, "responses"):
-        arrivals.append((event.sequence_number, time.perf_counter() - began))
-
-    assert [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11] == [number for number, _ in arrivals]
-    assert all(WINDOW <= late < PAUSE / 2 for number, late in arrivals if number in (5, 6))
-    assert all(late >= PAUSE for number, late in arrivals if number > 6)
-    check(impatient, Verdict.COMPLETE, responses)
-    assert {asyncio.current_task()} == asyncio.all_tasks()
-
-
-@needs_responses
 async def test_the_end_of_a_body_that_was_read_ahead_is_the_end_and_not_the_consumers_leaving(
     impatient: Watched,
 ) -> None:
@@ -469,28 +453,6 @@ async def test_an_exception_that_nobody_waits_for_is_not_complained_about(
     gc.collect()
 
     assert [] == [record.message for record in caplog.records if record.name == "asyncio"]
-
-
-@needs_responses
-@pytest.mark.internal_errors_expected
-async def test_a_failure_while_a_task_reads_ahead_loses_nothing(
-    impatient: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The window has passed and letting go fails: what was held comes, and so does what the task reads."""
-
-    def fail(self: StreamWatch) -> None:
-        if self.deadline is not None and time.perf_counter() >= self.deadline:
-            raise Left
-        expire(self)
-
-    expire = StreamWatch.expire
-    monkeypatch.setattr("streamwatch.core.stream.StreamWatch.expire", fail)
-    numbers = []
-    async for event in await sdk.create(sdk.async_client(gap_and_pause()[:-1]), "responses"):
-        numbers.append(event.sequence_number)
-
-    assert [0, 1, 2, 3, 5, 6, 7, 8, 9, 10] == numbers
-    assert 1 == impatient.internal_errors()
 
 
 # --- over a real socket

@@ -27,6 +27,8 @@ from streamwatch.core.kinds import Verdict
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]
 READS = sdk.frames(sdk.disordered(STAMPED, earlier=6, later=8))
+#: The same, and what is out of order comes in one read: all that can be repaired where nothing wakes a waiting reader.
+TOGETHER = [*READS[:6], b"".join(READS[6:9]), *READS[9:]]
 TEXT = "abcdefghij"
 
 
@@ -67,20 +69,21 @@ def compressed(encoding: str) -> Callable[[bytes], bytes]:
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers with READS, in the encoding that the path begins with."""
+    """Answers with READS, in the encoding that the second part of the path names; TOGETHER if the first says so."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        encoding = self.path.split("/")[1]
+        reads, _, path = self.path[1:].partition("/")
+        encoding = path.split("/")[0]
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("content-encoding", encoding)
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         encode = compressed(encoding)
-        for read in READS:
+        for read in TOGETHER if reads == "together" else READS:
             data = encode(read)
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.write(b"0\r\n\r\n")
@@ -99,7 +102,7 @@ def server() -> Iterator[str]:
 
 
 def _serve_http2(listening: socket.socket) -> None:
-    """Answers HTTP/2 requests with READS: one DATA frame each."""
+    """Answers HTTP/2 requests with TOGETHER: one DATA frame each."""
     from h2.config import H2Configuration
     from h2.connection import H2Connection
     from h2.events import StreamEnded
@@ -118,7 +121,7 @@ def _serve_http2(listening: socket.socket) -> None:
                 for event in connection.receive_data(data):
                     if isinstance(event, StreamEnded):
                         connection.send_headers(event.stream_id, headers)
-                        for read in READS:
+                        for read in TOGETHER:
                             connection.send_data(event.stream_id, read)
                         connection.end_stream(event.stream_id)
                 peer.sendall(connection.data_to_send())
@@ -156,7 +159,7 @@ def supported(encoding: str) -> None:
 def test_a_compressed_answer_is_watched_as_what_it_says(encoding: str, server: str, watched: Watched) -> None:
     """The HTTP library decompresses, and Streamwatch reads what comes of it."""
     supported(encoding)
-    with openai.OpenAI(**options(f"{server}/{encoding}")) as client:
+    with openai.OpenAI(**options(f"{server}/apart/{encoding}")) as client:
         assert TEXT == text_of(sdk.create(client))
 
     check(watched)
@@ -166,7 +169,7 @@ def test_a_compressed_answer_is_watched_as_what_it_says(encoding: str, server: s
 async def test_a_compressed_answer_is_watched_asynchronously(encoding: str, server: str, watched: Watched) -> None:
     """The same for asynchronous code."""
     supported(encoding)
-    async with openai.AsyncOpenAI(**options(f"{server}/{encoding}")) as client:
+    async with openai.AsyncOpenAI(**options(f"{server}/apart/{encoding}")) as client:
         assert TEXT == await async_text_of(await sdk.create(client))
 
     check(watched)
@@ -202,7 +205,7 @@ async def test_aiohttp_is_watched(encoding: str, server: str, watched: Watched) 
     make = getattr(openai, "DefaultAioHttpClient", None)
     if make is None:
         pytest.skip("this release has no transport over aiohttp")
-    async with openai.AsyncOpenAI(**options(f"{server}/{encoding}", http_client=make())) as client:
+    async with openai.AsyncOpenAI(**options(f"{server}/together/{encoding}", http_client=make())) as client:
         assert TEXT == await async_text_of(await sdk.create(client))
 
     check(watched)

@@ -105,6 +105,7 @@ class StreamWatch:
         self.done = False  #: the SDK reads no further: [DONE] came
         self.events = 0
         self.holding = False  #: something waits for its turn; `deadline` tells until when
+        self.behind = False  #: events of the last read are not worked through: `more` does that
         self._observe = self.policy.observe
         self._clock = clock
         self._event_type = event_type
@@ -173,7 +174,8 @@ class StreamWatch:
             self.expire()
         elif self.holding:
             self.holding = False
-        return at < len(queue)
+        self.behind = at < len(queue)
+        return self.behind
 
     def expire(self) -> None:
         """Hand on what has waited for its turn too long; `deadline` tells when to call."""

