@@ -12,7 +12,7 @@ Streamwatch only, so that it survives any change of the engine.
 | `streams`, `recorded`, `generated_*` | the streams |
 | `changes`, `changes_*` | what servers, gateways and proxies do to them |
 | `readers`, `readers_*` | working programs |
-| `ideal`, `proof` | what a stream proves about itself, and when a difference is a repair |
+| `ideal`, `ideal_*`, `proof` | what a stream proves about itself, and when a difference is a repair |
 | `judge` | one verdict for each combination |
 | `finder`, `shrink`, `table` | the plan, the smallest example, and the figures |
 """

@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .ideal_calls import by_announcement
-from .ideal_chat import for_helper, names_once
+from .ideal_calls import by_announcement, with_headers
+from .ideal_chat import for_helper, names_once, with_usage
 from .ideal_frames import reframed
-from .ideal_items import by_identity
+from .ideal_items import by_identity, in_parts
+from .ideal_protocol import with_protocol
 from .wire import Event, Stream, parsed
 
 Events = list[Event]
@@ -42,16 +43,21 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
     for field in (*STAMPS, "id:") if stream.api != "responses" else ("sequence_number",):
         for better in in_order(events, field):
             yield f"in order of {field}", better
+    if stream.api != "responses":
+        yield from (("with usage where it belongs", better) for better in with_usage(events))
     if stream.api == "chat":
         yield "without names said again", names_once(events, declared(stream))
         yield "by the announcements of calls", by_announcement(events)
+        yield from (("with whole headers", better) for better in with_headers(events))
         if helper:
             yield from for_helper(events)
     if stream.api == "responses" and "starting_after" not in stream.request:
         yield from (("with the tails of texts", better) for better in with_tails(events))
         yield "with the items that are done", with_output(events)
+        yield from with_protocol(events)
     if stream.api == "responses":
         yield "by the ids of items", by_identity(events)
+        yield "by the parts that are open", in_parts(events)
 
 
 def declared(stream: Stream) -> set[str]:

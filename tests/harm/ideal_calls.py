@@ -1,4 +1,4 @@
-"""A chat completion whose calls are told apart by what announces them, where their indexes do not do it.
+"""A chat completion whose calls are told apart by what announces them, and announced whole.
 
 A fragment with an id that is new, and a name, announces a call: the calls of a choice are 0, 1, 2 in that order. Any
 other fragment goes on with the call that its index meant last, or with the call announced last.
@@ -59,3 +59,112 @@ class _Calls:
             index = self.meant.get(raw, self.last)
             if index >= 0 and (call.get("index") != index or not isinstance(call.get("index"), int)):
                 call["index"] = index
+
+
+def with_headers(events: Events) -> list[Events]:
+    """Return the events with id and name of a call in one fragment, where they come in two of the same index.
+
+    In the first one; or in the one that completes them, with all arguments so far, where the call begins then: the
+    fragments before it go, alone or with chunks that have nothing else.
+    """
+    late = _late_members(events)
+    return [_with_first(events, late), *_held(events, late)] if late else []
+
+
+Place = tuple[int, int, int]  # of an event, of a choice in it, of a fragment in that
+
+
+def _fragments(events: Events) -> list[tuple[Place, Any, Any]]:
+    """Return every fragment with its place, and the call that its indexes mean."""
+    found = []
+    for place, event in enumerate(events):
+        choices = event.payload.get("choices") if event.is_object else None
+        for number, choice in enumerate(choices if isinstance(choices, list) else ()):
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+            for position, call in enumerate(calls if isinstance(calls, list) else ()):
+                if isinstance(call, dict):
+                    found.append(
+                        ((place, number, position), call, (repr(choice.get("index")), repr(call.get("index"))))
+                    )
+    return found
+
+
+def _late_members(events: Events) -> dict[Any, tuple[list[Place], str, str]]:
+    """Return the calls whose id or name comes later: where they begin and are complete, with id and name."""
+    begun: dict[Any, tuple[list[Place], str, str]] = {}
+    late = {}
+    for place, call, key in _fragments(events):
+        places, id, name = begun.get(key, ([], "", ""))
+        if places and id and name:
+            continue
+        function = call.get("function") if isinstance(call.get("function"), dict) else {}
+        begun[key] = ([*places, place], id or call.get("id") or "", name or function.get("name") or "")
+        if places and begun[key][1] and begun[key][2]:
+            late[key] = begun[key]
+    return late
+
+
+def _rewritten(events: Events, edits: dict[Place, Any]) -> Events:
+    """Return the events after the edits of some fragments; a fragment whose edit is None goes."""
+    result = list(events)
+    for place in sorted({place for place, _, _ in edits}):
+        payload = copied(events[place].payload)
+        for number, choice in enumerate(payload["choices"]):
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            if not isinstance(delta, dict) or not any(key[:2] == (place, number) for key in edits):
+                continue
+            kept = []
+            for position, call in enumerate(delta["tool_calls"]):
+                edit = edits.get((place, number, position), False)
+                if edit:
+                    edit(call)
+                kept += [call] if edit is not None else []
+            delta["tool_calls"] = kept
+            if not kept:
+                del delta["tool_calls"]
+        result[place] = events[place].holding(payload)
+    return result
+
+
+def _header(id: str, name: str, arguments: str | None = None) -> Any:
+    def edit(call: Any) -> None:
+        call["id"] = id
+        call.setdefault("type", "function")
+        function = call["function"] = call["function"] if isinstance(call.get("function"), dict) else {}
+        function["name"] = name
+        if arguments is not None:
+            function["arguments"] = arguments
+
+    return edit
+
+
+def _bare(call: Any) -> None:
+    call.pop("id", None)
+    if isinstance(call.get("function"), dict):
+        call["function"].pop("name", None)
+
+
+def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Events:
+    edits: dict[Place, Any] = {}
+    for places, id, name in late.values():
+        edits[places[0]] = _header(id, name)
+        edits |= dict.fromkeys(places[1:], _bare)
+    return _rewritten(events, edits)
+
+
+def _held(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> list[Events]:
+    fragments = {place: call for place, call, _ in _fragments(events)}
+    edits: dict[Place, Any] = {}
+    for places, id, name in late.values():
+        functions = [fragments[place].get("function") for place in places]
+        arguments = "".join(f.get("arguments") or "" for f in functions if isinstance(f, dict))
+        edits |= dict.fromkeys(places[:-1], None)
+        edits[places[-1]] = _header(id, name, arguments)
+    kept = _rewritten(events, edits)
+    gone = {place for (place, _, _), edit in edits.items() if edit is None and _says_nothing(kept[place])}
+    return [kept, [event for place, event in enumerate(kept) if place not in gone]]
+
+
+def _says_nothing(event: Event) -> bool:
+    return all(not choice.get("delta") and not choice.get("finish_reason") for choice in event.payload["choices"])

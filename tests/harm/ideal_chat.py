@@ -118,6 +118,28 @@ def _shapes(events: Events) -> Events:
     return _edited(result, edit)
 
 
+def _choices(events: Events) -> Events:
+    """Return the events with each choice begun after the lower ones: the helper keeps choices in a list."""
+    begun: set[int] = set()
+    held: Events = []
+    result: Events = []
+    for event in events:
+        held.append(event)
+        for waiting in list(held):
+            indexes = _indexes(waiting)
+            if all(set(range(index)) <= begun | set(indexes) for index in indexes):
+                begun |= set(indexes)
+                held.remove(waiting)
+                result.append(waiting)
+    return [*result, *held]
+
+
+def _indexes(event: Event) -> list[int]:
+    choices = event.payload.get("choices") if event.is_object else None
+    found = [c.get("index") for c in choices if isinstance(c, dict)] if isinstance(choices, list) else []
+    return [index for index in found if isinstance(index, int) and 0 <= index < 128]  # the most that OpenAI takes for n
+
+
 def _objects(events: Events) -> Events:
     """Return the events with the object that the helper looks for."""
     name = "chat.completion.chunk"
@@ -144,10 +166,27 @@ def _usage(events: Events) -> Events:
     return [*events[:last], whole, *events[last + 1 :]]
 
 
+def with_usage(events: Events) -> Iterator[Events]:
+    """Return the events with the usage of a choice where it belongs, in the chunk; there alone, or there too."""
+    for alone in (True, False):
+        result = []
+        for event in events:
+            choices = event.payload.get("choices") if event.is_object else None
+            nested = [c for c in choices if isinstance(c, dict) and c.get("usage")] if isinstance(choices, list) else []
+            if nested and not event.payload.get("usage"):
+                payload = copied({**event.payload, "usage": nested[0]["usage"]})
+                for choice in payload["choices"] if alone else ():
+                    choice.pop("usage", None)
+                event = event.holding(payload)
+            result.append(event)
+        yield result
+
+
 _RESPECTS: dict[str, Callable[[Events], Events]] = {
     "roles": lambda events: _edited(events, _roles),
     "calls": lambda events: _edited(events, _calls),
     "shapes": _shapes,
+    "choices": _choices,
     "objects": _objects,
     "usage": _usage,
 }

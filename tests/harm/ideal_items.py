@@ -31,6 +31,27 @@ def by_identity(events: Events) -> Events:
     return result
 
 
+def in_parts(events: Events) -> Events:
+    """Return the events with the index of the part that is open, where they name none or one that was not opened."""
+    opened: dict[Any, list[Any]] = {}
+    result = []
+    for event in events:
+        payload = event.payload if event.is_object else {}
+        key = payload.get("item_id") or payload.get("output_index")
+        index = payload.get("content_index")
+        wants = event.type.startswith(("response.output_text.", "response.refusal.", "response.content_part."))
+        if event.type == "response.content_part.added":
+            index = index if isinstance(index, int) else len(opened.get(key, []))
+            opened.setdefault(key, []).append(index)
+        elif wants and key in opened:
+            index = index if index in opened[key] else opened[key][-1]
+        elif wants and not isinstance(index, int):
+            index = 0
+        changed = wants and payload.get("content_index") != index
+        result.append(event.holding({**payload, "content_index": index}) if changed else event)
+    return result
+
+
 def _placed(event: Event, payload: Any, id: Any, places: dict[str, int]) -> Event:
     wanted: dict[str, Any] = {}
     if isinstance(id, str) and id in places and payload.get("output_index") != places[id]:

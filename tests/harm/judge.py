@@ -101,12 +101,12 @@ class _Court:
         return Judged(reader, verdict, why, before, after)
 
     def _differs(self, reader: Reader, before: Outcome, after: Outcome, answers: list[str]) -> tuple[str, str]:
-        if before.well and not after.well:
-            return "worse", "raises now"
         raised = before.raised is not None or (before.error is not None and after.error is None)
         for label, right in self.truths.of(reader, raised=raised):
-            if same(right, after):
+            if same(right, after) and (after.well or not before.well or "undone" in label):
                 return "repaired", label
+        if before.well and not after.well:
+            return "worse", "raises now"
         why = self._otherwise(reader, before, after)
         if why:
             return "repaired", why
@@ -144,12 +144,13 @@ class _Court:
         )
 
     def _with_answers(self, before: Outcome, after: Outcome, answers: list[str]) -> str:
-        """Return why a difference of form goes with an answer that was repaired."""
-        if "repaired" not in answers or any(verdict in BAD for verdict in answers):
+        """Return why a difference of form goes with what was repaired."""
+        if any(verdict in BAD for verdict in answers):
             return ""
-        if self.truths.mode.startswith("helper") or not before.well:
+        if "repaired" in answers and (self.truths.mode.startswith("helper") or not before.well):
             return "with the answer"
-        return "with what was put in" if _grew(before.value, after.value) else ""
+        most = self.truths.lacking
+        return "with what the protocol demands" if most and _grew(before.value, after.value, most) else ""
 
     @staticmethod
     def _unproved(before: Outcome, after: Outcome) -> tuple[str, str]:
@@ -165,11 +166,11 @@ class _Court:
         return "unproved", ""
 
 
-def _grew(before: Any, after: Any) -> bool:
-    """Whether a result has all that another one has, and more."""
+def _grew(before: Any, after: Any, most: int) -> bool:
+    """Whether a result has all that another one has, and at most so much more."""
     if isinstance(before, int) and isinstance(after, int):
-        return after > before
-    if isinstance(before, list) and isinstance(after, list):
+        return before < after <= before + most
+    if isinstance(before, list) and isinstance(after, list) and len(before) < len(after) <= len(before) + most:
         rest = iter(after)
         return all(any(equal(entry, other) for other in rest) for entry in before)
     return False

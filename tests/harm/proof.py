@@ -11,18 +11,21 @@ A reader that ended on the plain SDK, and ends otherwise with Streamwatch, is ha
  4. where the plain reading raised: the result of the tolerant twin of the reader;
  5. of a stream that somebody judged (an oracle, a case of the field): what is said to be right.
 
-Beyond that, where an answer of the same read is proved wrong and repaired, a reader of form may see what was put in:
-its list has all that the plain list has, in that order. Anything else is harm.
+Beyond that, a reader of form may see what was put in, where the stream lacks events that the protocol demands, or where
+an answer of the same read is proved wrong and repaired: its list has all that the plain list has, in that order, and
+no more besides than is lacking. Anything else is harm.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
 from .changes import CHANGES, applied
-from .ideal import ideals, nearer, parses, wire_calls
+from .ideal import ideals, nearer, parses, wire_calls, with_tails
+from .ideal_protocol import lacking
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read
 from .wire import Stream
@@ -58,6 +61,15 @@ class Truths:
             found = self._outcome(reader, stream)
             if found is not None:
                 yield label, found
+
+    @cached_property
+    def lacking(self) -> int:
+        """How many events the stream lacks that closing events or the protocol demand."""
+        if self.changed.api != "responses" or "starting_after" in self.changed.request:
+            return 0
+        events = list(self.changed.events)
+        most = len(max(with_tails(events), key=len))
+        return most - len(events) + sum(lacking(events).values())
 
     def base(self, reader: Reader) -> Outcome | None:
         """Return how the reader ends on the stream without any change."""
@@ -152,6 +164,8 @@ def _as_expected(stream: Stream, expect: Any, results: Callable[[str], Outcome |
         checks.append((texts.get(int(index)) or "") == (choice.get("content") or ""))
         if len(expect["choices"]) == 1 and choice.get("tool_calls"):
             checks.append(_same_calls(choice["tool_calls"], _value(results, "calls_by_index")))
+    if "usage_total" in expect:
+        checks.append((_value(results, "usage_last") or (None,))[-1] == expect["usage_total"])
     if "delta_text" in expect:
         checks.append(_value(results, "text_by_deltas") == expect["delta_text"])
     if "event_types" in expect:
@@ -172,8 +186,6 @@ def _same_calls(wanted: Any, found: Any) -> bool:
 
 
 def _same_arguments(one: Any, other: Any) -> bool:
-    import json
-
     return one == other or (parses(one) and parses(other) and json.loads(one or "{}") == json.loads(other or "{}"))
 
 

@@ -50,9 +50,8 @@ def text_bare(stream: Chunks) -> Any:
     """Join, and take content for granted."""
     text = ""
     for chunk in stream:
-        for choice in chunk.choices:
-            if choice.index == 0:
-                text += choice.delta.content
+        if chunk.choices:
+            text += chunk.choices[0].delta.content
     return text
 
 

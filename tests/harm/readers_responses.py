@@ -139,12 +139,14 @@ def text_by_match(stream: Events) -> Any:
 @reader("responses", "answer")
 def text_once(stream: Events) -> Any:
     """Show deltas, and a whole text only where no delta came before it."""
-    shown, pending = "", False
+    shown: str = ""
+    begun: set[Any] = set()
     for event in stream:
         if event.type == _TEXT:
-            shown, pending = shown + event.delta, True
-        elif event.type == "response.output_text.done":
-            shown, pending = shown if pending else shown + event.text, False
+            shown += event.delta
+            begun.add((event.item_id, event.content_index))
+        elif event.type == "response.output_text.done" and (event.item_id, event.content_index) not in begun:
+            shown += event.text
     return shown
 
 

@@ -1,0 +1,214 @@
+"""A response with the events that the protocol demands, where a server left some out, from data that is on the wire.
+
+An item is announced before anything is said of it, and so is a part; a text closes before its part, a part before its
+item, an item before the response. Nothing is demanded of a response that was resumed, or that breaks off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from .wire import Event
+
+Events = list[Event]
+_ENDS = ("response.completed", "response.incomplete")
+#: The type of an item, by the family of events that is about it.
+_TYPES = {
+    "output_text": "message",
+    "content_part": "message",
+    "refusal": "message",
+    "reasoning_text": "reasoning",
+    "reasoning_summary_text": "reasoning",
+    "reasoning_summary_part": "reasoning",
+    "function_call_arguments": "function_call",
+    "custom_tool_call_input": "custom_tool_call",
+    "mcp_call_arguments": "mcp_call",
+    "mcp_call": "mcp_call",
+    "code_interpreter_call_code": "code_interpreter_call",
+    "code_interpreter_call": "code_interpreter_call",
+    "web_search_call": "web_search_call",
+    "image_generation_call": "image_generation_call",
+    "file_search_call": "file_search_call",
+}
+#: The member of an item that holds what its deltas say, by the family of them.
+_WHOLE = {"function_call_arguments": "arguments", "mcp_call_arguments": "arguments", "custom_tool_call_input": "input"}
+_WHOLE |= {"code_interpreter_call_code": "code"}
+
+
+def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
+    """Return the events with what they lack: announcements, closing events, or both."""
+    for announce, close in ((True, False), (False, True), (True, True)):
+        whole = _Response(events, announce=announce, close=close).events()
+        if len(whole) > len(events):
+            names = [name for name, wanted in (("announced", announce), ("closed", close)) if wanted]
+            yield f"{' and '.join(names)} as the protocol wants it", whole
+
+
+def lacking(events: Events) -> Counter[str]:
+    """Return how many events of each type the protocol demands beside those that are there."""
+    whole = _Response(events, announce=True, close=True).events()
+    found = Counter(event.type for event in whole) - Counter(event.type for event in events)
+    if events and not any(event.type == "response.created" for event in events):
+        found["response.created"] += 1
+    return found
+
+
+class _Item:
+    """What is known of one item."""
+
+    def __init__(self, id: Any, index: Any) -> None:
+        self.id, self.index = id, index
+        self.announced = self.done = False
+        self.parts: dict[int, set[str]] = {}  # of what happened to each: "added", "text", "text.done", "done"
+        self.texts: dict[tuple[str, Any], str] = {}
+        self.closed: set[tuple[str, Any]] = set()
+        self.final: Any = None
+
+    def about(self, **more: Any) -> dict[str, Any]:
+        """Return the members that say what an event is about."""
+        return {"item_id": self.id, "output_index": self.index, **more}
+
+
+class _Response:
+    """The events of a response, and those that it lacks."""
+
+    def __init__(self, events: Events, *, announce: bool, close: bool) -> None:
+        self._given, self._announce, self._close = events, announce, close
+        self._items: dict[Any, _Item] = {}
+        self._result: Events = []
+        self._finals = dict(_finals(events))
+        announced = [e.payload.get("item") for e in events if e.type == "response.output_item.added"]
+        self._later = {item.get("id") for item in announced if isinstance(item, dict)}
+        self._parts = any(e.type == "response.content_part.added" and _kind(e) == "reasoning_text" for e in events)
+
+    def events(self) -> Events:
+        """Return them all."""
+        for event in self._given:
+            self._before(event)
+            self._result.append(event)
+        return self._result
+
+    def _put(self, type: str, **members: Any) -> None:
+        payload = {"type": f"response.{type}", **members}
+        self._result.append(Event(payload, payload["type"], tag="protocol"))
+
+    def _item(self, event: Event) -> _Item | None:
+        payload = event.payload
+        found = payload.get("item")
+        id = found.get("id") if isinstance(found, dict) else payload.get("item_id")
+        key = id if id else payload.get("output_index")
+        if key is None:
+            return None
+        return self._items.setdefault(key, _Item(id, payload.get("output_index")))
+
+    def _before(self, event: Event) -> None:
+        if not event.is_object:
+            return
+        if event.type in _ENDS:
+            self._end(event)
+            return
+        item = self._item(event) if "item_id" in event.payload or "item" in event.payload else None
+        if item is None:
+            return
+        if event.type == "response.output_item.added":
+            item.announced = True
+        elif event.type == "response.output_item.done":
+            self._announced(item, "")
+            item.final, item.done = event.payload["item"], True
+            self._closed(item)
+        else:
+            self._of_part(item, event)
+
+    def _announced(self, item: _Item, family: str) -> None:
+        if item.announced or not self._announce or item.id in self._later:
+            return
+        item.announced = True
+        final = item.final or self._finals.get(item.id) or self._finals.get(item.index) or {}
+        type = final.get("type") or _TYPES.get(family)
+        if type:
+            begun = {"id": item.id, "type": type, "status": "in_progress"}
+            begun |= {"role": "assistant", "content": []} if type == "message" else {}
+            begun |= {key: final[key] for key in ("call_id", "name", "server_label") if key in final}
+            begun |= {member: "" for family, member in _WHOLE.items() if _TYPES[family] == type}
+            self._put("output_item.added", output_index=item.index, item=begun)
+
+    def _of_part(self, item: _Item, event: Event) -> None:
+        family, _, what = event.type.removeprefix("response.").rpartition(".")
+        self._announced(item, family)
+        index = event.payload.get("content_index", event.payload.get("summary_index"))
+        if family == "content_part":
+            item.parts.setdefault(index, set()).add(what)
+            if what == "done":
+                self._text_closed(item, index, _part_family(_kind(event)), event.payload.get("part"))
+            return
+        if what == "delta" and isinstance(event.payload.get("delta"), str):
+            item.texts[family, index] = item.texts.get((family, index), "") + event.payload["delta"]
+        if what == "done":
+            item.closed.add((family, index))
+        wants = family in ("output_text", "refusal") or (family == "reasoning_text" and self._parts)
+        if wants and "added" not in item.parts.setdefault(index, set()):
+            item.parts[index].add("added")
+            if self._announce:
+                part = {"type": family, "refusal" if family == "refusal" else "text": ""}
+                self._put("content_part.added", **item.about(content_index=index), part=part)
+
+    def _text_closed(self, item: _Item, index: Any, family: str, part: Any) -> None:
+        if (family, index) in item.closed or not self._close or not isinstance(part, dict):
+            return
+        item.closed.add((family, index))
+        member = "refusal" if family == "refusal" else "text"
+        if isinstance(part.get(member), str):
+            self._put(f"{family}.done", **item.about(content_index=index), **{member: part[member]})
+
+    def _closed(self, item: _Item) -> None:
+        """Put in what closes before the item: texts, parts, arguments."""
+        final = item.final if isinstance(item.final, dict) else {}
+        content = final.get("content")
+        for index, part in enumerate(content if isinstance(content, list) else ()):
+            if not isinstance(part, dict) or (part.get("type") == "reasoning_text" and not self._parts):
+                continue
+            seen = item.parts.setdefault(index, set())
+            if "done" not in seen and self._close and "added" in seen:
+                self._text_closed(item, index, _part_family(part.get("type")), part)
+                self._put("content_part.done", **item.about(content_index=index), part=part)
+                seen.add("done")
+        for family, index in item.texts:
+            member = _WHOLE.get(family)
+            if member and (family, index) not in item.closed and self._close:
+                item.closed.add((family, index))
+                self._put(f"{family}.done", **item.about(), **{member: final.get(member, item.texts[family, index])})
+
+    def _end(self, event: Event) -> None:
+        response = event.payload.get("response")
+        output = response.get("output") if isinstance(response, dict) else None
+        for place, final in enumerate(output if isinstance(output, list) else ()):
+            if not isinstance(final, dict):
+                continue
+            key = final.get("id") if final.get("id") in self._items else place
+            item = self._items.get(key)
+            if item is not None and not item.done and self._close:
+                item.final, item.done = final, True
+                self._closed(item)
+                self._put("output_item.done", output_index=item.index, item=final)
+
+
+def _finals(events: Events) -> Iterator[tuple[Any, Any]]:
+    """Return every item that is whole somewhere, by its id and by its place."""
+    for event in events:
+        if event.type in _ENDS and isinstance(event.payload.get("response"), dict):
+            for place, item in enumerate(event.payload["response"].get("output") or ()):
+                if isinstance(item, dict):
+                    yield from ((item.get("id"), item), (place, item))
+        elif event.type == "response.output_item.done" and isinstance(event.payload.get("item"), dict):
+            yield event.payload["item"].get("id"), event.payload["item"]
+
+
+def _kind(event: Event) -> Any:
+    part = event.payload.get("part")
+    return part.get("type") if isinstance(part, dict) else None
+
+
+def _part_family(kind: Any) -> str:
+    return kind if kind in ("output_text", "refusal", "reasoning_text") else "output_text"
