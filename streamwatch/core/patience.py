@@ -30,6 +30,11 @@ class Trust:
         """Whether a hole in the numbers is waited for."""
         return self._credit >= 0
 
+    @property
+    def has_paid(self) -> bool:
+        """Whether waiting has paid, as far as is remembered."""
+        return self._credit > 0
+
     def paid(self) -> None:
         """Take note that what was missing came."""
         self._credit = _CREDIT

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from streamwatch.core.answer_parts import is_content, opens_chat
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
 from streamwatch.core.patience import Patience, Trust
@@ -177,7 +178,7 @@ class ReorderBuffer:
                 self._presume_start(each, number, event.payload)
                 self._candidates.append(each)
         if not self._candidates:
-            content = _has_content(event.payload)
+            content = is_content(event.payload, beside_role=True)
             self._started = self._started or content
             self._looked += 1
             self._ends = self._looked >= _LOOKED_AT or (content and not self._promised)
@@ -195,25 +196,23 @@ class ReorderBuffer:
         if known or not number or self._started or not self._may_hold:
             each.begin(number)
         elif starts is not None and starts < number:
-            each.begin(starts)
+            each.expected = starts
 
     def _opens(self, payload: dict[str, Any]) -> bool:
         """Return whether an event is the one that a stream begins with."""
         if self._promised:
             return bool(payload.get("type") == "response.created")
-        choices = payload.get("choices")
-        if type(choices) is not list:
-            return False
-        if not choices:
-            return not payload.get("usage")  # Azure's verdict on the prompt comes before the answer
-        several = (self._request.n or 1) > 1
-        return any(_begins(choice) and not (several and choice.get("index")) for choice in choices)
+        return opens_chat(payload, several=(self._request.n or 1) > 1)
 
     def _choose(self) -> None:
         """Decide between several candidates, as soon as one has proved itself."""
-        proved = [each for each in self._candidates if each.is_proved or len(self._candidates) == 1]
-        if proved and self._numbers is not proved[0]:
-            self._keep(proved[0])
+        candidates = self._candidates
+        best = next((each for each in candidates if len(candidates) == 1 or each.is_proved), None)
+        if best is None or best is self._numbers:
+            return
+        at = candidates.index(best)
+        if all(best.stands_against(each, preferred=n > at) for n, each in enumerate(candidates) if each is not best):
+            self._keep(best)
 
     def _keep(self, numbers: Numbers) -> None:
         """Go by these numbers alone."""
@@ -235,16 +234,19 @@ class ReorderBuffer:
         each.trust.in_vain()
         if each.is_relied_on:
             self._record_unusable()
+        if not self._candidates:
+            self._started = True
+            self._let_all_go()
 
     # --- one event
 
     def _place(self, event: Event) -> Sequence[Event]:
-        content = _has_content(event.payload)
+        content, says = is_content(event.payload), is_content(event.payload, beside_role=True)
         places: _Places = {}
         for each in list(self._candidates):
             number = each.of(event)
             place = Place.NONE if number is None else each.place(number, event, content=content)
-            if number is None and content:
+            if number is None and says:
                 each.note_unnumbered()
             if place is Place.WRONG:
                 self._refute(each)
@@ -258,7 +260,7 @@ class ReorderBuffer:
         return self._pass(event, places)
 
     def _calls_for_wait(self, each: Numbers, place: Place) -> bool:
-        patient = each.patient or not each.count or len(self._candidates) == 1
+        patient = each.patient or not each.begun or len(self._candidates) == 1
         return place is Place.AHEAD and patient and self._may_hold
 
     def _pass(self, event: Event, places: _Places) -> Sequence[Event]:
@@ -267,7 +269,7 @@ class ReorderBuffer:
         for each in list(self._candidates):
             place, number = places[each]
             if place is Place.AHEAD:
-                each.skip_to(number) if each.count else each.begin(number)
+                each.skip_to(number) if each.begun else each.begin(number)
             if place in _IN_TURN:
                 each.take(event)
             elif place is Place.LATE:
@@ -285,7 +287,7 @@ class ReorderBuffer:
         self._in[event] = None
         first = self._candidates[0]
         place, number = places[first]
-        if self._numbers is first and place is Place.LATE:
+        if self._numbers is first and place is Place.LATE and first.is_proved:
             first.stray(number, event)
             self._out.append(event)
         elif self._numbers is first and place is Place.AGAIN and first.knows_duplicates:
@@ -311,17 +313,15 @@ class ReorderBuffer:
             place, number = places[each]
             if place in _IN_TURN:
                 if each is first:
-                    wait.early = number - each.expected if each.count else None
+                    wait.early = number - each.expected if each.begun else None
                 each.hold(number, event)
-                if not each.count and (opens or each.runs(_RUN_AT_START)):
+                if not each.begun and (opens or each.runs(_RUN_AT_START)):
                     each.begin(each.lowest)
-                each.connect(number)
+                each.look_for_permutation()
         self._choose()
 
     def _without_order(self, event: Event) -> Sequence[Event]:
-        """Hand on everything as it came: none of the numbers is an order."""
-        self._started = True
-        self._let_all_go()
+        """Hand on an event behind what was held: none of the numbers is an order."""
         if self._begin(event):  # there are other numbers, from here on
             for each in self._candidates:
                 each.take(event)
@@ -348,9 +348,9 @@ class ReorderBuffer:
     def _seconds(self) -> float:
         """Return how long an event is held at most."""
         numbers, window = self._numbers, self._settings.window_seconds
-        if numbers.count and numbers.is_proved:
+        if numbers.begun and numbers.is_worth_waiting:
             return window if numbers.patient else 0.0
-        return min(_SHORT_SECONDS, window) if numbers.patient or not numbers.count else 0.0
+        return min(_SHORT_SECONDS, window) if numbers.patient or not numbers.begun else 0.0
 
     def _is_full(self) -> bool:
         settings = self._settings
@@ -359,17 +359,21 @@ class ReorderBuffer:
             events, size = min(events, _SHORT_EVENTS), min(size, _SHORT_BYTES)
         return bool(self.waiting) and (len(self.waiting) >= events or self._waiting_bytes > size)
 
-    def _release(self, numbers: Numbers, *, filled: bool) -> None:
-        """Hand on what is held and is next in order."""
-        if numbers.late and not numbers.is_proved:
+    def _release(self, numbers: Numbers, *, filled: bool, sure: bool = False) -> None:
+        """Hand on what is held and is next in order; `filled` says that it is, because what was missing came."""
+        if numbers.late and not (sure or numbers.is_proved):
             return  # by numbers that are in doubt nothing overtakes anything
         self._let_followers_go(numbers)
+        number, late = numbers.expected, numbers.expected in numbers.late
         event = numbers.release()
         while event is not None:
             wait = self._go(event)
-            early = numbers.expected - 1 - numbers.first if wait.early is None else wait.early
+            early = number - numbers.first if wait.early is None else wait.early
             self._sample(self._clock() - wait.since, early if filled else 0)
+            if late:
+                self._record_late(numbers)
             self._let_followers_go(numbers)
+            number, late = numbers.expected, numbers.expected in numbers.late
             event = numbers.release()
 
     def _let_followers_go(self, numbers: Numbers) -> None:
@@ -379,7 +383,7 @@ class ReorderBuffer:
                 self._stop_waiting(event)
                 self._go_again(event)
             else:
-                self._go(event)
+                self._sample(self._clock() - self._go(event).since, 0)
             self._followers.popleft()
 
     def _go(self, event: Event) -> _Wait:
@@ -405,24 +409,27 @@ class ReorderBuffer:
 
         `in_vain` says that the window is over, and not the stream.
         """
+        several = len(self._candidates) > 1
         self._keep_best(in_vain=in_vain)
         numbers = self._numbers
+        if several and numbers.begun:  # these have a window of their own
+            self._release(numbers, filled=True)
+            return
         if in_vain:
             self._lose_patience(numbers)
-        if numbers.held and not numbers.count:
-            numbers.begin(min(numbers.held))
         if not numbers.late or numbers.may_be_sorted:
-            self._record_order(numbers)
+            if numbers.held and not numbers.begun:
+                numbers.begin(numbers.lowest)
             if numbers.held and numbers.expected not in numbers.held:
                 numbers.skip_to(min(numbers.held))
-            self._release(numbers, filled=False)
+            self._release(numbers, filled=False, sure=True)
+        elif in_vain:
+            self._refute(numbers)
+            return
         else:
-            numbers.release_as_they_came()
+            numbers.start_over()
             self._let_all_go()
         self._look_at(numbers)
-        if not self._candidates:
-            self._started = True
-            self._let_all_go()
 
     def _keep_best(self, *, in_vain: bool) -> None:
         """Of several candidates, go by the one that counts best."""
@@ -437,17 +444,15 @@ class ReorderBuffer:
     def _lose_patience(self, numbers: Numbers) -> None:
         """Take note of a wait in vain, for this stream and for the next ones of this server."""
         trust = numbers.trust
-        if not numbers.count:
-            lowest = min(numbers.held)
-            trust.waits_for_start = trust.starts in (None, lowest)  # else streams begin anywhere here
-            trust.starts = lowest
+        if not numbers.begun:
+            trust.waits_for_start = trust.starts in (None, numbers.lowest)  # else streams begin anywhere here
+            trust.starts = numbers.lowest
         if not numbers.patient or not numbers.misses_any:
             return
-        if numbers.fills:
-            numbers.fills = 0
+        if numbers.paid:
+            numbers.paid = False
         else:
-            numbers.patient = False
-            trust.in_vain()
+            numbers.lose_patience()
 
     # --- what is found
 
@@ -459,18 +464,21 @@ class ReorderBuffer:
         if numbers.is_doubtful and numbers.is_relied_on:
             self._record_unusable()
         if numbers.is_proved:
-            self._record_order(numbers)
+            numbers.regain_patience()
+            self._record_strays(numbers)
 
-    def _record_order(self, numbers: Numbers) -> None:
-        """Count what came out of order, and what of it could not be put back."""
-        if numbers.late or numbers.strays:
-            numbers.patient = True
-            numbers.trust.paid()
-        for _ in range(numbers.late + numbers.strays):
-            self._ledger.record(SEQUENCE_OUT_OF_ORDER)
+    def _record_late(self, numbers: Numbers) -> None:
+        """Count an event that came out of order: to wait for it pays."""
+        numbers.patient = numbers.paid = True
+        numbers.trust.paid()
+        self._ledger.record(SEQUENCE_OUT_OF_ORDER)
+
+    def _record_strays(self, numbers: Numbers) -> None:
+        """Count what came too late to be put in order."""
         for _ in range(numbers.strays):
+            self._record_late(numbers)
             self._ledger.failed(SEQUENCE_OUT_OF_ORDER)
-        numbers.late = numbers.strays = 0
+        numbers.strays = 0
 
     def _record_unusable(self) -> None:
         if not self._unusable:
@@ -480,10 +488,10 @@ class ReorderBuffer:
     def _close(self, numbers: Numbers) -> None:
         """Count what never came, and remember where the stream began."""
         if numbers.shows_losses:
-            self._record_order(numbers)
+            self._record_strays(numbers)
             for _ in range(numbers.holes):
                 self._ledger.record(SEQUENCE_GAP)
-        elif numbers.is_relied_on:
+        elif numbers.holes and numbers.is_relied_on:
             self._record_unusable()
         if self._request.starting_after is None and numbers.is_proved:
             numbers.trust.starts = numbers.first
@@ -497,26 +505,3 @@ class ReorderBuffer:
             self.delays.append(delay)
             if distance:
                 self.distances.append(distance)
-
-
-def _begins(choice: Any) -> bool:
-    """Return whether a choice says who speaks, which servers do in its first delta."""
-    delta = choice.get("delta") if type(choice) is dict else None
-    return type(delta) is dict and bool(delta.get("role"))
-
-
-def _has_content(payload: dict[str, Any]) -> bool:
-    """Return whether an event is a part of the answer, and no keep-alive or frame of a gateway's own."""
-    choices = payload.get("choices")
-    if type(choices) is list:
-        return any(_says_something(choice) for choice in choices)
-    places = ("item_id", "item", "output_index")
-    return any(name in payload for name in places) or type(payload.get("response")) is dict
-
-
-def _says_something(choice: Any) -> bool:
-    if type(choice) is not dict:
-        return False
-    delta = choice.get("delta")
-    said = type(delta) is dict and any(value for name, value in delta.items() if name != "role")
-    return bool(said or choice.get("text") or choice.get("finish_reason"))

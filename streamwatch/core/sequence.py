@@ -19,20 +19,28 @@ from streamwatch.core.sse import Event
 _MAX_NUMBER = 2**53
 #: Digits of a number that is written as a string: as many as `_MAX_NUMBER` has.
 _MAX_DIGITS = 16
-#: Numbers in a row that prove what the protocol promises; and a relay's stamp, which nobody promises: a count of tokens
-#: goes up by one a few times, too.
-_RUN_PROMISED, _RUN = 3, 8
-#: Numbers that have to be there before one that fills a hole proves anything.
-_FILLED_PROMISED, _FILLED = 2, 3
+#: Numbers in a row that prove what the protocol promises: an answer begins with as many that no count of tokens has.
+_RUN_PROMISED = 5
+#: Numbers in a row that prove a relay's stamp, which nobody promises: counts of tokens go up by one a few times, too.
+_RUN = 8
+#: Numbers in a row after which what the protocol promises is waited for again: then the whole window.
+_RUN_AGAIN = 16
+#: Numbers without a hole that prove it as well, if they did not come in order: a permutation is no accident. Of six
+#: digits one in 200 is one, and no more are needed where the numbers have put streams in order before.
+_PERMUTED_PROMISED, _PERMUTED = 4, 6
+#: The same, where other numbers of the stream say something else: a count of each choice goes that far by chance.
+_PERMUTED_AGAINST_OTHERS = 8
 #: Numbers in a row after which the same event again is a duplicate, and not a constant that repeats.
 _RUN_DUPLICATE = 3
-#: Steps by one for each hole that make a stamp a counter of which something was lost, and no sparse number.
+#: Steps by one for each hole by which numbers in doubt put in order what came although not everything did.
 _STEPS_A_HOLE = 3
+#: The same for each hole but one, if they are to be losses of a stamp that filled none.
+_STEPS_A_LOSS = 10
 #: Holes beyond one for each step that make any number a sparse one.
 _HOLES_TOO_MANY = 2
 #: Contradictions that a proved number survives: a gateway's own event may bear the number of its neighbour.
 _CONTRADICTIONS = 3
-#: Events that may stand on one number, for each step, before it says nothing: an `id:` line counts until the next one.
+#: Events that may stand on a number, one with another, before it says nothing: an `id:` line counts until the next one.
 _REPEATS = 8
 #: Digests of the latest events, to know a duplicate: 32 KiB, and longer than any replay seen.
 DIGESTS = 2048
@@ -69,10 +77,11 @@ class Numbers:
     """
 
     __slots__ = (
-        *("_connected", "_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_jump", "_outliers"),
-        *("_repeats", "_spent", "_stood", "_unnumbered", "_unnumbered_at"),
-        *("count", "digests", "expected", "fills", "first", "held", "highest", "last", "late", "lowest", "name"),
-        *("patient", "promised", "strays", "trust", "waited"),
+        *("_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
+        *("_lost_patience", "_outliers", "_permuted", "_repeats", "_spent", "_stood", "_stutters"),
+        *("_unnumbered", "_unnumbered_at"),
+        *("begun", "count", "digests", "expected", "first", "held", "highest", "last", "late", "lowest"),
+        *("name", "paid", "patient", "promised", "rises", "strays", "trust", "waited"),
     )
 
     def __init__(self, name: str, trust: Trust, far: int, *, promised: bool) -> None:
@@ -80,19 +89,23 @@ class Numbers:
         self.trust = trust
         self.promised = promised
         self.patient = trust.patient  #: a hole is waited for
+        self._holes_then = 0
+        self._lost_patience: int | None = None  # numbers that had gone on when the short window was waited in vain
         self.waited = False  #: an event was held for it
+        self.begun = False  #: where the stream begins is settled
         self.first = 0
-        self.expected: Any = 0  #: the number whose turn it is
+        self.expected: Any = 0  #: the number whose turn it is; until the stream has begun, what may come first
         self.count = 0  #: numbers that went on
         self.digests = array("q")
         self.held: dict[int, Event] = {}  #: by number, in the order of arrival
         self.lowest = self.highest = 0  #: of what was held since nothing was
-        self.last = -1  #: the number that came last, where it did not go on at once
-        self.late = 0  #: held after a higher one, and not counted yet
+        self.rises = False  #: of those, one was greater than the one before it
+        self.last = _MAX_NUMBER  #: the number that came last, where it did not go on at once
+        self.late: set[int] = set()  #: of those that are held, what came after a higher one
         self.strays = 0  #: went on after a higher one, and was not counted yet
-        self.fills = 0  #: holes that were filled since the last wait in vain
+        self.paid = False  #: since the last wait in vain, what was missing came
         self._far = far
-        self._connected = False  # a number filled a hole
+        self._permuted = 0  # so many numbers followed each other, and did not come in order
         self._explained = False  # an event without a number stood where one was missing
         self._unnumbered, self._unnumbered_at = 0, -1  # such events, and what was expected then
         self._gaps: dict[int, int] = {}  # first missing number -> the one after the last
@@ -100,6 +113,7 @@ class Numbers:
         self._repeats = self._contradictions = self._outliers = 0
         self._spent: set[int] = set()  # far numbers that went on out of turn
         self._jump = -1  # the number after the last of them
+        self._stutters = False  # the same event came again before the numbers proved anything
         self._stood = False  # another event came under the number of the last one
 
     # --- what the numbers prove
@@ -115,10 +129,19 @@ class Numbers:
         return max(self.count - 1 - self.holes, 0)
 
     @property
+    def is_permutation(self) -> bool:
+        """Whether numbers that came out of order followed each other."""
+        known = self.promised or self.trust.has_paid
+        return self._permuted >= (_PERMUTED_PROMISED if known else _PERMUTED)
+
+    @property
     def is_proved(self) -> bool:
         """Whether the numbers are an order beyond doubt."""
-        least, run = (_FILLED_PROMISED, _RUN_PROMISED) if self.promised else (_FILLED, _RUN)
-        return (self._connected and self.count + len(self.held) >= least) or self.steps >= run - 1
+        needed = (_RUN_PROMISED if self.promised else _RUN) - 1
+        if self.is_permutation or self.steps >= needed:
+            return True
+        steps, holes = self._shape()
+        return steps >= needed and not holes and not self.late
 
     @property
     def is_doubtful(self) -> bool:
@@ -141,21 +164,41 @@ class Numbers:
         return self._shape()[1] > 0
 
     @property
-    def score(self) -> int:
-        """How well the numbers count what came."""
+    def score(self) -> tuple[bool, int]:
+        """How well the numbers count what came; numbers that merely count arrivals come after those that were mixed."""
         steps, holes = self._shape()
-        return steps - holes
+        return bool(self.late) and self.may_be_sorted, steps - holes
+
+    def stands_against(self, other: Numbers, *, preferred: bool) -> bool:
+        """Return whether these numbers, which are proved, are to be gone by, whatever other ones say.
+
+        `preferred` says that they have the better name.
+        """
+        if not other.late and (preferred or not other.misses_any):  # they count arrivals, if anything
+            return self.is_permutation or not other.misses_any
+        mine, others = ({event: number for number, event in each.held.items()} for each in (self, other))
+        shared = [event for event in mine if event in others]
+        agree = sorted(shared, key=lambda event: mine[event]) == sorted(shared, key=lambda event: others[event])
+        return agree and (other.is_proved or self._permuted >= _PERMUTED_AGAINST_OTHERS)
 
     @property
     def may_be_sorted(self) -> bool:
         """Whether what is held may be put in order although not everything came."""
         steps, holes = self._shape()
-        return self.is_proved or not holes or steps >= max(_STEPS_A_HOLE * holes, _RUN_DUPLICATE)
+        dense = not holes or steps >= max(_STEPS_A_HOLE * holes, _RUN_DUPLICATE)
+        return self.is_proved or (dense and not self._goes_down)
 
     @property
     def shows_losses(self) -> bool:
         """Whether holes that never filled are losses."""
-        return not self.is_sparse and (self.promised or self._connected or self.may_be_sorted)
+        if self.promised or self.is_permutation:
+            return not self.is_sparse
+        return self.steps >= max(_STEPS_A_LOSS * (self.holes - 1), _RUN_DUPLICATE)
+
+    @property
+    def is_worth_waiting(self) -> bool:
+        """Whether the whole window is waited for: the protocol promises the numbers, or they filled a hole before."""
+        return self.is_proved and (self.promised or self.is_permutation or self.trust.has_paid)
 
     @property
     def is_relied_on(self) -> bool:
@@ -165,7 +208,12 @@ class Numbers:
     @property
     def knows_duplicates(self) -> bool:
         """Whether the same event under the same number is a duplicate."""
-        return self.is_proved or self.steps + 1 >= _RUN_DUPLICATE
+        return not self._stutters and (self.is_proved or self.steps + 1 >= _RUN_DUPLICATE)
+
+    @property
+    def _goes_down(self) -> bool:
+        """Whether all that came is held, each number below the one before: a countdown, for all that is known."""
+        return not self.begun and not self.rises
 
     def runs(self, length: int) -> bool:
         """Return whether what is held came in order, that many numbers in a row."""
@@ -188,9 +236,9 @@ class Numbers:
         return as_number(event.payload.get(self.name) if self.name else event.id)
 
     def place(self, number: int, event: Event, *, content: bool) -> Place:
-        """Return where an event belongs. `content` says that it is a part of the answer."""
-        if not self.count and number < self.expected:
-            self.first = self.expected = 0  # streams of this server began higher so far
+        """Return where an event belongs. `content` says that it is no keep-alive."""
+        if not self.begun and number < self.expected:
+            self.expected = 0  # streams of this server began higher so far
         while self.expected in self._spent:
             self._spent.remove(self.expected)
             self.strays += 1
@@ -208,29 +256,30 @@ class Numbers:
     def _beyond(self, number: int, *, content: bool) -> Place:
         if number in self._spent:
             return Place.NONE
-        if not self.count:
+        if not self.begun:
             if self.held and max(number, self.highest) - min(number, self.lowest) > self._far:
                 return Place.WRONG
         elif not self.held and self.expected == self._unnumbered_at and number - self.expected <= self._unnumbered:
             self._explained = self._explained or number > self.expected
             self._leave_out(number)
-        elif number - self.expected > self._far:
+        elif number - max(self.expected, self.highest if self.held else 0) > self._far:
             return self._outlier(number, content=content)
         return Place.NEXT if number == self.expected else Place.AHEAD
 
     def _again(self, number: int, *, same: bool, content: bool) -> Place:
         """Return what a number says that came before."""
         stands = not self.name and number in (self.last, self.expected - 1)
-        if same and not self._contradictions and not (stands and self._stood):
+        if same and not (self._contradictions or self._stutters or (stands and self._stood)):
             if self.held or self.knows_duplicates:
                 return Place.AGAIN
+            self._stutters = True
         elif content and not same and not stands:
             self._contradictions += 1
             wrong = self.held or not self.is_proved or self._contradictions > _CONTRADICTIONS
             return Place.WRONG if wrong else Place.NONE
         self._stood = self._stood or (stands and not same)
         self._repeats += 1
-        return Place.WRONG if self._repeats > _REPEATS * (self.steps + 1) else Place.NONE
+        return Place.WRONG if self._repeats > _REPEATS * (self.count + len(self.held)) else Place.NONE
 
     def _outlier(self, number: int, *, content: bool) -> Place:
         """Return what a number says that no window can wait for."""
@@ -251,6 +300,7 @@ class Numbers:
     def begin(self, number: int) -> None:
         """Take a number for the one that the stream begins with."""
         self.first = self.expected = number
+        self.begun = True
 
     def take(self, event: Event) -> None:
         """Take note that the event whose turn it was goes on."""
@@ -266,34 +316,63 @@ class Numbers:
         """Take note that an event is held."""
         if not self.held:
             self.lowest = self.highest = number
+            self.rises = False
         elif number < self.highest:
-            self.late += 1
+            self.late.add(number)
+        self.rises = self.rises or number > self.last
         self.held[number] = event
         self.lowest, self.highest = min(self.lowest, number), max(self.highest, number)
         self.last = number
         self.waited = True
+        if not self.begun and number == self.expected:
+            self.begin(number)
 
-    def connect(self, number: int) -> None:
-        """Take note of a number that came to be held, if it fills a hole."""
-        if number + 1 in self.held and (number == self.expected or number - 1 in self.held):
-            self._connected = True
-            self.fills += 1
+    def look_for_permutation(self) -> None:
+        """Take note of numbers that are held and follow each other, if they did not come in order."""
+        if not self.late or self._goes_down or self._permuted >= _PERMUTED_AGAINST_OTHERS:
+            return
+        steps, holes = self._shape()
+        if steps < holes:
+            return  # as random numbers have
+        arrival = {number: at for at, number in enumerate(self.held)}
+        before, length, inverted = self.expected - 1, self.steps + 1 if self.count else 0, False
+        for number in sorted(self.held):
+            if number == before + 1 and length:
+                length, inverted = length + 1, inverted or arrival[number] < arrival.get(before, 0)
+            else:
+                length, inverted = 1, False
+            before = number
+            self._permuted = max(self._permuted, length * inverted)
 
     def release(self) -> Event | None:
         """Return the held event whose turn it is, and which goes on; None where it has not come."""
         event = self.held.pop(self.expected, None)
         if event is not None:
+            self.late.discard(self.expected)
             self._count(hash(event.raw))
         return event
 
-    def release_as_they_came(self) -> None:
-        """Take note that everything held goes on as it came."""
-        for number in sorted(self.held):
-            if number > self.expected:
-                self.skip_to(number)
-            self.release()
-        self.strays += self.late
-        self.late = 0
+    def start_over(self) -> None:
+        """Take note that everything held goes on as it came: the numbers prove nothing up to now."""
+        self.begin(self.highest + 1)
+        self.count = self.strays = self._forgotten = self._permuted = 0
+        for kept in (self.held, self.late, self._gaps, self._spent):
+            kept.clear()
+        del self.digests[:]
+
+    def lose_patience(self) -> None:
+        """Take note that a hole was waited for in vain."""
+        self._lost_patience = None if self.is_worth_waiting else self.count
+        self._holes_then = self.holes + 1
+        self.patient = False
+        self.trust.in_vain()
+
+    def regain_patience(self) -> None:
+        """Wait for a hole again, if the numbers have counted on since they were in doubt."""
+        if self._lost_patience is None or not self.promised or self.holes > self._holes_then:
+            return
+        if self.count - self._lost_patience >= _RUN_AGAIN:
+            self.patient, self._lost_patience = True, None
 
     def skip_to(self, number: int) -> None:
         """Give up what is missing before a number."""

@@ -1,0 +1,42 @@
+"""What an event says of its place in the answer before any rule of an API has seen it: not much, and never wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Members of the events of the Responses API that say what they are about.
+_PLACES = ("item_id", "item", "output_index")
+
+
+def opens_chat(payload: dict[str, Any], *, several: bool) -> bool:
+    """Return whether a chunk is one that an answer begins with; `several` says that it has several choices."""
+    choices = payload.get("choices")
+    if type(choices) is not list:
+        return False
+    if not choices:
+        return not payload.get("usage")  # Azure's verdict on the prompt comes before the answer
+    return any(_has_role(choice) and not (several and choice.get("index")) for choice in choices)
+
+
+def is_content(payload: dict[str, Any], *, beside_role: bool = False) -> bool:
+    """Return whether an event is a part of the answer, and neither a keep-alive nor a frame of a gateway's own.
+
+    `beside_role` leaves out a chunk that says who speaks, and nothing else.
+    """
+    choices = payload.get("choices")
+    if type(choices) is list:
+        return any(_says_something(choice, "role" if beside_role else "") for choice in choices)
+    return any(name in payload for name in _PLACES) or type(payload.get("response")) is dict
+
+
+def _has_role(choice: Any) -> bool:
+    delta = choice.get("delta") if type(choice) is dict else None
+    return type(delta) is dict and bool(delta.get("role"))
+
+
+def _says_something(choice: Any, beside: str) -> bool:
+    if type(choice) is not dict:
+        return False
+    delta = choice.get("delta")
+    said = type(delta) is dict and any(value for name, value in delta.items() if name != beside)
+    return bool(said or choice.get("text") or choice.get("finish_reason"))
