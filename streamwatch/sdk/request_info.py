@@ -71,6 +71,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     body = _body(stream, request, loads)
     surface, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
+    accumulated = _attempt(lambda: "x-stainless-helper-method" in request.headers, default=False) or False
     known = Request(
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
@@ -79,7 +80,8 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         names_tool=isinstance(choice, dict),
         starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
         id=_request_id(stream),
-        accumulated=_attempt(lambda: "x-stainless-helper-method" in request.headers, default=False) or False,
+        accumulated=accumulated,
+        joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
     )
     return surface, known, call
 
@@ -99,6 +101,13 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
     return surface, RequestInfo(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
+
+
+def _joins_fragments() -> bool:
+    """Whether this release's helper puts fragments of one call together that come in one chunk: not all do."""
+    deltas = sys.modules["openai.lib.streaming._deltas"]
+    fragments = [{"index": 0, "function": {"arguments": piece}} for piece in ("{", "}")]
+    return len(deltas.accumulate_delta({}, {"tool_calls": fragments})["tool_calls"]) == 1
 
 
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
