@@ -51,6 +51,8 @@ COMPLETE, TRUNCATED, ERROR, EMPTY = Verdict.COMPLETE, Verdict.TRUNCATED, Verdict
 PARIS, ROME = '{"city":"Paris"}', '{"city":"Rome"}'
 TWO_CALLS = [Call("call_a", "weather", PARIS), Call("call_b", "time", ROME)]
 TOOLS = frozenset({"weather", "time"})
+#: The SDK's accumulating helper reads the stream: it alone needs some repairs.
+HELPER = Request(n=1, tools=TOOLS, accumulated=True, joins_fragments=False)
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ NUMBERS = [
     ),
 ]
 
-FILLED = {a.CONTENT_ABSENT: VERIFIED}
+FILLED = {a.CONTENT_ABSENT: UNVERIFIED}
 CONTENT = [
     chat(
         "content-absent-in-tool-call-deltas",
@@ -251,16 +253,16 @@ CONTENT = [
     chat("content-absent-in-the-role-chunk", FILLED, [chunk({"role": "assistant"}), *CHAT[1:]], FOUR),
     chat("content-absent-in-the-finish-chunk", FILLED, CHAT, FOUR),
     chat("content-absent-in-the-middle", FILLED, [*CHAT[:3], chunk({}), *CHAT[3:]], FOUR),
-    chat("content-null-in-the-role-chunk", {a.CONTENT_NULL: VERIFIED}, [begin(content=None), *CHAT[1:]], FOUR),
+    chat("content-null-in-the-role-chunk", {a.CONTENT_NULL: UNVERIFIED}, [begin(content=None), *CHAT[1:]], FOUR),
     chat(
         "content-null-in-the-finish-chunk",
-        {a.CONTENT_NULL: VERIFIED},
+        {a.CONTENT_NULL: UNVERIFIED},
         [*CHAT[:5], chunk({"content": None}, "stop")],
         FOUR,
     ),
     chat(
         "content-null-beside-tool-calls",
-        {a.CONTENT_NULL: VERIFIED},
+        {a.CONTENT_NULL: UNVERIFIED},
         [
             begin(content=None),
             chunk({"content": None, "tool_calls": tool_call(0, "c", "weather")}),
@@ -276,20 +278,46 @@ CONTENT = [
         [bare(id="", object="", model="", created=0, prompt_filter_results=[{"prompt_index": 0}]), *CHAT],
         FOUR,
     ),
-    chat("choices-null", {a.CHOICES_EMPTY: VERIFIED}, [*CHAT, {**usage_chunk(), "choices": None}], FOUR),
+    chat(
+        "choices-null",
+        {a.CHOICES_EMPTY: UNVERIFIED},
+        [*CHAT, {**usage_chunk(), "choices": None}],
+        FOUR,
+        request=HELPER,
+    ),
     chat(
         "choices-absent",
-        {a.CHOICES_EMPTY: VERIFIED},
+        {a.CHOICES_EMPTY: UNVERIFIED},
         [*CHAT[:2], {k: v for k, v in bare().items() if k != "choices"}, *CHAT[2:]],
         FOUR,
+        request=HELPER,
     ),
     chat(
         "delta-absent",
-        {a.DELTA_MISSING: VERIFIED},
+        {a.DELTA_MISSING: UNVERIFIED},
         [*CHAT, changed(chunk(), delta=..., content_filter_offsets={"check_offset": 4})],
         FOUR,
+        request=HELPER,
     ),
-    chat("delta-null", {a.DELTA_MISSING: VERIFIED}, [*CHAT[:5], changed(CHAT[5], delta=None)], FOUR),
+    chat(
+        "delta-null",
+        {a.DELTA_MISSING: UNVERIFIED},
+        [*CHAT[:5], changed(CHAT[5], delta=None)],
+        FOUR,
+        request=HELPER,
+    ),
+    chat(
+        "message-instead-of-delta",
+        {a.CONTENT_MISPLACED: UNVERIFIED},
+        [changed(chunk(finish="stop"), delta=..., message={"role": "assistant", "content": FOUR})],
+        FOUR,
+    ),
+    chat(
+        "text-instead-of-delta",
+        {a.CONTENT_MISPLACED: UNVERIFIED},
+        [CHAT[0], *(changed(chunk(), delta=..., text=piece) for piece in ("One ", "two")), CHAT[5]],
+        "One two",
+    ),
 ]
 
 _A, _B = (
@@ -310,7 +338,7 @@ WHOLE = [fragment(0, PARIS, id="call_a", name="weather"), fragment(1, ROME, id="
 MISSING = {a.TOOL_CALL_INDEX_MISSING: VERIFIED}
 REUSED = {a.TOOL_CALL_INDEX_REUSED: VERIFIED}
 SPARSE = {a.TOOL_CALL_INDEX_SPARSE: VERIFIED}
-IRREGULAR = {a.TOOL_CALL_FRAGMENT_IRREGULAR: VERIFIED}
+IRREGULAR = {a.TOOL_CALL_FRAGMENT_IRREGULAR: UNVERIFIED}
 MALFORMED = {a.TOOL_CALL_MALFORMED: VERIFIED}
 TOOL_CALLS = [
     chat("tool-index-absent", MISSING, called(*at([...] * 6, _A + _B)), two_calls()),
@@ -339,30 +367,35 @@ TOOL_CALLS = [
             *_B,
         ),
         two_calls(),
+        request=HELPER,
     ),
     chat(
         "tool-fragment-empty-strings",
         IRREGULAR,
         called(_A[0], *({**each, "id": "", "type": ""} for each in _A[1:]), *_B),
         two_calls(),
+        request=HELPER,
     ),
     chat(
         "tool-fragment-arguments-null",
         IRREGULAR,
         called({**_A[0], "function": {"name": "weather", "arguments": None}}, *_A[1:], *_B),
         two_calls(),
+        request=HELPER,
     ),
     chat(
         "tool-fragment-without-type",
         IRREGULAR,
         called({k: v for k, v in _A[0].items() if k != "type"}, *_A[1:], *_B),
         two_calls(),
+        request=HELPER,
     ),
     chat(
         "tool-fragments-of-one-call-in-one-chunk",
         IRREGULAR,
         [begin(), chunk({"tool_calls": _A}), chunk({"tool_calls": _B}), chunk({}, "tool_calls")],
         two_calls(),
+        request=HELPER,
     ),
     chat(
         "tool-calls-empty-list",
@@ -388,12 +421,19 @@ TOOL_CALLS = [
         called({**WHOLE[0], "function": {"name": "weather", "arguments": {"city": "Paris"}}}, WHOLE[1]),
         Answer({0: Said("", "tool_calls", [Call("call_a", "weather", '{"city": "Paris"}'), TWO_CALLS[1]])}),
     ),
-    chat("tool-function-null", MALFORMED, called(*_A, {"index": 0, "function": None}, *_B), two_calls()),
+    chat(
+        "tool-function-null",
+        MALFORMED,
+        called(*_A, {"index": 0, "function": None}, *_B),
+        two_calls(),
+        request=HELPER,
+    ),
     chat(
         "tool-name-repeated",
-        {a.TOOL_CALL_NAME_REPEATED: VERIFIED},
+        {a.TOOL_CALL_NAME_REPEATED: UNVERIFIED},
         called(_A[0], {**_A[1], "function": {**_A[1]["function"], "name": "weather"}}, _A[2], *_B),
         two_calls(),
+        request=HELPER,
     ),
     chat(
         "tool-arguments-cut",
@@ -612,29 +652,42 @@ FRAMES = [
 DIALECTS = [
     chat(
         "role-repeated",
-        {a.ROLE_IRREGULAR: VERIFIED},
+        {a.ROLE_IRREGULAR: UNVERIFIED},
         [CHAT[0], *(chunk({"role": "assistant", "content": piece}) for piece in ("One ", "two")), CHAT[5]],
         "One two",
+        request=HELPER,
     ),
-    chat("role-never-sent", {a.ROLE_IRREGULAR: VERIFIED}, CHAT[1:], FOUR),
-    chat("role-null-first", {a.ROLE_IRREGULAR: VERIFIED}, [chunk({"role": None, "content": "One"}), CHAT[5]], "One"),
+    chat("role-never-sent", {a.ROLE_IRREGULAR: UNVERIFIED}, CHAT[1:], FOUR, request=HELPER),
+    *(
+        chat(
+            f"role-{name}-first",
+            {a.ROLE_IRREGULAR: UNVERIFIED},
+            [chunk({"role": role, "content": "One"}), CHAT[5]],
+            "One",
+            request=HELPER,
+        )
+        for name, role in (("null", None), ("empty", ""))
+    ),
     chat(
         "finish-empty-string",
-        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        {a.FINISH_REASON_IRREGULAR: UNVERIFIED},
         [*(changed(each, finish_reason="") for each in CHAT[:5]), CHAT[5]],
         FOUR,
+        request=HELPER,
     ),
     chat(
         "finish-null-in-a-string",
-        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        {a.FINISH_REASON_IRREGULAR: UNVERIFIED},
         [*(changed(each, finish_reason="null") for each in CHAT[:5]), CHAT[5]],
         FOUR,
+        request=HELPER,
     ),
     chat(
         "finish-key-absent",
-        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        {a.FINISH_REASON_IRREGULAR: UNVERIFIED},
         [*(changed(each, finish_reason=...) for each in CHAT[:5]), CHAT[5]],
         FOUR,
+        request=HELPER,
     ),
     chat("finish-sent-twice", {a.FINISH_REASON_IRREGULAR: None}, [*CHAT, CHAT[5]], FOUR),
     chat(
@@ -646,15 +699,17 @@ DIALECTS = [
     chat("finish-but-more-text", {a.FINISH_REASON_PREMATURE: None}, [*CHAT[:3], chunk({}, "stop"), *CHAT[3:]], FOUR),
     chat(
         "metadata-object-missing",
-        {a.CHUNK_METADATA_IRREGULAR: VERIFIED},
+        {a.CHUNK_METADATA_IRREGULAR: UNVERIFIED},
         [{k: v for k, v in each.items() if k != "object"} for each in CHAT],
         FOUR,
+        request=HELPER,
     ),
     chat(
         "metadata-object-of-another-api",
-        {a.CHUNK_METADATA_IRREGULAR: VERIFIED},
+        {a.CHUNK_METADATA_IRREGULAR: UNVERIFIED},
         [{**each, "object": "chat.completion"} for each in CHAT],
         FOUR,
+        request=HELPER,
     ),
     chat(
         "metadata-id-changes",
@@ -760,41 +815,42 @@ HEALTHY = [
 ]
 
 ONCE = [Call("call_a", "weather", PARIS)]
-HEADER = {a.TOOL_CALL_HEADER_INCOMPLETE: VERIFIED}
+HEADER = {a.TOOL_CALL_HEADER_INCOMPLETE: UNVERIFIED}
 MORE = [
     chat(
         "choice-index-1-on-tool-chunks",
-        {a.CHOICE_INDEX_INVALID: VERIFIED},
+        {a.CHOICE_INDEX_INVALID: UNVERIFIED},
         [*CHAT[:2], *(chunk({"tool_calls": [each]}, index=1) for each in _A), chunk({}, "tool_calls")],
         Answer({0: Said("One ", "tool_calls", ONCE)}),
         request=Request(n=1),
     ),
     chat(
         "choice-index-counts-chunks",
-        {a.CHOICE_INDEX_INVALID: VERIFIED},
+        {a.CHOICE_INDEX_INVALID: UNVERIFIED},
         [changed(each, index=number) for number, each in enumerate(CHAT)],
         FOUR,
         request=Request(n=1),
     ),
     chat(
         "choice-index-1-before-0",
-        {a.CHOICE_INDEX_INVALID: VERIFIED},
+        {a.CHOICE_INDEX_INVALID: UNVERIFIED},
         [
             *(begin(1), *texts("b", index=1), begin(0), *texts("a")),
             *(chunk({}, "stop"), chunk({}, "stop", index=1)),
         ],
         Answer({0: Said("a"), 1: Said("b")}),
-        request=Request(n=2),
+        request=Request(n=2, accumulated=True),
     ),
     chat(
         "usage-inside-a-choice",
-        {a.USAGE_MISPLACED: VERIFIED},
+        {a.USAGE_MISPLACED: UNVERIFIED},
         [*CHAT[:5], changed(CHAT[5], usage={"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3})],
         FOUR,
+        request=HELPER,
     ),
     chat(
         "usage-before-the-last-chunk",
-        {a.USAGE_MISPLACED: VERIFIED},
+        {a.USAGE_MISPLACED: UNVERIFIED},
         [*CHAT[:5], usage_chunk(), CHAT[5]],
         FOUR,
         request=Request(accumulated=True),
@@ -828,8 +884,14 @@ MORE = [
         FOUR + FOUR,
     ),
     chat(
-        "model-changes",
+        "another-model-takes-over",
         {a.STREAM_SPLICED: UNREPAIRED},
+        [*CHAT[:3], *({**each, "id": "chatcmpl-2", "model": "gpt-4o-mini"} for each in CHAT[3:])],
+        FOUR,
+    ),
+    chat(
+        "model-changes",
+        {a.CHUNK_METADATA_IRREGULAR: None},
         [*CHAT[:3], *({**each, "model": "gpt-4o-mini"} for each in CHAT[3:])],
         FOUR,
     ),
@@ -1006,21 +1068,21 @@ OPT_IN = [
     ),
     chat(
         "opt-in-finish-then-text",
-        {a.FINISH_REASON_PREMATURE: VERIFIED},
+        {a.FINISH_REASON_PREMATURE: UNVERIFIED},
         [*CHAT[:3], chunk({}, "stop"), *CHAT[3:]],
         FOUR,
         repair="all",
     ),
     chat(
         "opt-in-finish-of-another-vocabulary",
-        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        {a.FINISH_REASON_IRREGULAR: UNVERIFIED},
         [*CHAT[:5], chunk({}, "MAX_TOKENS")],
         plain(FOUR, "length"),
         repair="all",
     ),
     chat(
         "opt-in-stop-with-tool-calls",
-        {a.FINISH_REASON_IRREGULAR: VERIFIED},
+        {a.FINISH_REASON_IRREGULAR: UNVERIFIED},
         called(*_A, *_B, finish="stop"),
         two_calls(),
         repair="all",
@@ -1069,14 +1131,14 @@ OPT_IN = [
     ),
     chat(
         "opt-in-ids-change",
-        {a.CHUNK_METADATA_IRREGULAR: VERIFIED},
+        {a.CHUNK_METADATA_IRREGULAR: UNVERIFIED},
         [{**each, "id": f"chatcmpl-{number}"} for number, each in enumerate(CHAT)],
         FOUR,
         repair="all",
     ),
     chat(
         "opt-in-empty-chunk-again-and-again",
-        {a.KEEPALIVE_FRAME: VERIFIED},
+        {a.KEEPALIVE_FRAME: UNVERIFIED},
         [*CHAT[:3], *[chunk({"content": ""})] * 4, *CHAT[3:]],
         FOUR,
         repair="all",

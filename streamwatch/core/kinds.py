@@ -164,6 +164,7 @@ _TOOL_CALL = (Strategy.NORMALIZE_TOOL_CALL, Level.DEFAULT, Evidence.ARGUMENTS)
 _TOOL_CALL_HELPER = (Strategy.NORMALIZE_TOOL_CALL, Level.HELPER, Evidence.ARGUMENTS)
 _HELPER = (Strategy.NORMALIZE_CHUNK, Level.HELPER, Evidence.SHAPE)
 _SHAPE = (Strategy.NORMALIZE_CHOICES, Level.DEFAULT, Evidence.SHAPE)
+_SHAPE_HELPER = (Strategy.NORMALIZE_CHOICES, Level.HELPER, Evidence.SHAPE)
 
 # --- framing, and the payload as such
 
@@ -277,9 +278,9 @@ CHUNK_METADATA_IRREGULAR = _kind(
     "id, model, created or object of a chunk is missing, empty, of another value or changes.",
 )
 CHOICES_EMPTY = _kind(
-    "choices_empty", Severity.HAZARD, _CHOICES, _SHAPE, "A chunk without choices: [], null or absent."
+    "choices_empty", Severity.HAZARD, _CHOICES, _SHAPE_HELPER, "A chunk without choices: [], null or absent."
 )
-DELTA_MISSING = _kind("delta_missing", Severity.DIALECT, _CHAT, _SHAPE, "A choice without a delta object.")
+DELTA_MISSING = _kind("delta_missing", Severity.DIALECT, _CHAT, _SHAPE_HELPER, "A choice without a delta object.")
 CONTENT_MISPLACED = _kind(
     "content_misplaced",
     Severity.FAULT,
@@ -384,7 +385,7 @@ TOOL_CALL_FRAGMENT_IRREGULAR = _kind(
     "tool_call_fragment_irregular",
     Severity.DIALECT,
     _CHAT,
-    _TOOL_CALL_HELPER,
+    (Strategy.NORMALIZE_TOOL_CALL, Level.HELPER, Evidence.SHAPE),
     "Null, empty, absent or repeated fields, or several fragments of one call in one chunk.",
     CONTENT_EMPTY,
 )
@@ -400,7 +401,7 @@ TOOL_CALL_NAME_REPEATED = _kind(
     "tool_call_name_repeated",
     Severity.FAULT,
     _CHAT,
-    (Strategy.NORMALIZE_TOOL_CALL, Level.DEFAULT, Evidence.SHAPE),
+    (Strategy.NORMALIZE_TOOL_CALL, Level.HELPER, Evidence.SHAPE),
     "A continuation fragment carries a name again.",
     CONTENT_EMPTY,
 )
@@ -409,7 +410,7 @@ TOOL_CALL_ID_CHANGED = _kind(
     Severity.FAULT,
     _CHAT,
     _TOOL_CALL_HELPER,
-    "A continuation of a tool call carries another id than its header.",
+    "A tool call and its id do not fit: a continuation has another one, or equal calls under several indexes have one.",
     CONTENT_EMPTY,
 )
 TOOL_CALL_MISSING = _kind(

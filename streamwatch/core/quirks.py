@@ -18,7 +18,7 @@ CALLING = frozenset({"tool_calls", "function_call"})
 #: What stands in for null until a choice ends. "": text-generation-inference (recorded), Ollama (ollama#4357), SGLang
 #: (sglang#3912); "null": KoboldCpp (AIShell#350); "None": gateways in Python that make a text of it.
 PLACEHOLDERS = ("", "null", "None")
-#: What says that the answer failed, in lower case. `abort`: vLLM, SGLang; `cancelled`: gateways, after the status of the
+#: What says that the answer failed, in lower case. `abort`: vLLM, SGLang; `cancelled`: gateways, after a status of the
 #: Responses API; `error`: Mistral's specification, OpenRouter; `network_error`: Zhipu; the last one: Gemini.
 FAILURES = frozenset(("abort", "aborted", "cancelled", "canceled", "error", "network_error", "malformed_function_call"))
 #: What other APIs call the same end.
@@ -48,7 +48,7 @@ def is_failure(finish_reason: str) -> bool:
 #: Where reasoning stands. `reasoning_content`: DeepSeek, and most others; `reasoning`: Groq, Ollama, OpenRouter, vLLM;
 #: `reasoning_details`: OpenRouter, MiniMax (recorded); `reasoning_text`: GitHub Copilot.
 REASONING = ("reasoning_content", "reasoning", "reasoning_details", "reasoning_text")
-#: Members that are no answer, beside the role and reasoning. `index`: Mistral; `name`: MiniMax; `channel`: Groq; `phase`:
+#: Members that are no answer, beside role and reasoning. `index`: Mistral; `name`: MiniMax; `channel`: Groq; `phase`:
 #: Cline; `token_id`: text-generation-inference; `provider_metadata`: Vercel; `reasoning_encrypted`: Venice (all
 #: recorded); `reasoning_opaque`: GitHub Copilot; `reasoning_signature`: Bedrock; `thinking_blocks`: LiteLLM.
 NO_ANSWER = frozenset(

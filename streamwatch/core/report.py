@@ -15,7 +15,8 @@ class Request:
     """What is known of the request that a stream answers; everything may be unknown.
 
     `prompts` is how many texts a legacy completion was asked to complete, each `n` times.
-    `accumulated` says that the SDK's own helper reads the stream.
+    `accumulated` says that the SDK's own helper reads the stream, `joins_fragments` that the helper of
+    this release puts several fragments of one call in one chunk together by itself.
     """
 
     model: str = ""
@@ -26,6 +27,7 @@ class Request:
     starting_after: int | None = None
     id: str = ""  #: the provider's own name for the request, from the response headers
     accumulated: bool = False
+    joins_fragments: bool = True
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     body = _body(stream, request, loads)
     surface, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
+    accumulated = _attempt(lambda: opened_by_helper(request), default=False) or False
     known = Request(
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
@@ -91,7 +92,8 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         names_tool=isinstance(choice, dict),
         starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
         id=_request_id(stream),
-        accumulated=_attempt(lambda: opened_by_helper(request), default=False) or False,
+        accumulated=accumulated,
+        joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
     )
     return surface, known, call
 
@@ -133,6 +135,13 @@ def opened_by_helper(request: Any) -> bool:
 def is_installed(filename: str) -> bool:
     """Return whether a source file belongs to Python or to an installed package."""
     return "site-packages" in filename or "dist-packages" in filename or filename.startswith(_INSTALLED)
+
+
+def _joins_fragments() -> bool:
+    """Whether this release's helper puts fragments of one call together that come in one chunk: not all do."""
+    deltas = sys.modules["openai.lib.streaming._deltas"]
+    fragments = [{"index": 0, "function": {"arguments": piece}} for piece in ("{", "}")]
+    return len(deltas.accumulate_delta({}, {"tool_calls": fragments})["tool_calls"]) == 1
 
 
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:

@@ -23,9 +23,9 @@ from streamwatch.core.apis.chat_rules import (
     delta_missing,
     error_hidden,
     finish_reason,
+    is_empty,
     keepalive,
     metadata,
-    remember,
     says_something,
 )
 from streamwatch.core.apis.chat_state import MAX_CHOICES, ChatState, choices_of
@@ -35,10 +35,12 @@ from streamwatch.core.kinds import (
     ANSWER_MISSING,
     CHOICE_INDEX_INVALID,
     CONTENT_ABSENT,
+    CONTENT_REPLAYED,
     FINISH_REASON_MISSING,
     FINISH_REASON_PREMATURE,
     PROTOCOL_FOREIGN,
     SSE_FRAMING_VARIANT,
+    STREAM_SPLICED,
     USAGE_MISPLACED,
     ChunkType,
     Level,
@@ -57,12 +59,13 @@ class Chat(ChatState):
         wants = self.ledger.wants
         self._fill_level = Level.NEVER if self.ledger.accumulated else Level.AUTO
         self._fills_attributes = wants(CONTENT_ABSENT, Level.OPT_IN) and not self.ledger.accumulated
+        self._takes_out_text = wants(CONTENT_REPLAYED) or wants(STREAM_SPLICED)
         self._holds_finish = wants(FINISH_REASON_PREMATURE)
-        # Only the helper, which keeps choices in a list, needs them in order.
-        waits = self.asked is not None and wants(CHOICE_INDEX_INVALID, Level.HELPER)
-        self._waits = min(self.asked or 1, MAX_CHOICES) if waits else 1  # choices below this one wait for lower ones
+        # Choices below this one come in order; those of several prompts come as they are ready.
+        self._waits = min(self.asked or 1, MAX_CHOICES) if name == "chat" else 1
         self._early: dict[Event, None] = {}  # chunks of choices whose predecessors have not come
-        self._line: list[Event] = []  # looked at, and waiting for what is in doubt: in the order in which they go on
+        # Looked at, and waiting for what is in doubt, in the order in which they go on; whether each said something.
+        self._line: dict[Event, bool] = {}
         self._last: Event | None = None  # the last of `_line`, which waits for the next chunk
         self._is_calm = True  # nothing is under way that the shortcut of `push` could miss
         self._texts = self._fragments = 0
@@ -109,6 +112,7 @@ class Chat(ChatState):
         """Look at a chunk in its turn."""
         if self._last is not None:
             self._decide_last(event.payload)
+        # Only the helper, which keeps choices in a list, needs them in order.
         if self._is_early(event.payload) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
             self._early[event] = None
             self.hold(event)
@@ -121,11 +125,14 @@ class Chat(ChatState):
         """Put a chunk through the rules; it goes on, or waits in line for what is in doubt."""
         if not self._look(event):
             self.drop(event)
+        elif self._is_waiting:
+            self._line[event] = self.speaks
+            self.hold(event)
+        elif self._line:
+            self._line[event] = self.speaks
         else:
-            self._line.append(event)
-            if self._is_waiting:
-                self.hold(event)
-        if not self._is_waiting:
+            self._release(event, spoke=self.speaks)
+        if self._line and not self._is_waiting:
             self._release_line()
 
     @property
@@ -133,9 +140,15 @@ class Chat(ChatState):
         return bool(self.doubts) or self._last is not None
 
     def _release_line(self) -> None:
-        for event in self._line:
-            self.release(event)
+        for event, spoke in self._line.items():
+            self._release(event, spoke=spoke)
         self._line.clear()
+
+    def _release(self, event: Event, *, spoke: bool) -> None:
+        if spoke and self._takes_out_text and all(map(is_empty, choices_of(event.payload))):
+            self.drop(event)  # all that it said was taken out
+        else:
+            self.release(event)
 
     def _settle(self) -> None:
         self._is_calm = self.usage is None and not (self._is_waiting or self._early)
@@ -143,21 +156,20 @@ class Chat(ChatState):
     def _look(self, event: Event) -> bool:
         """Put a chunk through the rules, and return whether it goes on."""
         chunk = event.payload
+        self.passes, self.speaks = True, False
         if self.error_in_stream(chunk) or error_hidden(chunk, event, self):
             self.give_up_waiting()
             self.count(ChunkType.OTHER)
             return True
-        self.passes = True
         choices = choices_of(chunk)
+        self.speaks = any(map(says_something, choices))
         for rule in CHUNK_RULES:
-            rule(chunk, self)
-        remember(chunk, self)
+            rule(chunk, choices, self)
         carried = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
         for choice in choices:
             carried = self._see_choice(choice, event)
-        metadata(chunk, self)
+        metadata(chunk, choices, self)
         self.count(carried)
-        self.remember_head(chunk)
         keepalive(event, choices, self)
         self._keep(event, choices)
         return self.passes
@@ -208,7 +220,8 @@ class Chat(ChatState):
     def _is_early(self, chunk: dict[str, Any]) -> bool:
         """Return whether a choice comes before a lower one."""
         indexes = [choice.get("index") for choice in choices_of(chunk)] if self._waits > 1 else []
-        return any(type(i) is int and 0 < i < self._waits and i - 1 not in self.choices for i in indexes)
+        known = self.choices
+        return any(type(i) is int and 0 < i < self._waits and not (i in known or i - 1 in known) for i in indexes)
 
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
         """Keep a chunk that may have to say more, or less, depending on the next one."""
@@ -228,8 +241,8 @@ class Chat(ChatState):
             state = self.choices.get(index) if type(index) is int else None
             if state is not None and choice.get("finish_reason") and index in goes_on:
                 self.record(FINISH_REASON_PREMATURE, Level.OPT_IN)
-                state.taken_back = choice["finish_reason"]
-                choice["finish_reason"] = state.finish_reason = None
+                state.taken_back, state.finish_reason = state.finish_reason, None
+                choice["finish_reason"] = None
         if not self._is_waiting:
             self._release_line()
 
@@ -306,7 +319,7 @@ class Chat(ChatState):
         """Put in a chunk that never came, in the shape of the last one."""
         delta: dict[str, Any] = {"content": ""} if self._fills_attributes else {}
         said = {"text": ""} if self.name == "completions" else {"delta": delta}
-        event = self.insert({**self.head, "choices": [{"index": index, **said, "finish_reason": reason}]})
+        event = self.insert({**self.head(), "choices": [{"index": index, **said, "finish_reason": reason}]})
         event.fills_content = self.name == "chat" and not delta and self.ledger.wants(CONTENT_ABSENT, self._fill_level)
 
     @property

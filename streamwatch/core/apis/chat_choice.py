@@ -27,8 +27,12 @@ from streamwatch.core.kinds import (
 )
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.quirks import CALLING, NO_ANSWER, REASONING, SYNONYMS
+from streamwatch.core.report import Request
 
 _ABSENT: Any = object()
+_REASONING = frozenset(REASONING)
+#: Members that are no answer by themselves: whether there is anything in the last three is known from elsewhere.
+_NO_ANSWER = NO_ANSWER | {"content", "tool_calls", "function_call"}
 
 
 class Choice:
@@ -47,7 +51,7 @@ class Choice:
         "text",
     )
 
-    def __init__(self, ledger: Ledger, doubts: Doubts, tools: frozenset[str], budget: Budget) -> None:
+    def __init__(self, ledger: Ledger, doubts: Doubts, request: Request, budget: Budget) -> None:
         self.begun = False  #: its first delta was seen
         self.has_answer = False  #: something came that is neither text nor reasoning
         self.is_misplaced = False  #: what it said so far did not stand in deltas
@@ -55,7 +59,7 @@ class Choice:
         self.taken_back: str | None = None  #: a finish_reason that came too soon
         self.native_reason = ""  #: what the server calls it elsewhere
         self.text = ChoiceText(ledger, doubts)
-        self.calls = ToolCalls(ledger, doubts, tools, budget)
+        self.calls = ToolCalls(ledger, doubts, request, budget)
         self.function_call: Call | None = None  #: the call of the API before tools
         self._budget = budget
 
@@ -80,8 +84,8 @@ class Choice:
     @property
     def is_answered(self) -> bool:
         """Whether anything came that is an answer; a filter that withheld it says so."""
-        said = self.has_answer or self.calls.calls or self.function_call is not None or len(self.text) > 0
-        return bool(said) or self.reason == "content_filter"
+        said = self.has_answer or self.calls.any_came or self.function_call is not None or len(self.text) > 0
+        return said or self.reason == "content_filter"
 
     def parse(self) -> bool | None:
         """Return whether the arguments of all its calls are JSON; None where nothing is known of any."""
@@ -96,7 +100,7 @@ class Choice:
         if legacy is not None and legacy.parses() is False:
             ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.NEVER)
             is_cut = is_cut or legacy.is_cut()
-        if self.reason in CALLING and legacy is None and not self.calls.calls:
+        if self.reason in CALLING and legacy is None and not self.calls.any_came:
             ledger.record(TOOL_CALL_MISSING, Level.NEVER)
         return is_cut
 
@@ -107,7 +111,7 @@ def type_of(delta: dict[str, Any]) -> ChunkType:
         return ChunkType.TOOL_CALL
     if delta.get("content"):
         return ChunkType.TEXT
-    if any(delta.get(name) for name in REASONING):
+    if not _REASONING.isdisjoint(delta) and any(delta.get(name) for name in REASONING):
         return ChunkType.REASONING
     if delta.get("refusal"):
         return ChunkType.REFUSAL
@@ -117,10 +121,10 @@ def type_of(delta: dict[str, Any]) -> ChunkType:
 def see_delta(delta: dict[str, Any], state: Choice, ledger: Ledger) -> bool:
     """Look at one delta, and return whether dicts of its chunk get a content."""
     role(delta, state, ledger)
-    if any(delta.get(name) for name in REASONING):
+    if not _REASONING.isdisjoint(delta) and any(delta.get(name) for name in REASONING):
         ledger.record(REASONING_NONSTANDARD, Level.NEVER)
-    if not state.has_answer:
-        state.has_answer = any(delta[name] for name in delta if name not in NO_ANSWER and name not in _COUNTED)
+    if not (state.has_answer or _NO_ANSWER.issuperset(delta)):
+        state.has_answer = any(delta[name] for name in delta if name not in _NO_ANSWER)
     if "tool_calls" in delta:
         state.calls.see(delta)
     if isinstance(delta.get("function_call"), dict):
@@ -129,10 +133,6 @@ def see_delta(delta: dict[str, Any], state: Choice, ledger: Ledger) -> bool:
     text(delta, "content", state, ledger)
     state.begun = True
     return fills
-
-
-#: Members that are an answer if there is anything in them, which is told elsewhere.
-_COUNTED = ("content", "tool_calls", "function_call")
 
 
 def role(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:

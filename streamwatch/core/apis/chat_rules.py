@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from streamwatch.core.apis.chat_choice import Choice, type_of
-from streamwatch.core.apis.chat_state import ChatState, choices_of, kept
+from streamwatch.core.apis.chat_state import ChatState, kept
+from streamwatch.core.apis.chat_text import REPLAY_WHOLE
 from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
@@ -66,24 +67,32 @@ def _counts_tokens(usage: Any) -> bool:
     return isinstance(usage, dict) and any(type(count) is int and count > 0 for count in usage.values())
 
 
-def choices_empty(chunk: dict[str, Any], chat: ChatState) -> None:
+def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
     """`choices` is a list, if an empty one: the SDK's helper iterates over it."""
-    choices = chunk.get("choices", _ABSENT)
-    if choices is _ABSENT:
+    if choices:
+        chat.any_choices = True
+        return
+    said = chunk.get("choices", _ABSENT)
+    if said is _ABSENT:
         chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
-    chat.any_choices = chat.any_choices or choices is not _ABSENT
-    if choices is _ABSENT or choices is None:
-        if chat.record(CHOICES_EMPTY, Level.HELPER):
+    chat.any_choices = chat.any_choices or said is not _ABSENT
+    if said is _ABSENT or said is None:
+        if chat.record(CHOICES_EMPTY):
             chunk["choices"] = []
-    elif not choices and chat.record(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
+    elif not said and chat.record(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
         chat.passes = False  # chunk.choices[0] is what tutorials say
 
 
-def spliced(chunk: dict[str, Any], chat: ChatState) -> None:
-    """Chunks of more than one completion: another id and model, or an id that comes back after another one."""
-    id, model = chunk.get("id"), chunk.get("model")
-    choices = choices_of(chunk)
-    if not any(map(says_something, choices)) and not any(choice.get("finish_reason") for choice in choices):
+def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
+    """Chunks of more than one completion: another id and model, or an id that comes back after another one.
+
+    A chunk that says nothing is of no completion.
+    """
+    id, model = chunk.get("id") or "", chunk.get("model")
+    if id == chat.raw_id and model == chat.raw_model:
+        chat.ids_hold = chat.ids_hold or bool(id)
+        return
+    if not chat.speaks:
         return
     if id and id != chat.raw_id and id in chat.past_ids:
         chat.record(STREAM_SPLICED, Level.NEVER)
@@ -91,31 +100,17 @@ def spliced(chunk: dict[str, Any], chat: ChatState) -> None:
         restarts = [state.text.restart() for state in chat.choices.values()] if chat.record(STREAM_SPLICED) else [True]
         if not any(restarts):
             chat.ledger.unrepaired(STREAM_SPLICED)
+    chat.ids_hold = chat.ids_hold or (bool(id) and id == chat.raw_id)
+    if id != chat.raw_id and kept(id):
+        chat.past_ids = [*chat.past_ids, chat.raw_id][-_MAX_IDS:] if chat.raw_id else []
+        chat.raw_id = id
+    chat.raw_model = kept(model) or chat.raw_model
 
 
-def metadata(chunk: dict[str, Any], chat: ChatState) -> None:
-    """id, model, created and object are there, and stay what they were."""
-    id, model, object = chunk.get("id"), chunk.get("model"), chunk.get("object")
-    choices = chunk.get("choices")
-    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
-    whole = bool(choices) and isinstance(choices, list) and all(_has_delta(choice) for choice in choices)
-    if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
-        chunk["object"] = chat.object
-    changes = bool(id and chat.id and id != chat.id) or bool(model and chat.model and model != chat.model)
-    known = {"id": chat.id, "model": chat.model, "created": chat.head.get("created")}
-    if (changes or not (id and model and chunk.get("created"))) and object == chat.object:
-        pinned = choices and all(known.values())
-        if chat.record(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
-            chunk.update(known)
-            id, model = chat.id, chat.model
-    chat.id = (kept(id) if id else "") or chat.id
-    chat.model = (kept(model) if model else "") or chat.model
-
-
-def usage(chunk: dict[str, Any], chat: ChatState) -> None:
+def usage(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
     """usage stands in the chunk, once, and in the last one: the SDK's helper keeps the last chunk's."""
     if not chunk.get("usage"):
-        for choice in choices_of(chunk):
+        for choice in choices:
             if choice.get("usage") and chat.record(USAGE_MISPLACED):
                 chunk["usage"] = choice.pop("usage")
     if chunk.get("usage"):
@@ -124,31 +119,40 @@ def usage(chunk: dict[str, Any], chat: ChatState) -> None:
         chat.usage = chunk["usage"]
 
 
+CHUNK_RULES = (choices_empty, spliced, usage)
+
+
+def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
+    """id, model, created and object are there, and stay what they were."""
+    id, model, object, created = chunk.get("id"), chunk.get("model"), chunk.get("object"), chunk.get("created")
+    if id and id == chat.id and model and model == chat.model and object == chat.object and created:
+        return
+    chat.any_id = chat.any_id or bool(id)
+    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
+    whole = bool(choices) and len(choices) == len(chunk["choices"]) and all(map(_has_delta, choices))
+    if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
+        chunk["object"] = chat.object
+    changes = bool(id and chat.id and id != chat.id) or bool(model and chat.model and model != chat.model)
+    known = {"id": chat.id, "model": chat.model, "created": chat.created}
+    if (changes or not (id and model and created)) and object == chat.object:
+        pinned = choices and all(known.values())
+        if chat.record(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
+            chunk.update(known)
+            id, model = chat.id, chat.model
+    chat.id = (kept(id) if id else "") or chat.id
+    chat.model = (kept(model) if model else "") or chat.model
+    chat.created = created if type(created) is int else chat.created
+
+
 def keepalive(event: Event, choices: list[dict[str, Any]], chat: ChatState) -> None:
     """The same empty chunk again: it keeps the connection open."""
-    if not choices or not all(map(_is_empty, choices)):
+    if chat.speaks or not choices or not all(map(is_empty, choices)):
         chat.last_empty = None
         return
     digest = hash(event.raw)
     if digest == chat.last_empty:
         chat.passes &= not chat.record(KEEPALIVE_FRAME)
     chat.last_empty = digest
-
-
-CHUNK_RULES = (choices_empty, spliced, usage)
-
-
-def remember(chunk: dict[str, Any], chat: ChatState) -> None:
-    """What a chunk says of the completion it is of, as it came. Chunks that say nothing are of none."""
-    id, model = chunk.get("id") or "", chunk.get("model")
-    chat.any_id = chat.any_id or bool(id)
-    if not any(map(says_something, choices_of(chunk))):
-        return
-    chat.ids_hold = chat.ids_hold or (bool(id) and id == chat.raw_id)
-    if id != chat.raw_id and kept(id):
-        chat.past_ids = [*chat.past_ids, chat.raw_id][-_MAX_IDS:] if chat.raw_id else []
-        chat.raw_id = id
-    chat.raw_model = kept(model) or chat.raw_model
 
 
 def _is_another_completion(id: Any, model: Any, choices: list[dict[str, Any]], chat: ChatState) -> bool:
@@ -167,11 +171,12 @@ def _is_another_completion(id: Any, model: Any, choices: list[dict[str, Any]], c
     return any(delta.get("role") for delta in deltas) and not chat.repeats_role
 
 
-def _has_delta(choice: Any) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get("delta", choice.get("text")), (dict, str))
+def _has_delta(choice: dict[str, Any]) -> bool:
+    return isinstance(choice.get("delta", choice.get("text")), (dict, str))
 
 
-def _is_empty(choice: dict[str, Any]) -> bool:
+def is_empty(choice: dict[str, Any]) -> bool:
+    """Return whether a choice says nothing, its role aside."""
     delta = choice.get("delta")
     says = any(value for name, value in delta.items() if name != "role") if isinstance(delta, dict) else delta
     return not (says or choice.get("text") or choice.get("finish_reason"))
@@ -216,33 +221,35 @@ def delta_missing(choice: dict[str, Any], state: Choice, chat: ChatState) -> Non
     """Every choice has a delta, if an empty one; what stands elsewhere instead belongs there."""
     if isinstance(choice.get("delta"), dict):
         return
-    elsewhere = _elsewhere(choice)
-    if elsewhere and not _closes(elsewhere, state):
+    elsewhere = _elsewhere(choice, state)
+    if elsewhere is not None and not _closes(elsewhere, state):
         carries = state.is_misplaced or not state.is_answered
+        state.is_misplaced = carries
         if chat.record(CONTENT_MISPLACED, Level.DEFAULT if carries else Level.NEVER):
             choice["delta"] = elsewhere
-            state.is_misplaced = True
             return
-    elif not chat.record(DELTA_MISSING, Level.HELPER):
+    elif not chat.record(DELTA_MISSING):
         return
-    if chat.ledger.wants(DELTA_MISSING, Level.HELPER):
+    if chat.ledger.wants(DELTA_MISSING):
         choice["delta"] = {}
 
 
 def _closes(message: dict[str, Any], state: Choice) -> bool:
-    """Return whether a message says what the deltas said already, as Perplexity's does."""
+    """Return whether a message says what was said already, as Perplexity's does."""
     text = message.get("content")
+    if state.is_misplaced:
+        return isinstance(text, str) and len(text) >= REPLAY_WHOLE and state.text == text
     if isinstance(text, str) and text:
         return len(state.text) > 0 and state.text.begins(text)
-    return bool(message.get("tool_calls")) and bool(state.calls.calls)
+    return bool(message.get("tool_calls")) and state.calls.any_came
 
 
-def _elsewhere(choice: dict[str, Any]) -> dict[str, Any]:
-    """Return the delta that stands in `message` or `text`; empty where none does."""
+def _elsewhere(choice: dict[str, Any], state: Choice) -> dict[str, Any] | None:
+    """Return the delta that stands in `message` or `text`; None where none does."""
     message, text = choice.get("message"), choice.get("text")
-    if isinstance(message, dict) and any(message[name] for name in message if name != "role"):
+    if isinstance(message, dict) and (message or state.is_misplaced):
         return dict(message)
-    return {"content": text} if isinstance(text, str) and text else {}
+    return {"content": text} if isinstance(text, str) and (text or state.is_misplaced) else None
 
 
 def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:

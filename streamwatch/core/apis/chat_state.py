@@ -11,8 +11,6 @@ from streamwatch.core.apis.tool_call import Budget
 from streamwatch.core.context import Context
 
 _OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
-#: What every chunk of a completion has in common.
-_HEAD = ("id", "object", "created", "model")
 #: Choices that are remembered; the API gives 128 at most. A server that makes up more gets them passed on.
 MAX_CHOICES = 256
 #: Characters of an id, a model or a finish reason that is remembered: OpenAI's have 40.
@@ -42,8 +40,9 @@ class ChatState(ApiState):
         self.choices: dict[int, Choice] = {}
         self.asked = self._asked()
         self.passes = True  #: whether the chunk that is looked at goes on
+        self.speaks = False  #: whether that chunk carries a part of an answer, or of its reasoning
+        self.created = 0
         self.usage: Any = None
-        self.head: dict[str, Any] = {}  #: what the last chunk that went through the rules has in common with all others
         self.any_id = self.any_choices = self.any_audio = False
         self.is_foreign = False  #: an event of another protocol came
         self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
@@ -65,10 +64,10 @@ class ChatState(ApiState):
         """Return the state of a choice; None where there are too many to remember."""
         state = self.choices.get(index)
         if state is None and len(self.choices) < MAX_CHOICES:
-            state = self.choices[index] = Choice(self.ledger, self.doubts, self.request.tools, self._budget)
+            state = self.choices[index] = Choice(self.ledger, self.doubts, self.request, self._budget)
         return state
 
-    def remember_head(self, chunk: dict[str, Any]) -> None:
-        """Keep what a chunk has in common with all others, for one that has to be made up."""
-        head = {key: chunk[key] for key in _HEAD if key in chunk}
-        self.head = {key: value for key, value in head.items() if type(value) is int or kept(value)}
+    def head(self) -> dict[str, Any]:
+        """Return what every chunk of this completion has in common, as far as it is known."""
+        head = {"id": self.id, "object": self.object, "created": self.created, "model": self.model}
+        return {name: value for name, value in head.items() if value}

@@ -1,10 +1,10 @@
 """The tool calls of one choice: which call a fragment belongs to.
 
 How it works. Identity goes before position: an id says which call a fragment is of, then a name and
-arguments that are whole, and an index only where these do not contradict it. Attribute readers get
-another index only where the one on the wire tells calls apart wrongly; the SDK's helper keeps calls
-in a list, so for it they are numbered 0, 1, 2 in order of appearance. What stands in a fragment is
-`tool_fragments`' concern.
+arguments that are whole, and an index only where these do not contradict it. An index is the place
+of a call in a list, for the SDK's helper and for programs like those of its cookbook: calls are
+numbered 0, 1, 2 in order of appearance, as OpenAI does. What stands in a fragment is the concern of
+`tool_fragments`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from streamwatch.core.kinds import (
     Level,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.report import Request
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256
@@ -45,21 +46,23 @@ class ToolCalls:
         "_rules",
         "_taken",
         "_tools",
+        "any_came",
         "calls",
     )
 
-    def __init__(self, ledger: Ledger, doubts: Doubts, tools: frozenset[str], budget: Budget) -> None:
+    def __init__(self, ledger: Ledger, doubts: Doubts, request: Request, budget: Budget) -> None:
         self.calls: list[Call] = []
+        self.any_came = False  #: a fragment came, of whatever call
         self._ledger = ledger
-        self._tools = tools
+        self._tools = request.tools
         self._budget = budget
-        self._rules = FragmentRules(ledger, doubts, tools)
+        self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
         self._taken: set[int] = set()  # indexes that readers got
         self._last: Call | None = None
         self._is_quick = not ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
-        self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE, Level.HELPER)  #: readers keep calls in a list
+        self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE)
 
     def more(self, fragments: Any) -> bool:
         """Take the commonest case, more arguments for the call that is being written; False for any other."""
@@ -134,6 +137,7 @@ class ToolCalls:
         """Look at a fragment, and return whether it is handed on."""
         if not isinstance(fields, dict):
             return not self._ledger.record(TOOL_CALL_MALFORMED, Level.HELPER if fields is None else Level.NEVER)
+        self.any_came = True
         if "custom" in fields:
             self._see_custom(fields.get("index"))
             return True
@@ -233,7 +237,7 @@ class ToolCalls:
             return self._shifted(fragment, self._meant(fragment))
         index = fragment.index
         if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
-            self._ledger.record(TOOL_CALL_INDEX_SPARSE, Level.HELPER)
+            self._ledger.record(TOOL_CALL_INDEX_SPARSE)
         if self._is_dense or index in self._taken:
             index = self._free()
         call = self._opened(fragment, index)

@@ -22,17 +22,19 @@ from streamwatch.core.kinds import (
     Level,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.report import Request
 
 
 class FragmentRules:
     """The rules of the fragments of one choice, and the calls of which something waits."""
 
-    __slots__ = ("_awaited", "_checks", "_doubts", "_is_patient", "_ledger", "_tools")
+    __slots__ = ("_awaited", "_checks", "_doubts", "_is_patient", "_join_level", "_ledger", "_tools")
 
-    def __init__(self, ledger: Ledger, doubts: Doubts, tools: frozenset[str]) -> None:
+    def __init__(self, ledger: Ledger, doubts: Doubts, request: Request) -> None:
         self._ledger = ledger
         self._doubts = doubts
-        self._tools = tools
+        self._tools = request.tools
+        self._join_level = Level.OPT_IN if request.joins_fragments else Level.HELPER
         self._checks = ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_patient = True  #: a header that is not whole may be waited for
         self._awaited: dict[int, Call] = {}  # calls of which something waits, by identity
@@ -58,11 +60,10 @@ class FragmentRules:
             self._wait_for_header(call, fields)
 
     def _types(self, fields: dict[str, Any], function: dict[str, Any]) -> None:
-        """Look at an id and a name that are no text. A number for an id is compared with equal numbers elsewhere."""
-        if not isinstance(fields.get("id"), (str, type(None))) and self._ledger.record(
-            TOOL_CALL_MALFORMED, Level.OPT_IN
-        ):
-            fields["id"] = str(fields["id"])
+        """Look at the types of id and name."""
+        id = fields.get("id")
+        if not isinstance(id, (str, type(None))) and self._ledger.record(TOOL_CALL_MALFORMED, Level.OPT_IN):
+            fields["id"] = str(id)
         if not isinstance(function.get("name"), (str, type(None))):
             self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
 
@@ -147,7 +148,7 @@ class FragmentRules:
         name = fragment.name
         if name and call.name:
             again = name == call.name and name in self._tools and name + name not in self._tools
-            if self._ledger.record(TOOL_CALL_NAME_REPEATED, Level.HELPER if again else Level.NEVER):
+            if self._ledger.record(TOOL_CALL_NAME_REPEATED, None if again else Level.NEVER):
                 del fragment.function["name"]
         elif name:
             call.name = name
@@ -173,7 +174,7 @@ class FragmentRules:
             call.add(fragment.arguments)
 
     def _join(self, first: Any, second: Any) -> bool:
-        """Join two fragments of one call: readers that take one a chunk lose the second."""
+        """Join two fragments of one call: readers that take one a chunk lose the second, and old helpers both."""
         index = second.get("index") if isinstance(second, dict) else None
         if index is None or not isinstance(first, dict) or first.get("index") != index or second.get("id"):
             return False
@@ -181,7 +182,9 @@ class FragmentRules:
         if not (isinstance(head, dict) and isinstance(tail, dict)):
             return False
         said = [part.get("arguments") or "" for part in (head, tail)]
-        if not (all(isinstance(part, str) for part in said) and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR)):
+        if not all(isinstance(part, str) for part in said):
+            return False
+        if not self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, self._join_level):
             return False
         head["arguments"] = "".join(said)
         return True
