@@ -46,7 +46,8 @@ from wires import (
 )
 
 from streamwatch.core.kinds import STREAM_TRUNCATED, Verdict
-from streamwatch.export.capture import Captures, header, is_anomalous, load, mask
+from streamwatch.export.capture import Captures, header, is_anomalous, load
+from streamwatch.export.masking import mask
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 
@@ -55,13 +56,12 @@ SECRET = "QZJ QZJ9"
 _LETTERS = re.compile(r"[QZJ9]")
 
 
-def structure(value: Any, *, inside: bool = False) -> Any:
-    """A JSON value without its scalars: their types alone; the names inside of arguments are arguments."""
+def structure(value: Any) -> Any:
+    """A JSON value without its scalars, their types alone, and with the lengths of names alone: some are masked."""
     if isinstance(value, dict):
-        members = {name: structure(each, inside=inside or name == "arguments") for name, each in value.items()}
-        return [*members.values()] if inside else members
+        return [(len(name), structure(each)) for name, each in value.items()]
     if isinstance(value, list):
-        return [structure(each, inside=inside) for each in value]
+        return [structure(each) for each in value]
     return type(value)
 
 
@@ -78,7 +78,10 @@ def payloads(wire: bytes) -> list[Any]:
 
 def assert_replays(surface: str, wire: bytes, request: Request, error: BaseException | None = None) -> None:
     """Masked, a stream has the same length, the same structure, and shows the same anomalies as often."""
-    masked = mask(wire)
+    request = replace(
+        request, tools=frozenset()
+    )  # names of tools are masked, and a capture does not say what was asked
+    masked = mask(wire, surface)
     before, after = (watch(surface, each, request=request, error=error).report for each in (wire, masked))
 
     assert len(masked) == len(wire)
@@ -255,11 +258,13 @@ def test_a_letter_that_is_two_escapes_is_masked(payload: Payload) -> None:
 
 
 def test_what_belongs_together_can_still_be_told() -> None:
-    """Ids, names, roles, types, indexes, finish reasons and counts of tokens are the protocol's, and stay."""
+    """Ids, roles, types, indexes, finish reasons and counts of tokens are the protocol's, and stay; names are aliases."""
     usage = {"completion_tokens": 97, "total_tokens": 98}
-    wire = body([begin(), chunk({"tool_calls": [fragment(7, "{}", id="call_9", name="Zeta")]}, "stop", usage=usage)])
+    calls = [fragment(at, "{}", id=f"call_{at}", name=name) for at, name in enumerate(("Zeta", "Beta", "Zeta"), 7)]
+    wire = body([begin(), chunk({"tool_calls": calls}, "stop", usage=usage)])
+    masked = mask(wire)
 
-    assert mask(wire) == wire
+    assert masked.replace(b'"name":"xxxx"', b'"name":"Zeta"').replace(b'"name":"xxxa"', b'"name":"Beta"') == wire
 
 
 _PIECES = st.sampled_from(
@@ -329,10 +334,11 @@ def test_a_header_can_be_read_back() -> None:
 
 
 def test_a_header_is_a_comment_whatever_the_model_is_called() -> None:
-    """A name with line ends in it, or in no ASCII, is one line of a comment."""
-    head = header(report_of(model="a\r\ndata: {}\n\nЖ"), "end", "1.0", masked=True)
+    """What is no name is not in it, however a server or a caller spells it."""
+    head = header(report_of(model="a\r\ndata: {}\n\nЖ"), "end", "1.0\r\ndata: {}\n\nЖ", masked=True)
 
-    assert load(head)[0]["request_model"] == "a  data: {}  \\u0416"
+    assert load(head)[0]["request_model"] == "_other"
+    assert load(head)[0]["openai"] == "1.0  data: {}  \\u0416"
     assert all(line.startswith(b": streamwatch ") for line in head.rstrip(b"\n").split(b"\n"))
     assert watch("chat", head + DONE).report.events == 0
 
@@ -446,7 +452,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, caplog: pytest.LogCaptu
 def test_a_capture_is_written_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads the stream waits for no disk and no masking; of a flood a few are kept, and the rest let go."""
     go_on = threading.Event()
-    monkeypatch.setattr("streamwatch.export.capture.mask", lambda body: go_on.wait(60) and body)
+    monkeypatch.setattr("streamwatch.export.capture.mask", lambda body, *_: go_on.wait(60) and body)
     kept = captures(tmp_path)
     for serial in range(50):
         kept.keep(replace(report_of(), serial=serial), DONE, "end", "1.0")  # returns, though nothing can be masked
@@ -495,7 +501,7 @@ def test_an_error_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     told: list[tuple[str, str]] = []
     kept = captures(tmp_path, failed=lambda error, doing: told.append((repr(error), doing)))
     with monkeypatch.context() as broken:
-        broken.setattr("streamwatch.export.capture.mask", lambda body: 1 // 0)
+        broken.setattr("streamwatch.export.capture.mask", lambda *_: 1 // 0)
         kept.keep(report_of(), DONE, "end", "1.0")
         assert kept.wait(60)
     kept.keep(report_of(), DONE, "end", "1.0")

@@ -120,6 +120,7 @@ class Agent:
                 content=settings.capture_content,
                 max_files=settings.capture_files,
                 max_bytes=settings.capture_bytes,
+                numbers=settings.sequence_fields,
                 failed=self.internal_error,
             )
         self.active = True
