@@ -11,37 +11,42 @@ import functools
 _SERVERS = 512
 #: Characters of an address or a model that tell one from another.
 _NAME = 200
-#: Waits in vain for which a wait that paid makes up: a relay that mixes events up loses one now and then as well.
+#: Waits in vain for which a wait that paid makes up, and that a server may cost which nothing is known of: whoever mixes
+#: events up loses one now and then as well.
 _CREDIT = 4
 
 
 class Trust:
     """What is known of the numbers under one name, of one server and model."""
 
-    __slots__ = ("_credit", "starts", "waits_for_start")
+    __slots__ = ("_credit", "has_paid", "starts", "waits_for_start")
 
     def __init__(self) -> None:
-        self._credit = 0
+        self._credit = _CREDIT
+        self.has_paid = False  #: waiting has paid, as far as is remembered
         self.starts: int | None = None  #: where the last stream began
         self.waits_for_start = True  #: a number that came before what had gone on shows that waiting would have paid
 
     @property
     def patient(self) -> bool:
         """Whether a hole in the numbers is waited for."""
-        return self._credit >= 0
-
-    @property
-    def has_paid(self) -> bool:
-        """Whether waiting has paid, as far as is remembered."""
         return self._credit > 0
 
     def paid(self) -> None:
         """Take note that what was missing came."""
-        self._credit = _CREDIT
+        self._credit, self.has_paid = _CREDIT, True
 
     def in_vain(self) -> None:
-        """Take note that what was missing did not come, or that the numbers are no order."""
-        self._credit = max(self._credit - 1, -1)
+        """Take note that what was missing did not come."""
+        self._credit = max(self._credit - 1, 0)
+        self.has_paid = self.has_paid and self._credit > 0
+
+    def refuted(self) -> None:
+        """Take note that the numbers are no order: where they never were one, no further stream waits for them."""
+        if self.has_paid:
+            self.in_vain()
+        else:
+            self._credit = 0
 
 
 class Patience:

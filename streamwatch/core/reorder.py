@@ -231,7 +231,8 @@ class ReorderBuffer:
         self._candidates.remove(each)
         self._numbers = _NONE
         self._names = tuple(name for name in self._names if name != each.name)
-        each.trust.in_vain()
+        if each.waited:  # numbers that refute themselves at once cost nobody anything
+            each.trust.refuted()
         if each.is_relied_on:
             self._record_unusable()
         if not self._candidates:
