@@ -48,6 +48,8 @@ from streamwatch.core.kinds import (
 from streamwatch.core.quirks import FINISH_REASONS, SYNONYMS, error_message, says_failure
 from streamwatch.core.sse import Event
 
+#: Bytes of a chunk whose usage is kept for the last one: those of OpenAI have some hundred.
+_MAX_USAGE = 16 << 10
 _SILENT = (ChunkType.OTHER, ChunkType.ROLE)
 
 
@@ -63,6 +65,7 @@ class Chat(ChatState):
         self._holds_finish = wants(FINISH_REASON_PREMATURE)
         # Choices below this one come in order; those of several prompts come as they are ready.
         self._waits = min(self.asked or 1, MAX_CHOICES) if name == "chat" else 1
+        self._usage: Any = None  # the last one that came, for a last chunk without one
         self._early: dict[Event, None] = {}  # chunks of choices whose predecessors have not come
         # Looked at, and waiting for what is in doubt, in the order in which they go on; whether each said something.
         self._line: dict[Event, bool] = {}
@@ -151,7 +154,7 @@ class Chat(ChatState):
             self.release(event)
 
     def _settle(self) -> None:
-        self._is_calm = self.usage is None and not (self._is_waiting or self._early)
+        self._is_calm = not self.any_usage and not (self._is_waiting or self._early)
 
     def _look(self, event: Event) -> bool:
         """Put a chunk through the rules, and return whether it goes on."""
@@ -225,9 +228,12 @@ class Chat(ChatState):
 
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
         """Keep a chunk that may have to say more, or less, depending on the next one."""
-        lacks_usage = self.usage is not None and not event.payload.get("usage")
+        usage = event.payload.get("usage")
+        if usage:
+            self._usage = usage if len(event.raw) <= _MAX_USAGE else None
+        lacks_usage = self.any_usage and not usage
         # The helper takes the last chunk's usage; whoever adds up all chunks' would count it twice.
-        misplaced = lacks_usage and self.record(USAGE_MISPLACED)
+        misplaced = lacks_usage and self.record(USAGE_MISPLACED, None if self._usage else Level.NEVER)
         finishes = self._holds_finish and any(choice.get("finish_reason") for choice in choices)
         if (misplaced or finishes) and self.passes:
             self._last = event
@@ -267,7 +273,7 @@ class Chat(ChatState):
             self._go_through(event)
 
     def _lacks_usage(self, event: Event) -> bool:
-        return self.usage is not None and not event.payload.get("usage") and self.ledger.wants(USAGE_MISPLACED)
+        return bool(self._usage) and not event.payload.get("usage") and self.ledger.wants(USAGE_MISPLACED)
 
     # --- the end
 
@@ -290,7 +296,7 @@ class Chat(ChatState):
         """Decide what waited for a chunk that never came."""
         self._give_up_early()
         if self._last is not None and self._lacks_usage(self._last):
-            self._last.payload["usage"] = self.usage
+            self._last.payload["usage"] = self._usage
         self._last = None
         for state in self.choices.values():
             if self.done or state.finish_reason is not None:

@@ -114,9 +114,9 @@ def usage(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState)
             if choice.get("usage") and chat.record(USAGE_MISPLACED):
                 chunk["usage"] = choice.pop("usage")
     if chunk.get("usage"):
-        if chat.usage is not None:
+        if chat.any_usage:
             chat.record(USAGE_MISPLACED, Level.NEVER)
-        chat.usage = chunk["usage"]
+        chat.any_usage = True
 
 
 CHUNK_RULES = (choices_empty, spliced, usage)

@@ -42,7 +42,7 @@ class ChatState(ApiState):
         self.passes = True  #: whether the chunk that is looked at goes on
         self.speaks = False  #: whether that chunk carries a part of an answer, or of its reasoning
         self.created = 0
-        self.usage: Any = None
+        self.any_usage = False
         self.any_id = self.any_choices = self.any_audio = False
         self.is_foreign = False  #: an event of another protocol came
         self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on

@@ -104,7 +104,7 @@ class ToolCalls:
         """Take the finish_reason: nothing waits beyond it, and a call without arguments may get an empty object."""
         self._rules.end()
         for call in self.calls if isinstance(delta, dict) else ():
-            if not call.size and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
+            if call.arguments == "" and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
                 call.is_made_up = True
                 call.add("{}")
                 came = delta.get("tool_calls")
@@ -192,14 +192,20 @@ class ToolCalls:
         other = self._by_id.get(fragment.id)
         if other is not None:
             return self._of_another_call(fragment, call, other)
-        if fragment.name and call.name:
-            same = fragment.name == call.name
-            # Some servers give each fragment an id of its own: a closing one that is empty opens nothing.
-            closes = call.id_changes and not fragment.says_arguments
-            if not same or (call.parses() and not closes):
-                return self._reused(fragment, call)
+        if fragment.name and call.name and self._is_new(fragment, call):
+            return self._reused(fragment, call)
         self._change_id(fragment, call)
         return self._placed(fragment, call)
+
+    @staticmethod
+    def _is_new(fragment: Fragment, call: Call) -> bool:
+        """Return whether another id and a name open a call: not while the arguments of the same tool are open."""
+        if fragment.name != call.name:
+            return True
+        # Some servers give each fragment an id of its own: a closing one that is empty opens nothing.
+        if call.id_changes and (call.parses() is None or not fragment.says_arguments):
+            return False
+        return call.size > 0 and call.parses() is not False
 
     def _of_another_call(self, fragment: Fragment, call: Call, other: Call) -> Call:
         """The id was announced under another index: the index is what is wrong, unless that call is whole."""
@@ -279,8 +285,9 @@ class ToolCalls:
         if last is None or not (fragment.id or fragment.name) or fragment.name not in ("", last.name):
             return None
         if fragment.id and last.id:
-            if last.parses() is not False:
-                return None  # where ids differ, and nothing is unfinished, there are two calls
+            # Where ids differ there are two calls, but for a piece of arguments that belongs to what is open.
+            if not (fragment.says_arguments and (not last.size or last.parses() is False)):
+                return None
             self._change_id(fragment, last)
             return last
         return last if last.parses() is not True else None
