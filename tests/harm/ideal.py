@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .ideal_calls import by_announcement, with_headers
-from .ideal_chat import for_helper, names_once, with_usage
+from .ideal_calls import by_announcement, with_headers, with_text_arguments
+from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage
 from .ideal_frames import reframed
 from .ideal_items import by_identity, in_parts
-from .ideal_protocol import with_protocol
+from .ideal_protocol import with_protocol, without_bare_lifecycle
 from .wire import Event, Stream, parsed
 
 Events = list[Event]
@@ -44,10 +44,13 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         for better in in_order(events, field):
             yield f"in order of {field}", better
     if stream.api != "responses":
+        yield "by what was asked", as_asked(events, stream.request)
         yield from (("with usage where it belongs", better) for better in with_usage(events))
     if stream.api == "chat":
         yield "without names said again", names_once(events, declared(stream))
-        yield "by the announcements of calls", by_announcement(events)
+        yield from (("by the announcements of calls", better) for better in by_announcement(events))
+        yield from (("with arguments as text", better) for better in with_text_arguments(events))
+        yield from (("with the delta that stands elsewhere", better) for better in with_deltas(events))
         yield from (("with whole headers", better) for better in with_headers(events))
         if helper:
             yield from for_helper(events)
@@ -56,6 +59,8 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         yield "with the items that are done", with_output(events)
         yield from with_protocol(events)
     if stream.api == "responses":
+        if helper:
+            yield "for the helper", without_bare_lifecycle(events)
         yield "by the ids of items", by_identity(events)
         yield "by the parts that are open", in_parts(events)
 

@@ -6,6 +6,8 @@ other fragment goes on with the call that its index meant last, or with the call
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .wire import Event, copied
@@ -13,9 +15,36 @@ from .wire import Event, copied
 Events = list[Event]
 
 
-def by_announcement(events: Events) -> Events:
-    """Return the events with the indexes that the announcements give to their calls."""
-    choices: dict[Any, _Calls] = {}
+def by_announcement(events: Events) -> Iterator[Events]:
+    """Return the events with the indexes that the announcements give to their calls.
+
+    All calls anew, 0, 1, 2; or those alone that come under the index of another one, under the next number or after
+    the highest.
+    """
+    for numbering in ("anew", "next", "highest"):
+        choices: dict[Any, _Calls] = {}
+
+        def edit(choice: Any, choices: dict[Any, _Calls] = choices, numbering: str = numbering) -> None:
+            choices.setdefault(str(choice.get("index")), _Calls(numbering)).edit(choice)
+
+        yield _edited(events, edit)
+
+
+def with_text_arguments(events: Events) -> Iterator[Events]:
+    """Return the events with arguments as text, where they come as an object; written in either way."""
+    for separators in ((", ", ": "), (",", ":")):
+
+        def edit(choice: Any, separators: tuple[str, str] = separators) -> None:
+            for call in _calls_of(choice):
+                function = call.get("function")
+                if isinstance(function, dict) and isinstance(function.get("arguments"), (dict, list)):
+                    function["arguments"] = json.dumps(function["arguments"], separators=separators)
+
+        yield _edited(events, edit)
+
+
+def _edited(events: Events, edit: Callable[[Any], None]) -> Events:
+    """Return the events after an edit of a copy of each choice."""
     result = []
     for event in events:
         found = event.payload.get("choices") if event.is_object else None
@@ -25,26 +54,30 @@ def by_announcement(events: Events) -> Events:
         payload = {**event.payload, "choices": copied(found)}
         for choice in payload["choices"]:
             if isinstance(choice, dict):
-                choices.setdefault(str(choice.get("index")), _Calls()).edit(choice)
+                edit(choice)
         result.append(event if payload == event.payload else event.holding(payload))
     return result
+
+
+def _calls_of(choice: Any) -> list[Any]:
+    delta = choice.get("delta")
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
 class _Calls:
     """The calls of one choice."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbering: str) -> None:
+        self.numbering = numbering
         self.ids: set[str] = set()
-        self.last = -1
-        self.meant: dict[str, int] = {}
+        self.last: Any = None
+        self.used: list[Any] = []
+        self.meant: dict[str, Any] = {}
 
     def edit(self, choice: Any) -> None:
         """Give each fragment its index."""
-        delta = choice.get("delta")
-        calls = delta.get("tool_calls") if isinstance(delta, dict) else None
-        for call in calls if isinstance(calls, list) else ():
-            if not isinstance(call, dict):
-                continue
+        for call in _calls_of(choice):
             id, function = call.get("id"), call.get("function")
             raw = repr(call.get("index"))
             if (
@@ -55,10 +88,19 @@ class _Calls:
                 and function.get("name")
             ):
                 self.ids.add(id)
-                self.last = self.meant[raw] = len(self.ids) - 1
+                self.last = self.meant[raw] = self.next(call.get("index"))
+                self.used.append(self.last)
             index = self.meant.get(raw, self.last)
-            if index >= 0 and (call.get("index") != index or not isinstance(call.get("index"), int)):
+            if index is not None and (call.get("index") != index or not isinstance(call.get("index"), int)):
                 call["index"] = index
+
+    def next(self, index: Any) -> Any:
+        """Return the index of a call that is announced under an index."""
+        if self.numbering == "anew" or not isinstance(index, int):
+            return len(self.ids) - 1
+        if index not in self.used:
+            return index
+        return max(self.used) + 1 if self.numbering == "highest" else len(self.ids) - 1
 
 
 def with_headers(events: Events) -> list[Events]:

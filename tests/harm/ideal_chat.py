@@ -118,6 +118,39 @@ def _shapes(events: Events) -> Events:
     return _edited(result, edit)
 
 
+def _fragments(choice: Any, _state: Any) -> None:
+    """Put the fragments of one call in one chunk together."""
+    delta = choice.get("delta")
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    kept: list[Any] = []
+    for call in calls if isinstance(calls, list) else ():
+        last = next((other for other in kept if _is_more(other, call)), None)
+        if last is None:
+            kept.append(call)
+        else:
+            last["function"]["arguments"] = (last["function"].get("arguments") or "") + call["function"]["arguments"]
+    if isinstance(calls, list):
+        delta["tool_calls"] = kept
+
+
+def _is_more(call: Any, other: Any) -> bool:
+    """Whether a fragment goes on with the arguments of another one."""
+    if not isinstance(call, dict) or not isinstance(other, dict) or call.get("index") != other.get("index"):
+        return False
+    function, more = call.get("function"), other.get("function")
+    if not isinstance(function, dict) or not isinstance(more, dict):
+        return False
+    return not other.get("id") and isinstance(more.get("arguments"), str)
+
+
+def as_asked(events: Events, request: dict[str, Any]) -> Events:
+    """Return the events under index 0, where one answer was asked for."""
+    prompts = request.get("prompt")
+    if (request.get("n") or 1) != 1 or (isinstance(prompts, list) and len(prompts) > 1):
+        return events
+    return _edited(events, lambda choice, _: choice.update(index=0))
+
+
 def _choices(events: Events) -> Events:
     """Return the events with each choice begun after the lower ones: the helper keeps choices in a list."""
     begun: set[int] = set()
@@ -166,6 +199,30 @@ def _usage(events: Events) -> Events:
     return [*events[:last], whole, *events[last + 1 :]]
 
 
+def with_deltas(events: Events) -> Iterator[Events]:
+    """Return the events with the delta of choices that carry their answer elsewhere: of all, or of those that say a thing."""
+    for saying in (False, True):
+        for alone in (True, False):
+
+            def edit(choice: Any, _state: Any, saying: bool = saying, alone: bool = alone) -> None:
+                found = _carried(choice)
+                if found is None or isinstance(choice.get("delta"), dict):
+                    return
+                if saying and not any(found.get(member) for member in ("content", "tool_calls", "refusal")):
+                    return
+                choice["delta"] = found
+                for member in ("message", "text") if alone else ():
+                    choice.pop(member, None)
+
+            yield _edited(events, edit)
+
+
+def _carried(choice: Any) -> Any:
+    if isinstance(choice.get("message"), dict):
+        return choice["message"]
+    return {"content": choice["text"]} if isinstance(choice.get("text"), str) else None
+
+
 def with_usage(events: Events) -> Iterator[Events]:
     """Return the events with the usage of a choice where it belongs, in the chunk; there alone, or there too."""
     for alone in (True, False):
@@ -184,6 +241,7 @@ def with_usage(events: Events) -> Iterator[Events]:
 
 _RESPECTS: dict[str, Callable[[Events], Events]] = {
     "roles": lambda events: _edited(events, _roles),
+    "fragments": lambda events: _edited(events, _fragments),
     "calls": lambda events: _edited(events, _calls),
     "shapes": _shapes,
     "choices": _choices,

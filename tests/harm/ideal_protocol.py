@@ -46,6 +46,18 @@ def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
             yield f"{' and '.join(names)} as the protocol wants it", whole
 
 
+def without_bare_lifecycle(events: Events) -> Events:
+    """Return the events without those on which the helper raises: of a lifecycle without a response, or before it."""
+    created = next((place for place, event in enumerate(events) if event.type == "response.created"), 0)
+    return [event for place, event in enumerate(events) if place >= created and not _is_bare(event)]
+
+
+def _is_bare(event: Event) -> bool:
+    kinds = ("created", "in_progress", "queued", "completed", "incomplete", "failed")
+    known = event.type.startswith("response.") and event.type.removeprefix("response.") in kinds
+    return known and not isinstance(event.payload.get("response"), dict)
+
+
 def lacking(events: Events) -> Counter[str]:
     """Return how many events of each type the protocol demands beside those that are there."""
     whole = _Response(events, announce=True, close=True).events()

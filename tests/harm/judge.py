@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .ideal import parses
 from .proof import Truths, arguments_proved, judged_right, twin_of
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read
@@ -106,7 +107,7 @@ class _Court:
             if same(right, after) and (after.well or not before.well or "undone" in label):
                 return "repaired", label
         if before.well and not after.well:
-            return "worse", "raises now"
+            return ("left", "wrong before, raises now") if self._wrong_calls() else ("worse", "raises now")
         why = self._otherwise(reader, before, after)
         if why:
             return "repaired", why
@@ -132,13 +133,22 @@ class _Court:
                 return "as without the change, which this reader does not see"
         return ""
 
+    def _wrong_calls(self) -> bool:
+        """Whether the helper has made calls whose arguments do not parse, and says so now."""
+        if not self.truths.mode.startswith("helper") or self.watched.error is None and self.watched.final_error is None:
+            return False
+        found = outcome(READERS["chat"]["final_calls"], self.plain) if self.stream.api == "chat" else None
+        return found is not None and found.well and not all(parses(row[-1]) for row in found.value)
+
     def _rightly_judged(self) -> bool:
+        if self.stream.right is None:
+            return False
+        ways = ("helper", "final") if self.truths.mode.startswith("helper") else ("create",)
+        table = {name: reader for name, reader in READERS.get(self.stream.api, {}).items() if reader.way in ways}
+
         def of(read: Read) -> Callable[[str], Outcome | None]:
-            table = READERS.get(self.stream.api, {})
             return lambda name: outcome(table[name], read) if name in table else None
 
-        if self.stream.right is None or self.truths.mode.startswith("helper"):
-            return False
         return (
             judged_right(self.stream, of(self.watched)) is True and judged_right(self.stream, of(self.plain)) is False
         )
