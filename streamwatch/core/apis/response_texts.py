@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Part, Statement, told_by
-from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, said_by
+from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, is_index, said_by
 from streamwatch.core.apis.response_references import announced_part, introduce, item_of, part_of
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
@@ -31,6 +31,7 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     introduce(state, item, payload)
     _introduce_part(state, item, part)
     part.text.add(delta)
+    part.last, part.counted = (where[2] if is_index(where[2]) else part.last), part.counted + len(delta)
     if where[1:] == (item.index, part.index if family.part else None):
         state.listen(part, item, where)
     return True
@@ -84,7 +85,7 @@ def close_texts(
     state: ResponseState, item: Item, final: dict[str, Any], payload: dict[str, Any], at: Statement
 ) -> bool:
     """Close what is open of an item, and return whether the item as it is said agrees with what was delivered."""
-    left = {family: item.parts_of(family) for family in {part.family for part in item.parts.values()}}
+    left = {family: item.parts_of(family) for family in {part.family for part in item.parts}}
     agrees = True
     for said in list(said_by(final)):
         parts = left.get(said.family)
@@ -155,8 +156,9 @@ def _restore_tail(
     """Put the tail of a text in before what closes it, and all that has to come before a text."""
     whole = not part.begun
     level = Level.OPT_IN if whole and at is Statement.TERMINAL else Level.DEFAULT
-    if whole and not item.is_shown and item.announcement() is None:
-        level = Level.NEVER  # whose text it is cannot be said
+    nameless = whole and not item.is_shown and item.announcement() is None
+    if nameless or state.partial or state.items.astray(part):
+        level = Level.NEVER  # whose text it is cannot be said, or it may have come elsewhere
     if not state.record(RESPONSE_TEXT_LOST, level):
         part.disputed = True
         state.dispute()
