@@ -67,7 +67,7 @@ class Part:
 
     __slots__ = (
         *("agreed", "announced", "confirmed", "counted", "disputed", "done", "family", "index", "item_id", "key"),
-        *("last", "made_up", "missed", "notes", "put_in", "source", "text", "text_done", "told"),
+        *("last", "made_up", "missed", "notes", "put_in", "reference", "source", "text", "text_done", "told"),
     )
 
     def __init__(self, item: Item, family: Family, key: str, index: int) -> None:
@@ -84,6 +84,7 @@ class Part:
         self.put_in = False  #: announced by an event that we put in
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
+        self.reference: dict[str, Any] | None = None  #: how the server's events about it say which part is meant
         self.text_done = False
         self.done = False
         self.source = Statement.NONE  #: what text was put in from
@@ -124,7 +125,7 @@ class Item:
 
     __slots__ = (
         *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed"),
-        *("order", "partial", "parts", "put_in", "shows_parts", "strayed", "told", "type"),
+        *("order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
     )
 
     def __init__(self, head: dict[str, Any], index: int, *, partial: bool = False) -> None:
@@ -139,6 +140,7 @@ class Item:
         self.order = -1  #: how many the server announced before it: its index, if nothing is wrong
         self.put_in = False  #: announced by an event that we put in
         self.missed = False  #: that nobody announced it is counted
+        self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
         self.strayed = False  #: its events come under the index of another item
         self.shows_parts = False  #: the server announces its parts
         self.told = _NOTHING
@@ -155,6 +157,12 @@ class Item:
     def fits(self, type_: str) -> bool:
         """Return whether an event that is about an item of this type may be about this one."""
         return not type_ or self.type == type_ or self.type not in ITEM_TYPES or type_ not in ITEM_TYPES
+
+    def refer(self, payload: dict[str, Any]) -> None:
+        """Take note of how an event says that it is about this item; no long id is kept."""
+        self.reference = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
+        if self.reference.get("item_id"):
+            self.reference["item_id"] = self.id
 
     def part(self, key: str, index: Any) -> Part | None:
         """Return the part that the server has under an index."""

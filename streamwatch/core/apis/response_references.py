@@ -50,6 +50,7 @@ def settle(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     elif key not in (None, item.key):
         _name(state, item, payload)
     place(state, item, payload)
+    item.refer(payload)
 
 
 def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], index: Any) -> Item:
@@ -60,6 +61,7 @@ def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], in
     strayed = not is_index(index) or state.items.at(index) is not None
     item = Item(kept, state.items.made_up_index() if strayed else index, partial=state.partial)
     item.strayed = strayed
+    item.refer({"item_id": item.id, **payload})
     state.remember(item, index, head)
     return item
 
@@ -76,7 +78,7 @@ def introduce(state: ResponseState, item: Item, payload: dict[str, Any], level: 
     if state.missing(level):
         item.put_in = True
         if item.strayed:
-            payload["output_index"] = item.index
+            payload["output_index"] = item.reference["output_index"] = item.index
         state.put_in("response.output_item.added", output_index=item.index, item=announcement)
 
 
@@ -139,6 +141,7 @@ def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item:
     if part.family is OTHER:
         part.family = family
     _place_part(state, item, part, payload)
+    part.reference = {part.key: payload[part.key]} if part.key in payload else {}
     return part
 
 
@@ -152,6 +155,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     part = state.new_part(item, family, key, index if is_index(index) else position)
     if index != position and not item.partial and state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
         part.index = payload[key] = position
+    part.reference = {key: payload[key]} if key in payload else {}
     return part
 
 

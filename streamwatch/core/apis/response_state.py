@@ -30,14 +30,21 @@ class ResponseState(ApiState):
         self.open: dict[tuple[Any, Any, Any], Part] = {}  #: by type, output index and index of the part
         self._number: Any = None
         self._first_number: int | None = None
+        self._unordered = False
 
     # --- numbers
 
     def see_number(self, number: Any) -> None:
         """Take note of the number of the event that is looked at."""
+        if is_index(number):
+            self._unordered = self._unordered or (is_index(self._number) and number <= self._number)
+            self._first_number = number if self._first_number is None else self._first_number
         self._number = number
-        if self._first_number is None and is_index(number):
-            self._first_number = number
+
+    @property
+    def ordered(self) -> bool:
+        """Return whether the numbers say that nothing more comes of what has closed."""
+        return is_index(self._number) and not self._unordered
 
     @property
     def lost_events(self) -> bool:

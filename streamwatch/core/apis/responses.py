@@ -282,6 +282,7 @@ class Responses(ResponseState):
         own, order = own_index(self, payload), self.items.announced()
         item = Item(self.items.head_of(said), own)
         item.announced, item.told = True, told_by(said)
+        item.refer({"item_id": item.id, **payload})
         item.order = order if own == index else own
         self.remember(item, index if is_index(index) else own, said)
         for text in said_by(said):
@@ -354,8 +355,9 @@ class Responses(ResponseState):
 
     def _announce_late(self, said: dict[str, Any]) -> None:
         held, (_, index) = self.held, self._late or (None, None)
-        self.see_number(held[0].payload.get("sequence_number"))
+        last, self._number = self._number, held[0].payload.get("sequence_number")  # it goes before the first of them
         introduce(self, meet(self, {"output_index": index}, said, index), {"output_index": index})
+        self._number = last
         self._replay(held)
 
     def _replay(self, events: list[Event]) -> None:
