@@ -311,6 +311,8 @@ AMENDED = dict.fromkeys(
     (
         "chunk_metadata_irregular",
         "finish_reason_irregular",
+        "response_event_missing",
+        "response_terminal_mismatch",
         "role_irregular",
         "tool_call_fragment_irregular",
         "tool_call_id_changed",

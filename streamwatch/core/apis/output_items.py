@@ -66,25 +66,14 @@ class Part:
     """A part of an item, or the arguments of a call: something with a text."""
 
     __slots__ = (
-        *(
-            "agreed",
-            "announced",
-            "before",
-            "confirmed",
-            "disputed",
-            "done",
-            "family",
-            "index",
-            "item_id",
-            "key",
-            "made_up",
-        ),
-        *("missed", "notes", "put_in", "source", "text", "text_done", "told"),
+        *("agreed", "announced", "confirmed", "counted", "disputed", "done", "family", "index", "item_id", "key"),
+        *("last", "made_up", "missed", "notes", "put_in", "reference", "source", "text", "text_done", "told"),
     )
 
-    def __init__(self, item: Item, family: Family, key: str, index: int, before: int) -> None:
+    def __init__(self, item: Item, family: Family, key: str, index: int) -> None:
         self.item_id = item.id
-        self.before = before  #: deltas of this type that came before it
+        self.last = index - 1  #: the index of its last delta that was looked at closely
+        self.counted = 0  #: characters that came in such deltas
         self.family = family
         self.key = key
         self.index = index  #: as it is handed on
@@ -95,6 +84,7 @@ class Part:
         self.put_in = False  #: announced by an event that we put in
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
+        self.reference: dict[str, Any] | None = None  #: how the server's events about it say which part is meant
         self.text_done = False
         self.done = False
         self.source = Statement.NONE  #: what text was put in from
@@ -111,6 +101,10 @@ class Part:
     def is_open(self) -> bool:
         """Return whether text of it may still come."""
         return not (self.text_done or self.done)
+
+    def is_next(self, index: int) -> bool:
+        """Return whether an index counts the deltas of this part, as some servers have it."""
+        return index == self.last + 1 and len(self.text) == self.counted
 
     def compare(self, said: str) -> Match:
         """Return how a text that is said compares with what was delivered."""
@@ -130,8 +124,8 @@ class Item:
     """One output item."""
 
     __slots__ = (
-        *("announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed", "partial", "parts"),
-        *("put_in", "shows_parts", "strayed", "told", "type"),
+        *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed"),
+        *("order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
     )
 
     def __init__(self, head: dict[str, Any], index: int, *, partial: bool = False) -> None:
@@ -143,14 +137,17 @@ class Item:
         self.type: str = head.get("type", "")
         self.partial = partial  #: its beginning was not seen: what is not known of it is not missing
         self.announced = False  #: by the server
+        self.order = -1  #: how many the server announced before it: its index, if nothing is wrong
         self.put_in = False  #: announced by an event that we put in
         self.missed = False  #: that nobody announced it is counted
+        self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
         self.strayed = False  #: its events come under the index of another item
         self.shows_parts = False  #: the server announces its parts
         self.told = _NOTHING
         self.done = False
         self.finished: dict[str, Any] | None = None
-        self.parts: dict[tuple[str, int], Part] = {}
+        self.parts: list[Part] = []  #: in the order in which they were opened
+        self._at: dict[tuple[str, int], Part] = {}  # by the index under which the server has them, the latest
 
     @property
     def is_shown(self) -> bool:
@@ -161,22 +158,32 @@ class Item:
         """Return whether an event that is about an item of this type may be about this one."""
         return not type_ or self.type == type_ or self.type not in ITEM_TYPES or type_ not in ITEM_TYPES
 
+    def refer(self, payload: dict[str, Any]) -> None:
+        """Take note of how an event says that it is about this item; no long id is kept."""
+        self.reference = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
+        if self.reference.get("item_id"):
+            self.reference["item_id"] = self.id
+
     def part(self, key: str, index: Any) -> Part | None:
         """Return the part that the server has under an index."""
-        return self.parts.get((key, index)) if is_index(index) else None
+        return self._at.get((key, index)) if is_index(index) else None
+
+    def add(self, part: Part, index: int) -> None:
+        """Remember a part that the server has under an index."""
+        self.parts.append(part)
+        self._at[part.key, index] = part
 
     def count_of(self, key: str) -> int:
         """Return how many parts of a sort there are."""
-        return sum(part.key == key for part in self.parts.values())
+        return sum(part.key == key for part in self.parts)
 
     def parts_of(self, family: Family) -> list[Part]:
         """Return the parts that have this sort of text, in order."""
-        return sorted((part for part in self.parts.values() if part.family is family), key=lambda part: part.index)
+        return sorted((part for part in self.parts if part.family is family), key=lambda part: part.index)
 
     def open_part(self, key: str) -> Part | None:
         """Return the part that is being written."""
-        still_open = [part for part in self.parts.values() if part.key == key and not part.done]
-        return still_open[-1] if still_open else None
+        return next((part for part in reversed(self.parts) if part.key == key and not part.done), None)
 
     def announcement(self) -> dict[str, Any] | None:
         """Return the announcement that the item should have had; None where not enough is known of it.
@@ -201,7 +208,7 @@ class OutputItems:
     """The items of one response, found by what they are before where they are."""
 
     __slots__ = (
-        *("_at", "_by_call", "_by_key", "_items", "_kept", "_made_up", "_parts", "_strays"),
+        *("_at", "_by_call", "_by_key", "_items", "_kept", "_made_up", "_parts", "_shared", "_strays"),
         *("full", "unremembered"),
     )
 
@@ -209,13 +216,14 @@ class OutputItems:
         self._items: list[Item] = []
         self._by_key: dict[Hashable, Item] = {}
         self._by_call: dict[Hashable, Item] = {}
+        self._shared: set[Hashable] = set()  # ids that the server gives to more than one item: they tell nothing
         self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
         self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
         self._made_up = _FIRST_MADE_UP
         self._kept = 0
         self._parts = 0
         self.full = False  #: there is more than is remembered
-        self.unremembered = 0  #: characters of answers delivered in parts that were opened again
+        self.unremembered = 0  #: characters of answers that an earlier response of the same stream delivered
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self._items)
@@ -226,9 +234,9 @@ class OutputItems:
     # --- finding
 
     def by_id(self, id: Any) -> Item | None:
-        """Return the item with an id."""
+        """Return the item with an id; None where several have it."""
         key = key_of(id)
-        return None if key is None else self._by_key.get(key)
+        return None if key is None or key in self._shared else self._by_key.get(key)
 
     def by_call(self, call_id: Any, type_: Any) -> Item | None:
         """Return the call with a call id: an output of it has the same one, and is another item."""
@@ -256,19 +264,36 @@ class OutputItems:
 
     def answer(self) -> bool:
         """Return whether any item answers: not a message without text, and no reasoning."""
-        texts = any(len(part.text) for item in self._items for part in item.parts.values() if part.family.is_answer)
+        texts = any(part.begun for part in self.parts() if part.family.is_answer)
         return texts or any(item.type not in ("message", "reasoning") for item in self._items)
 
     def delivered(self) -> int:
         """Return how many characters of answers were delivered, however often they were said."""
-        parts = (part for item in self._items for part in item.parts.values() if part.family.is_answer)
+        parts = (part for part in self.parts() if part.family.is_answer)
         return sum(part.agreed or len(part.text) or len(part.told) for part in parts) + self.unremembered
+
+    def astray(self, part: Part) -> bool:
+        """Return whether there is text that may be of a part, as nobody announced what it came under."""
+        return any(
+            other.family is part.family and other is not part and other.begun and not (other.confirmed or other.source)
+            for item in self._items
+            for other in item.parts
+            if item.missed or (other.missed and part in item.parts)
+        )
+
+    def parts(self) -> Iterator[Part]:
+        """Return all parts that are remembered."""
+        return (part for item in self._items for part in item.parts)
 
     # --- remembering
 
     def next_index(self) -> int:
         """Return the index of an item that is announced now: servers announce items in their order."""
         return max((item.index for item in self._items if item.index < _FIRST_MADE_UP), default=-1) + 1
+
+    def announced(self) -> int:
+        """Return how many items the server announced."""
+        return sum(item.announced for item in self._items)
 
     def made_up_index(self) -> int:
         """Return an index that no announcement of the server asks for."""
@@ -305,24 +330,24 @@ class OutputItems:
         item.strayed = False
         self._at[index] = item
 
+    def share(self, key: Hashable) -> None:
+        """Know nothing by an id any more: the server gives it to more than one item."""
+        self._shared.add(key)
+
     def bind(self, item: Item, key: Hashable) -> None:
         """Know an item by an id from now on."""
         if key is not None and key not in self._by_key:
             item.key = key
             self._by_key[key] = item
 
-    def open_part(self, item: Item, family: Family, key: str, index: int, before: int) -> Part:
+    def open_part(self, item: Item, family: Family, key: str, index: int) -> Part:
         """Return a new part of an item, remembered if there is room."""
-        part = Part(item, family, key, index, before)
-        old = item.parts.get((key, index))
-        if old is None and (len(item.parts) >= _MAX_PARTS or self._parts >= _MAX_ALL_PARTS):
+        part = Part(item, family, key, index)
+        if len(item.parts) >= _MAX_PARTS or self._parts >= _MAX_ALL_PARTS:
             self.full = item.partial = True
-            return part
-        if old is None:
+        else:
             self._parts += 1
-        elif old.family.is_answer:
-            self.unremembered += len(old.text)
-        item.parts[key, index] = part
+            item.add(part, index)
         return part
 
 

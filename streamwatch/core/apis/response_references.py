@@ -38,13 +38,19 @@ def item_of(state: ResponseState, payload: dict[str, Any], type_: str) -> Item:
     if item is None:
         head = {"id": payload.get("item_id"), "type": type_, "name": payload.get("name")}
         return meet(state, payload, head, payload.get("output_index"))
+    settle(state, item, payload)
+    return item
+
+
+def settle(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
+    """Set the references of an event right that is about an item."""
     key = key_of(payload.get("item_id"))
     if item.key is None:
         state.items.bind(item, key)
     elif key not in (None, item.key):
         _name(state, item, payload)
     place(state, item, payload)
-    return item
+    item.refer(payload)
 
 
 def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], index: Any) -> Item:
@@ -55,6 +61,7 @@ def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], in
     strayed = not is_index(index) or state.items.at(index) is not None
     item = Item(kept, state.items.made_up_index() if strayed else index, partial=state.partial)
     item.strayed = strayed
+    item.refer({"item_id": item.id, **payload})
     state.remember(item, index, head)
     return item
 
@@ -71,7 +78,7 @@ def introduce(state: ResponseState, item: Item, payload: dict[str, Any], level: 
     if state.missing(level):
         item.put_in = True
         if item.strayed:
-            payload["output_index"] = item.index
+            payload["output_index"] = item.reference["output_index"] = item.index
         state.put_in("response.output_item.added", output_index=item.index, item=announcement)
 
 
@@ -85,8 +92,10 @@ def place(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     index = payload.get("output_index")
     if index == item.index or item.partial:
         return
-    # What is absent stays absent, but for who needs it.
-    level = Level.DEFAULT if item.announced and is_index(index) else Level.HELPER
+    # What is absent stays absent, but for who needs it. Servers announce items in order: where the event has the index
+    # in that order, and the announcement has not, nothing says which of the two is wrong.
+    sure = item.announced and is_index(index) and (item.index == item.order or index != item.order)
+    level = Level.DEFAULT if sure else Level.HELPER
     if state.record(RESPONSE_REFERENCE_INVALID, level if item.is_shown else Level.NEVER):
         payload["output_index"] = item.index
 
@@ -123,7 +132,7 @@ def own_index(state: ResponseState, payload: dict[str, Any]) -> int:
 def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item: Item, *, closes: bool) -> Part:
     """Return the part that a text belongs to, a new one if nobody announced it, and set its reference right."""
     if not family.part:
-        return item.parts.get((family.key, 0)) or state.new_part(item, family, family.key, 0)
+        return item.part(family.key, 0) or state.new_part(item, family, family.key, 0)
     index = payload.get(family.key)
     part = item.part(family.key, index) or _meant(state, item, family.key, index, closes=closes)
     if part is None:
@@ -132,6 +141,7 @@ def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item:
     if part.family is OTHER:
         part.family = family
     _place_part(state, item, part, payload)
+    part.reference = {part.key: payload[part.key]} if part.key in payload else {}
     return part
 
 
@@ -141,10 +151,11 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     known = item.part(key, index)
     if known is not None and not known.done:
         return known
-    position = item.count_of(key) if known is None else known.index
+    position = item.count_of(key)
     part = state.new_part(item, family, key, index if is_index(index) else position)
     if index != position and not item.partial and state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
         part.index = payload[key] = position
+    part.reference = {key: payload[key]} if key in payload else {}
     return part
 
 
@@ -153,11 +164,8 @@ def _meant(state: ResponseState, item: Item, key: str, index: Any, *, closes: bo
     still_open = item.open_part(key)
     if not is_index(index) or still_open is None:
         return still_open
-    if not still_open.announced:
-        return None
-    # Some servers count deltas there.
-    counts = index == state.counts.get(still_open.family.type, 0) - still_open.before - 1
-    return still_open if closes or counts else None
+    state.counts_deltas = state.counts_deltas or (still_open.announced and still_open.is_next(index))
+    return still_open if still_open.announced and (closes or state.counts_deltas) else None
 
 
 def _place_part(state: ResponseState, item: Item, part: Part, payload: dict[str, Any]) -> None:

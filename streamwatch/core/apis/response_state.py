@@ -24,19 +24,27 @@ class ResponseState(ApiState):
         self.items = OutputItems()
         self.partial = False  #: begins in the middle, or is too long to be remembered: what is not known is not missing
         self.answered = False  #: something came that answers: text, a call, an image ...
+        self.counts_deltas = False  #: the server counts deltas where the index of a part belongs
         self.kept = 0  #: bytes of finished items
         self.unproved = 0  #: parts with text that was put in, and that only its source says
         self.open: dict[tuple[Any, Any, Any], Part] = {}  #: by type, output index and index of the part
         self._number: Any = None
         self._first_number: int | None = None
+        self._unordered = False
 
     # --- numbers
 
     def see_number(self, number: Any) -> None:
         """Take note of the number of the event that is looked at."""
+        if is_index(number):
+            self._unordered = self._unordered or (is_index(self._number) and number <= self._number)
+            self._first_number = number if self._first_number is None else self._first_number
         self._number = number
-        if self._first_number is None and is_index(number):
-            self._first_number = number
+
+    @property
+    def ordered(self) -> bool:
+        """Return whether the numbers say that nothing more comes of what has closed."""
+        return is_index(self._number) and not self._unordered
 
     @property
     def lost_events(self) -> bool:
@@ -48,10 +56,12 @@ class ResponseState(ApiState):
     def put_in(self, type_: str, **payload: Any) -> None:
         """Hand on an event that never came.
 
-        It has the number before the one that it goes before: who resumes after it, or drops what he has seen
-        already, misses nothing that came.
+        It has no number, as each belongs to an event of the server's. The SDK's helper compares them where it was
+        told to start after one, so it gets the number before: who resumes after that misses nothing.
         """
-        number = {"sequence_number": max(self._number - 1, 0)} if is_index(self._number) else {}
+        number = {}
+        if self.ledger.accumulated and is_index(self._number):
+            number = {"sequence_number": max(self._number - 1, 0)}
         self.insert({"type": type_, **number, **payload})
 
     # --- items and texts
@@ -77,7 +87,7 @@ class ResponseState(ApiState):
         old = item.part(key, index)
         if old is not None:
             self.forget(old)
-        part = self.items.open_part(item, family, key, index, self.counts.get(family.type, 0))
+        part = self.items.open_part(item, family, key, index)
         self.partial = self.partial or self.items.full
         return part
 

@@ -42,7 +42,7 @@ def see_item_done(state: ResponseState, payload: dict[str, Any], size: int) -> b
     close_texts(state, item, final, payload, Statement.ITEM)
     introduce(state, item, payload, Level.OPT_IN)
     item.done = True
-    for part in item.parts.values():
+    for part in item.parts:
         state.forget(part)
     state.answered = state.answered or answers(final)
     if state.kept + size <= _MAX_KEPT:
@@ -137,7 +137,7 @@ def _pairs(state: ResponseState, output: list[dict[str, Any]]) -> list[tuple[dic
 def _alike(item: Item, final: dict[str, Any]) -> bool:
     """Return whether the texts of an item of an output are those that came under another id."""
     said = list(said_by(final))
-    parts = [part for part in item.parts.values() if part.begun]
+    parts = [part for part in item.parts if part.begun]
     equal = (part.compare(one.text) is Match.EQUAL for part, one in zip(parts, said, strict=False))
     return len(said) >= len(parts) and all(equal)
 
@@ -167,7 +167,7 @@ def _check_final_id(state: ResponseState, item: Item, final: dict[str, Any]) -> 
 
 def _check_notes(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
     """Compare the annotations that came one by one with those of the item."""
-    came = sum(part.notes for part in item.parts.values())
+    came = sum(part.notes for part in item.parts)
     said = 0
     for _, part in parts_in(final):
         notes = part.get("annotations") if isinstance(part, dict) else None
@@ -202,5 +202,5 @@ def _check_total(state: ResponseState, output: list[dict[str, Any]]) -> None:
     if state.items.delivered() == said:
         return
     state.dispute()
-    if not any(part.disputed for item in state.items for part in item.parts.values()):
+    if not any(part.disputed for part in state.items.parts()):
         state.record(RESPONSE_TERMINAL_MISMATCH, Level.NEVER)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Part, Statement, told_by
-from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, said_by
+from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, is_index, said_by
 from streamwatch.core.apis.response_references import announced_part, introduce, item_of, part_of
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
@@ -31,6 +31,7 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     introduce(state, item, payload)
     _introduce_part(state, item, part)
     part.text.add(delta)
+    part.last, part.counted = (where[2] if is_index(where[2]) else part.last), part.counted + len(delta)
     if where[1:] == (item.index, part.index if family.part else None):
         state.listen(part, item, where)
     return True
@@ -72,7 +73,7 @@ def _see_part_done(state: ResponseState, item: Item, part: Part, text: Any, payl
         _hear(state, item, part, text, payload, Statement.PART)
     introduce(state, item, payload)
     _introduce_part(state, item, part)
-    _close_text(state, item, part, text, payload)
+    _close_text(state, item, part, text)
     part.done = True
     state.forget(part)
 
@@ -84,7 +85,7 @@ def close_texts(
     state: ResponseState, item: Item, final: dict[str, Any], payload: dict[str, Any], at: Statement
 ) -> bool:
     """Close what is open of an item, and return whether the item as it is said agrees with what was delivered."""
-    left = {family: item.parts_of(family) for family in {part.family for part in item.parts.values()}}
+    left = {family: item.parts_of(family) for family in {part.family for part in item.parts}}
     agrees = True
     for said in list(said_by(final)):
         parts = left.get(said.family)
@@ -92,8 +93,8 @@ def close_texts(
         if part is not None and not item.partial:
             _hear(state, item, part, said.text, payload, at)
             agrees = agrees and not part.disputed
-            _close_text(state, item, part, said.text, payload)
-            _close_part(state, item, part, said.part, payload)
+            _close_text(state, item, part, said.text)
+            _close_part(state, item, part, said.part)
     unsaid = [part for parts in left.values() for part in parts if part.family.name and not item.partial]
     for part in unsaid:
         _miss(state, part, final)
@@ -129,8 +130,8 @@ def _hear(state: ResponseState, item: Item, part: Part, said: str, payload: dict
         part.agreed = len(said)
         if said:
             state.confirm(part, at)
-    elif not part.begun and not part.family.is_answer and at >= Statement.ITEM:
-        pass  # reasoning often comes in its item alone
+    elif not part.begun and not part.family.is_answer and at > Statement.TEXT:
+        pass  # reasoning may come in its item alone
     elif match is Match.TAIL and part.is_open and not item.done and not part.disputed:
         _restore_tail(state, item, part, said, payload, at)
     else:
@@ -153,24 +154,30 @@ def _restore_tail(
     state: ResponseState, item: Item, part: Part, said: str, payload: dict[str, Any], at: Statement
 ) -> None:
     """Put the tail of a text in before what closes it, and all that has to come before a text."""
-    whole = not part.begun
-    level = Level.OPT_IN if whole and at is Statement.TERMINAL else Level.DEFAULT
-    if whole and not item.is_shown and item.announcement() is None:
-        level = Level.NEVER  # whose text it is cannot be said
+    level = _level(state, item, part, at)
     if not state.record(RESPONSE_TEXT_LOST, level):
         part.disputed = True
         state.dispute()
         return
-    if whole:
+    if not part.begun:
         introduce(state, item, payload, level)
         part.put_in = bool(part.family.part) and not part.announced and _is_shown(item, part)
-        part.made_up = part.put_in or at > Statement.TEXT
-    if whole and part.put_in:
-        part.missed = True
-        state.put_in(f"{part.family.announcement}.added", **_where(item, part, payload), part=part.family.empty_part())
+        part.missed, part.made_up = part.put_in, part.put_in or at > Statement.TEXT
+    if not part.begun and part.put_in:
+        state.put_in(f"{part.family.announcement}.added", **_where(item, part), part=part.family.empty_part())
     tail = said[len(part.text) :]
-    state.put_in(f"{part.family.name}.delta", **_where(item, part, payload), delta=tail, **part.family.more())
+    state.put_in(f"{part.family.name}.delta", **_where(item, part), delta=tail, **part.family.more())
     state.deliver(part, tail, at)
+
+
+def _level(state: ResponseState, item: Item, part: Part, at: Statement) -> Level:
+    """Return the level at which the tail of a text is put in."""
+    nameless = not (part.begun or item.is_shown) and item.announcement() is None
+    if nameless or state.partial or state.items.astray(part):
+        return Level.NEVER  # whose text it is cannot be said, or it may have come elsewhere
+    if not state.ordered or (at is Statement.TERMINAL and not part.begun):
+        return Level.OPT_IN  # without an order it may come yet
+    return Level.DEFAULT
 
 
 # --- events that are missing
@@ -184,7 +191,7 @@ def _introduce_part(state: ResponseState, item: Item, part: Part) -> None:
     level = Level.HELPER if item.type == "message" else Level.OPT_IN
     if state.missing(level if item.is_shown else Level.NEVER):
         part.put_in = True
-        state.put_in(f"{part.family.announcement}.added", **_where(item, part, {}), part=part.family.empty_part())
+        state.put_in(f"{part.family.announcement}.added", **_where(item, part), part=part.family.empty_part())
 
 
 def _is_shown(item: Item, part: Part) -> bool:
@@ -192,23 +199,23 @@ def _is_shown(item: Item, part: Part) -> bool:
     return part.family.name != "response.reasoning_text" or item.shows_parts
 
 
-def _close_text(state: ResponseState, item: Item, part: Part, said: Any, payload: dict[str, Any]) -> None:
+def _close_text(state: ResponseState, item: Item, part: Part, said: Any) -> None:
     """Close a text that nobody closed, before its part closes."""
     if part.text_done or not part.begun or item.partial or not isinstance(said, str):
         return
     part.text_done = True
     if _closes(state, part):
         text = {part.family.member: said, **part.family.more()}
-        state.put_in(f"{part.family.name}.done", **_where(item, part, payload), **text)
+        state.put_in(f"{part.family.name}.done", **_where(item, part), **text)
 
 
-def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, Any], payload: dict[str, Any]) -> None:
+def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, Any]) -> None:
     """Close a part that nobody closed, before its item closes."""
     if part.done or not part.family.part or not (part.announced or part.put_in):
         return
     part.done = True
     if _closes(state, part):
-        state.put_in(f"{part.family.announcement}.done", **_where(item, part, payload), part=said)
+        state.put_in(f"{part.family.announcement}.done", **_where(item, part), part=said)
 
 
 def _closes(state: ResponseState, part: Part) -> bool:
@@ -218,8 +225,7 @@ def _closes(state: ResponseState, part: Part) -> bool:
     return state.missing(Level.NEVER if part.disputed else Level.HELPER)
 
 
-def _where(item: Item, part: Part, payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the members that say where an event about a part is."""
-    index = payload.get("output_index", item.index) if item.strayed and not item.put_in else item.index
-    place: dict[str, Any] = {"item_id": item.id, "output_index": index}
-    return {**place, part.key: part.index} if part.family.part else place
+def _where(item: Item, part: Part) -> dict[str, Any]:
+    """Return the members that say where an event about a part is: as the server's own events about it do."""
+    place = {part.key: part.index} if part.family.part else {}
+    return {**item.reference, **(place if part.reference is None else part.reference)}

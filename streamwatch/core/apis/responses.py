@@ -25,7 +25,7 @@ from typing import Any
 
 from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, told_by
 from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
-from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, place
+from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, settle
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.apis.response_terminal import see_item_done, see_output
 from streamwatch.core.apis.response_texts import see_delta, see_part, see_text_done
@@ -49,15 +49,14 @@ _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
 _ITEM = "response.output_item"
 _NOTE = "response.output_text.annotation"
-#: Events about an item that have its id and its index: they go where their item goes.
-_ABOUT_ITEMS = frozenset(
-    f"response.{name}"
+#: Events about an item beside its texts, and the type of it: they go where their item goes.
+_ABOUT_ITEMS = {
+    f"response.{name}": name
     for name in (
         *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call"),
-        *("mcp_list_tools", "computer_call", "local_shell_call", "apply_patch_call", "apply_patch_call_operation_diff"),
-        *("shell_call_output_content",),
+        *("mcp_list_tools", "computer_call", "local_shell_call", "apply_patch_call"),
     )
-)
+} | {"response.apply_patch_call_operation_diff": "apply_patch_call"}
 #: What servers and relays call an event that keeps the connection open, however they write it: OpenAI sends
 #: `keepalive`, a gateway `response.keep_alive`, Azure an event of that name with {}.
 _KEEPALIVES = frozenset({"keepalive"})
@@ -155,11 +154,11 @@ class Responses(ResponseState):
 
     def _see_about(self, name: str, payload: dict[str, Any]) -> None:
         """Look at an event that says how an item gets on."""
-        item = find(self, payload, "message" if name == _NOTE else "")
-        if item is None:
+        type_ = "message" if name == _NOTE else _ABOUT_ITEMS[name]
+        item = find(self, payload, type_)
+        if item is None or item.type != type_:
             return
-        if is_index(payload.get("output_index")) and key_of(payload.get("item_id")) == item.key:
-            place(self, item, payload)
+        settle(self, item, payload)
         part = item.part("content_index", payload.get("content_index")) if name == _NOTE else None
         if part is not None:
             part.notes += 1
@@ -272,12 +271,19 @@ class Responses(ResponseState):
         if not isinstance(said, dict):
             return not self.record(PAYLOAD_INVALID, Level.HELPER)
         index = payload.get("output_index")
-        known = self.items.by_id(said.get("id")) or self._same(said, index)
+        known = self.items.by_id(said.get("id"))
+        if known is not None and known.announced and is_index(index) and self.items.at(index) is not known:
+            self.items.share(known.key)  # it is another one
+            self.record(RESPONSE_REFERENCE_INVALID, Level.NEVER)
+            known = None
+        known = known or self._same(said, index)
         if known is not None:
             return self._see_again(known, said, index)
-        own = own_index(self, payload)
+        own, order = own_index(self, payload), self.items.announced()
         item = Item(self.items.head_of(said), own)
         item.announced, item.told = True, told_by(said)
+        item.refer({"item_id": item.id, **payload})
+        item.order = order if own == index else own
         self.remember(item, index if is_index(index) else own, said)
         for text in said_by(said):
             if text.family.part and text.text:
@@ -300,8 +306,6 @@ class Responses(ResponseState):
             self.items.bind(item, key_of(said.get("id")))
             if item.put_in:
                 return False
-        elif is_index(index) and self.items.at(index) is not item:
-            self.record(RESPONSE_REFERENCE_INVALID, Level.NEVER)
         if is_index(index) and self.items.at(index) in (None, item):
             self.items.move(item, index)
         return True
@@ -351,8 +355,9 @@ class Responses(ResponseState):
 
     def _announce_late(self, said: dict[str, Any]) -> None:
         held, (_, index) = self.held, self._late or (None, None)
-        self.see_number(held[0].payload.get("sequence_number"))
+        last, self._number = self._number, held[0].payload.get("sequence_number")  # it goes before the first of them
         introduce(self, meet(self, {"output_index": index}, said, index), {"output_index": index})
+        self._number = last
         self._replay(held)
 
     def _replay(self, events: list[Event]) -> None:
