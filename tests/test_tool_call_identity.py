@@ -172,7 +172,7 @@ def test_another_declared_name_after_whole_arguments_proves_a_second_call(id: An
         (frozenset[str](), PARIS, "search"),  # what was declared is not known
         (TOOLS | {"weathersearch"}, PARIS, "search"),  # a name in two pieces
     ],
-    ids=str,
+    ids=["open", "a snapshot", "unknown", "undeclared", "in two pieces"],
 )
 def test_what_does_not_prove_a_second_call_leaves_the_first_as_it_is(
     tools: frozenset[str], first: str, name: str

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
-from streamwatch.core.answer_parts import is_content, opens_chat
+from streamwatch.core.answer_parts import is_content
+from streamwatch.core.candidates import Candidates
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
 from streamwatch.core.patience import Patience, Trust
-from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers, Place, as_number
+from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers, Place
 from streamwatch.core.sse import Event
 
 #: The window of numbers that are not proved: nobody takes a quarter of a second for a stop, and relays mix up what is
@@ -33,8 +33,6 @@ _SHORT_EVENTS = 64
 _SHORT_BYTES = 1 << 20
 #: Numbers in a row that settle where a stream begins which does not say so.
 _RUN_AT_START = 8
-#: Events without a number before none is looked for: gateways put a few of their own before an answer.
-_LOOKED_AT = 8
 #: Distances and delays kept between two recordings; a stream with more is described well enough.
 _SAMPLES = 1024
 #: What an event is compared with where no numbers are gone by: no number is the expected one.
@@ -70,16 +68,12 @@ class ReorderBuffer:
         self._ledger = context.ledger
         self._clock = context.clock
         self._applies = context.applies
-        self._patience = patience or Patience()
-        self._promised = bool(number_member)
-        self._names = (number_member,) if number_member else (*settings.sequence_fields, "")
-        self._may_hold = context.ledger.wants(SEQUENCE_OUT_OF_ORDER)
-        self.idle = number_member is None  #: there are no numbers here: nothing need be pushed any more
-        self._ends = self.idle  # nothing is looked for any more
+        self._may_hold = waits = context.ledger.wants(SEQUENCE_OUT_OF_ORDER)
+        far = max(_SHORT_EVENTS, settings.window_events)
+        self._candidates = Candidates(context, number_member or "", patience, far=far, waits=waits)
         self._numbers = _NONE  # those that are gone by
-        self._candidates: list[Numbers] = []
-        self._looked = 0  # events before the first number
-        self._started = False  # a part of the answer went on by no number, or by one that was given up
+        #: There are no numbers here: nothing need be pushed any more.
+        self.idle = self._candidates.exhausted = number_member is None
         self._unusable = False
         # Of the call that is under way: what had come and not gone on before it, what of that may go on now, and what
         # of it has, or was dropped.
@@ -116,20 +110,21 @@ class ReorderBuffer:
         self._sweep()
         if payload is None:
             return self._behind_all(event)
-        if self._ends:
+        candidates = self._candidates
+        if candidates.exhausted:
             self.idle = True
             return (event,)
-        return self._place(event) if self._candidates or self._begin(event) else (event,)
+        return self._place(event) if candidates.all or candidates.look_at(event) else (event,)
 
     def flush(self) -> Sequence[Event]:
         """Return what is held, in order, because nothing more comes."""
         self._sweep()
         while self.waiting:
             self._give_way(in_vain=False)
-        if self._candidates:
+        if self._candidates.all:
             self._keep_best(in_vain=False)
             self._close(self._numbers)
-        elif self._promised and self._started:
+        elif self._candidates.promised and self._candidates.started:
             self._record_unusable()
         return self._leave()
 
@@ -155,7 +150,7 @@ class ReorderBuffer:
     @property
     def contiguous(self) -> bool | None:
         """Whether the numbers came without a gap; None where they tell nothing."""
-        return True if len(self._candidates) == 1 and self._candidates[0].is_contiguous else None
+        return True if self._numbers.is_contiguous else None
 
     def _leave(self) -> list[Event]:
         self._left += self._out
@@ -168,55 +163,15 @@ class ReorderBuffer:
 
     # --- which numbers there are
 
-    def _begin(self, event: Event) -> bool:
-        """Return whether an event has numbers: all of them are candidates from now on."""
-        for name in self._names:
-            number = as_number(event.payload.get(name) if name else event.id)
-            if number is not None:
-                far = max(_SHORT_EVENTS, self._settings.window_events)
-                each = Numbers(name, self._patience.of(name), far, promised=self._promised)
-                self._presume_start(each, number, event.payload)
-                self._candidates.append(each)
-        if not self._candidates:
-            content = is_content(event.payload, beside_role=True)
-            self._started = self._started or content
-            self._looked += 1
-            self._ends = self._looked >= _LOOKED_AT or (content and not self._promised)
-        return bool(self._candidates)
-
-    def _presume_start(self, each: Numbers, number: int, payload: dict[str, Any]) -> None:
-        """Take the first number for the start, or wait for a smaller one, if nothing says that this is the start."""
-        after = self._request.starting_after if self._promised else None
-        starts = each.trust.starts if after is None else after + 1
-        if after is None:
-            useless = not (each.trust.patient and each.trust.waits_for_start)
-            known = number == starts or useless or self._opens(payload)
-        else:
-            known = number <= after + 1
-        if known or not number or self._started or not self._may_hold:
-            each.begin(number)
-        elif starts is not None and starts < number:
-            each.expected = starts
-
-    def _opens(self, payload: dict[str, Any]) -> bool:
-        """Return whether an event is the one that a stream begins with."""
-        if self._promised:
-            return bool(payload.get("type") == "response.created")
-        return opens_chat(payload, several=(self._request.n or 1) > 1)
-
     def _choose(self) -> None:
-        """Decide between several candidates, as soon as one has proved itself."""
-        candidates = self._candidates
-        best = next((each for each in candidates if len(candidates) == 1 or each.is_proved), None)
-        if best is None or best is self._numbers:
-            return
-        at = candidates.index(best)
-        if all(best.stands_against(each, preferred=n > at) for n, each in enumerate(candidates) if each is not best):
-            self._keep(best)
+        """Go by the only numbers that there are, or by those that have proved themselves."""
+        proved = self._candidates.proved()
+        if proved is not None and proved is not self._numbers:
+            self._keep(proved)
 
     def _keep(self, numbers: Numbers) -> None:
         """Go by these numbers alone."""
-        self._candidates, self._numbers = [numbers], numbers
+        self._candidates.all, self._numbers = [numbers], numbers
         self._followers.clear()
         place = {event: number for number, event in numbers.held.items()}
         behind = numbers.expected - 1
@@ -228,15 +183,11 @@ class ReorderBuffer:
 
     def _refute(self, each: Numbers) -> None:
         """Go by these numbers no longer."""
-        self._candidates.remove(each)
+        self._candidates.refute(each)
         self._numbers = _NONE
-        self._names = tuple(name for name in self._names if name != each.name)
-        if each.waited:  # numbers that refute themselves at once cost nobody anything
-            each.trust.refuted()
         if each.is_relied_on:
             self._record_unusable()
-        if not self._candidates:
-            self._started = True
+        if not self._candidates.all:
             self._let_all_go()
 
     # --- one event
@@ -244,7 +195,7 @@ class ReorderBuffer:
     def _place(self, event: Event) -> Sequence[Event]:
         content, says = is_content(event.payload), is_content(event.payload, beside_role=True)
         places: _Places = {}
-        for each in list(self._candidates):
+        for each in list(self._candidates.all):
             number = each.of(event)
             place = Place.NONE if number is None else each.place(number, event, content=content)
             if number is None and says:
@@ -256,18 +207,18 @@ class ReorderBuffer:
         if not places:
             return self._without_order(event)
         self._choose()
-        if self.waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates):
+        if self.waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates.all):
             return self._wait(event, places)
         return self._pass(event, places)
 
     def _calls_for_wait(self, each: Numbers, place: Place) -> bool:
-        patient = each.patient or not each.begun or len(self._candidates) == 1
+        patient = each.patient or not each.begun or len(self._candidates.all) == 1
         return place is Place.AHEAD and patient and self._may_hold
 
     def _pass(self, event: Event, places: _Places) -> Sequence[Event]:
         """Hand on an event at once: nothing is held, and no number says that it should be."""
         dropped = False
-        for each in list(self._candidates):
+        for each in list(self._candidates.all):
             place, number = places[each]
             if place is Place.AHEAD:
                 each.skip_to(number) if each.begun else each.begin(number)
@@ -278,7 +229,7 @@ class ReorderBuffer:
             elif place is Place.AGAIN and self._numbers is each:
                 dropped = self._ledger.record(SEQUENCE_DUPLICATE)
             self._look_at(each)
-        if not self._candidates:
+        if not self._candidates.all:
             return self._without_order(event)
         self._choose()
         return () if dropped else (event,)
@@ -286,7 +237,7 @@ class ReorderBuffer:
     def _wait(self, event: Event, places: _Places) -> Sequence[Event]:
         """Hold an event, and hand on what may go on with it."""
         self._in[event] = None
-        first = self._candidates[0]
+        first = self._candidates.all[0]
         place, number = places[first]
         if self._numbers is first and place is Place.LATE and first.is_proved:
             first.stray(number, event)
@@ -295,7 +246,7 @@ class ReorderBuffer:
             self._go_again(event)
         else:
             self._hold(event, places)
-        if self._numbers is self._candidates[0]:
+        if self._numbers is self._candidates.all[0]:
             self._release(self._numbers, filled=True)
             self._look_at(self._numbers)
         while self._is_full():
@@ -304,13 +255,13 @@ class ReorderBuffer:
 
     def _hold(self, event: Event, places: _Places) -> None:
         event.shared = self._applies
-        first = self._candidates[0]
+        first = self._candidates.all[0]
         wait = self.waiting[event] = _Wait(self._clock(), again=places[first][0] is Place.AGAIN)
         self._waiting_bytes += len(event.raw)
         if self._numbers is first and places[first][0] not in _IN_TURN:
             self._followers.append((max(first.highest, first.expected - 1), event))
-        opens = self._opens(event.payload)
-        for each in self._candidates:
+        opens = self._candidates.opens(event.payload)
+        for each in self._candidates.all:
             place, number = places[each]
             if place in _IN_TURN:
                 if each is first:
@@ -323,11 +274,11 @@ class ReorderBuffer:
 
     def _without_order(self, event: Event) -> Sequence[Event]:
         """Hand on an event behind what was held: none of the numbers is an order."""
-        if self._begin(event):  # there are other numbers, from here on
-            for each in self._candidates:
+        if self._candidates.look_at(event):  # there are other numbers, from here on
+            for each in self._candidates.all:
                 each.take(event)
             self._choose()
-        self._ends = not self._candidates
+        self._candidates.exhausted = not self._candidates.all
         return self._with(event)
 
     def _behind_all(self, event: Event) -> Sequence[Event]:
@@ -410,7 +361,7 @@ class ReorderBuffer:
 
         `in_vain` says that the window is over, and not the stream.
         """
-        several = len(self._candidates) > 1
+        several = len(self._candidates.all) > 1
         self._keep_best(in_vain=in_vain)
         numbers = self._numbers
         if several and numbers.begun:  # these have a window of their own
@@ -433,12 +384,7 @@ class ReorderBuffer:
         self._look_at(numbers)
 
     def _keep_best(self, *, in_vain: bool) -> None:
-        """Of several candidates, go by the one that counts best."""
-        best = max(self._candidates, key=lambda each: each.score)
-        if in_vain:
-            for each in self._candidates:
-                if each is not best:
-                    each.trust.in_vain()
+        best = self._candidates.best(in_vain=in_vain)
         if self._numbers is not best:
             self._keep(best)
 
@@ -492,9 +438,9 @@ class ReorderBuffer:
             self._record_strays(numbers)
             for _ in range(numbers.holes):
                 self._ledger.record(SEQUENCE_GAP)
-        elif numbers.holes and numbers.is_relied_on:
+        if (numbers.jumps or (numbers.holes and not numbers.shows_losses)) and numbers.is_relied_on:
             self._record_unusable()
-        if self._request.starting_after is None and numbers.is_proved:
+        if self._request.starting_after is None and (numbers.is_proved or numbers.is_contiguous):
             numbers.trust.starts = numbers.first
 
     def _sample(self, delay: float, distance: int) -> None:

@@ -146,12 +146,17 @@ class Numbers:
     @property
     def is_doubtful(self) -> bool:
         """Whether something spoke against the numbers."""
-        return bool(self._contradictions or self._outliers or self._explained)
+        return bool(self._contradictions or self._explained)
 
     @property
     def is_contiguous(self) -> bool:
         """Whether every number came, and nothing spoke against them."""
-        return bool(self.count) and not (self.is_doubtful or self.holes or self.held)
+        return bool(self.count) and not (self.is_doubtful or self.jumps or self.holes or self.held)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether a number stood alone, farther ahead than any window, and the others have not come up to it."""
+        return self._outliers > 0
 
     @property
     def is_sparse(self) -> bool:
@@ -241,6 +246,7 @@ class Numbers:
             self.expected = 0  # streams of this server began higher so far
         while self.expected in self._spent:
             self._spent.remove(self.expected)
+            self._outliers -= 1
             self.strays += 1
             self._count(0)
         if number in self.held:
