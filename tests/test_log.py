@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -126,13 +127,36 @@ def test_a_healthy_stream_is_no_line(findings: FindingsLog, caplog: pytest.LogCa
 def test_a_server_that_invents_names_costs_no_memory(
     findings: FindingsLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is remembered is bounded, and what comes after the bound is still told once."""
-    for number in range(3 * log._MAX_KNOWN):
-        findings.tell(found("stream_truncated", response_model=f"model-{number}"), "server.test")
-        assert len(findings._told) <= log._MAX_KNOWN
-    findings.tell(found("stream_truncated", response_model=f"model-{number}"), "server.test")
+    """Nor a disk: what is remembered is bounded, and so are the lines of a minute; in the next one others are told."""
+    for minute in (1, 2):
+        for number in range(1000):
+            findings.tell(found("stream_truncated", response_model=f"model-{minute}-{number}"), "server.test")
+            assert len(findings._told) <= 300
+        assert len(caplog.records) == minute * 300
+        clock.now += 60
 
-    assert len(caplog.records) == 3 * log._MAX_KNOWN
+
+@pytest.mark.parametrize(
+    "text", ["a model of John Smith", "sk-proj-abcdef0123456789", "{'prompt': 'x'}", "m" * 101 + " "]
+)
+def test_what_is_no_name_is_not_told(findings: FindingsLog, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """A server can send any text for the name of its model, and a caller put a key where a name belongs."""
+    findings.tell(found("stream_truncated", response_model=text), text)
+    findings.tell(found("payload_invalid", response_model="", request=Request(model=text)), "server.test")
+
+    assert text not in caplog.text
+    assert "_other" in caplog.text or "m" * 100 in caplog.text
+
+
+def test_an_error_is_told_by_its_places() -> None:
+    """Its words may quote what a server sent."""
+    try:
+        int("Canary")
+    except ValueError as error:
+        where = log.places_of(error)
+
+    assert re.fullmatch(r"test_log\.py:\d+ test_an_error_is_told_by_its_places", where)
+    assert log.places_of(ValueError("Canary")) == ""
 
 
 # --- what a line says

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import tracemalloc
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -33,6 +34,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry, generate_latest, openmetrics
+from prometheus_client.core import Exemplar
 from prometheus_client.core import Metric as Family
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -490,6 +492,37 @@ def test_a_series_that_is_there_twice_is_served_once_with_one_warning(
     assert ["streamwatch: the Prometheus endpoint leaves out a series of g"] == [
         message.split(" (")[0] for message in caplog.messages
     ]
+
+
+def test_a_forked_child_has_no_exemplar_of_its_parents(scraped: Scraped) -> None:
+    """Nor waits for a scrape of the parent's that never ends in the child."""
+    scraped.reader._exemplars = {("hits", frozenset()): {"": Exemplar({"trace_id": "1"}, 1.0)}}
+    with scraped.reader._scraping:
+        thread = threading.Thread(target=scraped.reader.start_anew)
+        thread.start()
+        thread.join()
+        done: list[int] = []
+        thread = threading.Thread(target=lambda: done.append(len(scraped.reader.families())))
+        thread.start()
+        thread.join(5)
+
+    assert done
+    assert not scraped.reader._exemplars
+
+
+def test_names_without_end_cost_no_memory(scraped: Scraped, caplog: pytest.LogCaptureFixture) -> None:
+    """What a name is translated to is kept for short names alone, and a complaint for so many metrics."""
+    for number in range(5000):
+        scraped.reader._complain(f"{number}" + "n" * 1000, ValueError("x"))
+    tracemalloc.start()
+    for number in range(200):
+        prometheus._label_name(f"{number}" + "n" * 100_000)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(scraped.reader._complaints) == len(caplog.messages) == 4096
+    assert sum(map(len, scraped.reader._complaints)) <= 4096 * 256
+    assert kept < 1_000_000
 
 
 def test_a_counter_that_is_negative_is_served_but_not_called_a_counter(scraped: Scraped) -> None:

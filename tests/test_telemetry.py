@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import re
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 import sdk
-from conftest import Watched
+from conftest import Watched, settle
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from streamwatch.sdk import session as reading
 
-from streamwatch.export import telemetry
+from streamwatch.export import labels, words
 from streamwatch.core.kinds import CONTENT_ABSENT, KINDS, SEQUENCE_GAP, AnomalyKind, Outcome, Verdict
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.export.telemetry import RequestInfo, Telemetry
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 COMMON = {
     "gen_ai.operation.name": "chat",
@@ -130,7 +141,7 @@ def test_a_span_has_one_event_for_each_kind_of_anomaly(watched: Watched) -> None
         "streamwatch.severity": "dialect",
         "streamwatch.strategy": "normalize_chunk",
         "streamwatch.count": 2,
-        "streamwatch.outcome.verified": 2,
+        "streamwatch.outcome.unrepaired": 2,
     } == events["role_irregular"]
     assert {
         "streamwatch.anomaly": "tool_call_index_missing",
@@ -268,9 +279,9 @@ def test_counters_say_exactly_what_came(watched: Watched) -> None:
         ("tool_call_index_missing", "fault"): 1,
     } == anomalies
     assert {
-        ("content_absent", "fill_content", "verified", True): 9,
-        ("content_null", "fill_content", "verified", True): 1,
-        ("role_irregular", "normalize_chunk", "verified", True): 2,
+        ("content_absent", "fill_content", "unverified", True): 9,
+        ("content_null", "fill_content", "unverified", True): 1,
+        ("role_irregular", "normalize_chunk", "unrepaired", True): 2,
         ("tool_call_index_missing", "reindex_tool_calls", "verified", True): 1,
     } == watched.samples(
         "streamwatch.repairs",
@@ -289,9 +300,9 @@ def test_observing_counts_what_a_repair_would_have_come_to(watch: Callable[..., 
     )
 
     assert {
-        ("content_absent", "verified", False): 7,
-        ("content_null", "verified", False): 1,
-        ("role_irregular", "verified", False): 2,
+        ("content_absent", "unverified", False): 7,
+        ("content_null", "unverified", False): 1,
+        ("role_irregular", "unrepaired", False): 2,
         ("tool_call_index_missing", "verified", False): 1,
     } == outcomes
 
@@ -410,18 +421,167 @@ def test_every_label_that_a_peer_or_caller_chooses_is_capped(watch: Callable[...
 
 
 @pytest.mark.parametrize(
-    ("given", "shown"),
-    [("gpt-4o", "gpt-4o"), ("a" * 101, "a" * 100), ("a\nb\x00\u202e", "a?b??"), ("modèle", "modèle"), ("\ud83d", "?")],
+    ("given", "model", "id"),
+    [
+        ("gpt-4o", "gpt-4o", "gpt-4o"),
+        ("@cf/meta/llama-3:8b+lora", "@cf/meta/llama-3:8b+lora", None),
+        ("a" * 101, "a" * 100, "a" * 100),
+        ("a\nb\x00\u202e", "_other", None),
+        ("a model of John Smith", "_other", None),
+        ("sk-proj-abcdef0123456789", "_other", None),
+        ("\ud83d", "_other", None),
+        ({"prompt": "John Smith"}, "_other", None),
+        (7, "7", "7"),
+    ],
+    ids=repr,
 )
-def test_values_off_the_wire_are_short_and_printable(given: str, shown: str, watched: Watched) -> None:
-    """In spans and in metrics; a lone surrogate could not even be exported."""
-    chunks = [{**chunk, "model": given, "id": given} for chunk in sdk.chat()]
-    sdk.read("sync", sdk.frames(chunks))
+def test_values_off_the_wire_are_names(given: Any, model: str, id: str | None, watched: Watched) -> None:
+    """In spans and in metrics: short, printable, and in the form of a name, or not there at all."""
+    head = sdk.responses()[0]["response"]
+    events = [
+        {**event, "response": {**head, **event["response"], "model": given, "id": given}}
+        if "response" in event
+        else event
+        for event in sdk.responses()
+    ]
+    sdk.read("sync", sdk.frames(events, done=False), "responses", headers={"x-request-id": ascii(given).strip("'")})
+    (span,) = watched.spans
+    attributes = span.attributes or {}
+
+    assert {model: 1} == watched.samples("streamwatch.streams", "gen_ai.response.model")
+    assert (model, id) == tuple(attributes.get(f"gen_ai.response.{name}") for name in ("model", "id"))
+    assert attributes.get("streamwatch.request.id") == id
+    assert watched.internal_errors() == 0
+
+
+@pytest.mark.parametrize(
+    "value", [None, 7, 1.0, ["a"], {"a": 1}, b"a", "", "a b", "a" * 10**6, "Жук", 10**5000], ids=range(11)
+)
+def test_any_value_is_a_label_or_none(value: Any) -> None:
+    """Whatever its type, no value makes an error, and none is long."""
+    for shown in (labels.model(value), labels.identifier(value), labels.host(value), words.finish_reason(value)):
+        assert isinstance(shown, str)
+        assert len(shown) <= 100
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"), [("stop", "stop"), ("end_turn", "end_turn"), ("error: John Smith", "other"), ("sk-1", "other")]
+)
+def test_a_finish_reason_is_a_word_of_the_table(reason: str, shown: str, watched: Watched) -> None:
+    """Anything else is told as other."""
+    sdk.read("sync", sdk.frames([*sdk.chat()[:-1], sdk.chunk({}, reason)]))
     (span,) = watched.spans
 
-    assert shown == telemetry.clean(given)
-    assert {shown: 1} == watched.samples("streamwatch.streams", "gen_ai.response.model")
-    assert (shown, shown) == tuple((span.attributes or {})[f"gen_ai.response.{name}"] for name in ("model", "id"))
+    assert (shown,) == (span.attributes or {})["gen_ai.response.finish_reasons"]
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError("x"), "ValueError"),
+        (type("CanaryError", (Exception,), {"__module__": "canary"})(), "_other"),
+        (type("Canary Error", (Exception,), {"__module__": "json"})(), "_other"),
+    ],
+    ids=["of Python", "of the application", "no name"],
+)
+def test_the_type_of_an_error_is_no_word_of_the_applications(error: Exception, shown: str) -> None:
+    """A callback of the application's may raise what it likes, under any name."""
+    assert shown == labels.error_type(error)
+
+
+def test_combinations_of_labels_are_capped(providers: dict[str, Any], metrics: InMemoryMetricReader) -> None:
+    """A hundred models, snapshots and addresses each could make a million sets."""
+    told = Telemetry(None, providers["meter_provider"], 10)
+    for request in range(10):
+        for snapshot in range(10):
+            told.end(told.open(replace(CALL, request_model=f"m-{request}")), report_of(f"s-{snapshot}"), 1.0, None)
+    watched = Watched(None, metrics)  # type: ignore[arg-type]
+    sets = watched.samples("streamwatch.streams", "gen_ai.request.model", "gen_ai.response.model")
+
+    assert len(sets) == 51
+    assert sets["_other", "_other"] == 50
+    assert sum(sets.values()) == 100
+    assert {None: 51} == {None: len(watched.points("streamwatch.stream.duration"))}
+
+
+# --- a machine looks for leaks
+
+_CANARY = re.compile(r"canary", re.IGNORECASE)
+_CANARIES = st.sampled_from(
+    [
+        "Canary says: John Smith",
+        "Canary\n",
+        "Cänary",
+        {"Canary": "Canary"},
+        ["Canary"],
+        'C"anary Canary',
+        "Canary " * 99,
+    ]
+)
+
+
+def planted(value: Any, draw: Any, share: float) -> Any:
+    """A payload in which some strings, numbers and names of members are something with a canary in it."""
+    if isinstance(value, dict):
+        return {
+            (f"Canary {name}" if draw(share / 4) else name): planted(each, draw, share) for name, each in value.items()
+        }
+    if isinstance(value, list):
+        return [planted(each, draw, share) for each in value]
+    return draw(None) if draw(share) else value
+
+
+@given(
+    data=st.data(), surface=st.sampled_from(["chat", "responses"]), policy=st.sampled_from(["default", "all", "none"])
+)
+@hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_nothing_planted_in_a_stream_leaves_the_process(
+    data: st.DataObject, surface: str, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At any place of a payload, in the headers, the address, the model that was asked: no canary in any signal."""
+    chosen = data.draw(st.randoms(use_true_random=False))
+    share = data.draw(st.sampled_from([0.02, 0.2, 0.6]))
+
+    def draw(share: float | None) -> Any:
+        return data.draw(_CANARIES) if share is None else chosen.random() < share
+
+    events = sdk.responses() if surface == "responses" else [*sdk.chat(), *sdk.tool_chat()]
+    reads = sdk.frames([planted(event, draw, share) for event in events], done=surface == "chat")
+    headers = {name: "Canary req 1" for name in ("x-request-id", "cf-ray", "server", "via")}
+    with exporting(policy) as exported, caplog.at_level(logging.DEBUG, "streamwatch"):
+        client = sdk.client(reads, headers=headers, base_url="https://canary:canary@host.test/canary?canary=1")
+        method, arguments = sdk.asks(client, surface)
+        with contextlib.suppress(Exception):
+            list(method(**{**arguments, "model": "Canary asks: who is it?"}))
+    told = [*exported(), caplog.text]
+    caplog.clear()
+
+    assert len(told) == 3
+    assert '"streamwatch.verdict"' in told[0]
+    assert "streamwatch.streams" in told[1]
+    assert [] == [text for text in told if _CANARY.search(text)]
+
+
+@contextlib.contextmanager
+def exporting(policy: str) -> Iterator[Callable[[], list[str]]]:
+    """Streamwatch switched on with providers of its own; gives what was exported, as text."""
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    on = StreamwatchInstrumentor()
+    on.instrument(tracer_provider=tracers, meter_provider=meters, repair=policy)
+
+    def exported() -> list[str]:
+        settle()
+        data = reader.get_metrics_data()
+        return ["".join(span.to_json() for span in spans.get_finished_spans()), data.to_json() if data else ""]
+
+    try:
+        yield exported
+    finally:
+        on.uninstrument()
 
 
 def test_labels_are_words_of_the_table(watched: Watched) -> None:

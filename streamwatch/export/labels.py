@@ -7,6 +7,7 @@ sentence, an object or a key, is a text, and goes nowhere.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Callable
 
@@ -25,6 +26,11 @@ _KEY = re.compile(
     r"sk-[\w-]{16}|gsk_\w{20}|hf_\w{20}|xai-\w{40}|AIza[\w-]{30}|AKIA[A-Z0-9]{16}|gh[a-z]_\w{20}|eyJ[\w-]{10,}\.[\w-]"
 )
 
+#: Packages whose exceptions have names of their own. Another one is the application's, and may be called anything.
+_OF_PACKAGES = frozenset(
+    {"httpcore", "httpx", "httpx2", "jiter", "openai", "opentelemetry", "pydantic", "pydantic_core", "streamwatch"}
+)
+
 
 def is_identifier(value: str) -> bool:
     """Return whether a value has the form of an id that a server makes."""
@@ -37,7 +43,7 @@ def is_model(value: str) -> bool:
 
 
 def _is_host(value: str) -> bool:
-    return _HOST.fullmatch(value) is not None
+    return _HOST.fullmatch(value) is not None and _KEY.match(value) is None
 
 
 def identifier(value: object) -> str:
@@ -62,6 +68,13 @@ def _cut(value: object, is_name: Callable[[str], bool], other: str) -> str:
     return value if not value or is_name(value) else other
 
 
+def error_type(error: BaseException) -> str:
+    """Return the name of an exception's type, `_other` for one that is the application's own."""
+    package = type(error).__module__.partition(".")[0]
+    known = package in _OF_PACKAGES or package in sys.stdlib_module_names
+    return _cut(type(error).__name__, is_identifier, OTHER) if known else OTHER
+
+
 class LabelValues:
     """The values of some labels, at most so many of each; what comes later is `_other`."""
 
@@ -81,3 +94,7 @@ class LabelValues:
                 return OTHER
             seen.add(value)
         return value
+
+    def unlock(self) -> None:
+        """Forget who holds the lock: in a forked process, where nobody does."""
+        self._lock = threading.Lock()

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from streamwatch.core.kinds import AnomalyKind, Outcome, Severity, Strategy
 from streamwatch.core.report import Report
+from streamwatch.export import labels
 
 logger = logging.getLogger("streamwatch")
 
 #: Seconds between two lines about the same kind, model and server: a broken server is told about, and no flood.
 _EVERY = 60.0
-#: Combinations remembered; a server that invents model names is not to cost memory.
-_MAX_KNOWN = 1000
+#: Combinations remembered, and so the most lines in a minute: a server that invents model names is to cost neither
+#: memory nor a disk.
+_MAX_KNOWN = 300
+#: Calls shown of an error of ours: more than our own are deep.
+_MAX_FRAMES = 12
 _LEVELS = {Severity.FAULT: logging.WARNING, Severity.DIALECT: logging.INFO, Severity.HAZARD: logging.DEBUG}
 
 
@@ -27,10 +33,11 @@ class FindingsLog:
 
     def tell(self, report: Report, address: str) -> None:
         """Log what was found in a stream, what was done about it, and how to read more."""
-        model = _shown(report.response_model or report.request.model or "an unknown model")
+        model = labels.model(report.response_model) or labels.model(report.request.model) or "an unknown model"
+        server = labels.host(address) or "an unknown server"
         for kind, count in report.anomalies.items():
             level = _LEVELS[kind.severity]
-            if logger.isEnabledFor(level) and self._is_due((kind.name, model, address)):
+            if logger.isEnabledFor(level) and self._is_due((kind.name, model, server)):
                 logger.log(
                     level,
                     "%s: %s Found %d in a stream of %s from %s; %s. More: streamwatch explain %s",
@@ -38,7 +45,7 @@ class FindingsLog:
                     kind.meaning,
                     count,
                     model,
-                    _shown(address or "an unknown server"),
+                    server,
                     _done(report, kind),
                     kind.name,
                 )
@@ -49,13 +56,16 @@ class FindingsLog:
         if last is not None and now - last < _EVERY:
             return False
         if len(self._told) >= _MAX_KNOWN:
-            self._told.clear()
+            # A copy, as other threads tell as well.
+            self._told = {known: told for known, told in dict(self._told).items() if now - told < _EVERY}
+            if len(self._told) >= _MAX_KNOWN:
+                return False
         self._told[key] = now
         return True
 
 
 def _done(report: Report, kind: AnomalyKind) -> str:
-    """What became of the anomalies of a kind, in words."""
+    """Return what became of the anomalies of a kind, in words."""
     if kind.strategy is Strategy.NONE:
         return "nothing can be repaired here"
     outcomes = report.outcomes.get(kind, {})
@@ -66,6 +76,7 @@ def _done(report: Report, kind: AnomalyKind) -> str:
     return f"{what} ({kind.strategy.value}): {told}"
 
 
-def _shown(text: str) -> str:
-    """A text off the wire, on one line."""
-    return text[:100] if text.isprintable() else repr(text[:100])
+def places_of(error: BaseException) -> str:
+    """Return where an error came from: files, lines and functions, and none of its words, which may quote a payload."""
+    frames = traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
+    return " <- ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))

@@ -7,8 +7,8 @@ repair came to is known, and recorded, at the end.
 Counters are kept here, as plain numbers, and told when a reader asks: an `add` for each of the ten
 or so that a stream moves was a quarter of all that is done for a short stream.
 
-Values that come off the wire are labels here, and a server chooses them: they are cut to a length,
-made printable, and their number is capped.
+Values that come off the wire are labels here, and a server chooses them: a word is one of a table, a
+name has the form of one and is cut (`labels`), and the number of both is capped.
 """
 
 from __future__ import annotations
@@ -26,11 +26,17 @@ from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tr
 from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Outcome
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report
+from streamwatch.export import labels
+from streamwatch.export.forked import start_anew
+from streamwatch.export.labels import LabelValues
+from streamwatch.export.words import finish_reason
 from streamwatch.version import __version__
 
-#: Label values longer than this are cut: model names are well below it, error texts are not.
-_MAX_LABEL = 100
-_OTHER = "_other"
+#: Sets of common attributes for each value that a label may have: an application asks some models at a few addresses,
+#: and each answers as a snapshot or two. A server that invents them multiplies them.
+_SETS_A_VALUE = 5
+#: Finish reasons in a span: the choices that the API gives at most.
+_MAX_REASONS = 128
 #: Seconds. From a first token over a LAN to an answer of half an hour; the GenAI conventions' own
 #: boundaries up to 82 s, then longer, as reasoning models need.
 _DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 300.0, 1800.0)
@@ -186,14 +192,15 @@ class Telemetry:
         self._before_collection = before_collection
         self._tracer = get_tracer("streamwatch", __version__, tracer_provider)
         meter = get_meter("streamwatch", __version__, meter_provider)
-        self._seen: dict[str, set[str]] = {}
-        self._max_label_values = max_label_values
+        self._values = LabelValues(max_label_values)
+        self._max_series = _SETS_A_VALUE * max_label_values
         self._series: dict[tuple[str, ...], Series] = {}
         self._errors: dict[str, int] = {}
         self._lock = threading.Lock()
         self._create_instruments(meter)
 
     def _create_instruments(self, meter: Meter) -> None:
+        self._observed = []
         for instrument, observe in (
             (STREAMS, self._observe_streams),
             (CHUNKS, self._observe_chunks),
@@ -202,15 +209,19 @@ class Telemetry:
             (UNOBSERVED, self._observe_unobserved),
             (INTERNAL_ERRORS, self._observe_errors),
         ):
-            meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
-        self._distance, self._delay, self._duration, self._first_chunk = (
-            meter.create_histogram(
-                instrument.name,
-                instrument.unit,
-                instrument.meaning,
-                explicit_bucket_boundaries_advisory=instrument.boundaries,
+            self._observed.append(
+                meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
             )
-            for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
+        self._histograms = self._distance, self._delay, self._duration, self._first_chunk = (
+            *(
+                meter.create_histogram(
+                    instrument.name,
+                    instrument.unit,
+                    instrument.meaning,
+                    explicit_bucket_boundaries_advisory=instrument.boundaries,
+                )
+                for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
+            ),
         )
         meter.create_observable_gauge(PUBLISHED.name, [self._published], PUBLISHED.unit, PUBLISHED.meaning)
 
@@ -224,7 +235,7 @@ class Telemetry:
 
     def _start_span(self, recording: Recording, attributes: dict[str, Any]) -> Span:
         call = recording.call
-        name = f"stream {call.operation} {call.request_model}".rstrip()
+        name = f"stream {call.operation} {labels.model(call.request_model)}".rstrip()
         attributes.update(_call_attributes(call))
         recording.span = span = self._tracer.start_span(
             name, recording.context, attributes=attributes, start_time=recording.start
@@ -277,8 +288,11 @@ class Telemetry:
     def forget(self) -> None:
         """Start at zero: in a forked process, where the counts are the parent's to tell."""
         self._lock = threading.Lock()  # the parent's may have been held at the fork
+        self._values.unlock()
         self._series = {}
         self._errors = {}
+        for instrument in (*self._observed, *self._histograms):
+            start_anew(instrument)
 
     def close(self, recording: Recording) -> None:
         """Leave a span of a stream that could not be recorded."""
@@ -294,7 +308,7 @@ class Telemetry:
 
     def internal_error(self, error: BaseException) -> None:
         """Count an error of ours, by its type."""
-        name = type(error).__qualname__
+        name = self._values.of("error.type", labels.error_type(error))
         with self._lock:
             self._errors[name] = self._errors.get(name, 0) + 1
 
@@ -354,43 +368,26 @@ class Telemetry:
                 yield Observation(ratio, {"streamwatch.issue": issue.name, "streamwatch.strategy": strategy})
 
     def _series_of(self, call: RequestInfo, snapshot: str) -> Series:
-        """What is counted under one set of common attributes."""
-        request_model = self._label("gen_ai.request.model", call.request_model)
-        response_model = self._label("gen_ai.response.model", snapshot)
-        address = self._label("server.address", call.address)
+        """Return what is counted under one set of common attributes."""
+        request_model = self._values.of("gen_ai.request.model", labels.model(call.request_model))
+        response_model = self._values.of("gen_ai.response.model", labels.model(snapshot))
+        address = self._values.of("server.address", labels.host(call.address))
         key = (call.operation, request_model, response_model, call.provider, address, call.openai_version)
         series = self._series.get(key)
-        if series is None:
-            series = Series(dict(zip(COMMON, key, strict=True)))
-            with self._lock:
-                series = self._series.setdefault(key, series)
-        return series
-
-    def _label(self, name: str, value: str) -> str:
-        """A value that is safe as a label: one of a bounded number, short and printable."""
-        seen = self._seen.setdefault(name, set())
-        if value in seen:
-            return value
-        value = clean(value)
-        if value not in seen:
-            if len(seen) >= self._max_label_values:
-                return _OTHER
-            seen.add(value)
-        return value
-
-
-def clean(value: str) -> str:
-    """A text off the wire, printable and of bounded length."""
-    value = value[:_MAX_LABEL]
-    return value if value.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in value)
+        if series is not None:
+            return series
+        with self._lock:
+            if len(self._series) >= self._max_series:
+                key = (call.operation, labels.OTHER, labels.OTHER, call.provider, labels.OTHER, call.openai_version)
+            return self._series.setdefault(key, Series(dict(zip(COMMON, key, strict=True))))
 
 
 def _call_attributes(call: RequestInfo) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "gen_ai.operation.name": call.operation,
         "gen_ai.provider.name": call.provider,
-        "gen_ai.request.model": clean(call.request_model),
-        "server.address": clean(call.address),
+        "gen_ai.request.model": labels.model(call.request_model),
+        "server.address": labels.host(call.address),
         "streamwatch.openai.version": call.openai_version,
     }
     if call.port is not None:
@@ -399,11 +396,11 @@ def _call_attributes(call: RequestInfo) -> dict[str, Any]:
 
 
 def _describe(report: Report, time_to_first_chunk: float | None) -> dict[str, Any]:
-    """What a person looks for in one stream: how it ended, and what was odd about it."""
+    """Return what a person looks for in one stream: how it ended, and what was odd about it."""
     attributes: dict[str, Any] = {
-        "gen_ai.response.model": clean(report.response_model),
-        "gen_ai.response.id": clean(report.response_id),
-        "gen_ai.response.finish_reasons": tuple(clean(reason) for reason in report.finish_reasons),
+        "gen_ai.response.model": labels.model(report.response_model),
+        "gen_ai.response.id": labels.identifier(report.response_id),
+        "gen_ai.response.finish_reasons": tuple(map(finish_reason, report.finish_reasons[:_MAX_REASONS])),
         "streamwatch.verdict": report.verdict.value if report.verdict else "",
         "streamwatch.condition": report.condition.value,
         "streamwatch.events": report.events,
@@ -411,7 +408,7 @@ def _describe(report: Report, time_to_first_chunk: float | None) -> dict[str, An
         "streamwatch.repairs": sum(
             count for outcomes in report.outcomes.values() for name, count in outcomes.items() if name != "unrepaired"
         ),
-        "streamwatch.request.id": clean(report.request.id),
+        "streamwatch.request.id": labels.identifier(report.request.id),
         "streamwatch.unwatched": report.unwatched,
     }
     if report.reorder_max_distance:

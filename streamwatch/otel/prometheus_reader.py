@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import threading
+import weakref
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -56,6 +58,9 @@ _PATIENCE = 15.0
 #: Names kept as translated: more than a process has instruments and attributes. Beyond, it only takes longer.
 _NAMES = 4096
 
+#: Characters of a name that is kept: instruments have 255 at most, and nobody's attributes have more.
+_MAX_NAME = 256
+
 #: Lists of bounds kept as text: histograms mostly share a few, and each can be some 10 KB.
 _BOUNDS = 256
 
@@ -89,20 +94,26 @@ Exemplars = dict[str, Exemplar]  # of a series: one for each bucket; a counter h
 # --- names
 
 
-@lru_cache(_NAMES)
+def _remembered(translate: Callable[[str], str]) -> Callable[[str], str]:
+    """Keep what a name is translated to, but for those that are so long that a table of them would cost memory."""
+    known = lru_cache(_NAMES)(translate)
+    return lambda name: known(name) if len(name) <= _MAX_NAME else translate(name)
+
+
+@_remembered
 def _metric_name(name: str) -> str:
     """An instrument's name, with an underscore for whatever is no letter, digit or colon."""
     return _legal(f"_{name[1:]}" if name[:1].isdigit() else name)
 
 
-@lru_cache(_NAMES)
+@_remembered
 def _label_name(key: str) -> str:
     """An attribute's key, with an underscore for whatever is no letter or digit."""
     key = f"_{key[1:]}" if key[:1].isdigit() else key
     return re.sub(r"[^a-zA-Z0-9]+", "_", key) or "_"
 
 
-@lru_cache(_NAMES)
+@_remembered
 def _unit_name(unit: str) -> str:
     """A unit as it ends a name: `s` is seconds, `By/s` is bytes_per_second, `{stream}` is nothing."""
     unit = re.sub(r"{.*}", "", unit)
@@ -240,7 +251,9 @@ class Scrape:
                 labels["exported_le"] = labels.pop("le")
             key = family.name, frozenset(labels.items())
             if key in seen or key in self._series:
-                self._complain(f"a series of {metric.name}", ValueError(f"another one has its labels, {labels}"))
+                self._complain(
+                    f"a series of {metric.name}", ValueError(f"another one has its labels, {sorted(labels)}")
+                )
                 continue
             seen.add(key)
             samples += self._samples(family, key, labels, point)
@@ -325,11 +338,17 @@ class PrometheusReader(MetricReader):
         self._exemplars: Mapping[Key, Exemplars] = {}
         self._complaints: set[str] = set()
         self._registry = registry
+        _readers.add(self)
         self._collector = _Collector(self.families)
         registry.register(self._collector)
 
+    def start_anew(self) -> None:
+        """Let go of what is the parent's, in a forked child: its exemplars, and a lock that a thread of it may hold."""
+        self._scraping = threading.RLock()
+        self._families, self._exemplars = {}, {}
+
     def families(self) -> list[Family]:
-        """What there is to serve now."""
+        """Return what there is to serve now."""
         nothing = Scrape({}, self._complain).families
         if not self._scraping.acquire(timeout=_PATIENCE):
             self._complain("all of a scrape", TimeoutError("another scrape does not end"))
@@ -351,16 +370,30 @@ class PrometheusReader(MetricReader):
             self._families, self._exemplars = scrape.families, scrape.exemplars
 
     def _complain(self, what: str, error: Exception) -> None:
-        """Say it once for each metric."""
-        if what not in self._complaints:
+        """Say it once for each metric, as long as there are no more of them than a process has."""
+        what = what[:_MAX_NAME]
+        if what not in self._complaints and len(self._complaints) < _NAMES:
             self._complaints.add(what)
             reason = f"{type(error).__name__}: {error}"[:300]
-            logger.warning("streamwatch: the Prometheus endpoint leaves out %s (%s)", what[:100], reason)
+            logger.warning("streamwatch: the Prometheus endpoint leaves out %s (%s)", what, reason)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Leave the registry."""
         with contextlib.suppress(KeyError):  # it was left before
             self._registry.unregister(self._collector)
+
+
+#: The readers of this process.
+_readers: weakref.WeakSet[PrometheusReader] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for reader in list(_readers):
+        reader.start_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Collector:

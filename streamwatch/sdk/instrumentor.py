@@ -39,7 +39,8 @@ from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 from streamwatch.export.capture import Captures
-from streamwatch.export.log import FindingsLog
+from streamwatch.export.labels import error_type
+from streamwatch.export.log import FindingsLog, places_of
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
 from streamwatch.sdk.request_info import describe_raw, openai_version
@@ -100,6 +101,7 @@ class Agent:
         self._log = FindingsLog()
         self._warned = False
         self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
+        self._providers: tuple[Any, Any] | None = None  #: those that were there when we were registered last
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -107,7 +109,7 @@ class Agent:
         """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
         key = (tracer_provider, meter_provider, max_label_values)
         if key not in self._telemetry:
-            self._telemetry[key] = Telemetry(*key, before_collection=self.record_collected)
+            self._telemetry[key] = Telemetry(*key, before_collection=self._before_collection)
         return self._telemetry[key]
 
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
@@ -168,6 +170,7 @@ class Agent:
     def opened(self, reading: StreamSession) -> None:
         """A stream was opened."""
         self._open.add(reading)
+        self._go_before_providers()
 
     def ended(self, reading: StreamSession, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed."""
@@ -195,6 +198,18 @@ class Agent:
         with contextlib.suppress(Empty):
             while True:
                 self._collected.get_nowait().end(abandoned=True)
+
+    def _before_collection(self) -> None:
+        self.record_collected()
+        self._go_before_providers()
+
+    def _go_before_providers(self) -> None:
+        """Come to our end before the providers come to theirs: what is registered last is called first at the exit."""
+        providers = get_tracer_provider(), get_meter_provider()
+        if self.active and providers != self._providers:  # made after we were switched on
+            self._providers = providers
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
 
     def flush(self, seconds: float) -> bool:
         """Send and write what there is; whether all of it went out in time."""
@@ -224,9 +239,8 @@ class Agent:
                 "Streamwatch failed while %s (%s: %s). The application is not affected, and this stream is not watched"
                 " any further. Further failures are counted in streamwatch.internal_errors and logged at level DEBUG.",
                 doing,
-                type(error).__name__,
-                error,
-                exc_info=error,
+                error_type(error),
+                places_of(error),
             )
 
     def _after_fork(self) -> None:
