@@ -11,8 +11,8 @@ import functools
 _SERVERS = 512
 #: Characters of an address or a model that tell one from another.
 _NAME = 200
-#: Waits in vain for which a wait that paid makes up, and that a server may cost which nothing is known of: whoever mixes
-#: events up loses one now and then as well.
+#: Waits in vain that a new server may cost, and for which a wait that paid makes up: whoever mixes events up loses one
+#: now and then as well.
 _CREDIT = 4
 
 
