@@ -80,7 +80,7 @@ class ReorderBuffer:
         self._in: dict[Event, None] = {}
         self._out: list[Event] = []
         self._left: list[Event] = []
-        self._waiting: dict[Event, _Wait] = {}  # of `_in`, what is held, in the order of arrival
+        self.waiting: dict[Event, _Wait] = {}  #: what is held, in the order of arrival
         self._waiting_bytes = 0
         self._followers: deque[tuple[int, Event]] = deque()  # of `_waiting`, the number that each goes on behind
         self.distances: list[int] = []
@@ -119,7 +119,7 @@ class ReorderBuffer:
     def flush(self) -> Sequence[Event]:
         """Return what is held, in order, because nothing more comes."""
         self._sweep()
-        while self._waiting:
+        while self.waiting:
             self._give_way(in_vain=False)
         if self._candidates.all:
             self._keep_best(in_vain=False)
@@ -136,7 +136,7 @@ class ReorderBuffer:
     @property
     def deadline(self) -> float | None:
         """The time on the clock until which something is held; None, the usual answer, while nothing is."""
-        return next(iter(self._waiting.values())).since + self._seconds() if self._waiting else None
+        return next(iter(self.waiting.values())).since + self._seconds() if self.waiting else None
 
     def expire(self, now: float) -> Sequence[Event]:
         """Return what has waited for the whole window by `now`."""
@@ -175,7 +175,7 @@ class ReorderBuffer:
         self._followers.clear()
         place = {event: number for number, event in numbers.held.items()}
         behind = numbers.expected - 1
-        for event in self._waiting:
+        for event in self.waiting:
             if event in place:
                 behind = max(behind, place[event])
             else:
@@ -207,7 +207,7 @@ class ReorderBuffer:
         if not places:
             return self._without_order(event)
         self._choose()
-        if self._waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates.all):
+        if self.waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates.all):
             return self._wait(event, places)
         return self._pass(event, places)
 
@@ -256,7 +256,7 @@ class ReorderBuffer:
     def _hold(self, event: Event, places: _Places) -> None:
         event.shared = self._applies
         first = self._candidates.all[0]
-        wait = self._waiting[event] = _Wait(self._clock(), again=places[first][0] is Place.AGAIN)
+        wait = self.waiting[event] = _Wait(self._clock(), again=places[first][0] is Place.AGAIN)
         self._waiting_bytes += len(event.raw)
         if self._numbers is first and places[first][0] not in _IN_TURN:
             self._followers.append((max(first.highest, first.expected - 1), event))
@@ -283,7 +283,7 @@ class ReorderBuffer:
 
     def _behind_all(self, event: Event) -> Sequence[Event]:
         """Hand on everything, and then an event that ends what the SDK reads, or that it raises on."""
-        while self._waiting:
+        while self.waiting:
             self._give_way(in_vain=False)
         return self._with(event)
 
@@ -309,7 +309,7 @@ class ReorderBuffer:
         events, size = settings.window_events, settings.window_bytes
         if not self._numbers.is_proved:
             events, size = min(events, _SHORT_EVENTS), min(size, _SHORT_BYTES)
-        return bool(self._waiting) and (len(self._waiting) >= events or self._waiting_bytes > size)
+        return bool(self.waiting) and (len(self.waiting) >= events or self._waiting_bytes > size)
 
     def _release(self, numbers: Numbers, *, filled: bool, sure: bool = False) -> None:
         """Hand on what is held and is next in order; `filled` says that it is, because what was missing came."""
@@ -331,7 +331,7 @@ class ReorderBuffer:
     def _let_followers_go(self, numbers: Numbers) -> None:
         while self._followers and self._followers[0][0] < numbers.expected:
             event = self._followers[0][1]
-            if self._waiting[event].again and numbers.knows_duplicates:
+            if self.waiting[event].again and numbers.knows_duplicates:
                 self._stop_waiting(event)
                 self._go_again(event)
             else:
@@ -347,11 +347,11 @@ class ReorderBuffer:
 
     def _stop_waiting(self, event: Event) -> _Wait:
         self._waiting_bytes -= len(event.raw)
-        return self._waiting.pop(event)
+        return self.waiting.pop(event)
 
     def _let_all_go(self) -> None:
         """Hand on everything that is held, as it came."""
-        for event in list(self._waiting):
+        for event in list(self.waiting):
             wait = self._go(event)
             self._sample(self._clock() - wait.since, 0)
         self._followers.clear()
