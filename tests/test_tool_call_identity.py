@@ -148,6 +148,16 @@ def test_calls_that_all_have_one_id_are_told_apart_by_their_indexes() -> None:
     assert not seen.faults
 
 
+@pytest.mark.parametrize("index", [1, None], ids=str)
+def test_arguments_that_cannot_go_on_with_the_open_call_are_not_put_there(index: int | None) -> None:
+    """They may be of a call whose header is late: surfaced, and not guessed."""
+    stray = fragment(index, '"zone":1')
+    seen = seen_of(A[0], A[1], stray, A[2])
+
+    assert stray in handed_on(seen)
+    assert by_index(seen)[0].arguments == PARIS
+
+
 # --- two calls under one index, and one call under several
 
 

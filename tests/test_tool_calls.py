@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from wires import Call, Payload, Said, Seen, begin, body, called, chunk, fragment, read, tool_call, watch
 
+from streamwatch.core.apis.tool_call import begins_json
 from streamwatch.core.kinds import (
     CONTENT_UNDECODABLE,
     KINDS,
@@ -510,9 +511,26 @@ def test_a_call_without_arguments_can_get_an_empty_object() -> None:
 #: Arguments that are no JSON, and whether more of them could make it so.
 CUT = [
     *[('{"city"', True), ('{"city":"Par', True), ('{"a":[1,2', True), ('{"a": ', True)],
-    *[('{"a":tru', False), ('{"a":1}x', False), ('{"a":}', False), ('{"a":1} \u00a0', False)],
+    *[('{"a":tru', True), ('{"a":-', True), ('{"a":1.', True), ('{"a":1e+', True), ('{"a":"\\u00', True)],
+    *[
+        ('{"a":1}x', False),
+        ('{"a":"\\q"}', False),
+        ('{"a":"\\u0x9"}', False),
+        ('{"a":}', False),
+        ('{"a":1} \u00a0', False),
+    ],
     *[("[" * 9000, False), ("[" + "1" * 5000, False)],  # deeper and longer than Python reads
 ]
+
+
+@given(ARGUMENTS, st.booleans())
+@often
+def test_every_beginning_of_arguments_is_one(arguments: Payload, ascii_only: bool) -> None:
+    """Wherever a text of JSON is cut: amid a word, a number or an escape."""
+    text = json.dumps(arguments, ensure_ascii=ascii_only)
+
+    assert [text[:at] for at in range(len(text)) if not begins_json(text[:at])] == []
+    assert not begins_json(text)
 
 
 @pytest.mark.parametrize(("arguments", "cut"), CUT, ids=range(len(CUT)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 #: Characters of the arguments of a call that are kept, to see whether they parse. Calls that write whole files go
@@ -18,6 +19,10 @@ _MAX_NAME = 256
 _MAX_PIECES = 64
 #: What can be the last character of a JSON text, by its first one.
 _CLOSING = {"{": "}", "[": "]", '"': '"'}
+#: What may be cut: a word, a number, an escape of four digits.
+_WORDS = ("true", "false", "null", "-")
+_NUMBER_GOES_ON = re.compile(r"\.|[eE][+-]?")
+_ESCAPE = len("u1234")
 
 
 def short(name: str) -> str:
@@ -121,14 +126,12 @@ class Call:
 
     def is_cut(self) -> bool:
         """Return whether the arguments are the beginning of a JSON text."""
-        text = "".join(self._pieces).rstrip()
-        try:
-            json.loads(text)
-        except json.JSONDecodeError as error:
-            return error.msg.startswith("Unterminated string") or error.pos >= len(text)
-        except (ValueError, RecursionError):
-            pass
-        return False
+        return begins_json("".join(self._pieces))
+
+    def goes_on_with(self, arguments: str) -> bool:
+        """Return whether the arguments can go on with this piece: they are JSON then, or its beginning."""
+        text = "".join(self._pieces) + arguments
+        return not self._kept or is_json(text) or begins_json(text)
 
 
 def is_json(text: str) -> bool:
@@ -141,6 +144,21 @@ def is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def begins_json(text: str) -> bool:
+    """Return whether a text is no JSON, and more text could make it so."""
+    text = text.rstrip()
+    try:
+        json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :]
+        if error.msg.startswith(("Unterminated string", "Invalid \\u")):
+            return error.msg[0] == "U" or len(rest) <= _ESCAPE
+        return not rest or any(word.startswith(rest) for word in _WORDS) or _NUMBER_GOES_ON.fullmatch(rest) is not None
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 class Fragment:

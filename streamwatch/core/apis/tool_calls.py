@@ -300,7 +300,8 @@ class ToolCalls:
         if not fragment.says_arguments and isinstance(fragment.function.get("arguments", ""), (str, type(None))):
             return last
         others = any(call.parses() is not True for call in self.calls[:-1])
-        return last if last.parses() is not True and not others else None
+        goes_on = last.parses() is not True and last.goes_on_with(fragment.arguments)
+        return last if goes_on and not others else None
 
     def _placed(self, fragment: Fragment, call: Call) -> Call:
         """Give a fragment the index of its call."""
