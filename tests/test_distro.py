@@ -22,7 +22,7 @@ import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
 from prometheus_client import CollectorRegistry
 
-from streamwatch.otel import distro
+from streamwatch.otel import distro, notices
 
 OTLP_ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -396,8 +396,8 @@ def test_a_warning_reaches_stderr_past_handlers_that_show_nothing(
     """OpenTelemetry puts a handler on the root logger, which keeps Python from writing to stderr itself."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.NullHandler()])
 
-    distro._say("a word")
-    distro._say("a whisper", logging.INFO)
+    notices.say("a word")
+    notices.say("a whisper", logging.INFO)
 
     assert "streamwatch: a word\n" == capsys.readouterr().err
 

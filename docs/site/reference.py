@@ -30,12 +30,13 @@ FOLDER = Path(__file__).parents[1] / "reference"
 
 #: What each attribute says; those of closed vocabularies are listed with their values below the tables.
 ATTRIBUTES = {
-    "error.type": "On a metric the class of the exception; on a span the verdict, where the stream ended badly.",
+    "error.type": "On a metric the class of the exception, `_other` for one of the application's own; on a span the"
+    " verdict, where the stream ended badly.",
     "gen_ai.operation.name": "The API: `chat`, `responses`, `text_completion`, ... as OpenTelemetry names it.",
     "gen_ai.provider.name": "Whose API it is, told from the client and the address.",
     "gen_ai.request.model": "The model that the application asked for.",
-    "gen_ai.response.finish_reasons": "The finish reason of each choice.",
-    "gen_ai.response.id": "The id of the completion or response.",
+    "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is no known word.",
+    "gen_ai.response.id": "The id of the completion or response, if it has the form of one.",
     "gen_ai.response.model": "The model that answered: the snapshot. Empty where no chunk came.",
     "gen_ai.response.time_to_first_chunk": "Seconds from the request to the first chunk.",
     "server.address": "The host that the client talks to.",
@@ -54,7 +55,7 @@ ATTRIBUTES = {
     "streamwatch.reorder.max_delay": "Seconds that the event which waited longest was held.",
     "streamwatch.reorder.max_distance": "Places that the event which came earliest was early.",
     "streamwatch.repairs": "How many repairs were made in the stream.",
-    "streamwatch.request.id": "The provider's own name for the request, from the response's headers.",
+    "streamwatch.request.id": "The provider's own name for the request, from the response's headers, if it is an id.",
     "streamwatch.severity": "How bad a kind is.",
     "streamwatch.strategy": "What a repair does; for published figures the workaround, `any` for all of them.",
     "streamwatch.unwatched": "Why the rest of the stream was left alone, if it was.",
@@ -118,8 +119,9 @@ def metrics_page() -> str:
         _spans(),
         "## Attributes",
         table(("attribute", "meaning"), ([f"`{name}`", text] for name, text in sorted(ATTRIBUTES.items()))),
-        "Values off the wire are cut to 100 printable characters and capped at `STREAMWATCH_MAX_LABEL_VALUES` distinct"
-        " ones each, then `_other`.",
+        "Values off the wire are words of a closed set, or names: ASCII letters, digits and `-_.:/@+~`, cut to 100"
+        " characters. What has another form is `_other`, and so is what comes after `STREAMWATCH_MAX_LABEL_VALUES`"
+        " distinct values of a label, or after five times as many sets of common attributes.",
         "## Values",
         *vocabularies,
         f"### `streamwatch.chunk`\n\nOne of {chunks}.",

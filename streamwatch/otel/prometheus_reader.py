@@ -337,10 +337,10 @@ class PrometheusReader(MetricReader):
         self._families: dict[str, Family] = {}
         self._exemplars: Mapping[Key, Exemplars] = {}
         self._complaints: set[str] = set()
-        self._registry = registry
+        self.registry = registry
         _readers.add(self)
-        self._collector = _Collector(self.families)
-        registry.register(self._collector)
+        self.collector = _Collector(self.families)
+        registry.register(self.collector)
 
     def start_anew(self) -> None:
         """Let go of what is the parent's, in a forked child: its exemplars, and a lock that a thread of it may hold."""
@@ -380,11 +380,16 @@ class PrometheusReader(MetricReader):
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Leave the registry."""
         with contextlib.suppress(KeyError):  # it was left before
-            self._registry.unregister(self._collector)
+            self.registry.unregister(self.collector)
 
 
 #: The readers of this process.
 _readers: weakref.WeakSet[PrometheusReader] = weakref.WeakSet()
+
+
+def collector_of(registry: Any) -> Any:
+    """Return what a reader of ours has registered in a registry; None where there is none."""
+    return next((reader.collector for reader in list(_readers) if reader.registry is registry), None)
 
 
 def _after_fork() -> None:

@@ -72,7 +72,7 @@ def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Fi
 
 def ports(environ: Mapping[str, str]) -> tuple[str, list[Port], list[Finding]]:
     """The host, the ports up to the first one that the next process would take, and what is wrong with them."""
-    from streamwatch.otel.distro import Endpoint
+    from streamwatch.otel.endpoint import Endpoint
 
     with _heard() as lines:
         endpoint = Endpoint(environ)

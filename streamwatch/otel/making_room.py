@@ -1,0 +1,244 @@
+"""The application's own Prometheus server goes before ours, wherever it is asked to listen.
+
+How it works. Every server of prometheus_client, by HTTP or HTTPS, binds its socket in one method of one class. That
+method is wrapped while our endpoint listens: where the application's server would meet it, our endpoint lets go of the
+port first. Its registry then gets what ours had, unless it is the same one.
+
+A port can also be held by the process that has started this one: the supervisor of a server with workers or a reloader
+takes it before the worker, which is the application, is there. What has started a process tells it, in the environment,
+where its endpoint is and a key, with which it can be asked to move on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import errno
+import http.client
+import ipaddress
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from streamwatch.otel.notices import say, warned
+
+#: What is asked, and how it is answered.
+PATH = "/-/streamwatch/make-room"
+WILL_DO = "202 Accepted"
+#: Where the endpoints of the processes above this one, and its own, were when they started: `address port key`, one a
+#: line, the nearest last.
+_ABOVE = "_STREAMWATCH_ENDPOINTS_ABOVE"
+#: Processes above that are told of: none starts so many, one in the other, that have endpoints.
+_MAX_ABOVE = 8
+#: Seconds that an answer may take, and then the letting go, which takes half a second at most.
+_ANSWER, _LETTING_GO = 2.0, 3.0
+
+
+class Room(Protocol):
+    """What our endpoint is to this module."""
+
+    server: Any
+    registry: Any
+
+    def serve(self, registry: Any) -> None:
+        """Listen on the first free port that the application has not taken."""
+
+    def close(self) -> None:
+        """Let go of the port."""
+
+    def come_back(self, port: int) -> None:
+        """Listen there again."""
+
+
+_ours = threading.local()  # whether it is our own endpoint that binds now, in this thread
+
+
+@contextlib.contextmanager
+def for_ourselves() -> Iterator[None]:
+    """Let our own endpoint bind: it makes room for nobody, and asks for none."""
+    _ours.binds = True
+    try:
+        yield
+    finally:
+        _ours.binds = False
+
+
+# --- in this process
+
+
+def watch(endpoint: Room) -> Callable[[], None]:
+    """Make room for the application's servers from now on; returns how to end that."""
+    from prometheus_client import exposition
+
+    server_class: Any = exposition.ThreadingWSGIServer
+    before = {name: vars(server_class).get(name) for name in ("server_bind", "set_app")}
+    bind, set_app = server_class.server_bind, server_class.set_app
+    made_room = weakref.WeakSet[Any]()
+    wanted = True
+
+    def server_bind(server: Any) -> None:
+        if not wanted or getattr(_ours, "binds", False):
+            bind(server)
+        elif _meets(endpoint.server, server.server_address):
+            _bind_in_its_place(endpoint, server, bind)
+            made_room.add(server)
+        else:
+            _bind(server, bind)
+
+    def set_app_and_move_in(server: Any, application: Any) -> None:
+        set_app(server, application)
+        if server in made_room:
+            with warned("what Streamwatch counts is not on the application's own server"):
+                _move_in(endpoint, server.server_port, _registry_of(application))
+
+    wrappers = {"server_bind": server_bind, "set_app": set_app_and_move_in}
+    for name, wrapper in wrappers.items():
+        setattr(server_class, name, wrapper)
+
+    def undo() -> None:
+        nonlocal wanted
+        wanted = False
+        for name, wrapper in wrappers.items():
+            if vars(server_class).get(name) is not wrapper:  # somebody wrapped ours
+                continue
+            if before[name] is None:
+                delattr(server_class, name)
+            else:
+                setattr(server_class, name, before[name])
+
+    atexit.register(undo)
+    return undo
+
+
+def _meets(ours: Any, address: tuple[Any, ...]) -> bool:
+    """Return whether a server at an address would be where our endpoint is, or before or behind it."""
+    return ours is not None and overlap(ours.server_address, address)
+
+
+def overlap(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Return whether who asks one address may reach the other: the same port, and the same or any interface."""
+    if one[1] != other[1]:
+        return False
+    try:
+        first, second = ipaddress.ip_address(one[0] or "0.0.0.0"), ipaddress.ip_address(other[0] or "0.0.0.0")  # noqa: S104
+    except ValueError:  # a zone, or a name
+        return True
+    anywhere = first.is_unspecified or second.is_unspecified
+    return anywhere or first == second or (first.is_loopback and second.is_loopback)  # localhost can be either
+
+
+def _bind_in_its_place(endpoint: Room, server: Any, bind: Callable[[Any], None]) -> None:
+    """Bind the application's server where our endpoint was, or leave everything as it was."""
+    with warned("the Prometheus endpoint does not make room for the application's own server"):
+        endpoint.close()
+    try:
+        bind(server)
+    except BaseException:
+        with warned("no Prometheus endpoint"):
+            endpoint.come_back(server.server_address[1])
+        raise
+
+
+def _move_in(endpoint: Room, port: int, registry: Any) -> None:
+    """Let the application's registry have what our endpoint served."""
+    from streamwatch.otel.prometheus_reader import collector_of
+
+    if registry is not endpoint.registry:
+        try:
+            inherited, collector = collector_of(registry), collector_of(endpoint.registry)
+            if inherited is not None:  # of the process that this one was forked from
+                registry.unregister(inherited)
+            registry.register(_Guest(collector, registry))
+        except Exception:  # a registry of another kind, or none that is known
+            endpoint.serve(endpoint.registry)
+            return
+    say(f"the application serves port {port} itself; Streamwatch's metrics are in its registry", logging.INFO)
+
+
+def _registry_of(application: Any) -> Any:
+    """Return the registry that prometheus_client's application serves; None where that cannot be told."""
+    with contextlib.suppress(Exception):
+        cells = dict(zip(application.__code__.co_freevars, application.__closure__, strict=True))
+        return cells["registry"].cell_contents
+    return None
+
+
+class _Guest:
+    """What our endpoint served, in a registry of the application's own, as far as the names are free there."""
+
+    def __init__(self, collector: Any, registry: Any) -> None:
+        self._collector = collector
+        self._registry = registry
+
+    def collect(self) -> Iterable[Any]:
+        """Yield what our reader has."""
+        taken = set(getattr(self._registry, "_names_to_collectors", ()))
+        if self._registry.get_target_info():
+            taken.add("target")
+        yield from (family for family in self._collector.collect() if family.name not in taken)
+
+    def describe(self) -> Iterable[Any]:
+        """Return no names: a registry that finds none here would collect to learn them."""
+        return ()
+
+
+# --- in a process that this one has started
+
+
+def tell_children(address: tuple[Any, ...], key: str) -> None:
+    """Tell the processes that this one will start where its endpoint is."""
+    os.environ[_ABOVE] = "\n".join([*_above(), f"{address[0]} {address[1]} {key}"][-_MAX_ABOVE:])
+
+
+def _above() -> list[str]:
+    return [line for line in os.environ.get(_ABOVE, "").split("\n") if line]
+
+
+def authorization(key: str) -> str:
+    """Return the header that shows a key."""
+    return f"Streamwatch {key}"
+
+
+def _bind(server: Any, bind: Callable[[Any], None]) -> None:
+    """Bind the application's server; a process above this one, whose endpoint is there, is asked to move on."""
+    try:
+        bind(server)
+        return
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _asked_above(server.server_address):
+            raise
+    end = time.monotonic() + _LETTING_GO
+    while True:
+        try:
+            bind(server)
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
+
+
+def _asked_above(address: tuple[Any, ...]) -> bool:
+    """Return whether a process above this one lets go of an address."""
+    for line in reversed(_above()):
+        with contextlib.suppress(Exception):
+            host, port, key = line.split(" ")
+            if overlap((host, int(port)), address) and _ask(host, int(port), key):
+                return True
+    return False
+
+
+def _ask(host: str, port: int, key: str) -> bool:
+    """Return whether an endpoint agrees to let go. Whoever else listens there is asked for a page that it has not."""
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER)
+    try:
+        connection.request("GET", PATH, headers={"Authorization": authorization(key)})
+        return f"{connection.getresponse().status}" == WILL_DO[:3]
+    finally:
+        connection.close()

@@ -1,0 +1,30 @@
+"""What is said of the setup of a process: no failure of ours reaches the application, and no warning is lost."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger("streamwatch")
+
+
+@contextmanager
+def warned(message: str, *expected: type[Exception]) -> Iterator[None]:
+    """Turn an exception into a warning, unless it is an expected one: no failure of ours reaches the application."""
+    try:
+        yield
+    except expected:
+        raise
+    except Exception as error:
+        say(message, error=error)
+
+
+def say(message: str, level: int = logging.WARNING, error: Exception | None = None) -> None:
+    """Log it; a warning also reaches stderr while the only handlers are such as OpenTelemetry's, which show nothing."""
+    reason = f" ({type(error).__name__}: {error})"[:300] if error else ""
+    logger.log(level, "streamwatch: %s%s", message, reason)
+    handlers = logging.getLogger().handlers + logger.handlers
+    if level >= logging.WARNING and handlers and not any(isinstance(one, logging.StreamHandler) for one in handlers):
+        sys.stderr.write(f"streamwatch: {message}{reason}\n")
