@@ -226,20 +226,19 @@ def test_nothing_wrong_is_said_as_such(trial: dict[str, Any]) -> None:
     assert result.stdout.startswith("### streamwatch doctor: no problems, no notes\n")
     assert "- ok: chat text, sync, healthy: came as sent; complete" in result.stdout
     assert "- metrics: 1 of 1 streams counted" in result.stdout
-    assert '- ok: chunks that come without content have `content: ""` as dicts and JSON' in result.stdout
+    assert '- ok: `to_dict()` of a chunk without content answers ""; its attribute is None' in result.stdout
 
 
-def test_dicts_that_are_not_filled_are_noted(trial: dict[str, Any]) -> None:
+def test_dicts_that_do_not_answer_are_noted(trial: dict[str, Any]) -> None:
     """With the reason; streams are watched all the same."""
     trial.update(fills_dicts=False, unfilled="no such method")
 
-    assert [(False, "Dicts of chunks get no content here (no such method): KeyError: 'content' is not repaired.")] == (
-        findings()
-    )
-    assert "- ok: chunks that come" not in run().stdout
+    what = "Dicts of chunks are the SDK's own here (no such method): KeyError: 'content' is not repaired."
+    assert findings() == [(False, what)]
+    assert "without content" not in run().stdout
 
 
-def test_whether_dicts_are_filled_is_told_where_it_is_wanted(trial: dict[str, Any]) -> None:
+def test_whether_dicts_answer_is_told_where_it_is_wanted(trial: dict[str, Any]) -> None:
     """Not where the policy leaves them alone."""
     del trial["fills_dicts"], trial["unfilled"]
 

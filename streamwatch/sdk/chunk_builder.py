@@ -214,7 +214,7 @@ class EventTypes:
         self._dict_forms.remove()
 
     def _builders(self, name: str, cast_to: Any) -> tuple[Build | None, Build | None]:
-        """Return how chunks are built: as they came, and with a content in their dicts."""
+        """Return how chunks are built: as they came, and so that their dicts answer for a content."""
         construct = sys.modules["openai._models"].construct_type
         plain = ChunkBuilder(construct, cast_to).build if self._builds else None
         if name != _CASTS[0][1]:
@@ -222,12 +222,12 @@ class EventTypes:
         try:
             self._dict_forms.install()
         except Exception as error:
-            self._failed(error, "filling in dicts")
+            self._failed(error, "preparing the dicts of chunks")
             return plain, plain
-        fill = self._dict_forms.fill
+        mark = self._dict_forms.mark
 
         def filled(value: Any, type_: Any) -> Any:
-            return fill(construct(value=value, type_=type_))
+            return mark(construct(value=value, type_=type_))
 
         finish = partial(_finished, filled, cast_to)
         return plain, ChunkBuilder(filled, cast_to, finish).build if self._builds else finish

@@ -64,7 +64,7 @@ class ShapeTemplate:
         # In the order of the model, whatever the order on the wire; what is on the wire has its place kept.
         fields = made.__dict__.items()
         self.fields: dict[str, Any] = {name: None if name in payload else _scalar(value) for name, value in fields}
-        # Of the class that it has: it may say that the dicts of a delta get a content.
+        # Of the class that it has, which may say that the dict of the object answers for a content.
         fields_set: set[str] = made.__pydantic_fields_set__
         self.new_fields_set = partial(type(fields_set), tuple(fields_set))
         self.has_extra = made.__pydantic_extra__ is not None

@@ -218,7 +218,7 @@ def _of_trial(tried: Mapping[str, Any], known: Sequence[Finding]) -> Iterator[Fi
                 came = "came unwatched" if reading["right"] else f"came otherwise than it must: {reading['came']}"
                 yield problem(f"{_named(reading)}: {came}.", report)
         if tried.get("fills_dicts") is False:
-            what = f"Dicts of chunks get no content here ({tried['unfilled']}): KeyError: 'content' is not repaired"
+            what = f"Dicts of chunks are the SDK's own here ({tried['unfilled']}): KeyError: 'content' is not repaired"
             yield note(f"{what}.", "Read the attribute, `delta.content`; report it with this output.")
         if tried["serves"] and tried["counted"] != len(tried["readings"]):
             what = f"{tried['counted']} streams are in the metrics, of {len(tried['readings'])} that were read"
@@ -300,7 +300,7 @@ def _trial_lines(tried: Mapping[str, Any]) -> Iterator[str]:
         told = ", ".join(reading[name] for name in ("verdict", "condition") if reading.get(name)) or "not watched"
         yield f"- {begin}: {_named(reading)}: came {reading['came']}; {told}{f' ({found})' if found else ''}"
     if tried.get("fills_dicts"):
-        yield '- ok: chunks that come without content have `content: ""` as dicts and JSON, and None as attribute'
+        yield '- ok: `to_dict()` of a chunk without content answers ""; its attribute is None'
     if tried["serves"] and not tried["error"]:
         yield f"- metrics: {tried['counted']} of {len(tried['readings'])} streams counted"
 
