@@ -543,18 +543,6 @@ def test_it_is_told_whether_dicts_are_filled(monkeypatch: pytest.MonkeyPatch) ->
 # --- through the SDK
 
 
-@pytest.fixture
-def wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rules want every chunk's dicts filled."""
-    make = Event.__init__
-
-    def made(self: Event, *args: Any, **kwargs: Any) -> None:
-        make(self, *args, **kwargs)
-        self.fills_content = True
-
-    monkeypatch.setattr(Event, "__init__", made)
-
-
 def read(mode: str, body: list[bytes], **options: Any) -> list[Any]:
     """The chunks of a stream."""
     if mode == "sync":
@@ -578,12 +566,12 @@ PLAIN = [(each["choices"][0]["delta"].get("content", "none"), None) for each in 
 @pytest.mark.parametrize("builds", ["true", "false"])
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_streams_are_filled(
-    watch: Callable[..., Watched], wanted: None, monkeypatch: pytest.MonkeyPatch, mode: str, builds: str
+    watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch, mode: str, builds: str
 ) -> None:
     """With templates and without; a stream after it as well, and none after the end."""
     plain = read(mode, sdk.frames(sdk.tool_chat()))
     monkeypatch.setenv("STREAMWATCH_BUILD_CHUNKS", builds)
-    watched = watch(repair="-fill_content")
+    watched = watch()
     for _ in range(3):
         chunks = read(mode, sdk.frames(sdk.tool_chat()))
         assert contents(chunks) == FILLED
@@ -603,14 +591,14 @@ class Client(openai.OpenAI):
         return super()._process_response_data(**options)
 
 
-def test_what_somebody_else_looks_at_is_as_it_came(watch: Callable[..., Watched], wanted: None) -> None:
+def test_what_somebody_else_looks_at_is_as_it_came(watch: Callable[..., Watched]) -> None:
     """A client with a method of its own gets the JSON, and its chunks are the plain ones."""
-    watch(repair="-fill_content")
+    watch()
     assert contents(read("sync", sdk.frames(sdk.tool_chat()), cls=Client)) == PLAIN
 
 
 @pytest.mark.parametrize("created", [1700000000, "no number"])
-def test_what_is_validated_is_as_it_came(watch: Callable[..., Watched], wanted: None, created: Any) -> None:
+def test_what_is_validated_is_as_it_came(watch: Callable[..., Watched], created: Any) -> None:
     """A finished object would be validated by nobody."""
     body = sdk.frames([{**each, "created": created} for each in sdk.chat()])
 
@@ -622,17 +610,17 @@ def test_what_is_validated_is_as_it_came(watch: Callable[..., Watched], wanted: 
 
     plain = outcome()
     assert isinstance(plain, list) is (created == 1700000000)
-    watch(repair="-fill_content")
+    watch()
     assert [outcome(), outcome()] == [plain, plain]
 
 
 @pytest.mark.parametrize("builds", ["true", "false"])
 def test_errors_are_raised_all_the_same(
-    watch: Callable[..., Watched], wanted: None, monkeypatch: pytest.MonkeyPatch, builds: str
+    watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch, builds: str
 ) -> None:
     """The SDK looks for `error` in the JSON; relays send `error: null` in every chunk."""
     monkeypatch.setenv("STREAMWATCH_BUILD_CHUNKS", builds)
-    watch(repair="-fill_content")
+    watch()
     chunks = [{**each, "error": None} for each in sdk.tool_chat()]
     for _ in range(2):
         assert contents(read("sync", sdk.frames(chunks))) == FILLED
@@ -643,11 +631,11 @@ def test_errors_are_raised_all_the_same(
 
 
 def test_a_release_whose_classes_are_others_is_left_alone(
-    watch: Callable[..., Watched], wanted: None, monkeypatch: pytest.MonkeyPatch, internal_errors: list[str]
+    watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch, internal_errors: list[str]
 ) -> None:
     """The attributes win; it is counted once."""
     monkeypatch.setattr(DictForms, "install", lambda _self: 1 / 0)
-    watch(repair="-fill_content")
+    watch()
     for _ in range(2):
         assert contents(read("sync", sdk.frames(sdk.tool_chat()))) == PLAIN
     assert len(internal_errors) == 1

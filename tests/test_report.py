@@ -36,7 +36,7 @@ def test_kinds_are_named_in_the_order_in_which_they_were_found() -> None:
     """For people."""
     report = watch("chat", body([chunk({"content": None}), chunk({}, "stop"), usage_chunk()])).report
 
-    assert report.kinds == ("role_irregular", "content_null", "content_absent", "choices_empty")
+    assert report.kinds == ("role_irregular", "content_null", "content_absent", "choices_empty", "answer_missing")
 
 
 @pytest.mark.parametrize("evidence", [True, False, None])
