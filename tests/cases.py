@@ -141,8 +141,6 @@ CALLED = numbered(
     response(reasoning(0, "Think ", "twice"), function_call(1, "weather", '{"city"', ':"Paris"}'), message(2, "Done"))
 )
 
-#: The SDK's accumulating helper reads the stream.
-HELPER = Request(accumulated=True)
 ITEMS_OF_REASONING = Answer({0: Said("", "completed", role=None)})
 ITEMS = Answer(
     {
@@ -230,7 +228,7 @@ NUMBERS = [
     ),
     responses(
         "numbers-in-strings",
-        {a.SEQUENCE_UNUSABLE: None},
+        {},
         [{**event, "sequence_number": str(event["sequence_number"])} for event in ONE],
         FOUR,
     ),

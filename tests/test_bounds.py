@@ -69,6 +69,11 @@ def of_numbers(*numbers: int, **bounds: Any) -> Seen:
     return watch("responses", named([*OPENED, *(delta(number, f"{number} ") for number in numbers)]), **bounds)
 
 
+def runs_of_five(gaps: int) -> list[int]:
+    """Numbers with so many gaps: of numbers that only grow nobody says that any is missing."""
+    return [start + number for start in range(5, 5 + 6 * gaps, 6) for number in range(5)]
+
+
 def handed_on(seen: Seen) -> list[int]:
     """The numbers of the deltas, in the order in which they were handed on."""
     return [payload["sequence_number"] for payload in seen.payloads][4:]
@@ -81,8 +86,8 @@ def test_a_number_beyond_2_to_the_53_is_none() -> None:
         assert (SEQUENCE_UNUSABLE not in anomalies) == usable
 
 
-@pytest.mark.parametrize(("digits", "counts"), [(15, True), (16, False)])
-def test_an_id_line_of_16_digits_is_no_number(digits: int, counts: bool) -> None:
+@pytest.mark.parametrize(("digits", "counts"), [(16, True), (17, False)])
+def test_an_id_line_of_17_digits_is_no_number(digits: int, counts: bool) -> None:
     """It is a time in nanoseconds, or a hash."""
     first = 10 ** (digits - 1)
     chunks = said(*"abcdefgh")
@@ -92,25 +97,28 @@ def test_an_id_line_of_16_digits_is_no_number(digits: int, counts: bool) -> None
     assert (SEQUENCE_OUT_OF_ORDER in seen.report.anomalies) == counts
 
 
-@pytest.mark.parametrize(("proof", "believed"), [(2, False), (3, True)])
-def test_a_stamp_is_believed_after_three_in_a_row(proof: int, believed: bool) -> None:
-    """After two a jump shows that it was no order; after three, that something is out of order."""
+@pytest.mark.parametrize("proof", [1, 2, 3])
+def test_a_stamp_proves_itself_by_what_fills_the_hole(proof: int) -> None:
+    """However few went before: a permutation of consecutive integers is no accident."""
     chunks = stamped(said(*"abcdefgh"))
     seen = watch("chat", body([*chunks[:proof], chunks[proof + 1], chunks[proof], *chunks[proof + 2 :]]))
     numbers = [payload["sequence_number"] for payload in seen.payloads]
 
-    assert (numbers == sorted(numbers)) == believed
-    assert (SEQUENCE_OUT_OF_ORDER in seen.report.anomalies) == believed
-    assert SEQUENCE_UNUSABLE not in seen.report.anomalies  # nobody promised the stamp
+    assert numbers == sorted(numbers)
+    assert SEQUENCE_OUT_OF_ORDER in seen.report.anomalies
+    assert SEQUENCE_UNUSABLE not in seen.report.anomalies
 
 
-@pytest.mark.parametrize(("first", "waits"), [(1, True), (2, True), (3, False)])
-def test_a_response_that_starts_at_1_or_2_is_swapped_and_one_at_3_is_resumed(first: int, waits: bool) -> None:
-    """The first event may come third; a later one is where the stream was taken up again."""
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_a_response_that_does_not_begin_with_its_first_event_waits_for_it(first: int) -> None:
+    """Unless it was resumed there."""
     stream = StreamWatch("responses", clock=lambda: 0.0)
     stream.receive(named([delta(first)]))
+    resumed = StreamWatch("responses", Request(starting_after=first - 1), clock=lambda: 0.0)
+    resumed.receive(named([delta(first)]))
 
-    assert bool(stream.ready) is not waits
+    assert not stream.ready
+    assert resumed.ready
 
 
 @pytest.mark.parametrize(("back", "known"), [(2049, True), (2050, False)])
@@ -152,7 +160,7 @@ def test_a_duplicate_from_before_a_gap_is_known_if_the_gap_is_not_too_wide(missi
 @pytest.mark.parametrize(("gaps", "remembered"), [(256, True), (257, False)])
 def test_a_straggler_into_the_oldest_of_256_gaps_is_one(gaps: int, remembered: bool) -> None:
     """One gap more, and the oldest is forgotten: the straggler then has a number that cannot be."""
-    seen = of_numbers(*range(5, 5 + 2 * gaps, 2), 4, window_events=1)
+    seen = of_numbers(*runs_of_five(gaps), 4, window_events=1)
 
     assert (SEQUENCE_OUT_OF_ORDER in seen.report.anomalies) == remembered
     assert (SEQUENCE_UNUSABLE in seen.report.anomalies) != remembered
@@ -160,7 +168,7 @@ def test_a_straggler_into_the_oldest_of_256_gaps_is_one(gaps: int, remembered: b
 
 def test_every_gap_is_counted_however_many() -> None:
     """Those that are forgotten too."""
-    assert of_numbers(*range(5, 5 + 2 * 400, 2), window_events=1).report.anomalies[SEQUENCE_GAP] == 400
+    assert of_numbers(*runs_of_five(400), window_events=1).report.anomalies[SEQUENCE_GAP] == 400
 
 
 def test_1024_distances_and_delays_are_kept_and_the_greatest_is_known_of_all() -> None:
@@ -369,7 +377,8 @@ def test_a_hostile_stream_costs_little_memory(which: str) -> None:
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
 
-    assert kept < 3 << 20
+    # What waits is a window of 1 MiB: as bytes, as text and as JSON.
+    assert kept < (5 if which == "early choices" else 3) << 20
 
 
 # --- early choices

@@ -453,6 +453,9 @@ def _feed_completion(answer: Answer, calls: dict[Any, _Calls], value: Payload, e
 
 
 def _feed_response(answer: Answer, calls: dict[Any, _Calls], value: Payload, event: str | None) -> None:
+    if "type" not in value:
+        answer.raised = "KeyError"
+        return
     type_, index = value["type"], int(value.get("output_index", -1))
     if type_ == "response.output_item.added":
         item = value["item"]
