@@ -43,6 +43,8 @@ class Candidates:
                 each = Numbers(name, self._patience.of(name), self._far, promised=self.promised)
                 self._presume_start(each, number, event.payload)
                 self.all.append(each)
+        if len(self.all) > 1:
+            self._spare_waits(event)
         if not self.all:
             content = is_content(event.payload, beside_role=True)
             self.started = self.started or content
@@ -50,13 +52,19 @@ class Candidates:
             self.exhausted = self._looked >= _LOOKED_AT or (content and not self.promised)
         return bool(self.all)
 
+    def _spare_waits(self, event: Event) -> None:
+        """Let no number wait for its start that others would have to wait with, where that never paid."""
+        for each in self.all:
+            number = each.of(event)
+            if number is not None and not (each.begun or each.trust.waits_for_start):
+                each.begin(number)
+
     def _presume_start(self, each: Numbers, number: int, payload: dict[str, Any]) -> None:
         """Take the first number for the start, or wait for a smaller one, if nothing says that this is the start."""
         after = self._request.starting_after if self.promised else None
         starts = each.trust.starts if after is None else after + 1
         if after is None:
-            useless = not (each.trust.patient and each.trust.waits_for_start)
-            known = number == starts or useless or self.opens(payload) or self._may_be_resumed(payload)
+            known = number == starts or self.opens(payload) or self._may_be_resumed(payload)
         else:
             known = number <= after + 1
         if known or not number or self.started or not self._waits:

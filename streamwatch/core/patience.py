@@ -19,18 +19,32 @@ _CREDIT = 4
 class Trust:
     """What is known of the numbers under one name, of one server and model."""
 
-    __slots__ = ("_credit", "has_paid", "starts", "waits_for_start")
+    __slots__ = ("_anywhere", "_credit", "has_paid", "starts")
 
     def __init__(self) -> None:
         self._credit = _CREDIT
+        self._anywhere = False
         self.has_paid = False  #: waiting has paid, as far as is remembered
         self.starts: int | None = None  #: where the last stream began
-        self.waits_for_start = True  #: a number that came before what had gone on shows that waiting would have paid
 
     @property
     def patient(self) -> bool:
         """Whether a hole in the numbers is waited for."""
         return self._credit > 0
+
+    @property
+    def waits_for_start(self) -> bool:
+        """Whether a first number waits for a smaller one, where nothing says that it is the first."""
+        return self.patient and not self._anywhere
+
+    def start_was_waited_for(self, number: int) -> None:
+        """Take note that a stream began with a number, and that it was waited for a smaller one in vain."""
+        self._anywhere = self._anywhere or self.starts not in (None, number)
+        self.starts = number
+
+    def start_was_missed(self) -> None:
+        """Take note that a smaller number came, and had not been waited for."""
+        self._anywhere = False
 
     def paid(self) -> None:
         """Take note that what was missing came."""

@@ -265,7 +265,7 @@ class ReorderBuffer:
             place, number = places[each]
             if place in _IN_TURN:
                 if each is first:
-                    wait.early = number - each.expected if each.begun else None
+                    wait.early = each.places_early(number)
                 each.hold(number, event)
                 if not each.begun and (opens or each.runs(_RUN_AT_START)):
                     each.begin(each.lowest)
@@ -300,9 +300,9 @@ class ReorderBuffer:
     def _seconds(self) -> float:
         """Return how long an event is held at most."""
         numbers, window = self._numbers, self._settings.window_seconds
-        if numbers.begun and numbers.is_worth_waiting:
-            return window if numbers.patient else 0.0
-        return min(_SHORT_SECONDS, window) if numbers.patient or not numbers.begun else 0.0
+        if not (numbers.patient if numbers.begun else numbers.trust.waits_for_start):
+            return 0.0
+        return window if numbers.begun and numbers.is_worth_waiting else min(_SHORT_SECONDS, window)
 
     def _is_full(self) -> bool:
         settings = self._settings
@@ -391,9 +391,8 @@ class ReorderBuffer:
     def _lose_patience(self, numbers: Numbers) -> None:
         """Take note of a wait in vain, for this stream and for the next ones of this server."""
         trust = numbers.trust
-        if not numbers.begun:
-            trust.waits_for_start = trust.starts in (None, numbers.lowest)  # else streams begin anywhere here
-            trust.starts = numbers.lowest
+        if not numbers.begun and trust.waits_for_start:
+            trust.start_was_waited_for(numbers.lowest)
         if not numbers.patient or not numbers.misses_any:
             return
         if numbers.paid:
@@ -405,7 +404,7 @@ class ReorderBuffer:
 
     def _look_at(self, numbers: Numbers) -> None:
         """Count what the numbers show, or go by them no longer."""
-        if numbers.is_sparse:
+        if numbers.is_hopeless:
             self._refute(numbers)
             return
         if numbers.is_doubtful and numbers.is_relied_on:

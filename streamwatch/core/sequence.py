@@ -36,8 +36,10 @@ _RUN_DUPLICATE = 3
 _STEPS_A_HOLE = 3
 #: The same for each hole but one, if they are to be losses of a stamp that filled none.
 _STEPS_A_LOSS = 10
-#: Holes beyond one for each step that make any number a sparse one.
-_HOLES_TOO_MANY = 2
+#: Losses that are believed of a promised number, however few the others are; more have to be the exception.
+_LOSSES = 4
+#: Holes beyond one for each step after which numbers are gone by no longer; until then they may still count.
+_HOLES_TOO_MANY = 32
 #: Contradictions that a proved number survives: a gateway's own event may bear the number of its neighbour.
 _CONTRADICTIONS = 3
 #: Events that may stand on a number, one with another, before it says nothing: an `id:` line counts until the next one.
@@ -159,8 +161,8 @@ class Numbers:
         return self._outliers > 0
 
     @property
-    def is_sparse(self) -> bool:
-        """Whether the numbers only grow, and count nothing."""
+    def is_hopeless(self) -> bool:
+        """Whether the numbers only grow, and have done so for so long that nothing can come of it."""
         return self.holes > self.steps + _HOLES_TOO_MANY
 
     @property
@@ -195,9 +197,9 @@ class Numbers:
 
     @property
     def shows_losses(self) -> bool:
-        """Whether holes that never filled are losses."""
+        """Whether holes that never filled are losses, and not those of a number that only grows."""
         if self.promised or self.is_permutation:
-            return not self.is_sparse
+            return self.holes <= _LOSSES or self.steps >= _STEPS_A_HOLE * self.holes
         return self.steps >= max(_STEPS_A_LOSS * (self.holes - 1), _RUN_DUPLICATE)
 
     @property
@@ -318,6 +320,13 @@ class Numbers:
         self._unnumbered = self._unnumbered + 1 if self._unnumbered_at == self.expected else 1
         self._unnumbered_at = self.expected
 
+    def places_early(self, number: int) -> int | None:
+        """Return how many places early a number comes; None until it is known where the stream begins."""
+        missing = self.expected
+        while missing in self.held:
+            missing += 1
+        return max(number - missing, 0) if self.begun else None
+
     def hold(self, number: int, event: Event) -> None:
         """Take note that an event is held."""
         if not self.held:
@@ -396,7 +405,7 @@ class Numbers:
             if number + 1 < self.first:
                 self._gaps[number + 1] = self.first
             self.first = number
-            self.trust.waits_for_start = True
+            self.trust.start_was_missed()
             return
         self.count += 1
         start, end = next(gap for gap in self._gaps.items() if gap[0] <= number < gap[1])
