@@ -123,7 +123,11 @@ def test_nothing_is_lost_at_any_line(name: str, policy: str) -> None:
     assert not failed
     may_come = came | Counter(texts_of(whole))
     arrived = [text for text in texts_of(reference(b"".join(reads))) if may_come[text] == 1]
-    in_order = [text for text in texts_of(whole) if text in set(arrived)] == arrived  # nothing moved by a repair
+    # What a number held may go on behind what came after it; elsewhere the order of arrival is kept.
+    in_order = (
+        not name.startswith(("order", "gap", "scrambled"))
+        and [text for text in texts_of(whole) if text in set(arrived)] == arrived
+    )  # nothing moved by a repair
     kept = Counter(texts_of(whole)) & came  # without what repairs drop, and what only a repair makes an event of
     for at in sorted({chance.randint(1, max(lines, 1)) for _ in range(10)}):
         delivered, left, _, failed = watched(surface, reads, request, policy, at)

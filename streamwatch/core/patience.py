@@ -11,8 +11,7 @@ import functools
 _SERVERS = 512
 #: Characters of an address or a model that tell one from another.
 _NAME = 200
-#: Waits in vain that a new server may cost, and for which a wait that paid makes up: whoever mixes events up loses one
-#: now and then as well.
+#: Waits in vain for which a wait that paid makes up: whoever mixes events up loses one now and then as well.
 _CREDIT = 4
 
 
@@ -22,7 +21,7 @@ class Trust:
     __slots__ = ("_anywhere", "_credit", "has_paid", "starts")
 
     def __init__(self) -> None:
-        self._credit = _CREDIT
+        self._credit = 1  # one wait in vain
         self._anywhere = False
         self.has_paid = False  #: waiting has paid, as far as is remembered
         self.starts: int | None = None  #: where the last stream began

@@ -248,8 +248,10 @@ class StreamWatch:
     # --- an event on its way
 
     def _step(self, event: Event) -> None:
-        if self._observe and not event.added and not self._sdk_done:
-            self.ready.append(event)
+        if self._observe:
+            if not event.added and not self._sdk_done:
+                self.ready.append(event)
+            self._current = None  # whatever becomes of it, it has gone on
         if self.done:
             self._current = None
             return  # no release of the SDK delivers anything after [DONE]
@@ -301,8 +303,11 @@ class StreamWatch:
         """Push events through the API, one by one; what is not pushed yet is pending in the stage that it came of."""
         while events:
             assert isinstance(events, list)  # noqa: S101 -- the stage's own, which is emptied here
-            self._current = events.pop(0)
-            self._take(self._api.push(self._current))
+            event = events[0]
+            if not self._observe:
+                self._current = event
+            del events[0]
+            self._take(self._api.push(event))
 
     def _let_go(self, now: float) -> None:
         self._to_api(self._reorder.expire(now))
