@@ -6,6 +6,7 @@ All of it is judged from the wire, and from nothing that Streamwatch says.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -99,6 +100,9 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         if found is not None:
             known[found] = event
         kept.append((event, found))
+    came = list(known)
+    if came == sorted(came, reverse=True):  # what counts down may count what is left
+        return
     if len(known) < 3 or max(known) - min(known) + 1 > len(known) + max(2, len(known) // 4):
         return
     numbered = [known[found] for found in sorted(known)]
@@ -193,22 +197,49 @@ Key = tuple[str, Any, Any]
 def with_tails(events: Events) -> Iterator[Events]:
     """Return the events with a delta before each closing event whose text the deltas only begin.
 
-    The delta has no number, or that of the event before it, or after it: nothing says which.
+    The delta has the number of the event before it, or after it: nothing says which. A delta of a text that is
+    closed and whole comes too late, and goes.
     """
-    for numbering in ("none", "before", "after"):
-        said: dict[Key, str] = {}
+    totals = _totals(events)
+    for numbering in ("before", "after"):
+        said: Counter[Key] = Counter()
+        begun: dict[Key, str] = {}
+        whole: set[Key] = set()
         result: Events = []
         for event in events:
             for key, text, about in closing_texts(event):
-                begun = said.get(key, "")
-                if text != begun and text.startswith(begun):
-                    said[key] = text
-                    result.append(_tail(key[0], about, text[len(begun) :], numbering, result, event))
+                tail = text.removeprefix(begun.get(key, ""))
+                fits = said[_of_whole(key)] + len(tail) <= totals.get(_of_whole(key), 1 << 30)
+                if text != begun.get(key, "") and text.startswith(begun.get(key, "")) and fits:
+                    begun[key] = text
+                    said[_of_whole(key)] += len(tail)
+                    whole.add(key)
+                    result.append(_tail(key[0], about, tail, numbering, result, event))
             if event.type.endswith(".delta") and isinstance(event.payload.get("delta"), str):
                 key = _key(event.type.removesuffix(".delta"), event.payload)
-                said[key] = said.get(key, "") + event.payload["delta"]
+                if key in whole:
+                    continue
+                begun[key] = begun.get(key, "") + event.payload["delta"]
+                said[_of_whole(key)] += len(event.payload["delta"])
             result.append(event)
         yield result
+
+
+def _of_whole(key: Key) -> Key:
+    """Return the key of all parts of an item: a part under a wrong index is none that was lost."""
+    return key[0], key[1], None
+
+
+def _totals(events: Events) -> dict[Key, int]:
+    """Return how long all parts of an item are together, of the items that are whole somewhere."""
+    found: dict[Key, int] = {}
+    for event in events:
+        if event.type == "response.output_item.done" or event.type in _ENDS:
+            of_event: Counter[Key] = Counter()
+            for key, text, _ in closing_texts(event):
+                of_event[_of_whole(key)] += len(text)
+            found = {**of_event, **found}
+    return found
 
 
 def _key(family: str, about: Any) -> Key:
@@ -271,7 +302,7 @@ def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before:
     payload: dict[str, Any] = {"type": f"{family}.delta", **about, "delta": text}
     if family == "response.output_text":
         payload["logprobs"] = []
-    near = after if numbering == "after" else before[-1] if before and numbering == "before" else None
+    near = after if numbering == "after" else before[-1] if before else None
     found = number(near, "sequence_number") if near is not None else None
     if found is not None:
         payload["sequence_number"] = found

@@ -71,36 +71,47 @@ class _Calls:
     def __init__(self, numbering: str) -> None:
         self.numbering = numbering
         self.ids: set[str] = set()
-        self.last: Any = None
         self.used: list[Any] = []
+        self.arguments: dict[Any, str] = {}
         self.meant: dict[str, Any] = {}
 
     def edit(self, choice: Any) -> None:
         """Give each fragment its index."""
         for call in _calls_of(choice):
-            id, function = call.get("id"), call.get("function")
+            function = call.get("function") if isinstance(call.get("function"), dict) else {}
             raw = repr(call.get("index"))
-            if (
-                id
-                and isinstance(id, str)
-                and id not in self.ids
-                and isinstance(function, dict)
-                and function.get("name")
-            ):
-                self.ids.add(id)
-                self.last = self.meant[raw] = self.next(call.get("index"))
-                self.used.append(self.last)
-            index = self.meant.get(raw, self.last)
+            if self.announces(call.get("id"), function.get("name"), raw):
+                self.meant[raw] = self.next(call.get("index"))
+                self.used.append(self.meant[raw])
+                self.ids.add(call["id"])
+            index = self.meant.get(raw, self.used[-1] if self.used else None)
+            if isinstance(function.get("arguments"), str):
+                self.arguments[index] = self.arguments.get(index, "") + function["arguments"]
             if index is not None and (call.get("index") != index or not isinstance(call.get("index"), int)):
                 call["index"] = index
+
+    def announces(self, id: Any, name: Any, raw: str) -> bool:
+        """Whether a fragment announces a call: by a new id, or by a name after arguments that are whole."""
+        if not id or not isinstance(id, str) or not name:
+            return False
+        before = self.arguments.get(self.meant.get(raw), "")
+        return id not in self.ids or (before.strip().startswith("{") and _parses(before))
 
     def next(self, index: Any) -> Any:
         """Return the index of a call that is announced under an index."""
         if self.numbering == "anew" or not isinstance(index, int):
-            return len(self.ids) - 1
+            return len(self.used)
         if index not in self.used:
             return index
-        return max(self.used) + 1 if self.numbering == "highest" else len(self.ids) - 1
+        return max(self.used) + 1 if self.numbering == "highest" else len(self.used)
+
+
+def _parses(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def with_headers(events: Events) -> list[Events]:

@@ -112,7 +112,7 @@ def _shapes(events: Events) -> Events:
 
     result = []
     for event in events:
-        if event.is_object and event.payload.get("choices", 0) is None:
+        if event.is_object and event.payload.get("choices") is None and event.payload.get("object"):
             event = event.holding({**event.payload, "choices": []})
         result.append(event)
     return _edited(result, edit)

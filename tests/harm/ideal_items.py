@@ -56,7 +56,7 @@ def _placed(event: Event, payload: Any, id: Any, places: dict[str, int]) -> Even
     wanted: dict[str, Any] = {}
     if isinstance(id, str) and id in places and payload.get("output_index") != places[id]:
         wanted["output_index"] = places[id]
-    elif not id and "item" not in payload and event.type.endswith((".delta", ".done", "part.added")):
+    elif id not in places and "item" not in payload and event.type.endswith((".delta", ".done", "part.added")):
         owners = [known for known, place in places.items() if place == payload.get("output_index")]
         if owners:
             wanted["item_id"] = owners[0]

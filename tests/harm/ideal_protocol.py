@@ -186,11 +186,11 @@ class _Response:
                 self._text_closed(item, index, _part_family(part.get("type")), part)
                 self._put("content_part.done", **item.about(content_index=index), part=part)
                 seen.add("done")
-        for family, index in item.texts:
-            member = _WHOLE.get(family)
-            if member and (family, index) not in item.closed and self._close:
-                item.closed.add((family, index))
-                self._put(f"{family}.done", **item.about(), **{member: final.get(member, item.texts[family, index])})
+        for family, member in _WHOLE.items():
+            text = final.get(member, item.texts.get((family, None)))
+            if _TYPES[family] == final.get("type") and text and (family, None) not in item.closed and self._close:
+                item.closed.add((family, None))
+                self._put(f"{family}.done", **item.about(), **{member: text})
 
     def _end(self, event: Event) -> None:
         response = event.payload.get("response")

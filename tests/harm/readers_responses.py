@@ -281,17 +281,39 @@ def sequence_numbers(stream: Events) -> Any:
 
 
 @reader("responses")
-def sequence_grows(stream: Events) -> Any:
-    """Refuse a number that does not grow."""
+def sequence_never_falls(stream: Events) -> Any:
+    """Refuse a number that is lower than the last one, and take numbers for granted."""
     last = -1
     for event in stream:
+        if event.sequence_number < last:
+            raise ValueError(f"{event.sequence_number} after {last}")
+        last = event.sequence_number
+    return last
+
+
+@reader("responses", "answer")
+def text_each_number_once(stream: Events) -> Any:
+    """Join deltas, and skip a number that was there, as a program does that resumes."""
+    text = ""
+    seen: set[Any] = set()
+    for event in stream:
         number = getattr(event, "sequence_number", None)
-        if number is None:
+        if number is not None and number in seen:
             continue
-        if number <= last:
-            raise ValueError(f"{number} after {last}")
-        last = number
-    return "grows"
+        seen.add(number)
+        if event.type == _TEXT:
+            text += event.delta
+    return text
+
+
+@reader("responses", "answer")
+def types_each_number_once(stream: Events) -> Any:
+    """List the closing events, each number once."""
+    found: dict[Any, Any] = {}
+    for place, event in enumerate(stream):
+        number = getattr(event, "sequence_number", None)
+        found.setdefault(f"no {place}" if number is None else number, event.type)
+    return [type for type in found.values() if type.endswith((".done", ".completed"))]
 
 
 @reader("responses")

@@ -301,7 +301,7 @@ def test_every_reader_works_on_some_stream(api: str) -> None:
     server.close()
     assert not {reader.name for way in ("create", "helper") for reader in _of_way(api, way)} - set(ended)
     alike = {name for name, results in ended.items() if len(results) == 1}
-    assert alike <= {"sequence_grows", "number_of_texts", "logprobs", "calls_bare_loop"}, alike
+    assert alike <= {"number_of_texts", "logprobs", "calls_bare_loop"}, alike
 
 
 def _of_way(api: str, way: str) -> list[Reader]:
@@ -372,7 +372,8 @@ def numbered(*numbers: int) -> Events:
     ("numbers", "order"),
     [
         ((0, 2, 1, 3), [0, 2, 1, 3]),
-        ((3, 2, 1, 0), [3, 2, 1, 0]),
+        ((3, 2, 0, 1), [2, 3, 1, 0]),
+        ((3, 2, 1, 0), None),  # counts what is left, for all we know
         ((5, 9, 6, 8), [0, 2, 3, 1]),  # one is missing
         ((0, 10, 5, 20), None),  # sparse: whatever they count, it is not events
         ((0, 1, 0, 2), None),  # a number with two payloads
