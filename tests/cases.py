@@ -169,6 +169,34 @@ ORDER = [
         chat(f"order-of-chat-stamped-{name}", BACK, picked(stamped(CHAT, name), 0, 1, 2, 4, 3), FOUR)
         for name in ("sequence_number", "sequence", "seq", "chunk_index", "index")
     ),
+    *(
+        chat(
+            f"order-of-chat-from-{start}-swapped-at-the-very-start",
+            BACK,
+            picked(stamped(CHAT, "seq", start), 1, 0),
+            FOUR,
+        )
+        for start in (0, 1, 1000)
+    ),
+    chat("order-of-chat-finish-first", BACK, picked(stamped(CHAT), 5, 0, 2, 1, 4, 3), FOUR),
+    chat(
+        "order-of-chat-beside-a-count-of-choices",
+        BACK,
+        picked([{**each, "index": 0} for each in stamped(CHAT)], 1, 0, 3, 2),
+        FOUR,
+    ),
+    responses(
+        "order-of-numbers-in-strings",
+        BACK,
+        picked([{**event, "sequence_number": str(event["sequence_number"])} for event in ONE], 0, 1, 2, 3, 5, 4),
+        FOUR,
+    ),
+    responses(
+        "order-around-frames-without-a-number",
+        BACK | {a.KEEPALIVE_FRAME: None},
+        named([*ONE[:4], {"type": "keepalive"}, ONE[5], {"type": "keepalive"}, ONE[4], *ONE[6:]]),
+        FOUR,
+    ),
     chat("order-of-chat-stamped-from-5", BACK, picked(stamped(CHAT, "seq", 5), 0, 1, 2, 4, 3), FOUR),
     chat(
         "order-of-chat-by-sse-id",
