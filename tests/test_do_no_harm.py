@@ -49,6 +49,7 @@ CAUGHT = {
 ABSORBED = {
     "request_info.called_by_application",
     "request_info._is_installed",
+    "request_info.opened_by_helper",
     "telemetry.Telemetry.internal_error",  # who counts the counter?
     "telemetry.Telemetry.close",  # called after a failure alone
 }
