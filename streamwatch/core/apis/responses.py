@@ -86,7 +86,8 @@ class Responses(ResponseState):
         self.status = ""
         self._key: Any = None  # what the id of the response is known again by
         self._began = False  # an event of this API came
-        self._known = False  # an event came that is one of this API, or of its relays
+        self._known = False  # an event came that is one of this API
+        self._foreign = False  # an event came that is none
         self._spliced = False  # another response began behind the end
         self._last_number: Any = None  # of the terminal event
         self._late: tuple[Any, Any] | None = None  # key and index of an item that is waited for
@@ -156,8 +157,11 @@ class Responses(ResponseState):
         payload = event.payload
         if _is_keepalive(type_, event.event, payload):
             return self._see_keepalive()
-        self._known = self._known or type_.startswith("response.")
         name = type_.rpartition(".")[0]
+        if type_.startswith("response."):
+            self._known = True
+        else:
+            self._foreign = True
         if type_ == "error":
             self._see_error()
         elif name == _NOTE or name in _ABOUT_ITEMS:
@@ -166,7 +170,6 @@ class Responses(ResponseState):
 
     def _see_keepalive(self) -> bool:
         """Look at a frame that keeps the connection open; the SDK's helper raises on any before the first event."""
-        self._known = True
         return not self.record(KEEPALIVE_FRAME, None if self._began else Level.HELPER)
 
     def _see_error(self) -> None:
@@ -375,7 +378,7 @@ class Responses(ResponseState):
     # --- the end
 
     def close(self) -> None:
-        if self.counts and not self._known and not self.error:
+        if self._foreign and not self._known and not self.error:
             self.record(PROTOCOL_FOREIGN, Level.NEVER)
         if self.status == "completed" and not (self.error or self.partial or self.answered or self.items.answer()):
             self.record(ANSWER_MISSING, Level.NEVER)
