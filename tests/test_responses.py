@@ -1496,3 +1496,150 @@ def test_ids_that_are_no_text_are_no_ids() -> None:
 
         assert seen.payloads == events
         assert not seen.faults
+
+
+def test_an_id_of_an_item_of_another_type_is_not_the_item_s() -> None:
+    """Text that names the reasoning: by its index it is the message's; where there is none, it is nobody's."""
+    events = numbered(response(reasoning(0, "Hm"), message(1, "One ", "two")))
+    wrong = [{**e, "item_id": "rs_0"} if e.get("item_id") == "msg_1" else e for e in events]
+    seen = watch("responses", named(wrong))
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+    stray = renumbered([e for e in wrong if e.get("item", {}).get("id") != "msg_1"])
+    stray = [{**e, "output_index": 0} if e.get("output_index") == 1 else e for e in stray]
+    assert watch("responses", named(stray)).payloads == stray
+
+
+def test_an_id_that_cannot_be_written_is_not_set_right() -> None:
+    """It is too long to be kept: other ids of the item are counted, and pass."""
+    text = json.dumps(answered("One ", "two")).replace("msg_0", "m" * 5000)
+    events = [{**e, "item_id": f"x{at}"} if "item_id" in e else e for at, e in enumerate(json.loads(text))]
+    seen = watch("responses", named(events), "all")
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("texts", [("One", "two"), ("two", "One")], ids=["same order", "other order"])
+def test_items_under_other_ids_are_known_by_their_texts(texts: tuple[str, str]) -> None:
+    """Where the terminal event has more of them than came: what it adds was lost."""
+    made = [message(0, "One"), message(1, "two")]
+    output = [{**message(9, text)[-1]["item"], "id": f"x_{text}"} for text in (*texts, "three")]
+    seen = watch("responses", named(ended(output, *made)))
+
+    assert seen.payloads == ended(output, *made)
+    assert seen.report.anomalies[RESPONSE_TEXT_LOST] == 1
+    assert seen.report.anomalies[RESPONSE_EVENT_MISSING] == 1
+
+
+def test_an_item_without_a_text_that_only_ends_is_announced_on_request() -> None:
+    """Nobody misses it but who counts."""
+    item = {"id": "ws_0", "type": "web_search_call", "status": "completed"}
+    events = numbered(response([{"type": "response.output_item.done", "output_index": 0, "item": item}]))
+    (put_in,) = [e for e in watch("responses", named(events), "all").payloads if e not in events]
+
+    assert put_in["item"] == {**item, "status": "in_progress"}
+    for request in (Request(), HELPER):
+        assert watch("responses", named(events), request=request).payloads == events
+
+
+def test_a_delta_that_comes_behind_the_end_belongs_to_its_response() -> None:
+    """Its number says so: it is late, and no other response."""
+    late = [*WHOLE[:9], *WHOLE[10:], WHOLE[9]]
+    seen = watch("responses", named(late), window_events=1)
+
+    assert [e for e in seen.payloads if e["sequence_number"] != 9] == [*WHOLE[:9], *WHOLE[10:]]
+    assert STREAM_SPLICED not in seen.report.anomalies
+
+
+def test_an_announcement_may_hold_the_parts_already() -> None:
+    """Who takes it has the text: nothing is put in."""
+    item = message(0, "One")
+    whole = {**item[0], "item": {**item[0]["item"], "content": [item[-2]["part"]]}}
+    events = numbered(response([whole, item[-1]]))
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
+@pytest.mark.parametrize("part", [None, "x", {"type": "audio"}, {}], ids=str)
+def test_a_part_of_another_sort_closes_as_it_opens(part: object) -> None:
+    """Nobody knows what it holds: it is passed on, and closes."""
+    item = message(0, "One")
+    at = {"item_id": "msg_0", "output_index": 0, "content_index": 1}
+    item[5:5] = [{"type": f"response.content_part.{verb}", **at, "part": part} for verb in ("added", "done", "done")]
+    item[5:5] = [{"type": "response.content_part.done", **at, "content_index": 7, "part": part}]
+    events = numbered(response(item))
+    seen = helped(named(events), "all")
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
+def test_without_numbers_a_loss_is_counted_for_itself() -> None:
+    """No gap says it."""
+    events = [{k: v for k, v in event.items() if k != "sequence_number"} for event in lost(1)]
+
+    assert watch("responses", named(events)).faults == {"response_text_lost"}
+
+
+def test_an_annotation_of_a_part_that_never_came_is_passed_on() -> None:
+    """As are those of items that nobody announced."""
+    note = {"type": "response.output_text.annotation.added", "annotation": {}, "annotation_index": 0}
+    for at in ({"item_id": "msg_0", "output_index": 0, "content_index": 9}, {"item_id": "x", "output_index": 9}):
+        events = response(message(0, "One"))
+        events.insert(4, {**note, **at})
+        seen = watch("responses", named(numbered(events)))
+
+        assert seen.payloads == numbered(events)
+        assert not seen.faults
+
+
+def test_events_that_say_how_an_item_gets_on_go_with_it() -> None:
+    """Under the index of the item that has their id."""
+    item = {"id": "ws_1", "type": "web_search_call", "status": "in_progress"}
+    search = [
+        {"type": "response.output_item.added", "output_index": 1, "item": item},
+        {"type": "response.web_search_call.searching", "output_index": 1, "item_id": "ws_1"},
+        {"type": "response.output_item.done", "output_index": 1, "item": {**item, "status": "completed"}},
+    ]
+    events = numbered(response(message(0, "One"), search))
+    wrong = changed_where(events, "searching", output_index=0)
+
+    assert watch("responses", named(wrong)).payloads == events
+
+
+def test_a_late_announcement_ends_the_wait() -> None:
+    """In the SDK's helper: it goes first, and what waited for it follows."""
+    call = function_call(0, "weather", "{", "}")
+    events = renumbered([*response(call)[:2], call[1], call[2], call[0], *call[3:], response(call)[-1]])
+    seen = helped(named(events))
+
+    assert types_of(seen.payloads) == types_of(response(call))
+    assert texts_of(read("responses", seen.delivered)) == [("", ["{}"])]
+
+
+def test_reasoning_that_only_its_item_has_is_left_there() -> None:
+    """Servers keep it back, or tell it once: who wants it reads the item."""
+    item, text = reasoning(0, "Hm"), message(1, "One")
+    for made in ([item[0], item[-1]], [item[0], item[1], item[4], item[5]]):
+        seen = watch("responses", named(numbered(response(made, text))), "all")
+        deltas = [e["delta"] for e in seen.payloads if e["type"].endswith(".delta")]
+
+        assert deltas == ["One"]
+        assert RESPONSE_TEXT_LOST not in seen.report.anomalies
+
+
+def test_an_item_that_is_no_object_ends_no_wait() -> None:
+    """Nor does one that is another's."""
+    call, other = function_call(0, "weather", "{", "}"), message(1, "One")
+    null = {"type": "response.output_item.done", "output_index": 0, "item": None}
+    events = renumbered(
+        [*response(call)[:2], call[1], null, other[0], call[2], *call[3:], *other[1:], response(call, other)[-1]]
+    )
+    seen = helped(named(events))
+
+    assert [e for e in seen.payloads if e in events] == [e for e in events if e.get("item", {}) is not None]
+    assert types_about(seen.payloads, 0) == types_about(response(call), 0)

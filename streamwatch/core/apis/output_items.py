@@ -337,8 +337,7 @@ class OutputItems:
         if item.strayed:
             self._strays[index if is_index(index) else None, item.type] = item
             return
-        if is_index(index):
-            self._at[index] = item
+        self._at[index] = item
         self._hold(item)
 
     def move(self, item: Item, index: int) -> None:

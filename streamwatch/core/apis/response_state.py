@@ -98,9 +98,8 @@ class ResponseState(ApiState):
     def deliver(self, part: Part, tail: str, source: Statement) -> None:
         """Take note of text that is put in, and of which statement says it."""
         part.text.add(tail)
-        if not part.source:
-            self.unproved += 1
         part.source = source
+        self.unproved += 1
 
     def confirm(self, part: Part, statement: Statement) -> None:
         """Take note that a statement says what was delivered.

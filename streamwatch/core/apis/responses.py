@@ -291,7 +291,7 @@ class Responses(ResponseState):
         for text in said_by(said) if said.get("content") else ():
             if text.family.part and text.text:
                 part = self.new_part(item, text.family, text.family.key, text.place)
-                part.announced, part.told = True, told_by(text.part)
+                part.missed, part.told = True, told_by(text.part)
         return True
 
     def _same(self, said: dict[str, Any], index: Any) -> Item | None:
