@@ -5,6 +5,7 @@ nothing else is touched.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable
 
 import pytest
@@ -23,6 +24,7 @@ from wires import (
     read,
     reasoning,
     response,
+    sse,
     watch,
 )
 
@@ -44,6 +46,7 @@ from streamwatch.core.kinds import (
     Verdict,
 )
 from streamwatch.core.report import Request
+from streamwatch.core.stream import StreamWatch
 
 PLAIN = response(reasoning(0, "Hm", "!"), message(1, "One ", "two"), function_call(2, "weather", "{", "}"))
 WHOLE = numbered(PLAIN)
@@ -947,3 +950,696 @@ def test_deltas_may_go_on_from_what_the_announcement_says() -> None:
 
     assert seen.payloads == events
     assert seen.report.anomalies == {}
+
+
+# --- identity before position
+
+
+def changed_where(events: list[Payload], end: str, **members: object) -> list[Payload]:
+    """Events with other members, where their type ends so."""
+    return [{**event, **members} if event["type"].endswith(end) else event for event in events]
+
+
+@pytest.mark.parametrize("repair", ["default", "all"])
+@pytest.mark.parametrize("request_", [Request(), HELPER], ids=["loop", "helper"])
+def test_closing_events_go_where_their_ids_say(repair: str, request_: Request) -> None:
+    """Under the index of another item, of none, or of one that comes later: nothing is told twice."""
+    whole = numbered(response(reasoning(0, "Hm"), message(1, "One ", "two"), function_call(2, "weather", "{", "}")))
+    for index in (0, 1, 2, 3, 7):
+        wrong = [
+            {**e, "output_index": index} if e["type"].endswith("done") and "output_index" in e else e for e in whole
+        ]
+        seen = watch("responses", named(wrong), repair, request=request_)
+
+        assert seen.payloads == whole
+        assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_deltas_go_where_their_ids_say() -> None:
+    """Two items that are open at once, under each other's index."""
+    one, two = message(0, "One ", "two"), message(1, "three ", "four")
+    whole = [*one[:2], *two[:2], one[2], two[2], one[3], two[3], *one[4:], *two[4:]]
+    events = numbered([*response(one, two)[:2], *whole, response(one, two)[-1]])
+    wrong = [{**e, "output_index": 1 - e["output_index"]} if e["type"].endswith("delta") else e for e in events]
+    seen = watch("responses", named(wrong))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_an_announcement_out_of_order_may_be_what_is_wrong() -> None:
+    """All events of the item say another index than its announcement: nothing says which is right, and none is changed."""
+    events = answered("One ", "two")
+    wrong = [{**e, "output_index": 1} if e["type"] == "response.output_item.added" else e for e in events]
+    seen = watch("responses", named(wrong))
+
+    assert seen.payloads == wrong
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.UNREPAIRED}
+    helper = helped(named(wrong))
+    assert {e["output_index"] for e in helper.payloads if "output_index" in e} == {1}  # the helper needs one of both
+
+
+def test_an_id_that_all_items_have_tells_nothing() -> None:
+    """A relay that makes one up for all: the index says which item is meant."""
+    events = numbered(response(message(0, "One"), function_call(1, "weather", "{}")))
+    same = [
+        {**e, "item_id": "x"} if "item_id" in e else {**e, "item": {**e["item"], "id": "x"}} if "item" in e else e
+        for e in events
+    ]
+    seen = watch("responses", named(same))
+
+    assert seen.payloads == same
+    assert read("responses", seen.delivered) == read("responses", watch("responses", named(events)).delivered)
+
+
+STRAY = [
+    *response(reasoning(0, "Hm"), message(1, "One ", "two"))[:7],
+    *({**event, "output_index": 0} for event in message(1, "One ", "two")[2:4]),
+    *function_call(1, "weather", "{}"),
+    response(reasoning(0, "Hm"), message(1, "One ", "two"), function_call(1, "weather", "{}"))[-1],
+]
+
+
+def test_text_under_the_index_of_reasoning_is_not_the_reasoning_s() -> None:
+    """Nobody announced the message: its ids are kept, and a reader that joins deltas reads what it read before."""
+    seen = watch("responses", named(numbered(STRAY)))
+
+    assert seen.payloads == numbered(STRAY)
+    assert {RESPONSE_REFERENCE_INVALID, RESPONSE_EVENT_MISSING} <= set(seen.report.anomalies)
+
+
+def test_a_stray_item_gets_an_index_that_no_announcement_asks_for() -> None:
+    """The call that is announced later keeps the index that it is announced under."""
+    seen = helped(named(numbered(STRAY)))
+    places = {e["item"]["id"]: e["output_index"] for e in seen.payloads if e["type"] == "response.output_item.added"}
+
+    assert places == {"rs_0": 0, "msg_1": 10_000, "fc_1": 1}
+    assert {e["output_index"] for e in seen.payloads if e.get("item_id") == "msg_1"} == {10_000}
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_an_announcement_that_comes_late_announces_nothing_twice() -> None:
+    """It is dropped for whom the item was announced already, and passes for all others."""
+    item = message(0, "One ", "two")
+    events = renumbered([*response(item)[:2], *item[1:3], item[0], *item[3:], response(item)[-1]])
+
+    assert types_of(helped(named(events)).payloads).count("response.output_item.added") == 1
+    assert watch("responses", named(events)).payloads == events
+
+
+def test_a_part_that_is_announced_again_when_it_is_done_is_another_part() -> None:
+    """Both texts are the item's, and neither is put in."""
+    one, two = message(0, "One"), message(0, "two")
+    done = {**one[-1], "item": {**one[-1]["item"], "content": [one[-2]["part"], two[-2]["part"]]}}
+    last = response(one)[-1]
+    last = {**last, "response": {**last["response"], "output": [done["item"]]}}
+    events = numbered([*response(one)[:2], *one[:-1], *two[1:-1], done, last])
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert RESPONSE_TEXT_LOST not in seen.report.anomalies
+    helper = helped(named(events)).payloads
+    assert [e["content_index"] for e in helper if "content_index" in e] == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_deltas_of_several_items_may_be_counted_in_one() -> None:
+    """The index of a part counts all deltas of the stream: nothing is taken for lost."""
+    events = numbered(response(message(0, "One ", "two ", "!"), message(1, "three ", "four")))
+    count = itertools.count()
+    wrong = [{**e, "content_index": next(count)} if e["type"].endswith("delta") else e for e in events]
+    seen = watch("responses", named(wrong))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+# --- what an event is about may come later
+
+
+def test_a_call_is_announced_when_its_call_id_is_known() -> None:
+    """Its events wait for it, in the SDK's helper, and go on in order."""
+    call = function_call(1, "weather", "{", "}")
+    events = without_added = renumbered(
+        [*response(message(0, "One"), call)[:8], *call[1:], *response(message(0, "One"), call)[-1:]]
+    )
+    seen = helped(named(events))
+
+    assert [e for e in seen.payloads if e in events] == without_added
+    (added,) = [e for e in seen.payloads if e not in events]
+    assert (added["item"]["call_id"], added["item"]["name"]) == ("call_1", "weather")
+    assert seen.payloads.index(added) == 8
+    assert watch("responses", named(events)).payloads == events
+
+
+@pytest.mark.parametrize("many", [61, 62])
+def test_what_waits_for_a_call_id_waits_within_the_window(many: int) -> None:
+    """64 events, as everything that is held; then all goes on as it came, and nothing waits again."""
+    call = function_call(0, "weather", *["1"] * many)
+    events = renumbered([*response(call)[:2], *call[1:], response(call)[-1]])
+    seen = helped(named(events))
+    put_in = [e for e in seen.payloads if e not in events]
+
+    assert [e for e in seen.payloads if e in events] == events
+    assert len(put_in) == (1 if many < 62 else 0)
+
+
+def test_what_waits_goes_on_when_the_time_is_over() -> None:
+    """2 seconds, whatever comes."""
+    now = [0.0]
+    stream = StreamWatch("responses", HELPER, clock=lambda: now[0])
+    call = function_call(0, "weather", "{", "}")
+    events = renumbered([*response(call)[:2], *call[1:]])
+    stream.receive(named(events[:4]))
+    assert [e.payload for e in stream.ready] == events[:2]
+    assert stream.undelivered()[0][2:] != []
+
+    now[0] = 2.0
+    stream.expire()
+    assert [e.payload for e in stream.ready] == events[:4]
+    stream.receive(named(events[4:]))
+    assert [e.payload for e in stream.ready] == events
+
+
+@pytest.mark.parametrize("end", ["done", "terminal", "error", "cut"])
+def test_what_waits_goes_on_at_the_end(end: str) -> None:
+    """Whatever the end is: as it came, and in order."""
+    call = function_call(0, "weather", "{", "}")
+    events = renumbered([*response(call)[:2], *call[1:3]])
+    last = {"terminal": response(call)[-1:], "error": [{"type": "error", "message": "no"}]}.get(end, [])
+    seen = helped(named([*events, *last]) + (b"data: [DONE]\n\n" if end == "done" else b""))
+
+    assert [e for e in seen.payloads if e in events] == events
+
+
+# --- the unknown passes
+
+STRANGERS = [
+    {"type": "response.rate_limits.updated", "rate_limits": []},
+    {"type": "response.new.thing", "output_index": 0, "item_id": "msg_0"},
+    {"type": "vendor.cost", "usd": 1},
+    {"object": "vendor.frame"},
+    {"type": None},
+]
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=lambda each: str(each.get("type")))
+@pytest.mark.parametrize("counted", [True, False], ids=["numbered", "without a number"])
+def test_the_unknown_passes_anywhere(stranger: Payload, counted: bool) -> None:
+    """Also behind the end: untouched, and no fault; and the events behind it are put in order all the same."""
+    for place in range(1, 9):
+        events = [*response(message(0, "One ", "two"))]
+        events.insert(place if place < 8 else len(events), stranger)
+        events = numbered(events) if counted else events
+        seen = watch("responses", body(events, done=False))
+
+        assert seen.payloads == events
+        assert not seen.faults
+        assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        ({"type": "keepalive"}, None),
+        ({"type": "response.keep_alive"}, None),
+        ({"type": "response.keepalive"}, None),
+        ({"type": "ping"}, None),
+        ({}, "keepalive"),
+        ({"at": 1}, "keep-alive"),
+    ],
+    ids=str,
+)
+def test_what_keeps_alive_is_known_by_its_type_or_its_name(payload: Payload, name: str | None) -> None:
+    """Everywhere; it is dropped on request, and by default where the SDK's helper would raise: before all else."""
+    wire = named(WHOLE[:5]) + sse(payload, event=name) + named(WHOLE[5:])
+    seen, dropped = watch("responses", wire), watch("responses", wire, "all")
+
+    assert seen.report.anomalies[KEEPALIVE_FRAME] == 1
+    assert not seen.faults
+    assert [e for e in seen.payloads if e in WHOLE] == WHOLE
+    assert len(seen.payloads) == len(WHOLE) + 1
+    assert dropped.payloads == WHOLE
+    assert helped(sse(payload, event=name) + named(WHOLE)).payloads == WHOLE
+
+
+def test_a_ping_with_something_in_it_passes() -> None:
+    """It tells something, to who knows it."""
+    wire = named(WHOLE[:5]) + sse({"type": "ping", "cost": 1}) + named(WHOLE[5:])
+
+    assert KEEPALIVE_FRAME not in watch("responses", wire, "all").report.anomalies
+
+
+SPLICES = {
+    "another lifecycle": [{**WHOLE[0], "sequence_number": 100}],
+    "another id": [{**WHOLE[-1], "response": {**WHOLE[-1]["response"], "id": "resp_2"}, "sequence_number": 100}],
+    "an item": [{**WHOLE[2], "sequence_number": 100}],
+    "a delta": [{**WHOLE[4], "sequence_number": 100}],
+    "an unknown delta": [{"type": "response.new.delta", "delta": "x", "sequence_number": 100}],
+}
+
+
+@pytest.mark.parametrize("name", SPLICES)
+def test_another_response_is_known_by_evidence(name: str) -> None:
+    """Behind the end: a lifecycle, an item or a delta. By default it passes."""
+    seen = watch("responses", named([*WHOLE, *SPLICES[name]]))
+
+    assert seen.payloads == [*WHOLE, *SPLICES[name]]
+    assert seen.report.outcomes == {STREAM_SPLICED: {Outcome.UNREPAIRED: 1}}
+    assert watch("responses", named([*WHOLE, *SPLICES[name]]), "all").payloads == WHOLE
+
+
+def test_another_response_in_the_middle_is_left_alone() -> None:
+    """A gateway that begins again: both are passed on, and the places of the first are not those of the second."""
+    second = renumbered([{**e, "response": {**e["response"], "id": "resp_2"}} if "response" in e else e for e in PLAIN])
+    events = [*PLAIN[:9], *second]
+    events = [{k: v for k, v in event.items() if k != "sequence_number"} for event in events]
+    for repair in ("default", "all"):
+        seen = watch("responses", named(events), repair)
+
+        assert seen.payloads == events
+        assert seen.faults == {"stream_spliced"}
+
+
+# --- texts
+
+PIECES = ("One ", "two ", "three ", "four")
+
+
+def lost(*places: int, kept: tuple[str, ...] = ()) -> list[Payload]:
+    """A numbered response of a message that lacks some deltas, and all closing events but these."""
+    item = message(0, *PIECES)
+    events = [event for at, event in enumerate(item) if at - 2 not in places]
+    closing = [e for e in events if e["type"].endswith("done") and e["type"].rpartition(".")[0] not in kept and kept]
+    return renumbered([*response(item)[:2], *(e for e in events if e not in closing), response(item)[-1]])
+
+
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize(
+    "kept", [(), ("response.content_part", "response.output_item"), ("response.output_item",)], ids=len
+)
+def test_a_tail_goes_in_before_what_closes_its_text(first: int, kept: tuple[str, ...]) -> None:
+    """By its own event, its part or its item, whichever comes first; nothing is put in behind that."""
+    events = lost(*range(first, 4), kept=kept)
+    seen = watch("responses", named(events))
+    types = types_of(seen.payloads)
+
+    assert read("responses", seen.delivered).said[0].text == "".join(PIECES)
+    assert [e for e in seen.payloads if e in events] == events
+    last = max(at for at, type_ in enumerate(types) if type_ == "response.output_text.delta")
+    assert last < min(at for at, type_ in enumerate(types) if type_.endswith("done"))
+    assert seen.outcome(RESPONSE_TEXT_LOST) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("places", [(0,), (1,), (0, 3), (1, 2)], ids=str)
+def test_what_is_lost_before_the_end_is_reported(places: tuple[int, ...]) -> None:
+    """Where in the text it was is not known to who has read on."""
+    seen = watch("responses", named(lost(*places)))
+
+    assert seen.payloads == lost(*places)
+    assert seen.report.outcomes == {RESPONSE_TEXT_LOST: {Outcome.UNREPAIRED: 1}}
+
+
+def test_what_numbers_say_is_lost_is_counted_once() -> None:
+    """A gap is the loss; what is repaired of it is counted for itself."""
+    middle, tail = [*ONE_TO_FOUR[:5], *ONE_TO_FOUR[6:]], [*ONE_TO_FOUR[:7], *ONE_TO_FOUR[8:]]
+
+    assert watch("responses", named(middle)).faults == {"sequence_gap"}
+    assert watch("responses", named(tail)).faults == {"sequence_gap", "response_text_lost"}
+    assert read("responses", watch("responses", named(tail)).delivered).said[0].text == "".join(PIECES)
+
+
+ONE_TO_FOUR = answered(*PIECES)
+
+
+@pytest.mark.parametrize("closing", [(), ("response.output_text",)], ids=["item and end", "end"])
+def test_text_that_was_put_in_is_proved_by_another_statement(closing: tuple[str, ...]) -> None:
+    """The item or the terminal event says it too; what it was taken from is no evidence."""
+    assert watch("responses", named(lost(3, kept=closing))).outcome(RESPONSE_TEXT_LOST) == {Outcome.VERIFIED}
+
+
+def test_text_that_only_its_source_says_is_not_proved() -> None:
+    """The item and the terminal event say nothing of it."""
+    events = [e for e in lost(3) if e["type"] not in ("response.output_item.done", "response.content_part.done")]
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": []}}
+    seen = watch("responses", named(renumbered(events)))
+
+    assert seen.outcome(RESPONSE_TEXT_LOST) == {Outcome.UNVERIFIED}
+
+
+def test_a_text_that_is_delivered_twice_proves_nothing() -> None:
+    """Each of two items has the text that is said of it, and the answer has it once: the sum does not agree."""
+    one, two = message(0, "One ", "two"), message(1, "One ", "two")
+    events = numbered([*response(one)[:2], *one, *two, response(one)[-1]])
+    wrong = [{**e, "output_index": 5} if e["type"] == "response.output_text.done" else e for e in events]
+    seen = watch("responses", named(wrong))
+
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.FAILED}
+    assert RESPONSE_TERMINAL_MISMATCH in seen.report.anomalies
+
+
+def test_text_that_came_under_nobody_s_name_is_not_put_in_again() -> None:
+    """A closing text says more than its deltas, and the rest came under an item that nobody announced."""
+    item = message(0, "One ", "two")
+    stray = {**item[3], "item_id": "x", "output_index": 4}
+    events = numbered([*response(item)[:2], *item[:3], stray, *item[4:], response(item)[-1]])
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_TEXT_LOST) == {Outcome.UNREPAIRED}
+
+
+def test_without_numbers_text_may_come_yet() -> None:
+    """It is put in on request; a delta that comes after all is dropped then, as it was delivered."""
+    item = message(0, "One ", "two")
+    events = [*response(item)[:2], *item[:3], item[4], item[3], *item[5:], response(item)[-1]]
+    on_request = watch("responses", named(events), "all")
+
+    assert watch("responses", named(events)).payloads == events
+    assert read("responses", on_request.delivered).said[0].text == "One two"
+    assert len(on_request.payloads) == len(events)
+
+
+def test_a_text_is_put_in_as_the_server_s_own_events_say_where_it_is() -> None:
+    """Where they have no index, and no id, there is none: who keeps texts by them has one text."""
+    for names in (("output_index", "content_index"), ("item_id",)):
+        events = [{k: v for k, v in e.items() if k not in names} for e in lost(3)]
+        seen = watch("responses", named(events))
+        (put_in,) = [e for e in seen.payloads if e not in events]
+        deltas = [e for e in events if e["type"].endswith("delta")]
+
+        assert put_in.keys() | {"sequence_number"} == deltas[0].keys()
+        assert {k: v for k, v in put_in.items() if k != "delta"}.items() <= deltas[0].items()
+
+
+def test_reasoning_without_parts_is_healthy() -> None:
+    """xAI sends it so: no part is made up, and nothing is put in behind its item."""
+    at = {"item_id": "rs_0", "output_index": 0, "content_index": 0}
+    item = {"id": "rs_0", "type": "reasoning", "summary": []}
+    said = [{"type": "reasoning_text", "text": "Hm!"}]
+    made = [
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        *({"type": "response.reasoning_text.delta", **at, "delta": piece} for piece in ("Hm", "!")),
+        {"type": "response.reasoning_text.done", **at, "text": "Hm!"},
+        {"type": "response.output_item.done", "output_index": 0, "item": {**item, "content": said}},
+    ]
+    events = numbered(response(made, message(1, "One")))
+    for seen in (watch("responses", named(events), "all"), helped(named(events), "all")):
+        assert seen.payloads == events
+        assert seen.report.anomalies == {}
+
+
+def test_nothing_is_put_in_behind_the_item() -> None:
+    """Parts close before their item, also where the next item follows at once."""
+    events = [e for e in PLAIN if e["type"] not in ("response.output_text.done", "response.content_part.done")]
+    seen = helped(named(numbered(events)))
+
+    assert types_of(seen.payloads) == types_of(PLAIN)
+
+
+# --- the terminal event
+
+
+def ended(output: list[Payload], *items: list[Payload]) -> list[Payload]:
+    """A response whose terminal event has this output."""
+    events = response(*items)
+    return numbered([*events[:-1], {**events[-1], "response": {**events[-1]["response"], "output": output}}])
+
+
+ITEMS = (reasoning(0, "Hm"), message(1, "One"))
+OUTPUT = [events[-1]["item"] for events in ITEMS]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [OUTPUT[::-1], OUTPUT[1:], [{**item, "id": f"x{at}"} for at, item in enumerate(OUTPUT)]],
+    ids=["order", "an item forgotten", "ids"],
+)
+def test_an_output_that_is_not_what_came_is_reported(output: list[Payload]) -> None:
+    """A dialect: nothing is changed, and the answer is whole."""
+    events = ended(output, *ITEMS)
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert set(seen.report.anomalies) == {RESPONSE_TERMINAL_MISMATCH}
+    assert seen.outcome(RESPONSE_TERMINAL_MISMATCH) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_annotations_that_the_terminal_event_forgot_are_reported(has: bool) -> None:
+    """They came one by one."""
+    note = {"type": "url_citation", "url": "https://example.org"}
+    item = message(0, "One")
+    at = {"item_id": "msg_0", "output_index": 0, "content_index": 0}
+    item.insert(3, {"type": "response.output_text.annotation.added", **at, "annotation_index": 0, "annotation": note})
+    final = {**item[-1]["item"], "content": [{**item[-2]["part"], "annotations": [note] if has else []}]}
+    seen = watch("responses", named(ended([final], item)))
+
+    assert set(seen.report.anomalies) == (set() if has else {RESPONSE_TERMINAL_MISMATCH})
+
+
+# --- what came is no answer, or not of this API
+
+
+@pytest.mark.parametrize(
+    ("items", "missing"),
+    [
+        ([], True),
+        ([reasoning(0, "Hm")], True),
+        ([message(0, "")], True),
+        ([message(0, "One")], False),
+        ([function_call(0, "weather", "{}")], False),
+        ([reasoning(0, "Hm"), custom_call(1, "ls")], False),
+    ],
+    ids=str,
+)
+def test_an_end_without_an_answer_is_a_hazard(items: list[list[Payload]], missing: bool) -> None:
+    """Text, a refusal, a call, or any other item than reasoning is one."""
+    report = watch("responses", named(numbered(response(*items)))).report
+
+    assert (ANSWER_MISSING in report.anomalies) == missing
+    assert report.verdict is Verdict.COMPLETE
+
+
+def test_an_answer_that_was_cut_is_not_missing() -> None:
+    """It did not end clean, and nobody says that it did."""
+    cut = numbered(response(reasoning(0, "Hm"), status="incomplete"))
+
+    assert ANSWER_MISSING not in watch("responses", named(cut)).report.anomalies
+
+
+@pytest.mark.parametrize(
+    ("events", "foreign"),
+    [
+        ([{"object": "chat.completion.chunk", "choices": []}], True),
+        ([{"type": "message_start"}, {"type": "ping"}, {"type": "content_block_delta"}], True),
+        ([{"id": "resp_1", "object": "response", "output": []}], True),
+        ([{"type": "keepalive"}], False),
+        ([{"error": {"message": "no"}}], False),
+        ([{"type": "response.new.thing"}], False),
+        (WHOLE[:1], False),
+    ],
+    ids=str,
+)
+def test_the_answer_of_another_api_is_none(events: list[Payload], foreign: bool) -> None:
+    """JSON came, and nothing of this API: the stream has no end."""
+    report = watch("responses", body(events)).report
+
+    assert (PROTOCOL_FOREIGN in report.anomalies) == foreign
+    assert report.verdict in (Verdict.TRUNCATED, Verdict.ERROR)
+
+
+@pytest.mark.parametrize("start", [1, 4, 9])
+def test_a_response_without_its_beginning_was_resumed_or_lacks_it(start: int) -> None:
+    """Numbers that begin later say that it was resumed, and so does the request; nothing else does."""
+    plain = [{k: v for k, v in event.items() if k != "sequence_number"} for event in WHOLE[start:]]
+    late = watch("responses", named(numbered(plain, 20)))
+    asked = watch("responses", named(plain), request=Request(starting_after=start - 1))
+    lacking = watch("responses", named(numbered(plain)))
+
+    assert (late.faults, asked.faults) == (set(), set())
+    assert RESPONSE_EVENT_MISSING in lacking.report.anomalies
+    assert lacking.payloads == numbered(plain)
+
+
+def test_done_does_not_end_a_response() -> None:
+    """Only its terminal event does."""
+    assert watch("responses", named(WHOLE[:8]) + b"data: [DONE]\n\n").report.verdict is Verdict.TRUNCATED
+    assert watch("responses", named(WHOLE) + b"data: [DONE]\n\n").report.verdict is Verdict.COMPLETE
+
+
+# --- what a server may make of it
+
+
+def test_long_ids_are_known_again_and_not_kept() -> None:
+    """Relays encrypt ids: events go where they say; of an item that cannot be named nothing is put in."""
+    long = {"msg_0": "m" * 5000, "msg_1": "n" * 5000}
+    wire = numbered(response(message(0, "One ", "two"), message(1, "three")))
+    text = json.dumps(wire)
+    for short, other in long.items():
+        text = text.replace(short, other)
+    events = json.loads(text)
+    wrong = [{**e, "output_index": 9} if e["type"].endswith("delta") else e for e in events]
+    seen = watch("responses", named(wrong))
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_ids_that_are_no_text_are_no_ids() -> None:
+    """The index says which item is meant."""
+    for id in (7, None, "", [], {}):
+        events = [
+            {**e, "item_id": id} if "item_id" in e else {**e, "item": {**e["item"], "id": id}} if "item" in e else e
+            for e in answered("One ", "two")
+        ]
+        seen = watch("responses", named(events))
+
+        assert seen.payloads == events
+        assert not seen.faults
+
+
+def test_an_id_of_an_item_of_another_type_is_not_the_item_s() -> None:
+    """Text that names the reasoning: by its index it is the message's; where there is none, it is nobody's."""
+    events = numbered(response(reasoning(0, "Hm"), message(1, "One ", "two")))
+    wrong = [{**e, "item_id": "rs_0"} if e.get("item_id") == "msg_1" else e for e in events]
+    seen = watch("responses", named(wrong))
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+    stray = renumbered([e for e in wrong if e.get("item", {}).get("id") != "msg_1"])
+    stray = [{**e, "output_index": 0} if e.get("output_index") == 1 else e for e in stray]
+    assert watch("responses", named(stray)).payloads == stray
+
+
+def test_an_id_that_cannot_be_written_is_not_set_right() -> None:
+    """It is too long to be kept: other ids of the item are counted, and pass."""
+    text = json.dumps(answered("One ", "two")).replace("msg_0", "m" * 5000)
+    events = [{**e, "item_id": f"x{at}"} if "item_id" in e else e for at, e in enumerate(json.loads(text))]
+    seen = watch("responses", named(events), "all")
+
+    assert seen.payloads == events
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("texts", [("One", "two"), ("two", "One")], ids=["same order", "other order"])
+def test_items_under_other_ids_are_known_by_their_texts(texts: tuple[str, str]) -> None:
+    """Where the terminal event has more of them than came: what it adds was lost."""
+    made = [message(0, "One"), message(1, "two")]
+    output = [{**message(9, text)[-1]["item"], "id": f"x_{text}"} for text in (*texts, "three")]
+    seen = watch("responses", named(ended(output, *made)))
+
+    assert seen.payloads == ended(output, *made)
+    assert seen.report.anomalies[RESPONSE_TEXT_LOST] == 1
+    assert seen.report.anomalies[RESPONSE_EVENT_MISSING] == 1
+
+
+def test_an_item_without_a_text_that_only_ends_is_announced_on_request() -> None:
+    """Nobody misses it but who counts."""
+    item = {"id": "ws_0", "type": "web_search_call", "status": "completed"}
+    events = numbered(response([{"type": "response.output_item.done", "output_index": 0, "item": item}]))
+    (put_in,) = [e for e in watch("responses", named(events), "all").payloads if e not in events]
+
+    assert put_in["item"] == {**item, "status": "in_progress"}
+    for request in (Request(), HELPER):
+        assert watch("responses", named(events), request=request).payloads == events
+
+
+def test_a_delta_that_comes_behind_the_end_belongs_to_its_response() -> None:
+    """Its number says so: it is late, and no other response."""
+    late = [*WHOLE[:9], *WHOLE[10:], WHOLE[9]]
+    seen = watch("responses", named(late), window_events=1)
+
+    assert [e for e in seen.payloads if e["sequence_number"] != 9] == [*WHOLE[:9], *WHOLE[10:]]
+    assert STREAM_SPLICED not in seen.report.anomalies
+
+
+def test_an_announcement_may_hold_the_parts_already() -> None:
+    """Who takes it has the text: nothing is put in."""
+    item = message(0, "One")
+    whole = {**item[0], "item": {**item[0]["item"], "content": [item[-2]["part"]]}}
+    events = numbered(response([whole, item[-1]]))
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
+@pytest.mark.parametrize("part", [None, "x", {"type": "audio"}, {}], ids=str)
+def test_a_part_of_another_sort_closes_as_it_opens(part: object) -> None:
+    """Nobody knows what it holds: it is passed on, and closes."""
+    item = message(0, "One")
+    at = {"item_id": "msg_0", "output_index": 0, "content_index": 1}
+    item[5:5] = [{"type": f"response.content_part.{verb}", **at, "part": part} for verb in ("added", "done", "done")]
+    item[5:5] = [{"type": "response.content_part.done", **at, "content_index": 7, "part": part}]
+    events = numbered(response(item))
+    seen = helped(named(events), "all")
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
+def test_without_numbers_a_loss_is_counted_for_itself() -> None:
+    """No gap says it."""
+    events = [{k: v for k, v in event.items() if k != "sequence_number"} for event in lost(1)]
+
+    assert watch("responses", named(events)).faults == {"response_text_lost"}
+
+
+def test_an_annotation_of_a_part_that_never_came_is_passed_on() -> None:
+    """As are those of items that nobody announced."""
+    note = {"type": "response.output_text.annotation.added", "annotation": {}, "annotation_index": 0}
+    for at in ({"item_id": "msg_0", "output_index": 0, "content_index": 9}, {"item_id": "x", "output_index": 9}):
+        events = response(message(0, "One"))
+        events.insert(4, {**note, **at})
+        seen = watch("responses", named(numbered(events)))
+
+        assert seen.payloads == numbered(events)
+        assert not seen.faults
+
+
+def test_events_that_say_how_an_item_gets_on_go_with_it() -> None:
+    """Under the index of the item that has their id."""
+    item = {"id": "ws_1", "type": "web_search_call", "status": "in_progress"}
+    search = [
+        {"type": "response.output_item.added", "output_index": 1, "item": item},
+        {"type": "response.web_search_call.searching", "output_index": 1, "item_id": "ws_1"},
+        {"type": "response.output_item.done", "output_index": 1, "item": {**item, "status": "completed"}},
+    ]
+    events = numbered(response(message(0, "One"), search))
+    wrong = changed_where(events, "searching", output_index=0)
+
+    assert watch("responses", named(wrong)).payloads == events
+
+
+def test_a_late_announcement_ends_the_wait() -> None:
+    """In the SDK's helper: it goes first, and what waited for it follows."""
+    call = function_call(0, "weather", "{", "}")
+    events = renumbered([*response(call)[:2], call[1], call[2], call[0], *call[3:], response(call)[-1]])
+    seen = helped(named(events))
+
+    assert types_of(seen.payloads) == types_of(response(call))
+    assert texts_of(read("responses", seen.delivered)) == [("", ["{}"])]
+
+
+def test_reasoning_that_only_its_item_has_is_left_there() -> None:
+    """Servers keep it back, or tell it once: who wants it reads the item."""
+    item, text = reasoning(0, "Hm"), message(1, "One")
+    for made in ([item[0], item[-1]], [item[0], item[1], item[4], item[5]]):
+        seen = watch("responses", named(numbered(response(made, text))), "all")
+        deltas = [e["delta"] for e in seen.payloads if e["type"].endswith(".delta")]
+
+        assert deltas == ["One"]
+        assert RESPONSE_TEXT_LOST not in seen.report.anomalies
+
+
+def test_an_item_that_is_no_object_ends_no_wait() -> None:
+    """Nor does one that is another's."""
+    call, other = function_call(0, "weather", "{", "}"), message(1, "One")
+    null = {"type": "response.output_item.done", "output_index": 0, "item": None}
+    events = renumbered(
+        [*response(call)[:2], call[1], null, other[0], call[2], *call[3:], *other[1:], response(call, other)[-1]]
+    )
+    seen = helped(named(events))
+
+    assert [e for e in seen.payloads if e in events] == [e for e in events if e.get("item", {}) is not None]
+    assert types_about(seen.payloads, 0) == types_about(response(call), 0)

@@ -439,7 +439,7 @@ def test_events_are_of_the_type_that_was_asked_for() -> None:
     class Sent(Event):
         __slots__ = ()
 
-    stream = StreamWatch("responses", event_type=Sent)
+    stream = StreamWatch("responses", Request(accumulated=True), event_type=Sent)
     events = answered("One ", "two")
     stream.receive(named([*events[:3], *events[4:]]))  # content_part.added is missing, and put in
     stream.close()
@@ -532,7 +532,7 @@ def test_a_document_in_the_place_of_a_stream_is_shown_if_it_is_an_error(
 def test_what_is_put_in_can_be_read_by_anybody() -> None:
     """Those who parse the text themselves get what those get who take the object."""
     events = answered("One ", "two")
-    seen = watch("responses", named([*events[:2], *events[4:-3], events[-1]]))
+    seen = watch("responses", named([*events[:2], *events[4:-3], events[-1]]), request=Request(accumulated=True))
 
     assert len(seen.events) > len(events) - 4
     assert [json.loads(event.data) for event in seen.events] == [event.payload for event in seen.events]

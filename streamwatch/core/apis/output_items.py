@@ -67,7 +67,19 @@ class Part:
 
     __slots__ = (
         *("agreed", "announced", "confirmed", "counted", "disputed", "done", "family", "index", "item_id", "key"),
-        *("last", "made_up", "missed", "notes", "put_in", "reference", "source", "text", "text_done", "told"),
+        *(
+            "last",
+            "listened",
+            "made_up",
+            "missed",
+            "notes",
+            "put_in",
+            "reference",
+            "source",
+            "text",
+            "text_done",
+            "told",
+        ),
     )
 
     def __init__(self, item: Item, family: Family, key: str, index: int) -> None:
@@ -82,6 +94,7 @@ class Part:
         self.agreed = 0  #: characters of it, the announcement's included, as a statement says it too
         self.announced = False  #: by the server
         self.put_in = False  #: announced by an event that we put in
+        self.listened = False  #: its next delta is known at a glance
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
         self.reference: dict[str, Any] | None = None  #: how the server's events about it say which part is meant
@@ -208,8 +221,8 @@ class OutputItems:
     """The items of one response, found by what they are before where they are."""
 
     __slots__ = (
-        *("_at", "_by_call", "_by_key", "_items", "_kept", "_made_up", "_parts", "_shared", "_strays"),
-        *("full", "unremembered"),
+        *("_at", "_by_call", "_by_key", "_holders", "_items", "_kept", "_made_up", "_parts", "_shared", "_strays"),
+        *("announced", "full", "next_index", "unremembered"),
     )
 
     def __init__(self) -> None:
@@ -222,6 +235,9 @@ class OutputItems:
         self._made_up = _FIRST_MADE_UP
         self._kept = 0
         self._parts = 0
+        self._holders: dict[int, Item] = {}  # by the index under which they are handed on, the first
+        self.announced = 0  #: how many items the server announced
+        self.next_index = 0  #: the index of an item that is announced now: servers announce items in their order
         self.full = False  #: there is more than is remembered
         self.unremembered = 0  #: characters of answers that an earlier response of the same stream delivered
 
@@ -247,6 +263,10 @@ class OutputItems:
     def at(self, index: Any) -> Item | None:
         """Return the item that the server announced last under an index."""
         return self._at.get(index) if is_index(index) else None
+
+    def holder(self, index: int) -> Item | None:
+        """Return the item that is handed on under an index."""
+        return self._holders.get(index)
 
     def stray(self, index: Any, type_: str) -> Item | None:
         """Return the item of a type whose events come under the index of another item, while it is not done."""
@@ -287,14 +307,6 @@ class OutputItems:
 
     # --- remembering
 
-    def next_index(self) -> int:
-        """Return the index of an item that is announced now: servers announce items in their order."""
-        return max((item.index for item in self._items if item.index < _FIRST_MADE_UP), default=-1) + 1
-
-    def announced(self) -> int:
-        """Return how many items the server announced."""
-        return sum(item.announced for item in self._items)
-
     def made_up_index(self) -> int:
         """Return an index that no announcement of the server asks for."""
         self._made_up += 1
@@ -303,11 +315,13 @@ class OutputItems:
     def head_of(self, said: dict[str, Any]) -> dict[str, Any]:
         """Return what may be kept of an announcement."""
         head: dict[str, Any] = {}
+        room = _MAX_KEPT - self._kept
         for name in _HEAD:
             value = said.get(name)
-            if type(value) is str and value and len(value) <= min(_LONGEST, _MAX_KEPT - self._kept):
-                self._kept += len(value)
+            if type(value) is str and value and len(value) <= _LONGEST and len(value) <= room:
+                room -= len(value)
                 head[name] = value
+        self._kept = _MAX_KEPT - room
         return head
 
     def add(self, item: Item, index: Any, key: Hashable, call_id: Any) -> None:
@@ -319,16 +333,23 @@ class OutputItems:
         self.bind(item, key)
         if (call := key_of(call_id)) is not None:
             self._by_call.setdefault(call, item)
+        self.announced += item.announced
         if item.strayed:
             self._strays[index if is_index(index) else None, item.type] = item
-        elif is_index(index):
-            self._at[index] = item
+            return
+        self._at[index] = item
+        self._hold(item)
 
     def move(self, item: Item, index: int) -> None:
         """Let an item have the index under which the server announces it."""
         item.index = index
         item.strayed = False
         self._at[index] = item
+        self._hold(item)
+
+    def _hold(self, item: Item) -> None:
+        self._holders.setdefault(item.index, item)
+        self.next_index = max(self.next_index, item.index + 1)
 
     def share(self, key: Hashable) -> None:
         """Know nothing by an id any more: the server gives it to more than one item."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeGuard
 
 from streamwatch.core.kinds import ChunkType
@@ -25,19 +26,19 @@ class Family:
     member: str  #: where the whole text stands
     type: ChunkType
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Return the member that says which part is meant; its own name for what stands in the item itself."""
         if not self.part:
             return self.name
         return "summary_index" if self.part == "summary_text" else "content_index"
 
-    @property
+    @cached_property
     def announcement(self) -> str:
         """Return the name of the events that announce and close the part."""
         return "response.reasoning_summary_part" if self.part == "summary_text" else "response.content_part"
 
-    @property
+    @cached_property
     def is_answer(self) -> bool:
         """Return whether an answer lacks something without it: reasoning may come in its item alone."""
         return self.type is not ChunkType.REASONING

@@ -45,6 +45,8 @@ def item_of(state: ResponseState, payload: dict[str, Any], type_: str) -> Item:
 def settle(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     """Set the references of an event right that is about an item."""
     key = key_of(payload.get("item_id"))
+    if key == item.key is not None and payload.get("output_index") == item.index:
+        return
     if item.key is None:
         state.items.bind(item, key)
     elif key not in (None, item.key):
@@ -112,12 +114,12 @@ def _name(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
 def own_index(state: ResponseState, payload: dict[str, Any]) -> int:
     """Return the index of an item that is announced now, set right where it is absent or another item's."""
     index = payload.get("output_index")
-    free = state.items.next_index()
+    free = state.items.next_index
     if not is_index(index):
         if state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
             payload["output_index"] = free
         return free
-    holder = next((item for item in state.items if item.index == index), None)
+    holder = state.items.holder(index)
     if holder is None or holder.partial:
         return index
     level = Level.DEFAULT if holder.announced else Level.HELPER if holder.is_shown else Level.NEVER
@@ -140,8 +142,9 @@ def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item:
         part = state.new_part(item, family, family.key, position)
     if part.family is OTHER:
         part.family = family
-    _place_part(state, item, part, payload)
-    part.reference = {part.key: payload[part.key]} if part.key in payload else {}
+    if index != part.index:
+        _place_part(state, item, part, payload)
+        part.reference = {part.key: payload[part.key]} if part.key in payload else {}
     return part
 
 

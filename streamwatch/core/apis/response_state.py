@@ -76,11 +76,15 @@ class ResponseState(ApiState):
         """Know the next delta of a text at a glance: where its events say that it is."""
         if part.item_id is not None and len(self.open) < _MAX_OPEN and part.is_open and not item.partial:
             self.open[where] = part
+            part.listened = True
 
     def forget(self, part: Part) -> None:
         """Look closely at what comes of a text from now on."""
-        for where in [where for where, known in self.open.items() if known is part]:
-            del self.open[where]
+        if part.listened:
+            part.listened = False
+            len(part.text)  # sums it
+            for where in [where for where, known in self.open.items() if known is part]:
+                del self.open[where]
 
     def new_part(self, item: Item, family: Family, key: str, index: int) -> Part:
         """Return a new part of an item."""
@@ -94,9 +98,8 @@ class ResponseState(ApiState):
     def deliver(self, part: Part, tail: str, source: Statement) -> None:
         """Take note of text that is put in, and of which statement says it."""
         part.text.add(tail)
-        if not part.source:
-            self.unproved += 1
         part.source = source
+        self.unproved += 1
 
     def confirm(self, part: Part, statement: Statement) -> None:
         """Take note that a statement says what was delivered.

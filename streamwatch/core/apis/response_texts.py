@@ -28,12 +28,15 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     part = part_of(state, payload, family, item, closes=False)
     if not part.is_open and part.source and state.ledger.wants(RESPONSE_TEXT_LOST):
         return False  # it was taken for lost, and put in when its text closed: now it comes late
-    introduce(state, item, payload)
-    _introduce_part(state, item, part)
+    if not (item.announced and part.announced):
+        introduce(state, item, payload)
+        _introduce_part(state, item, part)
     part.text.add(delta)
     part.last, part.counted = (where[2] if is_index(where[2]) else part.last), part.counted + len(delta)
     if where[1:] == (item.index, part.index if family.part else None):
         state.listen(part, item, where)
+    if not part.listened:
+        len(part.text)  # sums it: only a few texts at a time may keep their last deltas
     return True
 
 

@@ -49,6 +49,14 @@ _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
 _ITEM = "response.output_item"
 _NOTE = "response.output_text.annotation"
+#: What each event counts as that is about a response, an item, a part or a text.
+_TYPES = (
+    dict.fromkeys(_TERMINAL, ChunkType.FINISH)
+    | dict.fromkeys(("response.created", "response.in_progress", "response.queued"), ChunkType.LIFECYCLE)
+    | {f"{name}.{verb}": ChunkType.LIFECYCLE for name in (_ITEM, *PARTS) for verb in ("added", "done")}
+    | {f"{name}.done": ChunkType.LIFECYCLE for name in FAMILIES}
+    | {f"{name}.delta": family.type for name, family in FAMILIES.items()}
+)
 #: Events about an item beside its texts, and the type of it: they go where their item goes.
 _ABOUT_ITEMS = {
     f"response.{name}": name
@@ -78,11 +86,12 @@ class Responses(ResponseState):
         self.status = ""
         self._key: Any = None  # what the id of the response is known again by
         self._began = False  # an event of this API came
-        self._known = False  # an event came that is one of this API, or of its relays
+        self._known = False  # an event came that is one of this API
+        self._foreign = False  # an event came that is none
         self._spliced = False  # another response began behind the end
         self._last_number: Any = None  # of the terminal event
         self._late: tuple[Any, Any] | None = None  # key and index of an item that is waited for
-        self._patient = True  # waiting was not in vain yet
+        self._waits = self.ledger.wants(RESPONSE_EVENT_MISSING, Level.HELPER)  # and it was not in vain yet
         self._set_aside: dict[tuple[Any, Any, Any], Part] = {}  # what `open` is when nothing is waited for
 
     # --- one event
@@ -105,7 +114,7 @@ class Responses(ResponseState):
     def see(self, event: Event) -> None:
         if self._late is not None:
             self._see_late(event)
-        elif self._must_wait(event.payload):
+        elif self._waits and self._must_wait(event.payload):
             self._wait(event)
         else:
             self._take(event)
@@ -115,28 +124,44 @@ class Responses(ResponseState):
         payload = event.payload
         type_ = payload.get("type")
         type_ = type_ if isinstance(type_, str) else ""
-        self.count(_type_of(type_))
+        self.count(_TYPES[type_] if type_ in _TYPES else _other_type(type_))
         self.see_number(payload.get("sequence_number"))
         if type_ != "error" and self.error_in_stream(payload):
             goes_on = True
         elif self.over:
             goes_on = self._see_after(type_, event)
         else:
-            goes_on = self._see(type_, event)
+            goes_on = (self._see if type_ in _TYPES else self._see_other)(type_, event)
         (self.release if goes_on else self.drop)(event)
 
     def _see(self, type_: str, event: Event) -> bool:
-        """Look at an event, and return whether it goes on."""
+        """Look at an event of a response, an item, a part or a text, and return whether it goes on."""
         payload = event.payload
-        name, _, verb = type_.rpartition(".")
         if type_ in _LIFECYCLE:
             return self._see_lifecycle(type_, payload)
+        if not self._began:
+            self._begin(payload)
+        name, _, verb = type_.rpartition(".")
+        if verb == "delta":
+            return see_delta(self, type_, FAMILIES[name], payload)
+        if name == _ITEM:
+            return self._see_added(payload) if verb == "added" else see_item_done(self, payload, len(event.raw))
+        if name in PARTS:
+            see_part(self, name, verb, payload)
+        else:
+            see_text_done(self, FAMILIES[name], payload)
+        return True
+
+    def _see_other(self, type_: str, event: Event) -> bool:
+        """Look at any other event, and return whether it goes on: what nobody knows does."""
+        payload = event.payload
         if _is_keepalive(type_, event.event, payload):
             return self._see_keepalive()
-        if name == _ITEM or name in FAMILIES or name in PARTS:
-            self._begin(payload)
-            return self._see_item_event(type_, name, verb, event)
-        self._known = self._known or type_.startswith("response.")
+        name = type_.rpartition(".")[0]
+        if type_.startswith("response."):
+            self._known = True
+        else:
+            self._foreign = True
         if type_ == "error":
             self._see_error()
         elif name == _NOTE or name in _ABOUT_ITEMS:
@@ -145,7 +170,6 @@ class Responses(ResponseState):
 
     def _see_keepalive(self) -> bool:
         """Look at a frame that keeps the connection open; the SDK's helper raises on any before the first event."""
-        self._known = True
         return not self.record(KEEPALIVE_FRAME, None if self._began else Level.HELPER)
 
     def _see_error(self) -> None:
@@ -163,26 +187,9 @@ class Responses(ResponseState):
         if part is not None:
             part.notes += 1
 
-    def _see_item_event(self, type_: str, name: str, verb: str, event: Event) -> bool:
-        payload = event.payload
-        if name == _ITEM and verb == "added":
-            return self._see_added(payload)
-        if name == _ITEM and verb == "done":
-            return see_item_done(self, payload, len(event.raw))
-        if name in PARTS and verb in ("added", "done"):
-            see_part(self, name, verb, payload)
-        elif verb == "delta":
-            return see_delta(self, type_, FAMILIES[name], payload)
-        elif verb == "done":
-            see_text_done(self, FAMILIES[name], payload)
-        return True
-
     def _begin(self, payload: dict[str, Any]) -> None:
         """Take note of the first event of this API where it is not `response.created`: resumed, or without a head."""
-        self._known = True
-        if self._began:
-            return
-        self._began = True
+        self._known = self._began = True
         number = payload.get("sequence_number")
         if self.request.starting_after is not None or (is_index(number) and number > 0):
             self.partial = True
@@ -201,7 +208,7 @@ class Responses(ResponseState):
             return not self.record(KEEPALIVE_FRAME, Level.HELPER)
         if type_ == "response.created" and self._began:
             self._begin_again(response)
-        elif type_ not in {"response.created", "response.failed"}:
+        elif not self._began and type_ not in {"response.created", "response.failed"}:
             self._begin(payload)
         self._began = self._known = True
         self._identify(response)
@@ -247,17 +254,13 @@ class Responses(ResponseState):
 
     def _see_after(self, type_: str, event: Event) -> bool:
         """Look at an event behind the terminal one, and return whether it goes on: only another response does not."""
-        payload, (name, _, verb) = event.payload, type_.rpartition(".")
-        if type_ == "error":
-            self._see_error()
-        if _is_keepalive(type_, event.event, payload):
-            return self._see_keepalive()
+        payload = event.payload
+        if type_ not in _TYPES and not type_.endswith(".delta"):
+            return self._see_other(type_, event)
         if type_ in _LIFECYCLE:
             if not isinstance(payload.get("response"), dict):
                 return self._see_lifecycle(type_, payload)
             self._spliced = True
-        elif name != _ITEM and name not in FAMILIES and name not in PARTS and verb != "delta":
-            return True
         number, last = payload.get("sequence_number"), self._last_number
         if not self._spliced and is_index(number) and is_index(last) and number < last:
             return True  # it comes late, and its number says that it belongs to this response
@@ -279,16 +282,16 @@ class Responses(ResponseState):
         known = known or self._same(said, index)
         if known is not None:
             return self._see_again(known, said, index)
-        own, order = own_index(self, payload), self.items.announced()
+        own, order = own_index(self, payload), self.items.announced
         item = Item(self.items.head_of(said), own)
         item.announced, item.told = True, told_by(said)
         item.refer({"item_id": item.id, **payload})
         item.order = order if own == index else own
         self.remember(item, index if is_index(index) else own, said)
-        for text in said_by(said):
+        for text in said_by(said) if said.get("content") else ():
             if text.family.part and text.text:
                 part = self.new_part(item, text.family, text.family.key, text.place)
-                part.announced, part.told = True, told_by(text.part)
+                part.missed, part.told = True, told_by(text.part)
         return True
 
     def _same(self, said: dict[str, Any], index: Any) -> Item | None:
@@ -303,6 +306,7 @@ class Responses(ResponseState):
         """Look at an item that was announced already, or of which events came before, and return whether it goes on."""
         if not item.announced:
             item.announced = True
+            self.items.announced += 1
             self.items.bind(item, key_of(said.get("id")))
             if item.put_in:
                 return False
@@ -317,7 +321,7 @@ class Responses(ResponseState):
 
         Nobody announced it, the SDK's helper would raise, and without its ids nobody can announce it.
         """
-        if not self._patient or self.partial or not self._began or self.over:
+        if self.partial or not self._began or self.over:
             return False
         type_ = payload.get("type")
         name = type_.rpartition(".")[0] if isinstance(type_, str) else ""
@@ -368,13 +372,13 @@ class Responses(ResponseState):
 
     def give_up_waiting(self) -> None:
         if self._late is not None:
-            self._patient = False
+            self._waits = False
             self._replay(self.held)
 
     # --- the end
 
     def close(self) -> None:
-        if self.counts and not self._known and not self.error:
+        if self._foreign and not self._known and not self.error:
             self.record(PROTOCOL_FOREIGN, Level.NEVER)
         if self.status == "completed" and not (self.error or self.partial or self.answered or self.items.answer()):
             self.record(ANSWER_MISSING, Level.NEVER)
@@ -386,12 +390,8 @@ class Responses(ResponseState):
         return (self.status,) if self.status else ()
 
 
-def _type_of(type_: str) -> ChunkType:
-    if type_ in _TERMINAL:
-        return ChunkType.FINISH
-    name, _, verb = type_.rpartition(".")
-    if verb == "delta" and name in FAMILIES:
-        return FAMILIES[name].type
+def _other_type(type_: str) -> ChunkType:
+    """Return what an event counts as that is not known."""
     return ChunkType.LIFECYCLE if type_.startswith("response.") or type_ in _KEEPALIVES else ChunkType.OTHER
 
 
