@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ from streamwatch.otel.prometheus_reader import PrometheusReader
 
 #: What a program says of an address: its own series, and how often ours are there.
 HELPERS = """
-    import logging, os, ssl, sys, time, urllib.request
+    import faulthandler, logging, os, ssl, sys, time, urllib.request
+    faulthandler.dump_traceback_later(60, exit=True)
     from prometheus_client import CollectorRegistry, Counter, REGISTRY
     first = int(os.environ["OTEL_EXPORTER_PROMETHEUS_PORT"])
 
@@ -225,7 +227,7 @@ def test_a_forked_worker_gets_the_port_of_its_parent(settled: float, ports: rang
     printed = [line for line in lines if line.startswith(("[", "None"))]
 
     assert "[1, 1]" == printed[0]
-    assert 1 == sum(line.endswith(f"takes port {ports[0]}") for line in lines)
+    assert 1 == sum(line.endswith(f"serves port {ports[0]} itself, in another process") for line in lines)
     assert 1 == printed[-1].count("[")
     assert printed[-1].startswith("None ")
 
@@ -256,8 +258,34 @@ def test_a_worker_that_is_started_gets_the_port_of_its_supervisor(start: str, po
     assert "None [0, 1]" == printed[-1]
 
 
-def test_who_has_no_key_moves_nobody(ports: range, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
-    """Any request but the one of a process that was started by this one is a scrape."""
+def test_workers_get_the_ports_that_they_are_meant_to_have(ports: range) -> None:  # noqa: F811
+    """One each, the first one's among them: whoever of the family has it moves on, and again."""
+    code = """
+    from prometheus_client import start_http_server
+    Counter("mine", "").inc()
+    gone, there = os.pipe(), os.pipe()
+    for number in range(3):
+        if os.fork() == 0:
+            start_http_server(first + number)
+            os.write(there[1], b"1")
+            os.read(gone[0], 1)
+            os._exit(0)
+        time.sleep(0.1)
+    for number in range(3):
+        os.read(there[0], 1)
+    print([served(first + number) for number in range(3)])
+    os.write(gone[1], b"123")
+    for _ in range(3):
+        os.wait()
+    """
+    lines = ran(code, ports[0])
+
+    assert "[[1, 1], [1, 1], [1, 1]]" == [line for line in lines if line.startswith("[")][-1]
+
+
+def test_who_has_no_key_moves_nobody(ports: range, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Any request but the one of a process of the same family, for the very port, is a scrape."""
+    making_room.found_family()
     one = Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
     one.serve(CollectorRegistry())
     try:
@@ -266,8 +294,13 @@ def test_who_has_no_key_moves_nobody(ports: range, caplog: pytest.LogCaptureFixt
             asked = urllib.request.Request(f"http://localhost:{ports[0]}{making_room.PATH}", headers=headers)
             assert 200 == urllib.request.urlopen(asked, timeout=10).status
         assert one.server.server_port == ports[0]
-        assert making_room._ask("127.0.0.1", ports[0], "0" * 64) is False
-        assert making_room._ask("127.0.0.1", ports[0], one._key) is True
+        with monkeypatch.context() as stranger:
+            stranger.setenv(making_room._KEY, "0" * 64)
+            assert making_room._asked(one, ports[0]) is False
+        monkeypatch.setattr(making_room, "authorization", lambda port, known=making_room.authorization: known(port + 1))
+        assert making_room._asked(one, ports[0]) is False
+        monkeypatch.undo()
+        assert making_room._asked(one, ports[0]) is True
     finally:
         for _ in range(100):
             if one.server is not None and one.server.server_port != ports[0]:
@@ -283,7 +316,7 @@ def test_who_has_no_key_moves_nobody(ports: range, caplog: pytest.LogCaptureFixt
 @pytest.fixture
 def watching(ports: range, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Endpoint]]:  # noqa: F811
     """Opens an endpoint that makes room; all is undone after the test."""
-    monkeypatch.setenv(making_room._ABOVE, "")
+    monkeypatch.setenv(making_room._KEY, "key")
     opened, undone = list[Endpoint](), list[Callable[[], None]]()
 
     def watch() -> Endpoint:
@@ -329,6 +362,21 @@ def test_a_function_that_was_imported_before_makes_room_as_well(
     started(function, ports[0], "localhost", registry=(own := CollectorRegistry()))
     assert one.server is None
     assert b"streamwatch_build_info" in generate_latest(own)
+
+
+def test_an_endpoint_that_hangs_holds_up_nobody(
+    watching: Callable[[], Endpoint],
+    started: Callable[..., Any],
+    ports: range,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread may wait for a client that has gone, or never look whether it should stop."""
+    one = watching()
+    monkeypatch.setattr(one.server, "shutdown", lambda: threading.Event().wait(60))
+    began = time.monotonic()
+    started(prometheus_client.start_http_server, ports[0], "localhost")
+
+    assert time.monotonic() - began < 10
 
 
 def test_nothing_is_left_when_it_is_over(watching: Callable[[], Endpoint]) -> None:
@@ -402,23 +450,12 @@ def test_addresses_meet_where_one_client_may_reach_both(one: Any, other: Any, me
     assert making_room.overlap(other, one) is meets
 
 
-def test_what_is_told_to_children_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A chain of processes is as long as it is; and what is no address is no reason to fail."""
-    monkeypatch.setenv(making_room._ABOVE, "nonsense\n1 2 3 4\n127.0.0.1 x k\n\n")
-    assert making_room._asked_above(("127.0.0.1", 1)) is False
-    for number in range(100):
-        making_room.tell_children(("127.0.0.1", number), f"key-{number}")
-    lines = os.environ[making_room._ABOVE].split("\n")
-
-    assert [f"127.0.0.1 {number} key-{number}" for number in range(92, 100)] == lines
-
-
 def test_a_stranger_on_the_port_is_asked_once_and_left_alone(
     watching: Callable[[], Endpoint],
     ports: range,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was told of a process that has ended may be another one's port by now: the application's error is its own."""
+    """The application's error is its own; and what the stranger is shown is of no use for another port."""
     one = watching()
     asked = list[bytes]()
 
@@ -428,7 +465,6 @@ def test_a_stranger_on_the_port_is_asked_once_and_left_alone(
 
     with socket.create_server(("127.0.0.1", ports[5])) as listener:
         threading.Thread(target=stranger, args=(listener,), daemon=True).start()
-        making_room.tell_children(("127.0.0.1", ports[5]), "key")
         with pytest.raises(OSError):
             prometheus_client.start_http_server(ports[5], "127.0.0.1")
 

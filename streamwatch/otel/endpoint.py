@@ -1,16 +1,17 @@
 """The Prometheus endpoint of a process: on the first free port, and never in the application's way.
 
 An application may have a server of prometheus_client of its own, and ask for the very port that we took before it: then
-it gets the port, and what we count is in its registry (`making_room`). The same in a process that this one has started.
+it gets the port, and what we count is in its registry (`making_room`). The same in another process of its family.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hmac
 import logging
 import os
-import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,9 @@ _PATIENCE = 15.0
 #: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
 
+#: Seconds that the application's start may wait for our endpoint to stop; it looks twice in a second whether it should.
+_LETTING_GO = 2.0
+
 
 class Endpoint:
     """The Prometheus endpoint of this process, on the first free port."""
@@ -47,19 +51,17 @@ class Endpoint:
         self.ports = range(first, min(first + _PORTS, 65536))
         self.server: Any = None
         self.registry: Any = None
+        self._leaving: Any = None  # the server that was closed last, or is being closed
         self._left: set[int] = set()  # ports that the application has now
-        self._key = secrets.token_hex()
 
     def open(self) -> None:
         """Serve what is counted: in this process, and in each child that is forked from it."""
         from prometheus_client import REGISTRY
 
+        making_room.found_family()
         self.serve(REGISTRY)
         with warned("the application's own Prometheus server may find its port in use"):
             making_room.watch(self)
-            # Once, while the process is young: the environment is changed at some risk where other threads read it.
-            if self.server is not None:
-                making_room.tell_children(self.server.server_address, self._key)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -98,17 +100,22 @@ class Endpoint:
             raise
         server.RequestHandlerClass = type("_Patient", (server.RequestHandlerClass,), {"timeout": _PATIENCE})
         server.handle_error = _hung_up
-        server.set_app(self._obliging(server.get_app()))
+        server.set_app(self._obliging(server.get_app(), server.server_port))
         return server
 
     # --- the application wants the port
 
     def close(self) -> None:
         """Let go of the port, for the application to take it; what is being answered is answered."""
-        server, self.server = self.server, None
+        self._leaving = server = self.server
+        self.server = None
         if server is not None:
             self._left.add(server.server_port)
-            server.shutdown()
+            stopping = threading.Thread(target=server.shutdown, name="streamwatch-endpoint", daemon=True)
+            stopping.start()
+            with contextlib.suppress(OSError):  # it wakes a thread that waits for a client which has gone
+                server.socket.shutdown(socket.SHUT_RDWR)
+            stopping.join(_LETTING_GO)
             server.server_close()
 
     def come_back(self, port: int) -> None:
@@ -116,9 +123,9 @@ class Endpoint:
         self._left.discard(port)
         self.server = self._listening(port, self.registry) or self._server(self.registry)
 
-    def _obliging(self, metrics: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-        """Return an application that serves metrics, and makes room for one of a process that this one has started."""
-        wanted = making_room.authorization(self._key).encode()
+    def _obliging(self, metrics: Callable[..., Iterable[bytes]], port: int) -> Callable[..., Iterable[bytes]]:
+        """Return an application that serves metrics, and makes room for a process of the same family."""
+        wanted = making_room.authorization(port).encode()
 
         def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             said = str(environ.get("HTTP_AUTHORIZATION", "")).encode("utf-8", "replace")
@@ -131,14 +138,12 @@ class Endpoint:
         return application
 
     def _move(self) -> None:
-        """Serve on the next free port: a process that this one has started is the application's, and takes this one."""
+        """Serve on the next free port: the application, in another process, takes this one."""
         with warned(f"no Prometheus endpoint for process {os.getpid()}"):
             server = self.server
             if server is not None:
                 self.close()
-                say(
-                    f"a process that was started by process {os.getpid()} takes port {server.server_port}", logging.INFO
-                )
+                say(f"the application serves port {server.server_port} itself, in another process", logging.INFO)
                 self.serve(self.registry, moved=logging.INFO)
 
     # --- children
@@ -146,10 +151,10 @@ class Endpoint:
     def _after_fork(self) -> None:
         """Let go of the parent's port; the rest in a thread, as a lock that was held at the fork is held forever."""
         with warned("no Prometheus endpoint in a forked process"):
-            server, self.server = self.server, None
-            if server is not None:
-                server.socket.close()
-            self._key = secrets.token_hex()
+            for server in (self.server, self._leaving):
+                if server is not None:
+                    server.socket.close()
+            self.server = self._leaving = None
             threading.Thread(target=self._serve_child, name="streamwatch-endpoint", daemon=True).start()
 
     def _serve_child(self) -> None:

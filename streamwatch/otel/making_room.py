@@ -4,9 +4,9 @@ How it works. Every server of prometheus_client, by HTTP or HTTPS, binds its soc
 method is wrapped while our endpoint listens: where the application's server would meet it, our endpoint lets go of the
 port first. Its registry then gets what ours had, unless it is the same one.
 
-A port can also be held by the process that has started this one: the supervisor of a server with workers or a reloader
-takes it before the worker, which is the application, is there. What has started a process tells it, in the environment,
-where its endpoint is and a key, with which it can be asked to move on.
+A port can also be held by another process of the same family: the supervisor of a server with workers or a reloader
+takes it before the worker, which is the application, is there; or one worker takes what another one wants. The first
+process puts a key into the environment that all of them have, and who shows it can ask an endpoint to move on.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import hmac
 import http.client
 import ipaddress
 import logging
 import os
+import secrets
 import threading
 import time
 import weakref
@@ -29,11 +31,7 @@ from streamwatch.otel.notices import say, warned
 #: What is asked, and how it is answered.
 PATH = "/-/streamwatch/make-room"
 WILL_DO = "202 Accepted"
-#: Where the endpoints of the processes above this one, and its own, were when they started: `address port key`, one a
-#: line, the nearest last.
-_ABOVE = "_STREAMWATCH_ENDPOINTS_ABOVE"
-#: Processes above that are told of: none starts so many, one in the other, that have endpoints.
-_MAX_ABOVE = 8
+_KEY = "_STREAMWATCH_FAMILY_KEY"
 #: Seconds that an answer may take, and then the letting go, which takes half a second at most.
 _ANSWER, _LETTING_GO = 2.0, 3.0
 
@@ -41,6 +39,8 @@ _ANSWER, _LETTING_GO = 2.0, 3.0
 class Room(Protocol):
     """What our endpoint is to this module."""
 
+    host: str
+    ports: range
     server: Any
     registry: Any
 
@@ -87,7 +87,7 @@ def watch(endpoint: Room) -> Callable[[], None]:
             _bind_in_its_place(endpoint, server, bind)
             made_room.add(server)
         else:
-            _bind(server, bind)
+            _bind(endpoint, server, bind)
 
     def set_app_and_move_in(server: Any, application: Any) -> None:
         set_app(server, application)
@@ -186,30 +186,27 @@ class _Guest:
         return ()
 
 
-# --- in a process that this one has started
+# --- in another process of the family
 
 
-def tell_children(address: tuple[Any, ...], key: str) -> None:
-    """Tell the processes that this one will start where its endpoint is."""
-    os.environ[_ABOVE] = "\n".join([*_above(), f"{address[0]} {address[1]} {key}"][-_MAX_ABOVE:])
+def found_family() -> None:
+    """Make the key of this process and of those that it starts, unless it was started by one that has."""
+    os.environ.setdefault(_KEY, secrets.token_hex())
 
 
-def _above() -> list[str]:
-    return [line for line in os.environ.get(_ABOVE, "").split("\n") if line]
+def authorization(port: int) -> str:
+    """Return the header that shows the key, and is of use for one port alone: a stranger may listen there."""
+    key = os.environ.get(_KEY) or secrets.token_hex()
+    return "Streamwatch " + hmac.new(key.encode(), str(port).encode(), "sha256").hexdigest()
 
 
-def authorization(key: str) -> str:
-    """Return the header that shows a key."""
-    return f"Streamwatch {key}"
-
-
-def _bind(server: Any, bind: Callable[[Any], None]) -> None:
-    """Bind the application's server; a process above this one, whose endpoint is there, is asked to move on."""
+def _bind(endpoint: Room, server: Any, bind: Callable[[Any], None]) -> None:
+    """Bind the application's server; an endpoint of the family's that is there is asked to move on."""
     try:
         bind(server)
         return
     except OSError as error:
-        if error.errno != errno.EADDRINUSE or not _asked_above(server.server_address):
+        if error.errno != errno.EADDRINUSE or not _asked(endpoint, server.server_address[1]):
             raise
     end = time.monotonic() + _LETTING_GO
     while True:
@@ -222,23 +219,14 @@ def _bind(server: Any, bind: Callable[[Any], None]) -> None:
         time.sleep(0.05)
 
 
-def _asked_above(address: tuple[Any, ...]) -> bool:
-    """Return whether a process above this one lets go of an address."""
-    for line in reversed(_above()):
-        with contextlib.suppress(Exception):
-            host, port, key = line.split(" ")
-            if overlap((host, int(port)), address) and _ask(host, int(port), key):
-                return True
+def _asked(endpoint: Room, port: int) -> bool:
+    """Return whether an endpoint lets go of a port. Whoever else listens there is asked for a page that it has not."""
+    if port not in endpoint.ports:  # those that endpoints take
+        return False
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- not to listen there
+    with contextlib.suppress(Exception):
+        connection = http.client.HTTPConnection(anywhere.get(endpoint.host, endpoint.host), port, timeout=_ANSWER)
+        with contextlib.closing(connection):
+            connection.request("GET", PATH, headers={"Authorization": authorization(port)})
+            return f"{connection.getresponse().status}" == WILL_DO[:3]
     return False
-
-
-def _ask(host: str, port: int, key: str) -> bool:
-    """Return whether an endpoint agrees to let go. Whoever else listens there is asked for a page that it has not."""
-    if ipaddress.ip_address(host).is_unspecified:
-        host = "::1" if ":" in host else "127.0.0.1"
-    connection = http.client.HTTPConnection(host, port, timeout=_ANSWER)
-    try:
-        connection.request("GET", PATH, headers={"Authorization": authorization(key)})
-        return f"{connection.getresponse().status}" == WILL_DO[:3]
-    finally:
-        connection.close()
