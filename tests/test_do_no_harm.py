@@ -46,8 +46,7 @@ CAUGHT = {
 }
 #: Failures that cost a label or a hint at most, and are not worth counting.
 ABSORBED = {
-    "request_info.called_by_application",
-    "request_info._is_installed",
+    "request_info._joins_fragments",
     "telemetry.Telemetry.internal_error",  # who counts the counter?
     "telemetry.Telemetry.close",  # called after a failure alone
 }
