@@ -457,22 +457,6 @@ def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
             assert one == two
 
 
-def test_a_reader_is_taken_for_the_application() -> None:
-    """An absent content is filled in for loops of applications, and for no package's: the table's loops are the first."""
-    connect = readers.served(HEALTHY)
-    (loop,) = [each for each in readers.readers_of("chat") if each.title == "loop"]
-    with readers.watched(None):
-        plain = readers.read(loop, connect)
-    with readers.watched(Settings()) as reports:
-        repaired = readers.read(loop, connect)
-
-    assert plain is not None
-    assert plain.error.startswith("TypeError: ")
-    assert repaired is not None
-    assert (repaired.error, repaired.text) == ("", "The harbour is quiet.")
-    assert [report.request.naive for report in reports] == [True]
-
-
 def test_watching_is_as_it_was_before() -> None:
     """Where the process is watched already, its settings, telemetry and reports are its own again."""
     from streamwatch import testing

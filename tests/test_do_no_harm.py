@@ -51,8 +51,9 @@ CAUGHT = {
 }
 #: Failures that cost a label or a hint at most, and are not worth counting.
 ABSORBED = {
-    "request_info.called_by_application",
+    "request_info._joins_fragments",
     "request_info.is_installed",
+    "request_info.opened_by_helper",
     "telemetry.Telemetry.internal_error",  # who counts the counter?
     "telemetry.Telemetry.close",  # called after a failure alone
 }

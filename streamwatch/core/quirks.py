@@ -19,8 +19,14 @@ CALLING = frozenset({"tool_calls", "function_call"})
 #: (sglang#3912); "null": KoboldCpp (AIShell#350); "None": gateways in Python that make a text of it.
 PLACEHOLDERS = ("", "null", "None")
 #: What says that the answer failed, in lower case. `abort`: vLLM, SGLang; `cancelled`: gateways, after a status of the
-#: Responses API; `error`: Mistral's specification, OpenRouter; `network_error`: Zhipu; the last one: Gemini.
-FAILURES = frozenset(("abort", "aborted", "cancelled", "canceled", "error", "network_error", "malformed_function_call"))
+#: Responses API; `error`: Mistral's specification, OpenRouter; `network_error`: Zhipu; `insufficient_system_resource`:
+#: DeepSeek; `malformed_function_call`, `unexpected_tool_call`: Gemini.
+FAILURES = frozenset(
+    (
+        *("abort", "aborted", "cancelled", "canceled", "error", "network_error", "insufficient_system_resource"),
+        *("malformed_function_call", "unexpected_tool_call"),
+    )
+)
 #: What other APIs call the same end.
 SYNONYMS: Mapping[str, str] = {
     "eos": "stop",  # Together (recorded)
@@ -28,10 +34,16 @@ SYNONYMS: Mapping[str, str] = {
     "end_turn": "stop",  # Anthropic
     "stop_sequence": "stop",  # Anthropic
     "STOP": "stop",  # Gemini
-    "MAX_TOKENS": "length",  # Gemini
+    "COMPLETE": "stop",  # Cohere
+    "MAX_TOKENS": "length",  # Gemini, Cohere
     "max_tokens": "length",  # Anthropic
     "max_output_tokens": "length",  # OpenAI's Responses API
+    "model_context_window_exceeded": "length",  # Anthropic, Zhipu
     "SAFETY": "content_filter",  # Gemini
+    "PROHIBITED_CONTENT": "content_filter",  # Gemini
+    "RECITATION": "content_filter",  # Gemini
+    "content_filtered": "content_filter",  # Bedrock
+    "refusal": "content_filter",  # Anthropic
     "sensitive": "content_filter",  # Zhipu
     "guardrail_intervened": "content_filter",  # Bedrock
     "tool_use": "tool_calls",  # Anthropic
@@ -63,30 +75,37 @@ NO_ANSWER = frozenset(
 #: Codes: anything says failure but these. MiniMax: `base_resp.status_code`; Baidu: `error_code`.
 _CODES = (("base_resp", "status_code"), ("error_code",), ("errorCode",))
 _GOOD_CODES = frozenset(("", "0", "200", "none", "ok", "success", "false"))
-#: Texts that are there, or not empty, on failure only.
-_ERROR_TEXTS = (("error_type",), ("error_message",), ("error_msg",), ("errorMessage",))
+#: Members that are there, or not empty, on failure only. `errors`: Cloudflare; `fault`: Apigee.
+_ERRORS = ("error_type", "error_message", "error_msg", "errorMessage", "errors", "fault")
+#: How the `__type` of a failure ends: AWS.
+_EXCEPTIONS = ("Exception", "Error")
 #: HTTP statuses in the body: 400 and above says failure. Spring's error page has `status`, FastAPI gateways `code`.
-_STATUSES = (("status",), ("status_code",), ("statusCode",), ("code",))
+_STATUSES = ("status", "status_code", "statusCode", "code")
 _FIRST_ERROR_STATUS = 400
+_BAD_STATUSES = frozenset(("error", "failed", "failure", "fail"))
 #: Where the words of the error stand, the most telling first.
 _MESSAGES = (
     *(("error_message",), ("error_msg",), ("errorMessage",), ("base_resp", "status_msg")),
-    *(("message",), ("msg",), ("detail",), ("error_type",)),
+    *(("message",), ("msg",), ("detail",), ("fault", "faultstring"), ("error_type",)),
 )
 
 
 def says_failure(payload: Mapping[str, Any]) -> bool:
     """Return whether a member of a vendor's own says that the request failed."""
-    codes = (_member(payload, path) for path in _CODES)
-    if any(code is not None and str(code).lower() not in _GOOD_CODES for code in codes):
+    codes = [_member(payload, path) for path in _CODES]
+    if any(isinstance(code, (int, str)) and str(code).lower() not in _GOOD_CODES for code in codes):
         return True
-    if any(isinstance(text, str) and text for text in (_member(payload, path) for path in _ERROR_TEXTS)):
+    if payload.get("success") is False or any(payload.get(name) for name in _ERRORS):
         return True
-    statuses = [_member(payload, path) for path in _STATUSES]
+    statuses = [payload.get(name) for name in _STATUSES]
     if any(type(status) is int and status >= _FIRST_ERROR_STATUS for status in statuses):
         return True
+    status, exception, code = payload.get("status"), payload.get("__type"), payload.get("code")
+    if isinstance(status, str) and status.lower() in _BAD_STATUSES:
+        return True
+    if isinstance(exception, str) and exception.endswith(_EXCEPTIONS):
+        return True
     # DashScope's own form: {"code": "InvalidParameter", "message": "..."}
-    code = payload.get("code")
     return isinstance(code, str) and code.lower() not in _GOOD_CODES and bool(payload.get("message"))
 
 
@@ -104,6 +123,9 @@ def _member(payload: Any, path: tuple[str, ...]) -> Any:
 
 # --- other protocols, by the shape of their events
 
+#: Types of events that only keep a connection open: Anthropic's, and relays'.
+_PINGS = frozenset(("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"))
+
 #: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API.
 _FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_")
 #: Members that stand together: Gemini; Ollama's chat and generate APIs; text-generation-inference's own API.
@@ -116,3 +138,9 @@ def is_of_another_api(payload: Mapping[str, Any]) -> bool:
     if any(name.startswith(_FOREIGN_TYPES) for name in names):
         return True
     return any(all(member in payload for member in members) for members in _FOREIGN_MEMBERS)
+
+
+def is_ping(payload: Mapping[str, Any]) -> bool:
+    """Return whether an event without choices says nothing at all."""
+    name = payload.get("type")
+    return not payload or (isinstance(name, str) and name in _PINGS)

@@ -331,7 +331,9 @@ class Chat(ChatState):
     @property
     def _is_of_another_api(self) -> bool:
         shaped = self.any_choices if self.name == "chat" else any(len(state.text) for state in self.choices.values())
-        return self.is_foreign and not shaped
+        # [DONE] says that this was a chat completion; without it nothing is known of what nobody knows.
+        foreign = self.is_foreign or (self.done and self.any_unknown and not self.any_choices)
+        return foreign and not (shaped or self.error)
 
     def finished(self) -> bool:
         """Return whether every choice has a finish_reason."""
@@ -346,7 +348,7 @@ class Chat(ChatState):
     @property
     def knows_no_end(self) -> bool:
         """Whether nothing is known of the protocol that the server speaks: no chunk ever had choices."""
-        return not self.any_choices and not self.is_foreign
+        return not self.any_choices and not self._is_of_another_api
 
     def close(self) -> None:
         """Ask the rules that can only be asked at the end."""
