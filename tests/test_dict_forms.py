@@ -164,6 +164,9 @@ def check_dict(made: Any, plain: Any, sent: Any, *, nulls: bool) -> None:
             len(other),
         )
         assert one["content"] == ("" if nulls or "content" not in other else None)
+        assert {key: one[key] for key in one if key != "content"} == {
+            key: other[key] for key in other if key != "content"
+        }
         with pytest.raises(KeyError, match="no such member"):
             one["no such member"]
 
@@ -365,6 +368,16 @@ def test_dicts_of_a_chunk_that_lacks_nothing_are_the_sdks(filled: Maker) -> None
         assert type(_dump(chunk)(exclude_unset=True)["choices"][0]["delta"]) is dict
 
 
+@pytest.mark.skipif(sdk.PYDANTIC_1, reason="with pydantic 1 the SDK constructs all chunks itself")
+def test_the_second_chunk_of_a_shape_follows_a_template(filled: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs what any other chunk costs: the SDK is asked once for each shape."""
+    for delta in DELTAS:
+        filled.build(payload(delta))
+    monkeypatch.setattr(ChatCompletionChunk, "construct", pytest.fail)
+    for delta in DELTAS:
+        assert answer(filled.build(payload(delta))) == ""
+
+
 # --- what an application does with a chunk
 
 
@@ -381,6 +394,15 @@ def test_what_an_application_writes_stands_in_every_dict(filled: Maker, text: st
                 assert repr(make(chunk)) == repr(make(plain))
             except (*UNKNOWN, Warning):
                 continue
+
+
+@pytest.mark.parametrize("text", ["text", ""])
+def test_dicts_of_what_an_application_wrote_are_plain(filled: Maker, text: str) -> None:
+    """Nothing is missing there, not even where content is left out on purpose."""
+    for chunk in filled(payload({})):
+        chunk.choices[0].delta.content = text
+        for options in ({"exclude_unset": True}, {"exclude": {"content"}}):
+            assert type(_dump(chunk.choices[0].delta)(**options)) is dict
 
 
 def test_changed_copies_are_as_changed(filled: Maker) -> None:
@@ -407,6 +429,9 @@ def test_a_pickle_holds_the_sdks_own_object(filled: Maker) -> None:
             again = pickle.loads(pickled)  # noqa: S301 -- our own
             assert inside(again) == inside(own(payload({"role": "assistant"})))
             assert type(getattr(again.choices[0].delta, SET)) is set
+            made = _dump(chunk)(exclude_unset=True)
+            assert b"streamwatch" not in pickle.dumps(made, protocol)
+            assert type(made["choices"][0]["delta"]) is not dict
 
 
 @pytest.mark.skipif(sdk.PYDANTIC_1, reason="pydantic 1 asks each object for its dict")
