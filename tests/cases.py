@@ -462,6 +462,19 @@ TOOL_CALLS = [
         request=HELPER,
     ),
     chat(
+        "tool-id-changes-on-continuations",
+        {a.TOOL_CALL_ID_CHANGED: VERIFIED},
+        called(_A[0], *({**each, "id": f"call_{number}"} for number, each in enumerate(_A[1:])), *_B),
+        two_calls(),
+        request=HELPER,
+    ),
+    chat(
+        "tool-calls-that-never-came",
+        {a.TOOL_CALL_MISSING: None},
+        [begin(), *texts("Wait"), chunk({}, "tool_calls")],
+        plain("Wait", "tool_calls"),
+    ),
+    chat(
         "tool-arguments-cut",
         {a.TOOL_CALL_ARGUMENTS_INVALID: UNREPAIRED},
         called(*_A[:2]),
