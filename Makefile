@@ -18,7 +18,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e e2e-servers releases coverage fuzz check bench dashboards preview docs wheel sbom lock format clean
+.PHONY: help demo test e2e e2e-servers releases coverage fuzz harm check bench dashboards preview docs wheel sbom lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,8 @@ e2e-servers: $(VENV)/dev ## real servers of a tiny model, real proxies: 6 GB onc
 releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each in an environment of its own; and the table of what came of it
 	$(BIN)/nox -t core
 
-CORE := anomalies assistants bounds cases chat report responses sequence settings sse stream texts tool_calls
+CORE := anomalies assistants bounds cases chat chat_choices chat_text recordings reorder report responses settings sse \
+  stream texts tool_call_headers tool_call_identity tool_calls
 
 coverage: $(VENV)/dev ## every line and branch of the core, by tests that run the same each time
 	$(BIN)/coverage run -m pytest -q -m "not e2e and not hypothesis" $(CORE:%=tests/test_%.py)
@@ -47,6 +48,9 @@ coverage: $(VENV)/dev ## every line and branch of the core, by tests that run th
 
 fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as STREAMWATCH_FUZZ says
 	STREAMWATCH_FUZZ=$${STREAMWATCH_FUZZ:-100000} $(BIN)/python -m pytest -n auto tests/test_fuzz.py
+
+harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n]
+	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
 
 check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check .
