@@ -189,7 +189,7 @@ def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python, 
         for labels, count in samples(metrics, "streamwatch_repairs_total")
     }
     assert repaired == {
-        "content_absent": ("verified", "true", 5),
+        "content_absent": ("unverified", "true", 5),
         "sequence_out_of_order": ("verified", "true", 2),
     }
     assert sorted(

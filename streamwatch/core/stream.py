@@ -122,6 +122,7 @@ class StreamWatch:
         self._current: Event | None = None  # on its way from one stage to the next
         self._sdk_done = False  # the SDK itself has seen [DONE], whatever was repaired
         self._unwatched = ""
+        self._failed = False
 
     @property
     def anomalies(self) -> dict[AnomalyKind, Any]:
@@ -198,7 +199,7 @@ class StreamWatch:
             return
         if abandoned and self._payloads.broken:
             abandoned = False  # it was the SDK that left: it can't read what came last
-        if not abandoned:
+        if not (abandoned or self._failed):
             while self.more():
                 pass
             if error is None:
@@ -241,9 +242,10 @@ class StreamWatch:
         unfed = self.unfed if queue is self._queue else b""  # a new queue is what became of it
         return list(dict.fromkeys(events)), self._decoder.pending() + unfed
 
-    def leave(self, reason: str) -> None:
-        """Watch no further; the stream goes on without us."""
+    def leave(self, reason: str, *, failed: bool = False) -> None:
+        """Watch no further; the stream goes on without us. After a failure no stage is asked anything any more."""
         self._unwatched = reason
+        self._failed = failed
 
     # --- an event on its way
 

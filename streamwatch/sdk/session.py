@@ -107,10 +107,10 @@ class StreamSession:
     def receive(self, data: bytes) -> Remainder | None:
         """Take bytes off the wire."""
         try:
+            self.watch.unfed = data  # known to `undelivered`, whatever fails from here on
             self._came()
             if self._captured:
                 self._capture(data)
-            self.watch.unfed = data  # known to `undelivered`, even if the very call should fail
             readable = self.watch.take(data)
             self._size = len(data)
             self.busy = self.watch.holding or self.watch.behind
@@ -213,7 +213,7 @@ class StreamSession:
             raise error
         self.owner.internal_error(error, "reading a stream")
         try:
-            self.watch.leave("internal error")
+            self.watch.leave("internal error", failed=True)
             return self.watch.undelivered()
         except Exception as second:
             if is_interruption(second):
