@@ -10,7 +10,7 @@ from dashboards.frame import Row, build
 from dashboards.names import BUILD_INFO
 from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
 from streamwatch.core.settings import Settings
-from streamwatch.export import telemetry
+from streamwatch.export import labels
 from streamwatch.export.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS, UNOBSERVED
 
 _FILTER = '{job=~"$job",instance=~"$instance"}'
@@ -18,7 +18,7 @@ _FILTER = '{job=~"$job",instance=~"$instance"}'
 #: range, it also finds those that are down now.
 _OURS = f"on (job, instance) group by (job, instance) (present_over_time({q.selector(PUBLISHED)}[{q.RANGE}]))"
 #: What a value beyond the limit is counted as, and the limit.
-OTHER = telemetry._OTHER
+OTHER = labels.OTHER
 _LIMIT = Settings().max_label_values
 _CAPPED = ("gen_ai_request_model", "gen_ai_response_model", "server_address")
 
