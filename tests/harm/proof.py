@@ -49,11 +49,13 @@ class Truths:
         self.changed, self.mode, self.watched = changed, mode, watched
         self._read = read
         self._undone = list(_undone(base, names, seed))
+        self._made: list[tuple[str, str, Stream]] = []
+        self._source = self._sources()
         self._reads: dict[int, Read | None] = {}
 
     def of(self, reader: Reader, *, raised: bool) -> Iterator[tuple[str, Outcome]]:
         """Return what is right for a reader beside the plain reading, with what proves it."""
-        for undo, label, stream in self._all:
+        for undo, label, stream in self._all():
             if undo == "helper" and not (raised or self.mode.startswith("helper")):
                 continue
             if undo == "raises" and not raised:
@@ -75,16 +77,28 @@ class Truths:
         """Return how the reader ends on the stream without any change."""
         return self._outcome(reader, self._undone[0][2]) if self._undone else None
 
-    @cached_property
-    def _all(self) -> list[tuple[str, str, Stream]]:
-        found = [("proved", label, stream) for label, stream in self._ideals(self.changed)]
-        if self.watched is not None:
-            found += [("proved", label, stream) for label, stream in nearer(self.changed, self.watched.chunks)]
+    def _all(self) -> Iterator[tuple[str, str, Stream]]:
+        """Return all of them, made when they are asked for, and once."""
+        place = 0
+        while True:
+            if place == len(self._made):
+                more = next(self._source, None)
+                if more is None:
+                    return
+                self._made.append(more)
+            yield self._made[place]
+            place += 1
+
+    def _sources(self) -> Iterator[tuple[str, str, Stream]]:
+        for label, stream in self._ideals(self.changed):
+            yield "proved", label, stream
+        for label, stream in nearer(self.changed, self.watched.chunks) if self.watched is not None else ():
+            yield "proved", label, stream
         for undo, label, stream in self._undone:
             if undo != "never":
-                found.append((undo, label, stream))
-                found += [(undo, f"{label}, {more}", better) for more, better in self._ideals(stream)]
-        return found
+                yield undo, label, stream
+                for more, better in self._ideals(stream):
+                    yield undo, f"{label}, {more}", better
 
     def _ideals(self, stream: Stream) -> Iterator[tuple[str, Stream]]:
         return ideals(stream, helper=self.mode.startswith("helper"))
