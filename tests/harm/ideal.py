@@ -197,11 +197,11 @@ Key = tuple[str, Any, Any]
 def with_tails(events: Events) -> Iterator[Events]:
     """Return the events with a delta before each closing event whose text the deltas only begin.
 
-    The delta has the number of the event before it, or after it: nothing says which. A delta of a text that is
+    The delta has no number, or that of the event before it, or after it: nothing says which. A delta of a text that is
     closed and whole comes too late, and goes.
     """
     totals = _totals(events)
-    for numbering in ("before", "after"):
+    for numbering in ("none", "before", "after"):
         said: Counter[Key] = Counter()
         begun: dict[Key, str] = {}
         whole: set[Key] = set()
@@ -302,7 +302,7 @@ def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before:
     payload: dict[str, Any] = {"type": f"{family}.delta", **about, "delta": text}
     if family == "response.output_text":
         payload["logprobs"] = []
-    near = after if numbering == "after" else before[-1] if before else None
+    near = after if numbering == "after" else before[-1] if before and numbering == "before" else None
     found = number(near, "sequence_number") if near is not None else None
     if found is not None:
         payload["sequence_number"] = found
