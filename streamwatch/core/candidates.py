@@ -97,8 +97,8 @@ class Candidates:
         best = max(self.all, key=lambda each: each.score)
         if in_vain:
             for each in self.all:
-                if each is not best:
-                    each.trust.in_vain()
+                if each is not best and each.misses_any:
+                    each.blame()
         return best
 
     def refute(self, each: Numbers) -> None:

@@ -31,6 +31,8 @@ from streamwatch.core.sse import Event
 _SHORT_SECONDS = 0.25
 _SHORT_EVENTS = 64
 _SHORT_BYTES = 1 << 20
+#: A wait that the end of a stream cuts short is remembered from here on: what came in one read has not waited.
+_FELT_SECONDS = 0.05
 #: Numbers in a row that settle where a stream begins which does not say so.
 _RUN_AT_START = 8
 #: Distances and delays kept between two recordings; a stream with more is described well enough.
@@ -369,6 +371,8 @@ class ReorderBuffer:
             return
         if in_vain:
             self._lose_patience(numbers)
+        elif numbers.misses_any and not numbers.paid and self._is_felt():
+            numbers.blame()
         if not numbers.late or numbers.may_be_sorted:
             if numbers.held and not numbers.begun:
                 numbers.begin(numbers.lowest)
@@ -382,6 +386,10 @@ class ReorderBuffer:
             numbers.start_over()
             self._let_all_go()
         self._look_at(numbers)
+
+    def _is_felt(self) -> bool:
+        """Return whether the event that has waited longest has done so for a time that anybody may notice."""
+        return self._clock() - next(iter(self.waiting.values())).since >= _FELT_SECONDS
 
     def _keep_best(self, *, in_vain: bool) -> None:
         best = self._candidates.best(in_vain=in_vain)

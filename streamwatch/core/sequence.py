@@ -79,7 +79,7 @@ class Numbers:
     """
 
     __slots__ = (
-        *("_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
+        *("_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
         *("_lost_patience", "_outliers", "_permuted", "_repeats", "_spent", "_stood", "_stutters"),
         *("_unnumbered", "_unnumbered_at"),
         *("begun", "count", "digests", "expected", "first", "held", "highest", "last", "late", "lowest"),
@@ -91,6 +91,7 @@ class Numbers:
         self.trust = trust
         self.promised = promised
         self.patient = trust.patient  #: a hole is waited for
+        self._blamed = False
         self._holes_then = 0
         self._lost_patience: int | None = None  # numbers that had gone on when the short window was waited in vain
         self.waited = False  #: an event was held for it
@@ -380,7 +381,13 @@ class Numbers:
         self._lost_patience = None if self.is_worth_waiting else self.count
         self._holes_then = self.holes + 1
         self.patient = False
-        self.trust.in_vain()
+        self.blame()
+
+    def blame(self) -> None:
+        """Let the next streams of this server know that waiting did not pay: once for each stream."""
+        if not self._blamed:
+            self._blamed = True
+            self.trust.in_vain()
 
     def regain_patience(self) -> None:
         """Wait for a hole again, if the numbers have counted on since they were in doubt."""
