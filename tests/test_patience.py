@@ -134,17 +134,28 @@ def test_servers_are_told_apart_and_the_oldest_are_forgotten() -> None:
 
 
 def test_what_is_known_of_a_server_is_a_few_numbers() -> None:
-    """A fill is worth four waits in vain, and more of either make no difference."""
+    """One wait in vain is enough where nothing is known; a wait that paid makes up for three of them."""
     trust = Patience().of("seq")
     assert trust.patient
-
-    trust.in_vain()
     trust.in_vain()
     assert not trust.patient
+
     trust.paid()
     trust.paid()
-    for _ in range(4):
+    for _ in range(3):
         trust.in_vain()
         assert trust.patient
     trust.in_vain()
+    trust.in_vain()
     assert not trust.patient
+    assert not trust.has_paid
+
+
+def test_numbers_that_are_refuted_are_not_waited_for_again_unless_they_paid() -> None:
+    """One stream that breaks its numbers is an exception where they have put others in order."""
+    for paid in (False, True):
+        trust = Patience().of("seq")
+        if paid:
+            trust.paid()
+        trust.refuted()
+        assert trust.patient == paid
