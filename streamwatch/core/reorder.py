@@ -101,7 +101,7 @@ class ReorderBuffer:
         payload, numbers = event.payload, self._numbers
         if payload is not None and not self._in:
             number = payload.get(numbers.name) if numbers.name else event.number
-            if number == numbers.expected:
+            if number == numbers.expected or (type(number) is str and number == str(numbers.expected)):
                 numbers.expected += 1
                 numbers.count += 1
                 digests = numbers.digests

@@ -18,8 +18,8 @@ _T = TypeVar("_T")
 #: The policies that a text may begin with.
 _BASES = ("none", "default", "all")
 
-#: Top-level members of a chat chunk in which relays are known to stamp their order. The first one
-#: that the first chunk has counts; SSE `id:` lines are the last resort.
+#: Top-level members of a chat chunk in which relays are known to stamp their order, the best name first. What the
+#: numbers say of what came decides; where several say the same, the better name does. SSE `id:` lines come last.
 SEQUENCE_FIELDS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index")
 
 
