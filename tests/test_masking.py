@@ -20,6 +20,7 @@ from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.export.labels import is_identifier
 from streamwatch.export.masking import mask
 from streamwatch.export.places import FREE, NAMES, PLACES, Place, Rule, api_of
+from streamwatch.export.stand_ins import json_text
 from streamwatch.export.words import FINISH_REASONS, PARTS, WORDS, finish_reason
 
 Path_ = tuple[str | int, ...]
@@ -210,6 +211,8 @@ def test_every_place_keeps_what_its_rule_says_and_nothing_else(surface: str) -> 
             478: rule in {Rule.NUMBER, Rule.CODE, Rule.ID},
             "weather": rule in {Rule.ID, Rule.MODEL},
         }, path
+        (below,) = shown(path, {"my own": {"id": 1, "role": 1, "name": 1, "content": 1}}, surface).values()
+        assert not {*below} & NAMES, path
         assert not _LEAK.search(json.dumps(shown(path, {SENTENCE: {"id": SENTENCE}, "QZJ": [9, "QZJ"]}, surface)))
 
 
@@ -266,6 +269,35 @@ def test_a_stream_cut_anywhere_says_nothing(surface: str) -> None:
         masked = mask(wire[:end], surface)
         assert len(masked) == end
         assert not _LEAK.search(masked.decode("utf-8", "replace")), end
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        '{"metadata":[{"a":1]',
+        '{"metadata":{"a":[1}',
+        '{"metadata":{"a":1]',
+        '{"metadata":[1}',
+        '{"metadata":{"a":1:',
+        '{"metadata":[1:',
+        '{"metadata":{"a",',
+        '{"metadata":{"a":1,,',
+        '{"metadata":[{}{}',
+    ],
+)
+def test_where_json_ends_no_place_begins(torn: str) -> None:
+    """After a bracket or a comma that cannot stand there, nothing is taken for a member of what is around it."""
+    wire = f'data: {torn},"id":"QZJ-1","model":"QZJ-2","choices":[{{"index":89,"finish_reason":"stop"}}]}}\n\n'
+
+    assert leaks(mask(wire.encode(), "chat"), []) == []
+    assert b"stop" not in mask(wire.encode(), "chat")
+
+
+def test_a_torn_event_is_forgotten_with_its_end() -> None:
+    """The next one is read from its beginning, and keeps what is the protocol's."""
+    whole = body([chunk({"content": "x"}, "stop")], done=False)
+
+    assert mask(b'data: {"id":"a","choices":[{"delta":\n\n' + whole, "chat").endswith(mask(whole, "chat"))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "gb18030", "utf-16", "shift_jis", "cp1251"])
@@ -328,6 +360,21 @@ def test_the_same_piece_of_a_text_goes_on_where_nothing_numbers_it() -> None:
     assert texts(plain) == texts(whole)
     assert texts(numbered)[14:18] == texts(numbered)[18:22]
     assert "seq" in SEQUENCE_FIELDS
+
+
+@pytest.mark.parametrize(
+    ("said", "masked"),
+    [
+        ('{"a": [true, null, false], "b": -1.5e+9}', '{"x": [true, null, false], "x": -1.1e+1}'),
+        (r"{\n  \"a\": true,\n \"b\": null}", r"{\n  \"x\": true,\n \"x\": null}"),
+        ("null", "null"),
+        ("Is it true or null? e E", "xx xx xxxx xx xxxx? x x"),
+        ('{"a": trueish, "b": nul', '{"x": xxxxxxx, "x": xxx'),
+    ],
+)
+def test_literals_are_kept_where_json_has_them(said: str, masked: str) -> None:
+    """And are words of a text where it has not."""
+    assert json_text(said) == masked
 
 
 # --- the closed sets
