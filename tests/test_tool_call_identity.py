@@ -94,6 +94,16 @@ def test_a_new_id_and_more_arguments_after_whole_ones_open_a_call() -> None:
     assert seen.outcome(TOOL_CALL_INDEX_REUSED) == VERIFIED
 
 
+def test_a_call_whose_id_changes_and_that_is_said_twice_is_one_call() -> None:
+    """Told as what it is: arguments that are said again."""
+    wire = renamed(tool_call(0, "call_a", "weather", *list(PARIS), PARIS), name="weather")
+    seen = seen_of(*wire)
+
+    assert handed_on(seen) == wire
+    assert {"tool_call_id_changed", "tool_call_arguments_invalid"} <= seen.faults
+    assert TOOL_CALL_INDEX_REUSED not in seen.report.anomalies
+
+
 @pytest.mark.parametrize("accumulated", [True, False])
 def test_where_indexes_are_missing_too_an_unfinished_call_goes_on(accumulated: bool) -> None:
     """Neither index nor id tells; that the arguments are not whole does."""

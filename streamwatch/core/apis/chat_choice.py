@@ -136,7 +136,7 @@ def see_delta(delta: dict[str, Any], state: Choice, ledger: Ledger) -> bool:
 
 
 def role(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:
-    """The role stands in the first delta, and only there: the SDK's helper joins repeated ones."""
+    """Have the role in the first delta, and only there: the SDK's helper joins repeated ones."""
     if not delta.get("role") and not state.begun:
         if ledger.record(ROLE_IRREGULAR):
             delta["role"] = "assistant"
@@ -145,7 +145,7 @@ def role(delta: dict[str, Any], state: Choice, ledger: Ledger) -> None:
 
 
 def content(delta: dict[str, Any], ledger: Ledger) -> bool:
-    """content is a string: known issue `KeyError: 'content'`. Return whether dicts of the chunk get one."""
+    """Return whether dicts of the chunk get a content: known issue `KeyError: 'content'`."""
     text = delta.get("content", _ABSENT)
     if text is _ABSENT:
         return _without_content(delta, CONTENT_ABSENT, ledger)
@@ -167,7 +167,7 @@ def _without_content(delta: dict[str, Any], kind: AnomalyKind, ledger: Ledger) -
 
 
 def content_not_string(delta: dict[str, Any], content: Any, ledger: Ledger) -> None:
-    """Mistral's list of parts: text and thinking, in the members that others use for them."""
+    """Make text and reasoning of Mistral's list of parts, in the members that others use for them."""
     parts: list[Any] = content if isinstance(content, list) else [None]
     known = all(isinstance(part, dict) and part.get("type") in ("text", "thinking") for part in parts)
     if ledger.record(CONTENT_NOT_STRING, Level.OPT_IN if known else Level.NEVER):

@@ -49,7 +49,7 @@ def says_something(choice: dict[str, Any]) -> bool:
 
 
 def error_hidden(chunk: dict[str, Any], event: Event, chat: ChatState) -> bool:
-    """The error has a form that the SDK takes for a chunk without choices."""
+    """Return whether a chunk is an error in a form that the SDK takes for a chunk without choices."""
     if chunk.get("choices"):
         return False
     named = "choices" not in chunk and (event.event == "error" or chunk.get("type") == "error")
@@ -69,7 +69,7 @@ def _counts_tokens(usage: Any) -> bool:
 
 
 def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
-    """`choices` is a list, if an empty one: the SDK's helper iterates over it."""
+    """Have a list of choices, if an empty one: the SDK's helper iterates over it."""
     if choices:
         chat.any_choices = True
         return
@@ -86,7 +86,7 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
 
 
 def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
-    """Chunks of more than one completion: another id and model, or an id that comes back after another one.
+    """Find chunks of more than one completion: by another id and model, or an id that comes back after another one.
 
     A chunk that says nothing is of no completion.
     """
@@ -110,7 +110,7 @@ def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatStat
 
 
 def usage(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
-    """usage stands in the chunk, once, and in the last one: the SDK's helper keeps the last chunk's."""
+    """Find usage that does not stand in the chunk, once: the SDK's helper keeps the last chunk's."""
     if not chunk.get("usage"):
         for choice in choices:
             if choice.get("usage") and chat.record(USAGE_MISPLACED):
@@ -125,7 +125,7 @@ CHUNK_RULES = (choices_empty, spliced, usage)
 
 
 def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
-    """id, model, created and object are there, and stay what they were."""
+    """Find an id, a model, a time or an object that is missing, or is not what it was."""
     id, model, object, created = chunk.get("id"), chunk.get("model"), chunk.get("object"), chunk.get("created")
     if id and id == chat.id and model and model == chat.model and object == chat.object and created:
         return
@@ -147,7 +147,7 @@ def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatSta
 
 
 def keepalive(event: Event, choices: list[dict[str, Any]], chat: ChatState) -> None:
-    """The same empty chunk again: it keeps the connection open."""
+    """Find the same empty chunk again: it keeps the connection open."""
     if chat.speaks or not choices or not all(map(is_empty, choices)):
         chat.last_empty = None
         return
@@ -188,7 +188,7 @@ def is_empty(choice: dict[str, Any]) -> bool:
 
 
 def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
-    """The index of a choice is below the number of choices that were asked for."""
+    """Return the index of the choice that is meant: it is below the number of choices that were asked for."""
     index, asked = choice.get("index"), chat.asked
     if type(index) is not int:
         only = asked == 1 or (asked is None and not any(chat.choices))
@@ -220,7 +220,7 @@ def _opens(choice: dict[str, Any], index: int, chat: ChatState) -> bool:
 
 
 def delta_missing(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:
-    """Every choice has a delta, if an empty one; what stands elsewhere instead belongs there."""
+    """Have a delta in every choice, if an empty one; what stands elsewhere instead belongs there."""
     if isinstance(choice.get("delta"), dict):
         return
     elsewhere = _elsewhere(choice, state)
@@ -255,7 +255,7 @@ def _elsewhere(choice: dict[str, Any], state: Choice) -> dict[str, Any] | None:
 
 
 def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:
-    """finish_reason is null up to the last chunk, and then one of five words."""
+    """Take the finish_reason: null up to the last chunk, and then one of five words."""
     reason = choice.get("finish_reason", _ABSENT)
     native = choice.get("finishReason") or choice.get("native_finish_reason")
     state.native_reason = kept(native) or state.native_reason

@@ -103,13 +103,14 @@ class ToolCalls:
     def finish(self, delta: Any) -> None:
         """Take the finish_reason: nothing waits beyond it, and a call without arguments may get an empty object."""
         self._rules.end()
-        for call in self.calls if isinstance(delta, dict) else ():
+        if not isinstance(delta, dict) or not isinstance(delta.get("tool_calls"), (list, type(None))):
+            return
+        for call in self.calls:
             if call.arguments == "" and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, Level.OPT_IN):
                 call.is_made_up = True
                 call.add("{}")
-                came = delta.get("tool_calls")
                 more = {"index": call.index, "function": {"arguments": "{}"}}
-                delta["tool_calls"] = [*(came if isinstance(came, list) else ()), more]
+                delta["tool_calls"] = [*(delta.get("tool_calls") or ()), more]
 
     def end(self) -> None:
         """Take the end of the stream."""
@@ -162,7 +163,7 @@ class ToolCalls:
         return True
 
     def _see_custom(self, index: Any) -> None:
-        """A call of a custom tool is handed on: its input has any form, and only its index is of use here."""
+        """Remember the index of a call of a custom tool: its input has any form, and is handed on."""
         if type(index) is int and index not in self._by_index and self._has_room():
             call = Call(index, "", "", self._budget)
             call.forget()
@@ -202,13 +203,14 @@ class ToolCalls:
         """Return whether another id and a name open a call: not while the arguments of the same tool are open."""
         if fragment.name != call.name:
             return True
-        # Some servers give each fragment an id of its own: a closing one that is empty opens nothing.
-        if call.id_changes and (call.parses() is None or not fragment.says_arguments):
+        # Some servers give each fragment an id of its own: one that is empty, or says all again, opens nothing.
+        nothing_new = not fragment.says_arguments or fragment.arguments == call.arguments
+        if call.id_changes and (call.parses() is None or nothing_new):
             return False
         return call.size > 0 and call.parses() is not False
 
     def _of_another_call(self, fragment: Fragment, call: Call, other: Call) -> Call:
-        """The id was announced under another index: the index is what is wrong, unless that call is whole."""
+        """Give a fragment to the call that announced its id: the index is what is wrong, unless that call is whole."""
         wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED)
         if not wanted or (other.parses() and fragment.says_arguments):
             if wanted:
@@ -252,7 +254,7 @@ class ToolCalls:
         return call
 
     def _shifted(self, fragment: Fragment, call: Call | None) -> Call | None:
-        """The index changed inside a call."""
+        """Give a fragment the index of its call: it changed inside the call."""
         wanted = self._ledger.record(TOOL_CALL_INDEX_SPARSE)
         if call is None or not wanted:
             if wanted:

@@ -131,7 +131,7 @@ class FragmentRules:
             self._ledger.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)
 
     def _end_those_before(self) -> None:
-        """The next call begins: of the others nothing more is awaited but a header that can still come."""
+        """Await nothing more of other calls, as the next one begins, but a header that can still come."""
         for call in list(self._awaited.values()):
             if call.header is None or (call.name and call.parses()):
                 self._end(call)
