@@ -74,8 +74,6 @@ def without(*types: str) -> list[Payload]:
     return numbered([event for event in PLAIN if event["type"] not in types])
 
 
-#: What the SDK's helper does without.
-NOT_NEEDED = ["response.reasoning_summary_part.added"]
 #: The SDK's accumulating helper reads the stream: it raises where an event is missing, so it gets what others do not.
 HELPER = Request(accumulated=True)
 
@@ -150,9 +148,8 @@ def test_who_does_not_need_an_event_gets_none(missing: str) -> None:
 
     assert seen.payloads == without(missing)
     assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
-    needs = types_of(PLAIN).count(missing)
-    needs -= missing == "response.output_item.added"  # the helper does without that of reasoning
-    assert types_of(helped(named(without(missing))).payloads).count(missing) == (0 if missing in NOT_NEEDED else needs)
+    needed = [e for e in PLAIN if e["type"] == missing and e["output_index"] != 0]  # the helper builds no reasoning
+    assert types_of(helped(named(without(missing))).payloads).count(missing) == len(needed)
 
 
 @pytest.mark.parametrize(
@@ -672,7 +669,7 @@ def test_an_item_that_differs_from_what_was_streamed_is_not_closed() -> None:
 
 def test_what_closes_an_item_is_what_the_server_left_out() -> None:
     """Member for member, but for the number and for a name that no reader needs."""
-    seen = helped(named(without(*CLOSING)))
+    seen = helped(named(without(*CLOSING)), "all")
     put_in = [
         {k: v for k, v in each.items() if k != "sequence_number"} for each in seen.payloads if each["type"] in CLOSING
     ]
@@ -1643,3 +1640,18 @@ def test_an_item_that_is_no_object_ends_no_wait() -> None:
 
     assert [e for e in seen.payloads if e in events] == [e for e in events if e.get("item", {}) is not None]
     assert types_about(seen.payloads, 0) == types_about(response(call), 0)
+
+
+def test_text_without_an_id_is_not_an_image_s() -> None:
+    """Nor is it put in again when its message closes."""
+    image = {"id": "ig_0", "type": "image_generation_call", "status": "completed"}
+    made = [{"type": f"response.output_item.{verb}", "output_index": 0, "item": image} for verb in ("added", "done")]
+    events = numbered(response(made, message(1, "One")))
+    wrong = [
+        {k: v for k, v in e.items() if k != "item_id"} | {"output_index": 0} if "delta" in e else e for e in events
+    ]
+    seen = watch("responses", named(wrong), "all")
+
+    assert read("responses", seen.delivered).raised == ""
+    assert [e["delta"] for e in seen.payloads if "delta" in e] == ["One"]
+    assert watch("responses", named(wrong)).payloads == wrong

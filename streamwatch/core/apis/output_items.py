@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator
 from enum import Enum, IntEnum
 from typing import Any
 
-from streamwatch.core.apis.response_families import BY_ITEM, CALLS, FAMILIES, ITEM_TYPES, Family, is_index
+from streamwatch.core.apis.response_families import BY_ITEM, CALLS, FAMILIES, ITEM_TYPES, SILENT_TYPES, Family, is_index
 from streamwatch.core.digest import RunningDigest
 
 #: Items that are remembered. An agent's longest answers have dozens; what comes beyond is passed on.
@@ -169,7 +169,10 @@ class Item:
 
     def fits(self, type_: str) -> bool:
         """Return whether an event that is about an item of this type may be about this one."""
-        return not type_ or self.type == type_ or self.type not in ITEM_TYPES or type_ not in ITEM_TYPES
+        if not type_ or self.type == type_:
+            return True
+        says = self.type not in SILENT_TYPES or type_ not in ("message", "reasoning")
+        return says and (self.type not in ITEM_TYPES or type_ not in ITEM_TYPES)
 
     def refer(self, payload: dict[str, Any]) -> None:
         """Take note of how an event says that it is about this item; no long id is kept."""
@@ -298,7 +301,7 @@ class OutputItems:
             other.family is part.family and other is not part and other.begun and not (other.confirmed or other.source)
             for item in self._items
             for other in item.parts
-            if item.missed or (other.missed and part in item.parts)
+            if item.missed or other.missed
         )
 
     def parts(self) -> Iterator[Part]:

@@ -76,6 +76,13 @@ CALLS = ("function_call", "custom_tool_call")
 PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
 #: Types of items that are told apart by their texts: one of them cannot be meant where another one is said.
 ITEM_TYPES = frozenset(family.item for family in FAMILIES.values())
+#: Types of items that say nothing: no message and no reasoning can be meant by one of them.
+SILENT_TYPES = frozenset(
+    (
+        *("apply_patch_call", "compaction", "computer_call", "file_search_call", "image_generation_call"),
+        *("local_shell_call", "mcp_approval_request", "mcp_list_tools", "shell_call", "web_search_call"),
+    )
+)
 
 
 class Said(NamedTuple):

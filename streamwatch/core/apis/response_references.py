@@ -13,7 +13,7 @@ from streamwatch.core.apis.response_families import OTHER, Family, is_index
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID, Level
 
-#: Items without whose announcement the SDK's helper raises when their text comes.
+#: Items that the SDK's helper builds of their events: without an announcement it raises when their text comes.
 _NEEDED = ("message", "function_call")
 
 
@@ -85,7 +85,7 @@ def introduce(state: ResponseState, item: Item, payload: dict[str, Any], level: 
 
 
 def level_of(type_: str) -> Level:
-    """Return the level at which an item of a type is announced where nobody did."""
+    """Return the level at which events of an item of a type are put in that never came."""
     return Level.HELPER if type_ in _NEEDED else Level.OPT_IN
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Part, Statement, told_by
 from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, is_index, said_by
-from streamwatch.core.apis.response_references import announced_part, introduce, item_of, part_of
+from streamwatch.core.apis.response_references import announced_part, introduce, item_of, level_of, part_of
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
 
@@ -191,8 +191,7 @@ def _introduce_part(state: ResponseState, item: Item, part: Part) -> None:
     if part.announced or part.missed or item.partial or not part.family.part or not _is_shown(item, part):
         return
     part.missed = True
-    level = Level.HELPER if item.type == "message" else Level.OPT_IN
-    if state.missing(level if item.is_shown else Level.NEVER):
+    if state.missing(level_of(item.type) if item.is_shown else Level.NEVER):
         part.put_in = True
         state.put_in(f"{part.family.announcement}.added", **_where(item, part), part=part.family.empty_part())
 
@@ -207,7 +206,7 @@ def _close_text(state: ResponseState, item: Item, part: Part, said: Any) -> None
     if part.text_done or not part.begun or item.partial or not isinstance(said, str):
         return
     part.text_done = True
-    if _closes(state, part):
+    if _closes(state, item, part):
         text = {part.family.member: said, **part.family.more()}
         state.put_in(f"{part.family.name}.done", **_where(item, part), **text)
 
@@ -217,15 +216,15 @@ def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, An
     if part.done or not part.family.part or not (part.announced or part.put_in):
         return
     part.done = True
-    if _closes(state, part):
+    if _closes(state, item, part):
         state.put_in(f"{part.family.announcement}.done", **_where(item, part), part=said)
 
 
-def _closes(state: ResponseState, part: Part) -> bool:
+def _closes(state: ResponseState, item: Item, part: Part) -> bool:
     """Return whether an event that closes a text or its part is to be put in."""
     if part.made_up:
         return True  # it is one repair
-    return state.missing(Level.NEVER if part.disputed else Level.HELPER)
+    return state.missing(Level.NEVER if part.disputed else level_of(item.type))
 
 
 def _where(item: Item, part: Part) -> dict[str, Any]:
