@@ -66,7 +66,7 @@ class ShapeTemplate:
         self.fields: dict[str, Any] = {name: None if name in payload else _scalar(value) for name, value in fields}
         # Of the class that it has, which may say that the dict of the object answers for a content.
         fields_set: set[str] = made.__pydantic_fields_set__
-        self.new_fields_set = partial(type(fields_set), tuple(fields_set))
+        self.new_fields_set = partial(type(fields_set), frozenset(fields_set))  # of a set twice as fast as of a tuple
         self.has_extra = made.__pydantic_extra__ is not None
         self.fixed: list[tuple[str, Any, type]] = []
         self.free: list[tuple[str, type]] = []
