@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.core.report import Report
+from streamwatch.sdk.interruption import is_interruption
 
 pytest_plugins = ["pytester"]
 
@@ -181,6 +182,8 @@ def internal_errors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     count = instrumentor.Agent.internal_error
 
     def noticed(self: Any, error: BaseException, doing: str) -> None:
+        if is_interruption(error):
+            count(self, error, doing)  # raises
         # As text: the exception would keep the stream alive. In full the first time only, for it takes its time.
         seen.append(
             repr(error) if seen else "".join(traceback.format_exception(type(error), error, error.__traceback__))

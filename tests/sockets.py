@@ -1,7 +1,7 @@
 """A server on this machine that follows a script: what it writes, how it cuts that, and when it is silent.
 
 A script is a list of writes: bytes that go out as one chunk of the HTTP body, `Raw` bytes that go out as they are,
-seconds of silence, or `CUT`, where the connection ends without an end of the body.
+seconds of silence, `UNTIL_ASKED`, or `CUT`, where the connection ends without an end of the body.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
 
 import pytest
 
+#: A silence until the test says `go_on`, or until patience is over: then something was waited for in vain.
+UNTIL_ASKED = object()
+PATIENCE = 5.0
 #: Ends the connection in the middle of the body.
 CUT = object()
 
@@ -42,6 +46,8 @@ class Server:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._over = threading.Event()
         self.client_left = threading.Event()
+        self.go_on = threading.Event()
+        self.in_vain = False  #: nobody said `go_on` in time
         self.connections = self.requests = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -100,22 +106,30 @@ class Server:
                 return False
             if isinstance(write, bytes):
                 peer.sendall(write if isinstance(write, Raw) or not framing else chunk(write))
+            elif write is UNTIL_ASKED:
+                if self._silent(peer, PATIENCE):
+                    return False
+                self.in_vain = self.in_vain or not self.go_on.is_set()
+                self.go_on.clear()
             elif isinstance(write, float) and self._silent(peer, write):
                 return False
         peer.sendall(b"0\r\n\r\n" if framing else b"")
         return True
 
     def _silent(self, peer: socket.socket, seconds: float) -> bool:
-        """Say nothing for some seconds, and return whether it is over: the client or the test has left."""
-        if isinstance(peer, ssl.SSLSocket):
-            return self._over.wait(seconds)
-        peer.settimeout(seconds)
+        """Say nothing for some seconds, or until `go_on`; returns whether it is over: the client or the test has left."""
+        end = time.monotonic() + seconds
+        peer.settimeout(0.01)
         try:
-            return not peer.recv(1)
-        except TimeoutError:
-            return self._over.is_set()
+            while time.monotonic() < end and not self.go_on.is_set() and not self._over.is_set():
+                try:
+                    if not peer.recv(1):
+                        return True
+                except TimeoutError:
+                    pass
         finally:
             peer.settimeout(None)
+        return self._over.is_set()
 
 
 @contextlib.contextmanager

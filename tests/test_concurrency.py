@@ -309,7 +309,7 @@ _GEVENT = """
 from gevent import monkey
 monkey.patch_all()
 import gevent.event, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {root!r}]
 from collections import Counter
 import test_concurrency as here
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
@@ -343,7 +343,7 @@ def test_greenlets_are_kept_apart(tmp_path: Path) -> None:
     if importlib.util.find_spec("gevent") is None:
         pytest.skip("gevent is not installed")
     program = tmp_path / "greenlets.py"
-    program.write_text(_GEVENT.format(tests=str(Path(__file__).parent)))
+    program.write_text(_GEVENT.format(tests=str(Path(__file__).parent), root=str(Path(__file__).parents[1])))
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=120, check=False)
 
     assert "[('abandoned', 1), ('complete', 50)]\n" == done.stdout, done.stderr

@@ -37,7 +37,15 @@ MODULES = (
         for path in sorted(CORE.rglob("[a-z]*.py"))
         if path.stem not in ("kinds", "known_issues", "settings")
     ),
-    *("sdk.request_info", "sdk.chunk_builder", "sdk.shape_template", "export.telemetry", "export.log"),
+    *(
+        "sdk.request_info",
+        "sdk.chunk_builder",
+        "sdk.shape_template",
+        "sdk.waiting",
+        "sdk.lines",
+        "export.telemetry",
+        "export.log",
+    ),
 )
 #: Of the net itself, what it catches.
 CAUGHT = {

@@ -9,6 +9,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -279,6 +281,95 @@ next(stream)
 """
 
     assert "abandoned" == python(program).stdout.strip()
+
+
+@pytest.mark.parametrize("order", ["before", "after", "later"])
+def test_the_last_export_has_what_is_open_at_the_exit(order: str) -> None:
+    """Whether the providers were set before Streamwatch was switched on, after that, or after the first stream."""
+    program = """
+import sdk, streamwatch
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+def set_provider():
+    reader = PeriodicExportingMetricReader(ConsoleMetricExporter(), export_interval_millis=3_600_000)
+    metrics.set_meter_provider(MeterProvider([reader]))
+order = ORDER
+if order == "before":
+    set_provider()
+streamwatch.instrument()
+if order == "later":
+    sdk.read("sync", sdk.healthy("chat"))
+if order != "before":
+    set_provider()
+stream = sdk.create(sdk.client(sdk.healthy("chat")))
+next(stream)
+"""
+    told = python(program.replace("ORDER", repr(order))).stdout
+
+    assert '"streamwatch.verdict": "abandoned"' in told
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_has_histograms_of_its_own() -> None:
+    """What the parent measured is not in them; the parent's go on."""
+    program = """
+import os, warnings
+warnings.simplefilter("ignore")
+import sdk, streamwatch
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+metrics = InMemoryMetricReader()
+provider = MeterProvider([metrics])
+own = provider.get_meter("application").create_histogram("its.own")
+streamwatch.instrument(meter_provider=provider)
+for number in range(3):
+    sdk.read("sync", sdk.healthy("chat"))
+    own.record(1.0)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+sdk.read("sync", sdk.healthy("chat"))
+counts = {
+    metric.name: sum(point.count for point in metric.data.data_points)
+    for resource in metrics.get_metrics_data().resource_metrics
+    for scope in resource.scope_metrics
+    for metric in scope.metrics
+    if metric.name in ("streamwatch.stream.duration", "its.own")
+}
+print("parent" if child else "child", counts["streamwatch.stream.duration"], counts["its.own"], flush=True)
+os._exit(0)
+"""
+
+    assert ["child 1 3", "parent 4 3"] == python(program).stdout.splitlines()
+
+
+def test_what_is_open_can_be_listed_while_streams_are_opened(watched: Watched) -> None:
+    """At the exit Python does not wait for every thread: those that go on opening streams are no error then."""
+    done, client = threading.Event(), sdk.client(sdk.healthy("chat"))
+
+    def work() -> None:
+        while not done.is_set():
+            kept = [sdk.create(client) for _ in range(50)]
+            for stream in kept:
+                stream.response.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # within a second a set failed some ten times
+    try:
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            instrumentor._agent._reading()
+    finally:
+        sys.setswitchinterval(switch)
+        done.set()
+        for thread in threads:
+            thread.join()
+
+    assert not instrumentor._agent.any_open
 
 
 # --- sending what is not sent yet

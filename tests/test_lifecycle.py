@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
-import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -361,153 +361,189 @@ def test_what_follows_done_is_of_no_interest(mode: str, watch: Callable[..., Wat
     check(watched, Verdict.COMPLETE, [])
 
 
-# --- the window of asynchronous code is a timer
+# --- a body is read in the reader's own task and context
 
 
 needs_responses = pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API")
-WINDOW = 0.05
-PAUSE = 0.6
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
 
-def gap_and_pause() -> list[sdk.Read]:
-    """A response of which one event never comes, from a server that then pauses."""
-    frames = sdk.frames(sdk.responses(), done=False)
-    return [*frames[:4], *frames[5:7], PAUSE, *frames[7:]]
+class Own(sdk.httpx.AsyncByteStream):  # type: ignore[misc]
+    """A body that a transport of the application's own makes."""
+
+    def __init__(self, made: Callable[[list[bytes]], AsyncIterator[bytes]], reads: list[bytes]) -> None:
+        self.made, self.reads = made, reads
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.made(self.reads)
 
 
-@pytest.fixture
-def impatient(watch: Callable[..., Watched]) -> Watched:
-    """Streamwatch with a short window."""
-    return watch(settings=Settings(repair=Policy(), window_seconds=WINDOW))
+async def in_a_context(reads: list[bytes]) -> AsyncIterator[bytes]:
+    """Holds a token across its yields, as a span that is current does."""
+    token = VARIABLE.set("set")
+    try:
+        for read in reads:
+            yield read
+            await asyncio.sleep(0.001)
+    finally:
+        VARIABLE.reset(token)
+
+
+async def in_a_scope(reads: list[bytes]) -> AsyncIterator[bytes]:
+    """Has a limit for the whole body, which belongs to the task that entered it."""
+    with pytest.importorskip("anyio").fail_after(0.3):
+        for read in reads:
+            yield read
+        await asyncio.sleep(30)
+
+
+async def in_a_timeout(reads: list[bytes]) -> AsyncIterator[bytes]:
+    """The same of asyncio."""
+    if not hasattr(asyncio, "timeout"):
+        pytest.skip("this Python has no asyncio.timeout")
+    async with asyncio.timeout(0.3):
+        for read in reads:
+            yield read
+        await asyncio.sleep(30)
+
+
+async def as_a_task(reads: list[bytes]) -> AsyncIterator[bytes]:
+    """Looks which task reads."""
+    reader = asyncio.current_task()
+    for read in reads:
+        assert reader is asyncio.current_task()
+        yield read
+
+
+async def _numbers(made: Callable[[list[bytes]], AsyncIterator[bytes]], reads: list[bytes]) -> tuple[list[int], str]:
+    def respond(_request: Any) -> Any:
+        return sdk.httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Own(made, reads))
+
+    http = sdk.httpx.AsyncClient(transport=sdk.httpx.MockTransport(respond))
+    client = openai.AsyncOpenAI(api_key=sdk.API_KEY, base_url="http://server.test/v1", max_retries=0, http_client=http)
+    numbers: list[int] = []
+    try:
+        async for event in await sdk.create(client, "responses"):
+            numbers.append(event.sequence_number)
+    except BaseException as error:
+        return numbers, type(error).__name__
+    return numbers, "end"
 
 
 @needs_responses
-async def test_the_end_of_a_body_that_was_read_ahead_is_the_end_and_not_the_consumers_leaving(
-    impatient: Watched,
+@pytest.mark.parametrize("made", [in_a_context, in_a_scope, in_a_timeout, as_a_task])
+@pytest.mark.parametrize("missing", [False, True], ids=["whole", "gap"])
+def test_what_a_transport_holds_across_its_reads(
+    made: Callable[[list[bytes]], AsyncIterator[bytes]], missing: bool, watch: Callable[..., Watched]
 ) -> None:
-    """While a slow consumer works, the body ends behind its back: the stream is complete."""
+    """Tokens, scopes and limits end where they were begun, also while events are held."""
     frames = sdk.frames(sdk.responses(), done=False)
-    client = sdk.async_client([*frames[:4], *frames[5:7], 0.15, b"".join(frames[7:])])
-    responses = responses_of(client)
-    numbers = []
-    async for event in await sdk.create(client, "responses"):
-        numbers.append(event.sequence_number)
-        if event.sequence_number in (6, 7):
-            await asyncio.sleep(0.2)
+    reads = [*frames[:4], *frames[4 + missing : 7]]
+    plain = asyncio.run(_numbers(made, reads))
+    watch()
 
-    assert [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11] == numbers
-    check(impatient, Verdict.COMPLETE, responses)
+    assert plain == asyncio.run(_numbers(made, reads))
 
 
-async def _leave_while_reading_ahead(stream: Any, how: str) -> None:
-    async for event in stream:
-        if event.sequence_number == 6:
-            break
-    if how == "close":
-        await stream.close()
+# --- whoever else has the response
 
 
 @needs_responses
-@pytest.mark.parametrize("how", ["close", "drop"])
-async def test_leaving_while_a_task_reads_ahead_leaves_no_task(how: str, impatient: Watched) -> None:
-    """After the window has passed, a task waits for the server: it goes with the consumer."""
-    client = sdk.async_client(gap_and_pause())
-    responses = responses_of(client)
-    await _leave_while_reading_ahead(await sdk.create(client, "responses"), how)
-    if how == "drop":
-        await dropped()
+async def test_closing_from_another_task_is_leaving(watched: Watched) -> None:
+    """Not a cut, whatever the reader is told: here by a body that ends when it is closed."""
 
-    assert {asyncio.current_task()} == asyncio.all_tasks()
-    check(impatient, Verdict.ABANDONED, responses)
+    class Closable(sdk.Body):
+        closes = asyncio.Event()
 
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for read in frames[:3]:
+                yield read
+            await self.closes.wait()
+            raise sdk.httpx.ReadError("closed")
 
-@needs_responses
-@pytest.mark.parametrize("after", [WINDOW / 5, WINDOW * 3], ids=["held", "reading-ahead"])
-async def test_cancelling_while_events_are_held_leaves_no_task(after: float, impatient: Watched) -> None:
-    """Cancellation reaches the read that goes on in a task."""
-    task = asyncio.create_task(to_the_end_async(sdk.async_client(gap_and_pause()), "responses"))
-    await asyncio.sleep(after)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+        async def aclose(self) -> None:
+            self.closes.set()
 
-    assert {asyncio.current_task()} == asyncio.all_tasks()
-    check(impatient, Verdict.ABANDONED, [])
-
-
-@needs_responses
-async def test_an_exception_that_nobody_waits_for_is_not_complained_about(
-    impatient: Watched, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The consumer is slow, the connection breaks, the consumer leaves: asyncio has nothing to say."""
     frames = sdk.frames(sdk.responses(), done=False)
-    client = sdk.async_client([*frames[:4], *frames[5:7], 0.1, sdk.cut_off()])
+
+    def respond(_request: Any) -> Any:
+        return sdk.httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Closable([]))
+
+    http = sdk.httpx.AsyncClient(transport=sdk.httpx.MockTransport(respond))
+    client = openai.AsyncOpenAI(api_key=sdk.API_KEY, base_url="http://server.test/v1", max_retries=0, http_client=http)
     stream = await sdk.create(client, "responses")
-    async for event in stream:
-        if event.sequence_number == 6:
-            await asyncio.sleep(0.15)
-            break
-    del stream
-    gc.collect()
-    await asyncio.sleep(0.01)
-    gc.collect()
 
-    assert [] == [record.message for record in caplog.records if record.name == "asyncio"]
+    async def read() -> int:
+        count = 0
+        with contextlib.suppress(openai.APIConnectionError, sdk.httpx.ReadError):
+            async for _ in stream:
+                count += 1
+        return count
 
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.02)
+    await stream.response.aclose()
 
-# --- over a real socket
-
-
-async def _serve(pieces: list[sdk.Read], writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-            await writer.drain()
-        elif isinstance(piece, float):
-            await asyncio.sleep(piece)
-        else:
-            break
-    else:
-        writer.write(b"0\r\n\r\n")
-    writer.close()
+    assert 3 == await reading
+    check(watched, Verdict.ABANDONED, [])
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[Callable[[list[sdk.Read]], Awaitable[int]]]:
-    """Starts a server on this machine that answers with some reads."""
-    servers = []
+@pytest.mark.skipif(sdk.VERSION < (1, 10), reason="streams of this release cannot be closed")
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_body_that_the_application_reads_itself_is_not_abandoned(ended: bool, watched: Watched) -> None:
+    """It is one that passes us by, as one of which no stream was made."""
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    lines = stream.response.iter_lines()
+    assert next(lines)
+    if ended:
+        assert list(lines)
+    stream.close()
+    watched.settle()
 
-    async def start(pieces: list[sdk.Read]) -> int:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            await _serve(pieces, writer)
-
-        servers.append(await asyncio.start_server(answer, "127.0.0.1", 0))
-        return int(servers[-1].sockets[0].getsockname()[1])
-
-    yield start
-    for server in servers:
-        server.close()
+    assert [] == watched.reports
+    assert {} == watched.samples("streamwatch.streams")
+    assert {"chat": 1} == watched.samples("streamwatch.unobserved_streams", "gen_ai.operation.name")
+    assert not instrumentor._agent.any_open
 
 
-@needs_responses
-@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
-async def test_reading_ahead_works_on_a_real_connection(cut: bool, port: Any, impatient: Watched) -> None:
-    """The HTTP library takes it that its body is read from a task, up to the end or a cut."""
-    reads: list[sdk.Read] = [*gap_and_pause()[:-1], sdk.cut_off()] if cut else gap_and_pause()
-    url = f"http://127.0.0.1:{await port(reads)}/v1"
-    numbers, error = [], None
-    async with openai.AsyncOpenAI(api_key="sk-test", base_url=url, max_retries=0) as client:
-        try:
-            async for event in await sdk.create(client, "responses"):
-                numbers.append(event.sequence_number)
-        except (sdk.httpx.RemoteProtocolError, openai.APIConnectionError) as raised:
-            error = raised
+class OwnEvents(openai.Stream[Any]):
+    """A stream class that decodes for itself."""
 
-    assert [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, *([] if cut else [11])] == numbers
-    assert cut == (error is not None)
-    check(impatient, Verdict.TRUNCATED if cut else Verdict.COMPLETE, [])
+    def _iter_events(self) -> Any:
+        yield from openai._streaming.SSEDecoder().iter_bytes(self.response.iter_bytes())
+
+
+@pytest.mark.skipif(sdk.VERSION < (1, 14), reason="this release decodes lines")
+def test_a_stream_that_decodes_for_itself_is_not_abandoned(watched: Watched) -> None:
+    """Its body is read, but not through us."""
+    options = {"path": "/chat/completions", "cast_to": object, "stream": True, "stream_cls": OwnEvents}
+    assert 6 == len(list(sdk.client(sdk.healthy("chat")).post(body={"model": "gpt-4o"}, **options)))
+    watched.settle()
+
+    assert [] == watched.reports
+    assert {"gpt-4o": 1} == watched.samples("streamwatch.unobserved_streams", "gen_ai.request.model")
+
+
+def parse_twice(client: Any) -> tuple[Any, Any]:
+    """Two streams of one response."""
+    _, arguments = sdk.asks(client, "chat")
+    response = client.chat.completions.with_raw_response.create(**arguments)
+    return response.parse(), response.parse(to=openai.Stream[object])
+
+
+@pytest.mark.skipif(sdk.VERSION < (1, 13), reason="`parse` of this release takes no type")
+@pytest.mark.parametrize("read", [0, 1, None])
+def test_a_response_that_is_parsed_twice_is_one_stream(read: int | None, watched: Watched) -> None:
+    """Whichever of the two is read, and if none is."""
+    streams = parse_twice(sdk.client(sdk.healthy("chat")))
+    if read is not None:
+        assert 6 == len(list(streams[read]))
+        with pytest.raises(sdk.httpx.StreamConsumed):
+            list(streams[1 - read])
+    del streams
+
+    check(watched, Verdict.ABANDONED if read is None else Verdict.COMPLETE, [])
+    assert {} == watched.samples("streamwatch.unobserved_streams")
 
 
 def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:

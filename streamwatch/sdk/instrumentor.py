@@ -43,6 +43,7 @@ from streamwatch.export.labels import error_type
 from streamwatch.export.log import FindingsLog, places_of
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
+from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.request_info import describe_raw, openai_version
 from streamwatch.sdk.session import DecoderProxy, StreamSession
 
@@ -94,7 +95,8 @@ class Agent:
         self.captures: Captures | None = None
         self.blocking: set[type] = set()
         self.on_report: Callable[[Report], None] | None = None
-        self._open: weakref.WeakSet[StreamSession] = weakref.WeakSet()
+        #: By the response that is read. A dictionary is copied in one step, whatever other threads do with it.
+        self._open: dict[int, weakref.ref[StreamSession]] = {}
         self._collected: SimpleQueue[StreamSession] = SimpleQueue()
         self._undo: list[Callable[[], None]] = []
         self._undo_raw: list[Callable[[], None]] = []
@@ -169,12 +171,18 @@ class Agent:
 
     def opened(self, reading: StreamSession) -> None:
         """A stream was opened."""
-        self._open.add(reading)
         self._go_before_providers()
+        self._open[id(reading.response)] = weakref.ref(reading)
+
+    def is_current(self, reading: StreamSession) -> bool:
+        """Whether no other stream was made of the same response since, as each `parse` of a raw response does."""
+        found = self._open.get(id(reading.response))
+        return found is not None and found() in (reading, None)
 
     def ended(self, reading: StreamSession, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed."""
-        self._open.discard(reading)
+        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
+        if self.is_current(reading):
+            self._open.pop(id(reading.response), None)
         if report is None:
             return
         self._log.tell(report, reading.call.address)
@@ -184,7 +192,7 @@ class Agent:
     def unobserved(self, response: Any) -> None:
         """A body is read below the SDK's parser."""
         try:
-            if response._is_sse_stream:
+            if response._is_sse_stream and id(response.http_response) not in self._open:
                 self.telemetry.unobserved(describe_raw(response, openai_version()))
         except Exception as error:
             self.internal_error(error, "counting a stream that it does not see")
@@ -222,16 +230,23 @@ class Agent:
                     try:
                         done &= provider.force_flush(share) is not False
                     except Exception as error:
+                        if is_interruption(error):
+                            raise
                         logger.debug("streamwatch: %s could not be flushed: %s", type(provider).__name__, error)
                         done = False
         captures = self.captures
         return (captures is None or captures.wait(max(end - time.monotonic(), 0))) and done
 
     def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours; the application goes on as if we were not there."""
-        with contextlib.suppress(Exception):
+        """Count and log an error of ours: the application goes on as if we were not there.
+
+        Raises what was raised into our code, by a signal handler or another thread: it is the application's.
+        """
+        if is_interruption(error):
+            raise error
+        with unless_interrupted():
             self.telemetry.internal_error(error)
-        with contextlib.suppress(Exception):
+        with unless_interrupted():
             level = logging.DEBUG if self._warned else logging.WARNING
             self._warned = True
             logger.log(
@@ -243,17 +258,21 @@ class Agent:
                 places_of(error),
             )
 
+    def _reading(self) -> list[StreamSession]:
+        found = [reference() for reference in list(self._open.values())]
+        return [reading for reading in found if reading is not None]
+
     def _after_fork(self) -> None:
         """The streams that the parent reads, and what it counted, are the parent's to tell."""
-        for reading in list(self._open):
+        for reading in self._reading():
             reading.has_ended = True
-        self._open = weakref.WeakSet()
+        self._open = {}
         self._collected = SimpleQueue()
         for telemetry in self._telemetry.values():
             telemetry.forget()
 
     def _at_exit(self) -> None:
-        for reading in list(self._open):
+        for reading in self._reading():
             reading.end(abandoned=True)
         self.record_collected()
 
@@ -268,6 +287,8 @@ def _patch(streaming: ModuleType) -> None:
     try:
         _agent.patch(streaming)
     except Exception as error:
+        if is_interruption(error):
+            raise
         logger.warning(
             "openai %s is not built as Streamwatch knows it (%s: %s): its streams are not watched and not repaired."
             " See whether a newer openai-streamwatch knows this release.",
@@ -284,7 +305,7 @@ _BELOW = ("iter_bytes", "iter_text", "iter_lines")
 def _patch_raw(response: ModuleType) -> None:
     """Called when `openai._response` is imported, or at once if it was before."""
     if _agent.active:
-        with contextlib.suppress(Exception):  # then they are not counted, which is all that is lost
+        with unless_interrupted():  # then they are not counted, which is all that is lost
             _agent.patch_raw(response)
 
 

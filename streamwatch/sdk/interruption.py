@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-#: Where the exceptions come from that our code, and what it calls with data, can raise by itself.
-_OUR_TYPES = (
-    *("builtins", "json", "jiter", "pydantic", "pydantic_core", "opentelemetry", "streamwatch"),
-    *("ssl", "select", "socket", "asyncio", "trio", "_queue", "queue", "typing", "dataclasses", "weakref", "functools"),
-)
+#: Where our code raises, or what it calls with data.
+_OUR_CODE = ("json", "openai", "opentelemetry", "pydantic", "streamwatch")
+#: Where the types of the exceptions are from that this code raises by itself.
+_OUR_TYPES = (*_OUR_CODE, "asyncio", "builtins", "jiter", "pydantic_core", "queue", "select", "socket", "ssl", "trio")
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -26,11 +25,10 @@ def is_interruption(error: BaseException) -> bool:
         if _is_signal_handler(frame):
             return True
         traceback = traceback.tb_next
-    # Raised into this very thread by another one: our code raises neither time-outs nor foreign types.
-    if frame is None or not str(frame.f_globals.get("__name__", "")).startswith("streamwatch."):
+    # Raised into this very thread by another one: this code raises neither time-outs nor foreign types.
+    if frame is None or _package(frame.f_globals.get("__name__")) not in _OUR_CODE:
         return False
-    foreign = type(error).__module__.partition(".")[0] not in _OUR_TYPES
-    return foreign or isinstance(error, TimeoutError)
+    return _package(type(error).__module__) not in _OUR_TYPES or isinstance(error, TimeoutError)
 
 
 @contextlib.contextmanager
@@ -54,6 +52,10 @@ def _arguments(frame: FrameType) -> list[Any]:
     count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
     values = frame.f_locals
     return [values.get(name) for name in code.co_varnames[:count]]
+
+
+def _package(module: Any) -> str:
+    return str(module).partition(".")[0]
 
 
 def _holds(value: Any, frame: FrameType) -> bool:

@@ -10,11 +10,12 @@ cancelled or moved.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from streamwatch.sdk.gate import Gate
+from streamwatch.sdk.interruption import is_interruption
 from streamwatch.sdk.waiting import Step
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Source:
     _blocks: bool  #: whether a read blocks its thread
 
     def __init__(self, session: StreamSession, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
-        self._session = session
+        self.session = session
         self._ready: list[Any] = session.ready  # in order while it is filled, last first while it is emptied
         self._watch = session.watch
         self._chunks = chunks
@@ -37,19 +38,14 @@ class Source:
         self._end: BaseException | None = None
         self._body = chunks if decode is not None else None  # where nothing of the client's own is between
 
-    def _received(self, data: Any) -> None:
-        if self._watch.done or self._handed_over:
-            self._session.asked = 0.0
-            if not self._watch.done:  # after [DONE]: read for the connection's sake alone
-                self._ready.append(data)
-            return
-        remainder = self._receive(data)
-        if remainder is not None:
-            self._hand_over(remainder)
+    def _pass_on(self, data: Any) -> None:
+        """Take what was read when the stream is over, or left to the SDK; None if nothing came in time."""
+        if data is not None and not self._watch.done:  # after [DONE] a body is read for the connection's sake alone
+            self._ready.append(data)
 
     def _before_read(self) -> Step:
         """Return what to do next, while events are held or not worked through."""
-        return self._known(self._session.before_read(self._body, blocks=self._blocks))
+        return self._known(self.session.before_read(self._body, blocks=self._blocks))
 
     def _known(self, step: Step | Remainder) -> Step:
         if isinstance(step, tuple):
@@ -59,20 +55,21 @@ class Source:
 
     def _look_at_last(self, event: Any) -> None:
         """Take note of the end: the asynchronous SDK never comes back after [DONE]."""
-        if self._watch.done or (self._handed_over and event.data.startswith("[DONE]")):
-            self._session.end()
+        if self._watch.done or event.data.startswith("[DONE]"):
+            self.session.end()
 
     def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
         """Take the end of the source; raises unless something is left to be handed on."""
-        session = self._session
-        session.asked = 0.0
+        session = self.session
         if session.has_ended:
             # Nothing that goes wrong after [DONE] is of interest: a socket left open times out here.
             done = session.watch.done and isinstance(error, Exception) and not session.watch.policy.observe
             mute = error is None or done
             self._end = stop() if mute else error
-        elif error is not None and not isinstance(error, Exception):
-            session.end(abandoned=True)  # cancelled, interrupted
+        elif error is not None and self._has_left(error):
+            if session.closed_elsewhere and not self._handed_over:
+                self._known(session.time_is_over())
+            session.end(abandoned=True)
             self._end = error
         else:
             self._end = error if error is not None else stop()
@@ -85,9 +82,13 @@ class Source:
         if not self._ready:
             self._stop()
 
+    def _has_left(self, error: BaseException) -> bool:
+        """Return whether it was the consumer who ended the stream: cancelled, interrupted, or closed from elsewhere."""
+        return self.session.closed_elsewhere or not isinstance(error, Exception) or is_interruption(error)
+
     def _stop(self) -> None:
         assert self._end is not None  # noqa: S101 -- called when the end was met
-        self._session.end(None if isinstance(self._end, (StopIteration, StopAsyncIteration)) else self._end)
+        self.session.end(None if isinstance(self._end, (StopIteration, StopAsyncIteration)) else self._end)
         raise self._end
 
     def _hand_over(self, remainder: Remainder) -> None:
@@ -96,7 +97,7 @@ class Source:
         self._ready.clear()
         self._ready.extend(events)
         self._handed_over = True
-        self._session.busy = False
+        self.session.busy = False
         if self._decode is not None:
             self._chunks = self._decode(self._chained(rest, self._chunks))
 
@@ -115,30 +116,36 @@ class Events(Source):
     def __next__(self) -> Any:
         ready = self._ready
         if not ready:
-            while not ready:
-                if self._end is not None:
-                    self._stop()
-                session = self._session
-                if session.busy and self._before_read() is Step.AGAIN:
-                    continue
-                session.asked = time.perf_counter()
-                try:
-                    data = next(self._chunks)
-                except StopIteration:
-                    self._ended(None, StopIteration)
-                except BaseException as error:
-                    self._ended(error, StopIteration)
-                else:
-                    self._received(data)
+            session = self.session
+            try:
+                while not ready:
+                    if self._end is not None:
+                        self._stop()
+                    session.asked = perf_counter()
+                    if session.busy and self._before_read() is Step.AGAIN:
+                        continue
+                    try:
+                        data = next(self._chunks)
+                    except StopIteration:
+                        self._ended(None, StopIteration)
+                    except BaseException as error:
+                        self._ended(error, StopIteration)
+                    else:
+                        if self._handed_over or self._watch.done:
+                            self._pass_on(data)
+                        elif (remainder := self._receive(data)) is not None:
+                            self._hand_over(remainder)
+            finally:
+                session.asked = 0.0
             ready.reverse()
         event = ready.pop()
-        if not ready:
+        if not ready and (self._watch.done or self._handed_over):
             self._look_at_last(event)
         return event
 
     def _before_read(self) -> Step:
         step = super()._before_read()
-        return self._known(self._session.wait()) if step is Step.READ_IN_TIME else step
+        return self._known(self.session.wait()) if step is Step.READ_IN_TIME else step
 
     def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
@@ -157,41 +164,42 @@ class AsyncEvents(Source):
     async def __anext__(self) -> Any:
         ready = self._ready
         if not ready:
-            while not ready:
-                if self._end is not None:
-                    self._stop()
-                session = self._session
-                step = self._before_read() if session.busy else Step.READ
-                if step is Step.AGAIN:
-                    continue
-                session.asked = time.perf_counter()
-                try:
-                    if step is Step.READ:
-                        data = await self._chunks.__anext__()
+            session = self.session
+            try:
+                while not ready:
+                    if self._end is not None:
+                        self._stop()
+                    session.asked = perf_counter()
+                    step = self._before_read() if session.busy else Step.READ
+                    if step is Step.AGAIN:
+                        continue
+                    try:
+                        data = await (self._chunks.__anext__() if step is Step.READ else self._in_time())
+                    except StopAsyncIteration:
+                        self._ended(None, StopAsyncIteration)
+                    except BaseException as error:
+                        self._ended(error, StopAsyncIteration)
                     else:
-                        data = await self._in_time()
-                except StopAsyncIteration:
-                    self._ended(None, StopAsyncIteration)
-                except BaseException as error:
-                    self._ended(error, StopAsyncIteration)
-                else:
-                    if data is not None:
-                        self._received(data)
+                        if data is None or self._handed_over or self._watch.done:
+                            self._pass_on(data)
+                        elif (remainder := self._receive(data)) is not None:
+                            self._hand_over(remainder)
+            finally:
+                session.asked = 0.0
             ready.reverse()
         event = ready.pop()
-        if not ready:
+        if not ready and (self._watch.done or self._handed_over):
             self._look_at_last(event)
         return event
 
     async def _in_time(self) -> Any:
         """Return the next bytes, or None if the time of what is held is over."""
-        session = self._session
+        session = self.session
         if session.gate is None:
             assert session.waiting is not None  # noqa: S101 -- it says that we may wait
             session.gate = self._chunks = Gate(self._chunks, session.waiting.line, session.owner.internal_error)
         data = await session.gate.within(session.seconds_left(), enter=session.enters)
         if data is None:
-            session.asked = 0.0
             self._known(session.time_is_over())
         return data
 
@@ -200,3 +208,7 @@ class AsyncEvents(Source):
             yield rest
         async for data in chunks:
             yield data
+
+
+#: The code of one step of a reader.
+STEPS = (Events.__next__.__code__, AsyncEvents.__anext__.__code__)

@@ -6,7 +6,6 @@ never gave, is left out. Nothing is changed, and no content is kept.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 import sysconfig
@@ -16,6 +15,7 @@ from typing import Any
 
 from streamwatch.core.report import Request
 from streamwatch.export.telemetry import RequestInfo
+from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 
 #: The end of the request's path -> the surface, and what its operation is called in telemetry.
 _ENDPOINTS = (
@@ -58,7 +58,7 @@ def openai_version() -> str:
     version = getattr(sys.modules.get("openai._version"), "__version__", None)
     if isinstance(version, str):
         return version
-    with contextlib.suppress(Exception):
+    with unless_interrupted():
         from importlib.metadata import version as installed
 
         return installed("openai")
@@ -67,7 +67,7 @@ def openai_version() -> str:
 
 def sent_at(response: Any) -> float:
     """When the request was sent, on `time.perf_counter`; now, where httpx does not tell."""
-    with contextlib.suppress(Exception):
+    with unless_interrupted():
         stream = response.stream
         start = getattr(stream, "_start", None) or getattr(getattr(stream, "_timer", None), "start", None)
         if isinstance(start, float) and start <= time.perf_counter():
@@ -147,7 +147,9 @@ def _joins_fragments() -> bool:
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
     try:
         return read()
-    except Exception:
+    except Exception as error:
+        if is_interruption(error):
+            raise
         return default
 
 

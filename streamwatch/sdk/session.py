@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
 from typing import Any, Protocol
 
 from streamwatch.core.patience import PatienceByServer
@@ -19,13 +21,16 @@ from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk import request_info as calls
 from streamwatch.sdk.gate import Gate
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
-from streamwatch.sdk.iterators import AsyncEvents, Events
+from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
+#: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
+#: a transport around them a few more.
+_MAX_FRAMES = 60
 
 #: What we can't go on with: events that came, then bytes. It is the SDK's to decode.
 Remainder = tuple[list[Event], bytes]
@@ -48,14 +53,17 @@ class Owner(Protocol):
     def opened(self, reading: StreamSession) -> None:
         """A stream was opened."""
 
+    def is_current(self, reading: StreamSession) -> bool:
+        """Whether no other stream was made of the same response since."""
+
     def ended(self, reading: StreamSession, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed."""
+        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
 
     def collected(self, reading: StreamSession) -> None:
         """A stream was collected as garbage before its end."""
 
     def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours."""
+        """Count and log an error of ours; raises one that was raised into our code."""
 
 
 class StreamSession:
@@ -71,6 +79,8 @@ class StreamSession:
     longest_wait = 0.0  #: seconds of the longest read, as the reader had to wait for it
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
+    begun = False  #: the body is read through us
+    closed_elsewhere = False  #: by another task or thread, while the reader was waiting
     enters = False  #: the next read may find bytes above the socket
     _size = 0  # of the last read
 
@@ -106,16 +116,19 @@ class StreamSession:
 
     def receive(self, data: bytes) -> Remainder | None:
         """Take bytes off the wire."""
+        watch = self.watch
+        watch.unfed = data  # known to `undelivered`, whatever fails
         try:
-            self.watch.unfed = data  # known to `undelivered`, whatever fails from here on
-            self._came()
+            self._last = now = time.perf_counter()
+            if now - self.asked > self.longest_wait or self.busy:
+                self._waited(now - self.asked)
             if self._captured:
                 self._capture(data)
-            readable = self.watch.take(data)
-            self._size = len(data)
-            self.busy = self.watch.holding or self.watch.behind
-            if self._last > self._due:
-                self._tick(self._last)
+            readable = watch.take(data)
+            if watch.holding or watch.behind:
+                self.busy, self._size = True, len(data)
+            if now > self._due:
+                self._tick(now)
             if not readable:
                 return self._left_to_the_sdk()
         except Exception as error:
@@ -125,12 +138,13 @@ class StreamSession:
     def receive_event(self, event: Any) -> Remainder | None:
         """Take an event that a decoder of the client's own made."""
         try:
-            self._came()
+            self._last = now = time.perf_counter()
+            self._waited(now - self.asked)
             raw = event.data.encode("utf-8", "surrogatepass")
             self.watch.receive_event(self._event_type(event.data, raw, event.event, event.id, event.retry))
             self.busy = self.watch.holding
-            if self._last > self._due:
-                self._tick(self._last)
+            if now > self._due:
+                self._tick(now)
         except Exception as error:
             events, _ = self._rescue(error, b"")
             return [*(kept for kept in events if kept.data != event.data), event], b""
@@ -187,15 +201,13 @@ class StreamSession:
             return self._rescue(error, b"")
         return Step.AGAIN
 
-    def _came(self) -> None:
-        """Take note of a read: when it came, and for how long the reader waited for it."""
-        self._last = now = time.perf_counter()
-        waited, self.asked = now - self.asked, 0.0
-        if waited > self.longest_wait:
-            self.longest_wait = waited
-            self.watch.waited(waited)
+    def _waited(self, seconds: float) -> None:
+        """Take note of how long the reader waited for a read that was the longest, or that held events waited for."""
+        if seconds > self.longest_wait:
+            self.longest_wait = seconds
+            self.watch.waited(seconds)
         if self.waiting is not None and self.busy:
-            self.waiting.took(waited, self.owner.settings.window_seconds)
+            self.waiting.took(seconds, self.owner.settings.window_seconds)
 
     def close(self, error: BaseException | None) -> Remainder | None:
         """Take the end of the body, or its failure; what was held is in `ready` then."""
@@ -208,9 +220,7 @@ class StreamSession:
         return None
 
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
-        """Return what an error of ours must not lose; raises what is none."""
-        if is_interruption(error):
-            raise error
+        """Return what an error of ours must not lose."""
         self.owner.internal_error(error, "reading a stream")
         try:
             self.watch.leave("internal error", failed=True)
@@ -249,6 +259,9 @@ class StreamSession:
         self.has_ended = True
         try:
             self._forget_closing()
+            if not self.begun and self._is_read_elsewhere():
+                self.owner.ended(self, None)
+                return
             self.watch.close(error, abandoned=abandoned)
             report = self.watch.report()
             first = None if self._first is None else self._first - self._opened
@@ -259,17 +272,43 @@ class StreamSession:
                 self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
             self.owner.ended(self, report)
         except Exception as ours:
-            if is_interruption(ours):
-                raise
             self.owner.internal_error(ours, "recording a stream")
             with unless_interrupted():
                 self.owner.telemetry.close(self._recording)
                 self.owner.ended(self, None)
 
+    def begin(self) -> None:
+        """Take note that the body is read through us from here on, if nobody has read it already."""
+        self.begun = not getattr(self.response, "is_stream_consumed", False) or hasattr(self.response, "_content")
+        if self.begun and not self.owner.is_current(self):
+            self.owner.opened(self)
+
+    def _is_read_elsewhere(self) -> bool:
+        """Return whether a stream that nobody has read through us is not abandoned, but another's or read below us."""
+        if not self.owner.is_current(self):
+            return True
+        if getattr(self.response, "is_stream_consumed", False):
+            self.owner.telemetry.unobserved(self.call)
+            return True
+        return False
+
     def closing(self) -> None:
-        """The response is being closed by somebody else than httpx at the end of the body."""
+        """Take note that the response is being closed: by httpx itself at the end of the body, or by the consumer."""
         if not self.asked:
             self.end(abandoned=True)
+        elif not self._is_below_reader():
+            self.closed_elsewhere = True  # in another task or thread: the reader gets what is held, and an exception
+
+    def _is_below_reader(self) -> bool:
+        """Return whether the code that runs was called by the reader's own step."""
+        frame: FrameType | None = sys._getframe(1)
+        for _ in range(_MAX_FRAMES):
+            if frame is None:
+                break
+            if frame.f_code in STEPS and frame.f_locals["self"].session is self:
+                return True
+            frame = frame.f_back
+        return False
 
     def _notice_closing(self) -> None:
         """Helpers and context managers close the response, not the stream: notice it there."""
@@ -333,23 +372,27 @@ class DecoderProxy:
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
         """The events of a body; a decoder that the client brought is respected, and watched from above."""
+        self._reading.begin()
         if self._is_stock:
             return Events(self._reading, chunks, self._own.iter_bytes)
         return Events(self._reading, self._own.iter_bytes(chunks), None)
 
     def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         """The same for asynchronous code."""
+        self._reading.begin()
         if self._is_stock:
             return AsyncEvents(self._reading, chunks, self._own.aiter_bytes)
         return AsyncEvents(self._reading, self._own.aiter_bytes(chunks), None)
 
     def iter(self, lines: Iterator[str]) -> Iterator[Any]:
         """The same for openai before 1.14, which decodes lines: the bytes are read instead of them."""
+        self._reading.begin()
         return Events(
             self._reading, self._reading.response.iter_bytes(), lambda chunks: self._own.iter(text_lines(chunks))
         )
 
     def aiter(self, lines: AsyncIterator[str]) -> AsyncIterator[Any]:
         """The same for asynchronous code, with openai before 1.14."""
+        self._reading.begin()
         chunks = self._reading.response.aiter_bytes()
         return AsyncEvents(self._reading, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))
