@@ -116,13 +116,13 @@ def test_prometheus_takes_its_configuration_and_finds_the_rules() -> None:
 
 def test_prometheus_scrapes_every_port_that_a_process_may_take() -> None:
     """The ports of the distro, and what the collector's configuration serves."""
-    from streamwatch.otel import distro
+    from streamwatch.otel import endpoint
 
     jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
     common = (COLLECTOR / "common.yaml").read_text()
 
-    ports = range(distro._FIRST_PORT, distro._FIRST_PORT + distro._PORTS)
+    ports = range(endpoint.FIRST_PORT, endpoint.FIRST_PORT + endpoint.PORTS)
     assert [f"localhost:{port}" for port in ports] == targets["my-service"]
     (scraped,) = targets["streamwatch-collector-applications"]
     assert f"METRICS_LISTEN:-{scraped}" in common

@@ -79,7 +79,7 @@ def scored(shared: Path, folder: Path, run: str) -> Scores:
 
 def score(shared: Path, run: str, out: Path) -> None:
     """Run the scorer. It exits with 1 when a case is not right, which is ours to judge."""
-    folder, taxonomy = shared / "oracles", ["--taxonomy", shared / "taxonomy.json"] if RUNS[run] else []
+    folder, taxonomy = shared / "oracles", ["--taxonomy", shared / "taxonomy_amended.json"] if RUNS[run] else []
     command = [sys.executable, folder / "score.py", folder / "cases.jsonl", *RUNS[run], *taxonomy, "--json", out]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OTEL_SDK_DISABLED": "true"}
     done = subprocess.run(
@@ -91,6 +91,18 @@ def score(shared: Path, run: str, out: Path) -> None:
 def results(case: dict[str, Any]) -> dict[str, str]:
     """How each way of reading a case came out."""
     return {reading: result["result"] for reading, result in case["readings"].items()}
+
+
+#: Cases whose expectation of `create` is older than the promise that presence is kept: with the default policy nothing is
+#: put into what attribute readers get, or taken out of it, that only the SDK's helper needs.
+OF_THE_HELPER = {
+    "finish-key-missing",
+    "responses-missing-done-events",
+    "responses-no-content-part-added",
+    "role-never-sent",
+    "tool-calls-null",
+    "usage-inside-choice",
+}
 
 
 def reasons(scores: Scores, ids: set[str]) -> dict[str, list[str]]:
@@ -159,9 +171,23 @@ def test_headline_cases_are_right(oracles: list[dict[str, Any]], scores: dict[st
 def test_cases_of_every_kind_are_right(oracles: list[dict[str, Any]], scores: dict[str, Scores], level: str) -> None:
     """All that a level claims to repair."""
     cases = {case["id"] for case in oracles if case["repairs"] in REACHED[level]} - of_the_sdk_alone(oracles, scores)
-    wrong = {id for id in cases if set(results(scores[level][id]).values()) - {"right", "n/a"}}
+    wrong = {
+        id
+        for id in cases
+        for reading, result in results(scores[level][id]).items()
+        if result not in ("right", "n/a")
+        if not (level == "default" and id in OF_THE_HELPER and reading in ("create", "create_async"))
+    }
 
     assert reasons(scores[level], wrong) == {}
+
+
+def test_what_is_repaired_for_the_helper_alone_is_as_it_came_for_other_readers(scores: dict[str, Scores]) -> None:
+    """With the default policy; the level `opt_in` repairs it for everybody, which the test above says."""
+    for id in OF_THE_HELPER:
+        read, plain = results(scores["default"][id]), results(scores["plain"][id])
+        assert read["create"] == plain["create"] != "right"
+        assert {read["stream"], read["stream_async"]} <= {"right", "n/a"}
 
 
 @pytest.mark.parametrize("level", ["none", "default", "opt_in"])

@@ -539,17 +539,17 @@ def test_what_is_put_in_can_be_read_by_anybody() -> None:
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["at once", "held"])
-def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool) -> None:
+def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be half mended: the SDK parses the text for itself."""
     stream, events = StreamWatch("responses"), answered("One ", "two")
 
-    def see(event: Event) -> None:
+    def see(_: object, event: Event) -> None:
         event.payload["mended"] = "half"
         raise RuntimeError
 
     stream.receive(named([*events[:4], *([events[5]] if held else [])]))
     stream.ready.clear()
-    stream._api.see = see  # type: ignore[method-assign]
+    monkeypatch.setattr(type(stream._api), "see", see)
     with pytest.raises(RuntimeError):
         stream.receive(named([events[4]]))
 

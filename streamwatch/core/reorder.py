@@ -15,8 +15,9 @@ then 0 seconds: what came in one read is still put in order, which delays nothin
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from streamwatch.core.answer_parts import is_content
 from streamwatch.core.candidates import Candidates
@@ -43,6 +44,40 @@ _NONE.expected = object()
 _IN_TURN = (Place.NEXT, Place.AHEAD)
 
 _Places = dict[Numbers, tuple[Place, int]]
+
+
+class Unnumbered:
+    """The order of a stream without numbers: one for all such streams, for it keeps nothing."""
+
+    __slots__ = ()
+
+    waiting: Final[Mapping[Event, object]] = MappingProxyType({})
+    distances: Final[Sequence[int]] = ()
+    delays: Final[Sequence[float]] = ()
+    max_distance: Final = 0
+    max_delay: Final = 0.0
+    idle: Final = True
+    deadline: Final = None
+    contiguous: Final = None
+
+    def push(self, event: Event) -> Sequence[Event]:
+        """Return the event."""
+        return (event,)
+
+    def flush(self) -> Sequence[Event]:
+        """Return nothing: nothing is held."""
+        return ()
+
+    def pending(self) -> list[Event]:
+        """Return nothing."""
+        return []
+
+    def expire(self, now: float) -> Sequence[Event]:
+        """Return nothing."""
+        return ()
+
+
+UNNUMBERED = Unnumbered()
 
 
 class _Wait:
@@ -84,7 +119,8 @@ class ReorderBuffer:
         self._left: list[Event] = []
         self.waiting: dict[Event, _Wait] = {}  #: what is held, in the order of arrival
         self._waiting_bytes = 0
-        self._followers: deque[tuple[int, Event]] = deque()  # of `_waiting`, the number that each goes on behind
+        self._now = 0.0  # when events were last held or let go
+        self._followers: list[tuple[int, Event]] = []  # of `_waiting`, the number that each goes on behind
         self.distances: list[int] = []
         self.delays: list[float] = []
         self.max_distance = 0
@@ -148,6 +184,11 @@ class ReorderBuffer:
             self._give_way(in_vain=self._clock() >= deadline)
             deadline = self.deadline
         return self._leave()
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there are no numbers, and nothing was found that a report should say."""
+        return self.idle and not (self._candidates.promised or self._in or self.delays or self.distances)
 
     @property
     def contiguous(self) -> bool | None:
@@ -239,6 +280,7 @@ class ReorderBuffer:
     def _wait(self, event: Event, places: _Places) -> Sequence[Event]:
         """Hold an event, and hand on what may go on with it."""
         self._in[event] = None
+        self._now = self._clock()
         first = self._candidates.all[0]
         place, number = places[first]
         if self._numbers is first and place is Place.LATE and first.is_proved:
@@ -258,7 +300,7 @@ class ReorderBuffer:
     def _hold(self, event: Event, places: _Places) -> None:
         event.shared = self._applies
         first = self._candidates.all[0]
-        wait = self.waiting[event] = _Wait(self._clock(), again=places[first][0] is Place.AGAIN)
+        wait = self.waiting[event] = _Wait(self._now, again=places[first][0] is Place.AGAIN)
         self._waiting_bytes += len(event.raw)
         if self._numbers is first and places[first][0] not in _IN_TURN:
             self._followers.append((max(first.highest, first.expected - 1), event))
@@ -323,7 +365,7 @@ class ReorderBuffer:
         while event is not None:
             wait = self._go(event)
             early = number - numbers.first if wait.early is None else wait.early
-            self._sample(self._clock() - wait.since, early if filled else 0)
+            self._sample(self._now - wait.since, early if filled else 0)
             if late:
                 self._record_late(numbers)
             self._let_followers_go(numbers)
@@ -337,8 +379,8 @@ class ReorderBuffer:
                 self._stop_waiting(event)
                 self._go_again(event)
             else:
-                self._sample(self._clock() - self._go(event).since, 0)
-            self._followers.popleft()
+                self._sample(self._now - self._go(event).since, 0)
+            del self._followers[0]
 
     def _go(self, event: Event) -> _Wait:
         self._out.append(event)
@@ -353,9 +395,10 @@ class ReorderBuffer:
 
     def _let_all_go(self) -> None:
         """Hand on everything that is held, as it came."""
+        self._now = self._clock()
         for event in list(self.waiting):
             wait = self._go(event)
-            self._sample(self._clock() - wait.since, 0)
+            self._sample(self._now - wait.since, 0)
         self._followers.clear()
 
     def _give_way(self, *, in_vain: bool) -> None:
@@ -363,6 +406,7 @@ class ReorderBuffer:
 
         `in_vain` says that the window is over, and not the stream.
         """
+        self._now = self._clock()
         several = len(self._candidates.all) > 1
         self._keep_best(in_vain=in_vain)
         numbers = self._numbers

@@ -51,7 +51,7 @@ from streamwatch.core.kinds import (
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.patience import Patience
 from streamwatch.core.payloads import Payloads
-from streamwatch.core.reorder import ReorderBuffer
+from streamwatch.core.reorder import UNNUMBERED, ReorderBuffer, Unnumbered
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
@@ -114,7 +114,7 @@ class StreamWatch:
         self._decoder = Decoder(self.ledger, self.settings.max_event_bytes, event_type, observe=self._observe)
         self._payloads = Payloads(self.ledger, loads, any_json=surface == "other")
         self._loads = loads
-        self._reorder = ReorderBuffer(context, self._api.number_member, patience)
+        self._reorder: ReorderBuffer | Unnumbered = ReorderBuffer(context, self._api.number_member, patience)
         self._numbered = True  # as long as the stage has anything to do
         self.unfed = b""  #: bytes that were given, and that the decoder has not taken yet
         self._queue = self._decoder.queue  # decoded, and not worked through from `_at` on
@@ -170,6 +170,9 @@ class StreamWatch:
             self._current = event = queue[at]
             self._at = at = at + 1
             self._step(event)
+        if at == len(queue):
+            queue.clear()  # nothing of a read is kept until the next one
+            self._at = at = 0
         if self._api.waiting or (self._numbered and self._reorder.waiting):
             self.holding = True
             self.expire()
@@ -272,7 +275,8 @@ class StreamWatch:
             event = known
         if self._numbered:
             released = self._reorder.push(event)
-            self._numbered = not self._reorder.idle
+            if self._reorder.idle:
+                self._rest_order()
             if type(released) is list or not released:
                 self._to_api(released)
                 self._current = None
@@ -283,6 +287,12 @@ class StreamWatch:
         if type(out) is list:
             out.clear()
         self._current = None
+
+    def _rest_order(self) -> None:
+        """Ask the order stage no more: there are no numbers."""
+        self._numbered = False
+        if isinstance(self._reorder, ReorderBuffer) and self._reorder.is_blank:
+            self._reorder = UNNUMBERED
 
     def _readable(self, event: Event, value: Any) -> Event | None:
         """Return an event without a JSON object, or what stands for it; None to drop it."""

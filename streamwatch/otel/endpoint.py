@@ -26,10 +26,10 @@ logger = logging.getLogger("streamwatch")
 
 _HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
 _PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
-_FIRST_PORT = 9464  # what OpenTelemetry's specification gives to Prometheus exporters
+FIRST_PORT = 9464  #: What OpenTelemetry's specification gives to Prometheus exporters.
 #: Ports tried, from the first one on: enough for the workers and helper processes of an ordinary host, and few enough
 #: to be listed in one scrape configuration.
-_PORTS = 10
+PORTS = 10
 
 #: Seconds that a client may take to ask, or to take a part of the answer: a scrape takes 10 at most by default, and who
 #: connects and says nothing is to hold no thread for longer.
@@ -48,7 +48,7 @@ class Endpoint:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.host = environ.get(_HOST) or "localhost"
         first = _port(environ.get(_PORT, ""))
-        self.ports = range(first, min(first + _PORTS, 65536))
+        self.ports = range(first, min(first + PORTS, 65536))
         self.server: Any = None
         self.registry: Any = None
         self._leaving: Any = None  # the server that was closed last, or is being closed
@@ -183,5 +183,5 @@ def _port(text: str) -> int:
     if text.strip().isdecimal() and int(text) <= 65535:
         return int(text)
     if text.strip():
-        say(f"{_PORT}={text[:100]!r} is not a port, which is a number from 0 to 65535; using {_FIRST_PORT}")
-    return _FIRST_PORT
+        say(f"{_PORT}={text[:100]!r} is not a port, which is a number from 0 to 65535; using {FIRST_PORT}")
+    return FIRST_PORT

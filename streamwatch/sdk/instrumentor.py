@@ -161,7 +161,7 @@ class Agent:
     @property
     def any_open(self) -> bool:
         """Whether a stream is being read."""
-        return bool(self._open)
+        return bool(self._reading())
 
     # --- what a reading asks and tells
 

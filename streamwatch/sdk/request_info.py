@@ -28,6 +28,8 @@ _ENDPOINTS = (
     ("/images/edits", "images", "images"),
     ("/audio/transcriptions", "transcriptions", "transcriptions"),
 )
+#: The class that the SDK makes of each event -> the same: it holds for paths of a gateway's own, too.
+_TYPES = {"ChatCompletionChunk": ("chat", "chat"), "Completion": ("completions", "text_completion")}
 #: Hosts whose provider has a well-known name in the GenAI conventions, by the end of the host name.
 _PROVIDERS = (
     (".openai.azure.com", "azure.ai.openai"),
@@ -154,15 +156,14 @@ def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
 
 
 def _surface(path: str, stream: Any) -> tuple[str, str]:
+    known = _TYPES.get(getattr(getattr(stream, "_cast_to", None), "__name__", ""))
+    if known is not None:
+        return known
     for end, surface, operation in _ENDPOINTS:
         if path.endswith(end):
             return surface, operation
-    if "/responses/" in path:  # a response that is being read again
-        return "responses", "responses"
-    name = getattr(getattr(stream, "_cast_to", None), "__name__", "")
-    if name == "ChatCompletionChunk":
-        return "chat", "chat"
-    return ("completions", "text_completion") if name == "Completion" else ("other", "other")
+    # A response that is read again has its id in the path.
+    return ("responses", "responses") if "/responses/" in path else ("other", "other")
 
 
 def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:

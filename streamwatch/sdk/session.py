@@ -275,6 +275,7 @@ class StreamSession:
             self.owner.internal_error(ours, "recording a stream")
             with unless_interrupted():
                 self.owner.telemetry.close(self._recording)
+            with unless_interrupted():
                 self.owner.ended(self, None)
 
     def begin(self) -> None:

@@ -27,6 +27,8 @@ _NAMES = frozenset(
 class Assistants(ApiState):
     """The state of one streamed run."""
 
+    __slots__ = ()
+
     ends_with_done = True  #: the documented end is `event: done` with [DONE]
 
     def see(self, event: Event) -> None:

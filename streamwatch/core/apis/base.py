@@ -27,6 +27,11 @@ class ApiState:
     `release`, `drop` and `hold` for it; and, where it holds anything, `give_up_waiting`.
     """
 
+    __slots__ = (
+        *("_clock", "_event_type", "_gone", "_in", "_name", "_out", "_waiting_bytes", "agrees", "applies", "counts"),
+        *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "settings", "waiting"),
+    )
+
     #: The member in which the protocol promises a number on every event; "" where a relay may stamp events with one,
     #: None where nothing is known of an order.
     number_member: str | None = None
@@ -72,6 +77,12 @@ class ApiState:
             self.see_text(event)
         else:
             self.see(event)
+        if len(self._in) == 1 and self._out == [
+            event
+        ]:  # nothing is held, and nothing of it need be kept until the next one
+            self._in.clear()
+            self._out.clear()
+            return (event,)
         return self._leave()
 
     def flush(self) -> Sequence[Event]:

@@ -56,6 +56,11 @@ _SILENT = (ChunkType.OTHER, ChunkType.ROLE)
 class Chat(ChatState):
     """The rules of one streamed chat completion."""
 
+    __slots__ = (
+        *("_early", "_fill_level", "_fills_attributes", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
+        *("_takes_out_text", "_texts", "_usage", "_waits"),
+    )
+
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
         wants = self.ledger.wants
@@ -154,7 +159,8 @@ class Chat(ChatState):
             self.release(event)
 
     def _settle(self) -> None:
-        self._is_calm = not self.any_usage and not (self._is_waiting or self._early)
+        as_it_came = self.raw_id == self.id and self.raw_model == self.model
+        self._is_calm = as_it_came and not (self.any_usage or self._is_waiting or self._early)
 
     def _look(self, event: Event) -> bool:
         """Put a chunk through the rules, and return whether it goes on."""

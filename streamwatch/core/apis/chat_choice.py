@@ -11,7 +11,7 @@ from typing import Any
 from streamwatch.core.apis.chat_text import ChoiceText
 from streamwatch.core.apis.doubts import Doubts
 from streamwatch.core.apis.tool_call import Budget, Call
-from streamwatch.core.apis.tool_calls import ToolCalls
+from streamwatch.core.apis.tool_calls import NO_CALLS, NoCalls, ToolCalls
 from streamwatch.core.kinds import (
     CONTENT_ABSENT,
     CONTENT_NOT_STRING,
@@ -40,6 +40,9 @@ class Choice:
 
     __slots__ = (
         "_budget",
+        "_doubts",
+        "_ledger",
+        "_request",
         "begun",
         "calls",
         "finish_reason",
@@ -59,9 +62,18 @@ class Choice:
         self.taken_back: str | None = None  #: a finish_reason that came too soon
         self.native_reason = ""  #: what the server calls it elsewhere
         self.text = ChoiceText(ledger, doubts)
-        self.calls = ToolCalls(ledger, doubts, request, budget)
+        self.calls: ToolCalls | NoCalls = NO_CALLS
         self.function_call: Call | None = None  #: the call of the API before tools
+        self._ledger = ledger
+        self._doubts = doubts
+        self._request = request
         self._budget = budget
+
+    def see_calls(self, delta: dict[str, Any]) -> None:
+        """Look at the fragments of tool calls in a delta."""
+        if isinstance(self.calls, NoCalls):
+            self.calls = ToolCalls(self._ledger, self._doubts, self._request, self._budget)
+        self.calls.see(delta)
 
     def call_function(self, said: dict[str, Any]) -> None:
         """Take a piece of a legacy `function_call`."""
@@ -126,7 +138,7 @@ def see_delta(delta: dict[str, Any], state: Choice, ledger: Ledger) -> bool:
     if not (state.has_answer or _NO_ANSWER.issuperset(delta)):
         state.has_answer = any(delta[name] for name in delta if name not in _NO_ANSWER)
     if "tool_calls" in delta:
-        state.calls.see(delta)
+        state.see_calls(delta)
     if isinstance(delta.get("function_call"), dict):
         state.call_function(delta["function_call"])
     fills = content(delta, ledger)

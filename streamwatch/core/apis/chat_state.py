@@ -31,6 +31,12 @@ def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:
 class ChatState(ApiState):
     """The state of one streamed chat completion."""
 
+    __slots__ = (
+        *("_budget", "any_audio", "any_choices", "any_id", "any_unknown", "any_usage", "asked", "choices", "created"),
+        *("doubts", "finishes", "ids_hold", "is_foreign", "last_empty", "object", "passes", "past_ids", "raw_id"),
+        *("raw_model", "repeats_role", "speaks"),
+    )
+
     number_member = ""
 
     def __init__(self, name: str, context: Context) -> None:

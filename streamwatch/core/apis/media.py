@@ -20,6 +20,8 @@ _ENDS = {
 class Media(ApiState):
     """One streamed image or transcription."""
 
+    __slots__ = ("_finished",)
+
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
         self._finished = False

@@ -17,6 +17,11 @@ _MAX_OPEN = 32
 class ResponseState(ApiState):
     """What is known of one streamed response."""
 
+    __slots__ = (
+        *("_first_number", "_number", "_unordered", "answered", "counts_deltas", "items", "kept", "open"),
+        *("partial", "unproved"),
+    )
+
     number_member = "sequence_number"
 
     def __init__(self, name: str, context: Context) -> None:

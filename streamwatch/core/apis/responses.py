@@ -79,6 +79,11 @@ _MAX_MODEL = 200
 class Responses(ResponseState):
     """The state of one streamed response."""
 
+    __slots__ = (
+        *("_began", "_foreign", "_key", "_known", "_last_number", "_late", "_set_aside", "_spliced", "_waits"),
+        *("over", "status", "terminal"),
+    )
+
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
         self.over = False  #: the terminal event came

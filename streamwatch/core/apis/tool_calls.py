@@ -9,7 +9,8 @@ numbered 0, 1, 2 in order of appearance, as OpenAI does. What stands in a fragme
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from streamwatch.core.apis.doubts import Doubts
 from streamwatch.core.apis.tool_call import Budget, Call, Fragment, is_json
@@ -30,6 +31,36 @@ from streamwatch.core.report import Request
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256
+
+
+class NoCalls:
+    """The tool calls of a choice that has none yet: one for all such choices, for it keeps nothing."""
+
+    __slots__ = ()
+
+    calls: Final[Sequence[Call]] = ()
+    any_came: Final = False
+
+    def more(self, fragments: Any) -> bool:
+        """Return that this is not the commonest case."""
+        return False
+
+    def finish(self, delta: Any) -> None:
+        """Take the finish_reason."""
+
+    def end(self) -> None:
+        """Take the end of the stream."""
+
+    def parse(self) -> bool | None:
+        """Return that nothing is known of any call."""
+        return None
+
+    def close(self) -> bool:
+        """Return that no call stops short."""
+        return False
+
+
+NO_CALLS = NoCalls()
 
 
 class ToolCalls:
@@ -59,7 +90,7 @@ class ToolCalls:
         self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
-        self._taken: set[int] = set()  # indexes that readers got
+        self._taken: dict[int, None] = {}  # indexes that readers got
         self._last: Call | None = None
         self._is_quick = not ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE)
@@ -169,7 +200,7 @@ class ToolCalls:
             call.forget()
             self.calls.append(call)
             self._by_index[index] = call
-            self._taken.add(index)
+            self._taken[index] = None
 
     def _has_room(self) -> bool:
         return len(self.calls) < _MAX_CALLS and self._budget.allows_call()
@@ -327,7 +358,7 @@ class ToolCalls:
             self._by_index.setdefault(len(self.calls) if index is None else index, call)
         self.calls.append(call)
         if index is not None:
-            self._taken.add(index)
+            self._taken[index] = None
         return self._placed(fragment, call)
 
     # --- one call under several indexes
