@@ -79,7 +79,7 @@ def scored(shared: Path, folder: Path, run: str) -> Scores:
 
 def score(shared: Path, run: str, out: Path) -> None:
     """Run the scorer. It exits with 1 when a case is not right, which is ours to judge."""
-    folder, taxonomy = shared / "oracles", ["--taxonomy", shared / "taxonomy_amended.json"] if RUNS[run] else []
+    folder, taxonomy = shared / "oracles", ["--taxonomy", shared / "taxonomy.json"] if RUNS[run] else []
     command = [sys.executable, folder / "score.py", folder / "cases.jsonl", *RUNS[run], *taxonomy, "--json", out]
     environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OTEL_SDK_DISABLED": "true"}
     done = subprocess.run(

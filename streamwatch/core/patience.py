@@ -74,7 +74,7 @@ class Patience:
 
 
 class PatienceByServer:
-    """The patience with every server, for as long as the process lives.
+    """The patience with every server, for as long as Streamwatch is switched on.
 
     The application chooses the keys, by what it asks whom: no server has a say in what is known of another one.
     """

@@ -81,6 +81,11 @@ class Decoder:
     all that follows: `rest` then holds those bytes, and nothing more may be pushed.
     """
 
+    __slots__ = (
+        *("_any_event", "_event_type", "_last_id", "_lf_only", "_max_event_bytes", "_observe", "_plain", "_record"),
+        *("_reframe", "_skip_lf", "_started", "buffer", "document", "done_pending", "queue", "rest", "shows_document"),
+    )
+
     def __init__(
         self,
         ledger: Ledger,

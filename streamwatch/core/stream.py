@@ -84,6 +84,12 @@ class StreamWatch:
         patience: what is known of the numbers of this server, for as long as the process lives.
     """
 
+    __slots__ = (
+        *("_api", "_at", "_clock", "_current", "_decoder", "_event_type", "_failed", "_loads", "_numbered"),
+        *("_observe", "_payloads", "_queue", "_reorder", "_sdk_done", "_unwatched", "behind", "done", "events"),
+        *("holding", "ledger", "policy", "ready", "request", "serial", "settings", "unfed", "verdict"),
+    )
+
     def __init__(
         self,
         surface: str,

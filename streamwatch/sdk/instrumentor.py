@@ -118,6 +118,7 @@ class Agent:
         self.settings, self.telemetry, self.on_report = settings, telemetry, on_report
         self.captures = None
         self.blocking = set()
+        self.patience = PatienceByServer()
         if settings.capture_dir:
             self.captures = Captures(
                 settings.capture_dir,

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 class Source:
     """What both iterators share: where events come from, and what is done when they end."""
 
+    __slots__ = (
+        *("__weakref__", "_body", "_chunks", "_decode", "_end", "_handed_over", "_ready", "_receive", "_watch"),
+        "session",
+    )
+
     _blocks: bool  #: whether a read blocks its thread
 
     def __init__(self, session: StreamSession, chunks: Any, decode: Callable[[Any], Any] | None) -> None:
@@ -108,6 +113,8 @@ class Source:
 class Events(Source):
     """The events of one stream, for synchronous code."""
 
+    __slots__ = ()
+
     _blocks = True
 
     def __iter__(self) -> Events:
@@ -155,6 +162,8 @@ class Events(Source):
 
 class AsyncEvents(Source):
     """The events of one stream, for asynchronous code."""
+
+    __slots__ = ()
 
     _blocks = False
 

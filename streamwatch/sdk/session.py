@@ -361,6 +361,8 @@ async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Stream
 class DecoderProxy:
     """Stands where the SDK's own decoder stood; `own` is that one."""
 
+    __slots__ = ("_is_stock", "_own", "_reading")
+
     def __init__(self, reading: StreamSession, own: Any, *, is_stock: bool) -> None:
         self._reading = reading
         self._own = own

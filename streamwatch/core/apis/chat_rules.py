@@ -104,7 +104,7 @@ def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatStat
             chat.ledger.unrepaired(STREAM_SPLICED)
     chat.ids_hold = chat.ids_hold or (bool(id) and id == chat.raw_id)
     if id != chat.raw_id and kept(id):
-        chat.past_ids = [*chat.past_ids, chat.raw_id][-_MAX_IDS:] if chat.raw_id else []
+        chat.past_ids = (*chat.past_ids, chat.raw_id)[-_MAX_IDS:] if chat.raw_id else ()
         chat.raw_id = id
     chat.raw_model = kept(model) or chat.raw_model
 

@@ -53,7 +53,7 @@ class ChatState(ApiState):
         self.is_foreign = False  #: an event of another protocol came
         self.any_unknown = False  #: an event came that has no choices, and says something
         self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
-        self.past_ids: list[str] = []
+        self.past_ids: tuple[str, ...] = ()
         self.ids_hold = False  #: two chunks in a row had the same id: not each has its own
         self.repeats_role = False
         self.finishes = 0
