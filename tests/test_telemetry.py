@@ -444,7 +444,8 @@ def test_values_off_the_wire_are_names(given: Any, model: str | None, id: str | 
         else event
         for event in sdk.responses()
     ]
-    sdk.read("sync", sdk.frames(events, done=False), "responses", headers={"x-request-id": ascii(given).strip("'")})
+    headers = {"x-request-id": ascii(given).strip("'")} if isinstance(given, str) else {}  # a header is text
+    sdk.read("sync", sdk.frames(events, done=False), "responses", headers=headers)
     (span,) = watched.spans
     attributes = span.attributes or {}
 
