@@ -154,8 +154,13 @@ class StreamWatch:
         if self._at < len(self._queue):
             while self.more():
                 pass
-        self._queue, self._at, self.unfed = decoder.push(data), 0, b""
-        self.more()
+        self._queue, self._at, self.unfed = queue, _, _ = decoder.push(data), 0, b""
+        if len(queue) == 1:  # as it mostly is
+            self._current = event = queue.pop()
+            if not self._step(event) or self.holding:
+                self._see_what_is_held()
+        elif queue:
+            self.more()
         return decoder.rest is None
 
     def receive_event(self, event: Event) -> None:
@@ -179,13 +184,17 @@ class StreamWatch:
         if at == len(queue):
             queue.clear()  # nothing of a read is kept until the next one
             self._at = at = 0
+        self._see_what_is_held()
+        self.behind = at < len(queue)
+        return self.behind
+
+    def _see_what_is_held(self) -> None:
+        """Take note of whether something is held, after events went their way."""
         if self._api.waiting or (self._numbered and self._reorder.waiting):
             self.holding = True
             self.expire()
         elif self.holding:
             self.holding = False
-        self.behind = at < len(queue)
-        return self.behind
 
     def expire(self) -> None:
         """Hand on what has waited for its turn too long; `deadline` tells when to call."""
@@ -258,14 +267,15 @@ class StreamWatch:
 
     # --- an event on its way
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: Event) -> bool:
+        """Carry an event through the stages, and return whether it went straight through: then nothing is held."""
         if self._observe:
             if not event.added and not self._sdk_done:
                 self.ready.append(event)
             self._current = None  # whatever becomes of it, it has gone on
         if self.done:
             self._current = None
-            return  # no release of the SDK delivers anything after [DONE]
+            return False  # no release of the SDK delivers anything after [DONE]
         try:
             payload = self._loads(event.raw)
         except ValueError:
@@ -277,7 +287,7 @@ class StreamWatch:
             known = self._readable(event, payload)
             if known is None:
                 self._current = None
-                return
+                return False
             event = known
         if self._numbered:
             released = self._reorder.push(event)
@@ -286,13 +296,17 @@ class StreamWatch:
             if type(released) is list or not released:
                 self._to_api(released)
                 self._current = None
-                return
+                return False
         out = self._api.push(event)
         if not self._observe:
             self.ready += out
+        if type(out) is tuple:
+            self._current = None
+            return True
         if type(out) is list:
             out.clear()
         self._current = None
+        return False
 
     def _rest_order(self) -> None:
         """Ask the order stage no more: there are no numbers."""

@@ -8,6 +8,8 @@ has to be equal to what the template was taken of.
 from __future__ import annotations
 
 from functools import partial
+from inspect import getattr_static
+from operator import itemgetter
 from typing import Any, List, Optional, Union, get_args  # noqa: UP035 -- compared with what models declare
 
 #: Bytes of a string that a template holds, be it a key or a value that has to be equal. The literals and members of the
@@ -28,7 +30,8 @@ _FREE: dict[type, tuple[Any, ...]] = {
 _FREE_LISTS = (list[int], List[int], Optional[list[int]], Optional[List[int]])  # noqa: UP006, UP045
 _SCALARS = (str, int, float, bool, type(None))
 _new = object.__new__
-_set = object.__setattr__
+#: Where pydantic keeps what a model holds. Its descriptors take a third less time than `object.__setattr__`.
+_INSIDE = ("__dict__", "__pydantic_private__", "__pydantic_extra__", "__pydantic_fields_set__")
 
 
 class UnlearnableError(Exception):
@@ -40,17 +43,22 @@ class ShapeTemplate:
 
     __slots__ = (
         "cls",
+        "expected",
         "fields",
         "fixed",
+        "fixed_of",
         "free",
         "has_extra",
         "has_parts",
         "integers",
+        "kinds",
         "lists",
         "loose",
         "models",
         "new_fields_set",
+        "setters",
         "size",
+        "texts",
         "weight",
     )
 
@@ -59,6 +67,7 @@ class ShapeTemplate:
         if not _is_model(made):
             raise UnlearnableError
         self.cls = type(made)
+        self.setters = [getattr_static(self.cls, name).__set__ for name in _INSIDE]
         self.size = len(payload)
         self.weight = _BYTES_A_TEMPLATE
         # In the order of the model, whatever the order on the wire; what is on the wire has its place kept.
@@ -68,8 +77,9 @@ class ShapeTemplate:
         fields_set: set[str] = made.__pydantic_fields_set__
         self.new_fields_set = partial(type(fields_set), frozenset(fields_set))  # of a set twice as fast as of a tuple
         self.has_extra = made.__pydantic_extra__ is not None
-        self.fixed: list[tuple[str, Any, type]] = []
-        self.free: list[tuple[str, type]] = []
+        self.fixed: dict[str, Any] = {}  #: what has to be equal
+        self.texts: list[str] = []  #: strings that stay free
+        self.free: list[tuple[str, type]] = []  #: numbers that stay free
         self.models: list[tuple[str, ShapeTemplate]] = []
         self.lists: list[tuple[str, list[ShapeTemplate]]] = []
         self.integers: list[str] = []
@@ -77,13 +87,20 @@ class ShapeTemplate:
         for key, value in payload.items():
             self._hold(key)
             self._take(key, value, made)
+        # Read and compared all together, in C, and not one by one.
+        names = list(self.fixed)
+        self.expected = tuple(self.fixed.values()) if len(names) > 1 else next(iter(self.fixed.values()), None)
+        self.fixed_of = itemgetter(*names) if names else None  # of a single one it gives no tuple
+        #: Of numbers, what is equal may be of another type.
+        numbers = [key for key, value in self.fixed.items() if not isinstance(value, (str, type(None)))]
+        self.kinds = [(key, type(self.fixed[key])) for key in numbers]
         self.has_parts = bool(self.models or self.lists or self.integers)
 
     @classmethod
     def taken(cls, declared: Any, payload: Any, made: Any) -> ShapeTemplate:
         """Return a template, if the class of the object does not depend on what stays free in it."""
         template = cls(payload, made)
-        if not _names_one_class(declared) and "type" not in [key for key, _, _ in template.fixed]:
+        if not (_names_one_class(declared) or "type" in template.fixed):
             raise UnlearnableError
         return template
 
@@ -110,10 +127,10 @@ class ShapeTemplate:
                 raise UnlearnableError
             self.lists.append((key, [self._part(field.annotation, *both) for both in zip(value, made, strict=True)]))
         elif field.annotation in _FREE.get(kind, ()) and not field.metadata and type(made) is kind and made == value:
-            self.free.append((key, kind))
+            self.texts.append(key) if kind is str else self.free.append((key, kind))
         elif kind is not float:  # 0.0 equals -0.0
             self._hold(value)
-            self.fixed.append((key, value, kind))
+            self.fixed[key] = value
             self.fields[key] = _scalar(made)
         else:
             raise UnlearnableError
@@ -140,27 +157,36 @@ class ShapeTemplate:
         """Return the object that the SDK would construct; None, or a KeyError, if `payload` is not of this shape."""
         if type(payload) is not dict or len(payload) != self.size:
             return None
-        for key, expected, kind in self.fixed:
-            value = payload[key]
-            if value is not expected and (value != expected or type(value) is not kind):
+        if self.fixed_of is not None and self.fixed_of(payload) != self.expected:
+            return None
+        for key, kind in self.kinds:
+            if type(payload[key]) is not kind:
                 return None
         fields = self.fields.copy()
+        for key in self.texts:
+            fields[key] = value = payload[key]
+            if type(value) is not str or not (value.isascii() or _is_text(value)):
+                return None
         for key, kind in self.free:
             fields[key] = value = payload[key]
-            if type(value) is not kind or (type(value) is str and not _is_text(value)):
+            if type(value) is not kind:
                 return None
         if self.has_parts and not self._build_parts(payload, fields):
             return None
         loose, extra = self.loose, None
         if self.has_extra:  # in the order of the wire
-            extra = {key: value for key, value in payload.items() if key in loose} if loose else {}
+            if len(loose) == 1:
+                extra = {loose[0]: payload[loose[0]]}
+            else:
+                extra = {key: value for key, value in payload.items() if key in loose} if loose else {}
             if len(extra) != len(loose):
                 return None
         made = _new(self.cls)
-        _set(made, "__dict__", fields)
-        _set(made, "__pydantic_private__", None)
-        _set(made, "__pydantic_extra__", extra)
-        _set(made, "__pydantic_fields_set__", self.new_fields_set())
+        set_fields, set_private, set_extra, set_names = self.setters
+        set_fields(made, fields)
+        set_private(made, None)
+        set_extra(made, extra)
+        set_names(made, self.new_fields_set())
         return made
 
     def _build_parts(self, payload: dict[str, Any], fields: dict[str, Any]) -> bool:
@@ -229,8 +255,6 @@ def _are_integers(value: Any) -> bool:
 
 def _is_text(value: str) -> bool:
     """Return whether a string can be encoded; of lone surrogates pydantic makes no string."""
-    if value.isascii():
-        return True
     try:
         value.encode()
     except UnicodeEncodeError:
