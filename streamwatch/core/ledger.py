@@ -58,6 +58,14 @@ class Ledger:
             count.repaired += 1
         return wanted
 
+    def add(self, kind: AnomalyKind, *, repaired: bool) -> None:
+        """Count one more anomaly of a kind that is frequent, and of which is known whether the repair is wanted."""
+        count = self.anomalies.get(kind)
+        if count is None:
+            count = self.anomalies[kind] = AnomalyCount()
+        count.count += 1
+        count.repaired += repaired
+
     def wants(self, kind: AnomalyKind, level: Level | None = None) -> bool:
         """Return whether the policy wants a repair of this level, without counting anything."""
         level = level or kind.level

@@ -100,7 +100,17 @@ class ChunkBuilder:
         """Return the object that the SDK would construct of `payload`, or what `otherwise` says: by default, that."""
         self._credit += 1
         kind = _kind_of(payload)
-        shapes = self._young.get(kind) or self._recall(kind)
+        shapes = self._young.get(kind)
+        if shapes is not None and not shapes.misses and shapes.templates:  # as it mostly is
+            try:
+                made = shapes.templates[0].build(payload)
+            except KeyError:
+                made = None
+            if made is not None:
+                return made
+        return self._build(payload, shapes or self._recall(kind))
+
+    def _build(self, payload: dict[str, Any], shapes: Shapes) -> Any:
         misses, made = shapes.misses, None
         if misses < _PATIENCE or not misses % _PATIENCE:
             for template in shapes.templates:
@@ -243,13 +253,12 @@ class EventTypes:
                 if payload is None or not self.shared:
                     return json.loads(self.data)
                 build = filled if self.fills_content else plain
-                # Of an event with a name of its own some releases make another object, which holds both. And whoever
-                # reads events, instead of the SDK, expects JSON.
-                if (
-                    build is None
-                    or (self.event is not None and self.event != payload.get("type"))
-                    or frame(1).f_code not in loops
-                ):
+                # Whoever reads events, instead of the SDK, expects JSON.
+                if build is None or frame(1).f_code not in loops:
+                    return payload
+                # Of an event with a name of its own some releases make another object, which holds both.
+                name = self.event
+                if name is not None and name != payload.get("type"):
                     return payload
                 try:
                     return build(payload)

@@ -57,14 +57,14 @@ class Chat(ChatState):
     """The rules of one streamed chat completion."""
 
     __slots__ = (
-        *("_early", "_fill_level", "_fills_attributes", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
+        *("_early", "_fills_dicts", "_fills_attributes", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
         *("_takes_out_text", "_texts", "_usage", "_waits"),
     )
 
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
         wants = self.ledger.wants
-        self._fill_level = Level.NEVER if self.ledger.accumulated else Level.AUTO
+        self._fills_dicts = wants(CONTENT_ABSENT, Level.AUTO) and not self.ledger.accumulated
         self._fills_attributes = wants(CONTENT_ABSENT, Level.OPT_IN) and not self.ledger.accumulated
         self._takes_out_text = wants(CONTENT_REPLAYED) or wants(STREAM_SPLICED)
         self._holds_finish = wants(FINISH_REASON_PREMATURE)
@@ -110,7 +110,9 @@ class Chat(ChatState):
                         return (event,)
                 elif "tool_calls" in delta and not self._fills_attributes and state.calls.more(delta["tool_calls"]):
                     self._fragments += 1
-                    event.fills_content = self.ledger.record(CONTENT_ABSENT, self._fill_level) and self.applies
+                    fills = self._fills_dicts
+                    self.ledger.add(CONTENT_ABSENT, repaired=fills)
+                    event.fills_content = fills and self.applies
                     return (event,)
         except (KeyError, TypeError, ValueError, AttributeError):
             pass  # not that shape: the rules say what is odd about it, if anything
@@ -332,7 +334,7 @@ class Chat(ChatState):
         delta: dict[str, Any] = {"content": ""} if self._fills_attributes else {}
         said = {"text": ""} if self.name == "completions" else {"delta": delta}
         event = self.insert({**self.head(), "choices": [{"index": index, **said, "finish_reason": reason}]})
-        event.fills_content = self.name == "chat" and not delta and self.ledger.wants(CONTENT_ABSENT, self._fill_level)
+        event.fills_content = self.name == "chat" and not delta and self._fills_dicts
 
     @property
     def _is_of_another_api(self) -> bool:

@@ -106,9 +106,10 @@ class Call:
         if self.size > MAX_ARGUMENTS or not self._budget.take(len(arguments)):
             self.forget()
             return
-        self._pieces.append(arguments)
-        if len(self._pieces) > _MAX_PIECES:
-            self._pieces = ["".join(self._pieces)]
+        pieces = self._pieces
+        pieces.append(arguments)
+        if len(pieces) > _MAX_PIECES:
+            self._pieces = ["".join(pieces)]
 
     def forget(self) -> None:
         """Keep no arguments: nothing is said of them."""
