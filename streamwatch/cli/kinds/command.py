@@ -145,8 +145,8 @@ def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
         *_folded("seen as", record["seen_as"]),
         *_folded("from", record["reported_of"]),
         *_folded("recorded", _recorded_text(record)),
-        f"  repair    {repair} ({kind.level.meaning})",
-        f"  proof     {kind.evidence.meaning}",
+        *_folded("repair", f"{repair} ({kind.level.meaning})"),
+        *_folded("proof", kind.evidence.meaning),
         *_folded("advice", record["advice"]),
         *(_folded("measured", _measured_text(record["measured"])) if "measured" in record else ()),
     ]

@@ -23,8 +23,12 @@ class Known:
 _GATEWAY = (
     "Ask the endpoint behind the gateway or relay directly, and compare: if it is gone, report it to the gateway."
 )
-_SERVER = "Report it to the maintainers of the server, with a capture; an update of the server is the lasting cure."
-_CAREFUL = "Nothing has to be cured upstream: it is legal. Read the member with care, or let the repair do it."
+_SERVER = "Report it to the maintainers of the server, with a capture; only a corrected server removes the cause."
+_CAREFUL = "It is legal, so nothing has to change upstream: read the member with care."
+_FILLED = (
+    _CAREFUL + ' Dicts of the chunk (to_dict, model_dump) answer "" for it; STREAMWATCH_REPAIR=default,+fill_content'
+    " puts it on the attribute, too."
+)
 _RETRY = "Retry the request where that is safe; nothing in the stream can replace what did not come."
 
 KNOWN: dict[str, Known] = {
@@ -130,12 +134,13 @@ KNOWN: dict[str, Known] = {
     "choices_empty": Known(
         HEALTHY + ": the chunk with the usage, and Azure's first chunk with the prompt filter",
         "IndexError: list index out of range, from chunk.choices[0]: the crash that is reported most often.",
-        _CAREFUL,
+        _CAREFUL + " STREAMWATCH_REPAIR=default,+choices_empty leaves chunks out that have neither choices nor usage.",
     ),
     "delta_missing": Known(
         "Azure with the asynchronous content filter",
         "AttributeError: 'NoneType' object has no attribute 'content'.",
-        "Test the delta before its content, or switch the deployment to the default filter mode.",
+        "Test the delta before its content, switch the deployment to the default filter mode, or set"
+        " STREAMWATCH_REPAIR=default,+delta_missing.",
     ),
     "content_misplaced": Known(
         "bridges that send the chunks of a stream in the shape of a whole completion (WebAI-to-API)",
@@ -155,12 +160,12 @@ KNOWN: dict[str, Known] = {
     "content_absent": Known(
         HEALTHY + ": the chunk that finishes, and every fragment of a tool call",
         "KeyError: 'content' where chunks are read as dicts, as many tutorials do.",
-        _CAREFUL + " Where a framework or the SDK's own helper reads the stream it is left as it is.",
+        _FILLED,
     ),
     "content_null": Known(
         "OpenAI in a quarter of its streams, llama.cpp in all, OpenRouter, DeepSeek",
         'TypeError: can only concatenate str (not "NoneType") to str.',
-        _CAREFUL,
+        _FILLED,
     ),
     "content_not_string": Known(
         "Mistral's reasoning models (a list of parts), models served through Mistral's API",
