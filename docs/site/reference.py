@@ -356,9 +356,9 @@ def repair_all_page() -> str:
     return _page(
         "What STREAMWATCH_REPAIR=all may change",
         "tests/harm/on_request.json",
-        "`STREAMWATCH_REPAIR=default` repairs what the stream proves: a program that reads the stream to a good end ends"
-        " with the same result, unless the stream proves that result wrong. `all` adds heuristics, and repairs for"
-        " every reader what only the SDK's `.stream()` helper needs, so it may change what a working program returns."
+        "`STREAMWATCH_REPAIR=default` repairs what the stream proves: a program that reads the stream to a good end"
+        " ends with the same result, unless the stream proves that result wrong. `all` adds heuristics, and repairs"
+        " for every reader what only the SDK's `.stream()` helper needs: so it may change what a working program gets."
         " This page lists, kind by kind, what a search has found to change. Set `default,+KIND` to add single kinds.",
         "## What changes",
         table(("kind", "level", "readings", "results that changed, and in how many of the readings"), rows),
@@ -377,13 +377,13 @@ def _said(changed: Mapping[str, int], results: Mapping[str, str]) -> str:
 def _measured(found: Mapping[str, Any]) -> str:
     return (
         f"`python -m tests.harm.on_request` read {found['streams']:,} streams on the plain SDK and with `all` (seed"
-        f" {found['seed']}): recordings, public bug reports and generated streams, changed as real servers change them."
-        f" Many small programs read each of them, as people write such programs: {found['readings']:,} readings in all."
-        " *Readings* of a kind are those of streams in which it was repaired, by programs that end well on the plain SDK."
+        f" {found['seed']}): recordings, public bug reports and generated streams, changed as real servers change"
+        f" them. Many small programs read each of them, as people write them: {found['readings']:,} readings in all."
+        " *Readings* of a kind are of streams in which it was repaired, by programs that end well on the plain SDK."
         " A result *changed* where the program then ended otherwise, or raised, and nothing on the wire proves that"
         " right.\n\n"
-        "A change belongs to the kind that makes the same difference alone, added to `default`. A change that no kind makes"
-        " alone belongs to each kind without which it goes away.\n\n"
+        "A change belongs to the kind that makes the same difference alone, added to `default`. A change that no kind"
+        " makes alone belongs to each kind without which it goes away.\n\n"
         "A test reads other streams, and fails at a change that is not listed here. Streams that break in a way nobody"
         " has reported may show more."
     )
