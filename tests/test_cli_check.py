@@ -28,7 +28,7 @@ from wires import body, said
 from streamwatch.export import capture
 from streamwatch.cli.check import command as command
 from streamwatch.cli import main
-from streamwatch.cli.common import client_code as readers
+from streamwatch.cli.common import client_code
 from streamwatch.cli.check import recordings
 from streamwatch.cli.check.recordings import Recording, Unreadable, recordings_in
 from streamwatch.cli.check.replay import choices_asked, fixed, replay
@@ -415,7 +415,7 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     (record,) = checked(path, "--sdk", "--async")
     got = {(each["reader"], each["async"]): each for each in record["readers"]}
 
-    assert record["openai"] == readers.sdk_version()
+    assert record["openai"] == client_code.sdk_version()
     assert got["careful", False]["plain"]["error"]
     assert got["careful", False]["repaired"]["error"] == ""
     assert got["careful", False]["repaired"]["text"] == "The harbour is quiet."
@@ -425,7 +425,7 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     assert not any(each["same"] for each in record["readers"] if each["reader"] in ("loop", "careful"))
     assert _streaming.Stream.__init__ is original
     shown = run(path).stdout
-    assert f"openai {readers.sdk_version()} alone" in " ".join(shown.split())
+    assert f"openai {client_code.sdk_version()} alone" in " ".join(shown.split())
     assert "The harbour is quiet." in shown
 
 
@@ -435,16 +435,16 @@ def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
     name = {"chat": "chat-openai-text", "completions": "cmpl-openai", "responses": "resp-openai-text"}.get(
         surface, "asst-openai-text"
     )
-    connect = readers.served((HERE / f"{name}.sse").read_bytes())
-    those = readers.readers_of(surface)
-    with readers.watched(None) as none:
-        plain = [readers.read(reader, connect) for reader in those]
-    with readers.watched(Settings()) as reports:
-        repaired = [readers.read(reader, connect) for reader in those]
+    connect = client_code.served((HERE / f"{name}.sse").read_bytes())
+    those = client_code.readers_of(surface)
+    with client_code.watched(None) as none:
+        plain = [client_code.read(reader, connect) for reader in those]
+    with client_code.watched(Settings()) as reports:
+        repaired = [client_code.read(reader, connect) for reader in those]
     offered = [(reader, answer) for reader, answer in zip(those, plain, strict=True) if answer is not None]
 
     if not any(plain):
-        pytest.skip(f"openai {readers.sdk_version()} has no {surface} streams")
+        pytest.skip(f"openai {client_code.sdk_version()} has no {surface} streams")
     assert none == []
     assert len({reader.title for reader in those}) == len(those)
     assert len(reports) == len(offered)
@@ -462,16 +462,16 @@ def test_watching_is_as_it_was_before() -> None:
     from streamwatch import testing
     from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
 
-    (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
+    (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
     with testing.reports("all") as outer:
         before = _agent.settings, _agent.telemetry, _agent.on_report
-        with readers.watched(None):
+        with client_code.watched(None):
             assert not StreamwatchInstrumentor().is_instrumented_by_opentelemetry
-        with readers.watched(Settings()) as inner:
-            readers.read(careful, readers.served(HEALTHY))
+        with client_code.watched(Settings()) as inner:
+            client_code.read(careful, client_code.served(HEALTHY))
         assert (_agent.settings, _agent.telemetry, _agent.on_report) == before
         assert (len(inner), len(outer)) == (1, 0)
-        readers.read(careful, readers.served(HEALTHY))
+        client_code.read(careful, client_code.served(HEALTHY))
         assert len(outer) == 1
     assert not StreamwatchInstrumentor().is_instrumented_by_opentelemetry
 
@@ -480,8 +480,8 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
     """Nothing goes over a network."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
-    answer = readers.read(careful, readers.served(HEALTHY))
+    (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
+    answer = client_code.read(careful, client_code.served(HEALTHY))
 
     assert answer is not None
     assert (answer.error, answer.text) == ("", "The harbour is quiet.")
@@ -489,8 +489,8 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_connection_that_broke_breaks_again() -> None:
     """What came until then is told, and the exception."""
-    (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
-    answer = readers.read(careful, readers.served(CUT, cut=True))
+    (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
+    answer = client_code.read(careful, client_code.served(CUT, cut=True))
 
     assert answer is not None
     assert answer.text == "The harbour is quiet."
@@ -923,9 +923,9 @@ def test_colours_are_left_out_where_they_are_not_wanted() -> None:
 
 def test_every_reader_says_what_it_is() -> None:
     """Each surface has a loop and its title is shown once; what stands in the table is a sentence of its own."""
-    assert {each.surface for each in readers.READERS if each.name == "loop"} == set(readers._DEFAULTS)
-    assert len({(each.surface, each.title) for each in readers.READERS}) == len(readers.READERS)
-    assert all(each.meaning for each in readers.READERS)
+    assert {each.surface for each in client_code.READERS if each.name == "loop"} == set(client_code._DEFAULTS)
+    assert len({(each.surface, each.title) for each in client_code.READERS}) == len(client_code.READERS)
+    assert all(each.meaning for each in client_code.READERS)
 
 
 # --- the page about it
@@ -937,7 +937,7 @@ def test_the_page_shows_what_the_command_says(tmp_path: Path, monkeypatch: pytes
     """Its first example, run again; the release of the SDK is the one that is installed."""
     text = PAGE.read_text("utf-8")
     shown = text[text.index("answer.sse\nbody,") : text.index("$ echo $?")]
-    (named,), here = re.findall(r"openai ([\d.]+) alone", shown), readers.sdk_version()
+    (named,), here = re.findall(r"openai ([\d.]+) alone", shown), client_code.sdk_version()
     if (named[:2], len(named)) != (here[:2], len(here)):
         pytest.skip("the example is of another line of releases of openai, or of columns of another width")
     shown = shown.replace(f"openai {named} alone", f"openai {here} alone")
@@ -956,6 +956,6 @@ def test_the_page_names_every_option_and_reader() -> None:
     assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {"--sdk"} <= {
         word for word in re.findall(r"--[a-z-]+", text)
     }
-    assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in readers.READERS)
+    assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in client_code.READERS)
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (PAGE.parent / target).exists(), target
