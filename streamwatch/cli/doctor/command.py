@@ -181,7 +181,7 @@ def tried_out(environ: Mapping[str, str], *, serves: bool) -> dict[str, Any]:
             )
             said = [line for line in ran.stderr.splitlines() if line.strip() and not _USUAL.search(line)]
             result: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-            result.setdefault("error", f"it ended with code {ran.returncode} and told nothing")
+            result.setdefault("error", f"it ended with code {ran.returncode} and said nothing")
             result["at_start"] = [line[:_MOST_CHARACTERS] for line in said[-_MOST_LINES:]]
         except subprocess.TimeoutExpired:
             result = {"error": f"it did not end within {_PATIENCE:g} s", "at_start": []}

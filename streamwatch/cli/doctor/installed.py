@@ -124,7 +124,9 @@ def _of_our_own() -> Iterator[Diagnostic]:
     for point in distribution.entry_points:
         error = _load_error(point) if point.group.startswith("opentelemetry_") else ""
         if error:
-            yield problem(f"The entry point {point.group}:{point.name} cannot be loaded ({error}).", f"{install} anew.")
+            yield problem(
+                f"The entry point {point.group}:{point.name} cannot be loaded ({error}).", f"{install} again."
+            )
 
 
 def _load_error(point: Any) -> str:

@@ -61,7 +61,13 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 @click.option("--surface", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
 @click.option("--only", type=_NAMES, multiple=True, metavar="NAME", help="Ask only this question; may be repeated.")
 @click.option("--skip", type=_NAMES, multiple=True, metavar="NAME", help="Leave this question out; may be repeated.")
-@click.option("--repeat", type=click.IntRange(1, _MAX_REPEAT), default=1, show_default=True, help="Ask so many times.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, _MAX_REPEAT),
+    default=1,
+    show_default=True,
+    help="Repeat each question this many times.",
+)
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, help="Seconds for one answer."
 )
@@ -143,7 +149,7 @@ def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[
                     scores.append(judge(endpoint.ask(question, round), endpoint.model))
         except Undone as reason:
             undone = str(reason)
-        except KeyboardInterrupt:  # what is paid for is told
+        except KeyboardInterrupt:  # what is paid for is shown
             undone = "Interrupted."
         finally:
             endpoint.close()
