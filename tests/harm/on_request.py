@@ -1,6 +1,7 @@
 """What each repair on request may change for programs that read a stream to a good end on the plain SDK.
 
-    python -m tests.harm.on_request --count 500000      # writes on_request.json
+    python -m tests.harm.on_request --count 500000                # writes on_request.json
+    python -m tests.harm.on_request --count 500000 --seed 2 --add # adds another search to it
 
 A search with the policy `all`. Where a program ends otherwise, and nothing on the wire proves that right, the stream is read once
 more for each kind that was repaired, with `default` and this kind alone: so it is known whose change it was. What no kind
@@ -36,33 +37,42 @@ Rows = list[tuple[Judged, tuple[str, ...]]]
 class Changes:
     """Of each kind: how many programs read a stream in which it was repaired to a good end, and what it changed."""
 
+    seeds: tuple[int, ...] = ()
     readings: int = 0
-    cases: int = 0
+    streams: int = 0
     repaired: Counter[str] = field(default_factory=Counter)
     changed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def as_data(self, options: Options) -> dict[str, Any]:
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Changes:
+        """Return the figures of earlier searches."""
+        kinds = data["kinds"]
+        repaired = Counter({kind: found["readings"] for kind, found in kinds.items()})
+        changed = Counter({(kind, name): n for kind, found in kinds.items() for name, n in found["changed"].items()})
+        return cls(tuple(data["seeds"]), data["readings"], data["streams"], repaired, changed)
+
+    def as_data(self) -> dict[str, Any]:
         """Return the figures as JSON: of each kind its readings, and those that it changed, by result."""
         changed: dict[str, dict[str, int]] = defaultdict(dict)
         for (kind, result), count in sorted(self.changed.items()):
             changed[kind][result] = count
         kinds = {kind: {"readings": count, "changed": changed[kind]} for kind, count in sorted(self.repaired.items())}
         results = {name: about for name, (about, _) in RESULTS.items()}
-        searched = {"seed": options.seed, "readings": self.readings, "streams": self.cases}
+        searched = {"seeds": list(self.seeds), "readings": self.readings, "streams": self.streams}
         return {**searched, "results": results, "kinds": kinds}
 
 
 class Search:
     """Reads streams with everything repaired, and asks whose change it was where somebody ends otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Changes) -> None:
         self.finder = Finder(Watch("all"))
-        self.changes = Changes()
+        self.changes = changes
 
     def run(self, plan: Iterable[Case], count: int) -> Changes:
-        """Judge cases until that many readings are judged."""
-        found = iter(plan)
-        while self.changes.readings < count and (batch := list(itertools.islice(found, BATCH))):
+        """Judge cases until that many readings more are judged."""
+        found, most = iter(plan), self.changes.readings + count
+        while self.changes.readings < most and (batch := list(itertools.islice(found, BATCH))):
             for case, rows in self._judged(batch, "all"):
                 self._take(case, rows)
         self.finder.close()
@@ -74,7 +84,7 @@ class Search:
         return list(self.finder.judged(pairs))
 
     def _take(self, case: Case, rows: Rows) -> None:
-        self.changes.cases += bool(rows)
+        self.changes.streams += bool(rows)
         self.changes.readings += len(rows)
         kinds = rows[0][1] if rows else ()
         well = sum(judged.plain.well for judged, _ in rows)
@@ -118,12 +128,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.harm.on_request", description=__doc__)
     parser.add_argument("--count", type=int, default=500_000, help="judge this many readings")
     parser.add_argument("--seed", type=int, default=1, help="begin another search")
+    parser.add_argument("--add", action="store_true", help="add to what earlier searches found")
     given = parser.parse_args(arguments)
-    options = Options(seed=given.seed, count=given.count, policy="all")
+    changes = Changes.from_data(json.loads(RESULT.read_text("utf-8"))) if given.add else Changes()
+    changes.seeds += (given.seed,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = Search().run(cases(options), options.count)
-    RESULT.write_text(json.dumps(found.as_data(options), indent=1) + "\n", "utf-8")
+        Search(changes).run(cases(Options(seed=given.seed, count=given.count, policy="all")), given.count)
+    RESULT.write_text(json.dumps(changes.as_data(), indent=1) + "\n", "utf-8")
     return 0
 
 
