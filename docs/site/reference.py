@@ -384,9 +384,9 @@ def _measured(found: Mapping[str, Any]) -> str:
         " A result *changed* where the program then ended otherwise, or raised, and nothing on the wire proves that"
         " right.\n\n"
         "A change belongs to the kind that makes the same difference alone, added to `default`. A change that no kind"
-        " makes alone belongs to each kind without which it goes away. A kind of level `default` stands here for the part"
-        " of its repair that is made on request, or for a difference that `default` makes as well and the search could not"
-        " prove right.\n\n"
+        " makes alone belongs to each kind without which it goes away. A kind of level `default` stands here for the"
+        " part of its repair that is made on request, or for a difference that `default` makes as well and the search"
+        " could not prove right.\n\n"
         "A test reads other streams, and fails at a change that is not listed here. Streams that break in a way nobody"
         " has reported may show more."
     )
