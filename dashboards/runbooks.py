@@ -13,7 +13,7 @@ from pathlib import Path
 from dashboards import alerts, records
 from dashboards.alerts import Alert
 from dashboards.records import Options
-from streamwatch.cli.kinds.explanations import KNOWN
+from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level, Severity, Strategy
 from streamwatch.core.known_issues import Issue
 
@@ -38,7 +38,7 @@ _ASKED_FOR = (Level.AUTO, Level.HELPER, Level.OPT_IN)
 
 def kind_page(kind: AnomalyKind) -> str:
     """Everything a person needs who was sent here by an alert, a log line or a graph."""
-    known = KNOWN[kind.name]
+    known = EXPLANATIONS[kind.name]
     sections = {
         "What the application sees": known.symptom,
         "Who sends it": f"{known.senders[0].upper()}{known.senders[1:]}.",

@@ -36,17 +36,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "internal_errors_expected: the test makes Streamwatch itself fail")
 
 
-#: Tests of the first edition that are not moved to the second one yet, a function a line: they run, and may fail.
-UNSETTLED = frozenset((Path(__file__).parent / "unsettled.txt").read_text("utf-8").split())
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect what is listed as unsettled to fail."""
-    for item in items:
-        if item.nodeid.partition("[")[0].rpartition("tests/")[2] in UNSETTLED:
-            item.add_marker(pytest.mark.xfail(reason="not moved to the second edition yet", strict=False))
-
-
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave what was imported out of garbage collection: tests collect often, and it would cost 70 ms a time."""
     if any("watch" in getattr(item, "fixturenames", ()) for item in session.items):

@@ -234,6 +234,16 @@ def test_a_choice_that_carries_nothing_gets_a_delta_for_the_helper_alone(members
     assert (reader.outcome(DELTA_MISSING), helper.outcome(DELTA_MISSING)) == (UNREPAIRED, UNVERIFIED)
 
 
+def test_what_is_not_there_lacks_nothing() -> None:
+    """A choice without a delta has neither a content to fill nor a role to miss; the first delta after it is the first."""
+    annotation = {**elsewhere(), "choices": [{"index": 0, "finish_reason": None}]}
+    seen = watch("chat", body([annotation, *said("One")]), request=Request(n=1))
+    plain = watch("chat", body(said("One")), request=Request(n=1))
+
+    assert seen.report.anomalies == {DELTA_MISSING: 1, **plain.report.anomalies}
+    assert seen.report.outcomes.items() > plain.report.outcomes.items()
+
+
 # --- a choice that comes before a lower one
 
 

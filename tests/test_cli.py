@@ -19,7 +19,7 @@ from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level
 from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.cli import COMMANDS, kinds, main
 from streamwatch.cli.kinds.command import matching
-from streamwatch.cli.kinds.explanations import KNOWN
+from streamwatch.cli.kinds.explanations import EXPLANATIONS
 
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
 KEY_ERROR, ORDER = "KeyError: 'content'", "streaming response chunk order mismatch - expected index 5 but got 7"
@@ -80,11 +80,12 @@ def test_every_kind_is_explained(kind: AnomalyKind) -> None:
     """What it is, how bad, where, what is done about it and when, and what proves it."""
     result = run("explain", kind.name)
 
+    unfolded = " ".join(result.output.split())
     assert result.exit_code == 0
     for said in (kind.name, kind.meaning, kind.severity.value, ", ".join(kind.surfaces), kind.strategy.meaning):
-        assert said in result.output
-    assert f"({kind.level.meaning})" in result.output
-    assert kind.evidence.meaning in result.output
+        assert said in unfolded
+    assert f"({kind.level.meaning})" in unfolded
+    assert kind.evidence.meaning in unfolded
 
 
 @_EACH
@@ -139,8 +140,8 @@ def test_who_sends_it_and_what_helps_is_told(kind: AnomalyKind) -> None:
     """What an application sees, who was reported to send it, in how many recordings it is, and what to do."""
     said = " ".join(run("explain", kind.name).output.split())
 
-    assert KNOWN.keys() == KINDS.keys()
-    for known in (KNOWN[kind.name].symptom, KNOWN[kind.name].senders, KNOWN[kind.name].advice):
+    assert EXPLANATIONS.keys() == KINDS.keys()
+    for known in (EXPLANATIONS[kind.name].symptom, EXPLANATIONS[kind.name].senders, EXPLANATIONS[kind.name].advice):
         assert known in said
     recorded = json.loads(Path(common.__file__).with_name("providers.json").read_text("utf-8"))["streams"]
     assert f"of {sum(recorded.values()):,} recordings" in said

@@ -28,7 +28,7 @@ from wires import body, said
 from streamwatch.export import capture
 from streamwatch.cli.check import command as command
 from streamwatch.cli import main
-from streamwatch.cli.common import client_code as readers
+from streamwatch.cli.common import client_code
 from streamwatch.cli.check import recordings
 from streamwatch.cli.check.recordings import Recording, Unreadable, recordings_in
 from streamwatch.cli.check.replay import choices_asked, fixed, replay
@@ -415,7 +415,7 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     (record,) = checked(path, "--sdk", "--async")
     got = {(each["reader"], each["async"]): each for each in record["readers"]}
 
-    assert record["openai"] == readers.sdk_version()
+    assert record["openai"] == client_code.sdk_version()
     assert got["careful", False]["plain"]["error"]
     assert got["careful", False]["repaired"]["error"] == ""
     assert got["careful", False]["repaired"]["text"] == "The harbour is quiet."
@@ -425,7 +425,7 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     assert not any(each["same"] for each in record["readers"] if each["reader"] in ("loop", "careful"))
     assert _streaming.Stream.__init__ is original
     shown = run(path).stdout
-    assert f"openai {readers.sdk_version()} alone" in " ".join(shown.split())
+    assert f"openai {client_code.sdk_version()} alone" in " ".join(shown.split())
     assert "The harbour is quiet." in shown
 
 
@@ -435,16 +435,16 @@ def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
     name = {"chat": "chat-openai-text", "completions": "cmpl-openai", "responses": "resp-openai-text"}.get(
         surface, "asst-openai-text"
     )
-    connect = readers.served((HERE / f"{name}.sse").read_bytes())
-    those = readers.readers_of(surface)
-    with readers.watched(None) as none:
-        plain = [readers.read(reader, connect) for reader in those]
-    with readers.watched(Settings()) as reports:
-        repaired = [readers.read(reader, connect) for reader in those]
+    connect = client_code.served((HERE / f"{name}.sse").read_bytes())
+    those = client_code.readers_of(surface)
+    with client_code.watched(None) as none:
+        plain = [client_code.read(reader, connect) for reader in those]
+    with client_code.watched(Settings()) as reports:
+        repaired = [client_code.read(reader, connect) for reader in those]
     offered = [(reader, answer) for reader, answer in zip(those, plain, strict=True) if answer is not None]
 
     if not any(plain):
-        pytest.skip(f"openai {readers.sdk_version()} has no {surface} streams")
+        pytest.skip(f"openai {client_code.sdk_version()} has no {surface} streams")
     assert none == []
     assert len({reader.title for reader in those}) == len(those)
     assert len(reports) == len(offered)
@@ -462,16 +462,16 @@ def test_watching_is_as_it_was_before() -> None:
     from streamwatch import testing
     from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
 
-    (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
+    (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
     with testing.reports("all") as outer:
         before = _agent.settings, _agent.telemetry, _agent.on_report
-        with readers.watched(None):
+        with client_code.watched(None):
             assert not StreamwatchInstrumentor().is_instrumented_by_opentelemetry
-        with readers.watched(Settings()) as inner:
-            readers.read(careful, readers.served(HEALTHY))
+        with client_code.watched(Settings()) as inner:
+            client_code.read(careful, client_code.served(HEALTHY))
         assert (_agent.settings, _agent.telemetry, _agent.on_report) == before
         assert (len(inner), len(outer)) == (1, 0)
-        readers.read(careful, readers.served(HEALTHY))
+        client_code.read(careful, client_code.served(HEALTHY))
         assert len(outer) == 1
     assert not StreamwatchInstrumentor().is_instrumented_by_opentelemetry
 
@@ -480,8 +480,8 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
     """Nothing goes over a network."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
-    answer = readers.read(careful, readers.served(HEALTHY))
+    (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
+    answer = client_code.read(careful, client_code.served(HEALTHY))
 
     assert answer is not None
     assert (answer.error, answer.text) == ("", "The harbour is quiet.")
@@ -489,8 +489,8 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_connection_that_broke_breaks_again() -> None:
     """What came until then is told, and the exception."""
-    (careful,) = [each for each in readers.readers_of("chat") if each.title == "careful"]
-    answer = readers.read(careful, readers.served(CUT, cut=True))
+    (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
+    answer = client_code.read(careful, client_code.served(CUT, cut=True))
 
     assert answer is not None
     assert answer.text == "The harbour is quiet."
@@ -576,7 +576,7 @@ def test_what_is_repaired_shows_nothing_more_to_repair(shared: Path) -> None:
         first = replay(Recording(name, wire, "body", surface=surface), Settings())
         if first.repaired:
             last = fixed(first, Settings())
-            left[name] = [kind.name for kind in last.mended]
+            left[name] = [kind.name for kind in last.rewritten]
             assert last.report.verdict == first.report.verdict, name
             assert one(last.repaired).surface == surface, name
 
@@ -590,14 +590,14 @@ def test_what_needs_no_repair_is_written_as_it_came(name: str) -> None:
     settings = Settings(repair=Policy("default,-fill_content"))
     first = replay(one((HERE / f"{name}.sse").read_bytes()), settings)
 
-    if not first.mended:
+    if not first.rewritten:
         ended = first.recording.body.rpartition(b"\n\n")[0]  # no parser makes an event of what no blank line ends
         came = [line for line in ended.splitlines() if line.startswith(b"data")]
         assert [line for line in first.repaired.splitlines() if line.startswith(b"data")] == came
 
 
 def test_the_repaired_stream_is_written(tmp_path: Path) -> None:
-    """To a file; checked again it is well, and what was recorded is untouched."""
+    """To a file; checked again it is well, and what was recorded is untouched. Dicts are filled where they are made."""
     path, out = tmp_path / "broken.sse", tmp_path / "repaired.sse"
     path.write_bytes(broken())
     result = run(path, "--fix", out, "--no-sdk")
@@ -606,15 +606,39 @@ def test_the_repaired_stream_is_written(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"repaired stream: {out} (checked again: complete; nothing in it is left to repair)" in result.stdout
     assert record["well"]
-    assert kinds(record) == []
+    assert kinds(record) == ["content_absent"]
     assert path.read_bytes() == broken()
+
+
+def test_content_is_written_where_attributes_are_filled() -> None:
+    """A client reads of the file what the application reads of the stream: null stays null, unless the policy fills it."""
+    filled = run("-", "--fix", "-", "--no-sdk", "--repair", "default,+fill_content", input=broken()).stdout.encode()
+    deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in filled.splitlines() if line[:7] == b"data: {"]
+
+    assert [delta["content"] for delta in deltas] == ["", "The harbour", " is quiet.", ""]
+    assert replay(one(filled), Settings()).report.anomalies == {}
+
+
+def test_what_is_filled_in_dicts_is_no_event_rewritten() -> None:
+    """Nothing is left to repair in a stream that only lacks content; with `+fill_content` something is."""
+    report = {
+        policy: replay(one(HEALTHY), Settings(repair=Policy(policy)))
+        for policy in ("default", "+content_absent", "none")
+    }
+
+    assert {policy: [kind.name for kind in seen.rewritten] for policy, seen in report.items()} == {
+        "default": [],
+        "+content_absent": ["content_absent"],
+        "none": [],
+    }
 
 
 def test_the_repaired_stream_goes_down_a_pipe() -> None:
     """Standard output is then the stream alone; what is said of it goes to standard error."""
     result = run("-", "--fix", "-", "--no-sdk", input=broken())
 
-    assert replay(one(result.stdout.encode()), Settings()).report.anomalies == {}
+    assert replay(one(result.stdout.encode()), Settings()).rewritten == []
+    assert result.stdout == (HEALTHY).decode()
     assert "payload_invalid" in result.stderr
 
 
@@ -888,7 +912,7 @@ def test_every_record_says_the_same_members(tmp_path: Path) -> None:
 
     assert with_sdk.keys() == without.keys() == fixed.keys()
     assert (without["fixed"], fixed["fixed"]) == (None, str(tmp_path / "b.sse"))
-    assert fixed["fixed_again"] == {"verdict": "complete", "kinds": [], "left": []}
+    assert fixed["fixed_again"] == {"verdict": "complete", "kinds": ["content_absent"], "left": []}
     assert (without["openai"], without["readers"]) == (None, [])
 
 
@@ -899,9 +923,9 @@ def test_colours_are_left_out_where_they_are_not_wanted() -> None:
 
 def test_every_reader_says_what_it_is() -> None:
     """Each surface has a loop and its title is shown once; what stands in the table is a sentence of its own."""
-    assert {each.surface for each in readers.READERS if each.name == "loop"} == set(readers._DEFAULTS)
-    assert len({(each.surface, each.title) for each in readers.READERS}) == len(readers.READERS)
-    assert all(each.meaning for each in readers.READERS)
+    assert {each.surface for each in client_code.READERS if each.name == "loop"} == set(client_code._DEFAULTS)
+    assert len({(each.surface, each.title) for each in client_code.READERS}) == len(client_code.READERS)
+    assert all(each.meaning for each in client_code.READERS)
 
 
 # --- the page about it
@@ -910,11 +934,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "commands" / "check.md"
 
 
 def test_the_page_shows_what_the_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first example, run again; with the release of the SDK that it names."""
+    """Its first example, run again; the release of the SDK is the one that is installed."""
     text = PAGE.read_text("utf-8")
     shown = text[text.index("answer.sse\nbody,") : text.index("$ echo $?")]
-    if f"openai {readers.sdk_version()} alone" not in shown:
-        pytest.skip("the example is of another release of openai")
+    (named,), here = re.findall(r"openai ([\d.]+) alone", shown), client_code.sdk_version()
+    if (named[:2], len(named)) != (here[:2], len(here)):
+        pytest.skip("the example is of another line of releases of openai, or of columns of another width")
+    shown = shown.replace(f"openai {named} alone", f"openai {here} alone")
     wire = (HERE / "chat-openai-parallel-tool-calls.sse").read_bytes()
     (tmp_path / "answer.sse").write_bytes(wire.replace(b'"tool_calls":[{"index":1', b'"tool_calls":[{"index":0'))
     monkeypatch.chdir(tmp_path)
@@ -930,6 +956,6 @@ def test_the_page_names_every_option_and_reader() -> None:
     assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {"--sdk"} <= {
         word for word in re.findall(r"--[a-z-]+", text)
     }
-    assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in readers.READERS)
+    assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in client_code.READERS)
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (PAGE.parent / target).exists(), target

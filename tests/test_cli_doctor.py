@@ -95,7 +95,7 @@ def trial(distribution: importlib.metadata.Distribution, monkeypatch: pytest.Mon
     told = json.loads(json.dumps(HEALTHY))
     monkeypatch.setattr(module, "tried_out", lambda environ, serves: {**told, "serves": serves})
     # What this environment happens to have is another test's.
-    monkeypatch.setattr(installed, "findings", lambda environ: iter(()))
+    monkeypatch.setattr(installed, "diagnostics", lambda environ: iter(()))
     return told
 
 
@@ -497,7 +497,7 @@ def test_two_copies_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_servers_with_workers_are_told_of_their_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """And that an old SDK leaves forked ones without."""
     monkeypatch.setattr(installed, "_SERVERS", ("click",))
-    assert any("every worker process counts for itself" in one.what for one in installed.findings({}))
+    assert any("every worker process counts for itself" in one.what for one in installed.diagnostics({}))
 
     monkeypatch.setattr(installed, "_FORKS_COUNT", (999,))
-    assert any(one.is_problem and "forked workers have no endpoint" in one.what for one in installed.findings({}))
+    assert any(one.is_problem and "forked workers have no endpoint" in one.what for one in installed.diagnostics({}))

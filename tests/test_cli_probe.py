@@ -16,8 +16,8 @@ from endpoint import delta, healthy
 
 from streamwatch.core.kinds import KINDS
 from streamwatch.cli import main
-from streamwatch.cli.probe.recorded_answer import Answer
-from streamwatch.cli.probe.questions import BATTERY, TOKENS
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer
+from streamwatch.cli.probe.questions import QUESTIONS, TOKENS
 from streamwatch.cli.probe.endpoint import Endpoint
 from streamwatch.cli.probe.invariants import checked, table
 from streamwatch.cli.probe.scorecard import providers
@@ -35,7 +35,7 @@ Change = Callable[[list[Payload]], object]
 
 def request_of(name: str) -> dict[str, Any]:
     """The body of a question's request, as the server sees it."""
-    question = BATTERY[name]
+    question = QUESTIONS[name]
     prompt = {"messages": [{"role": "user", "content": question.prompt}]} if question.surface == "chat" else {}
     tokens = {"max_tokens" if question.surface == "chat" else "max_output_tokens": question.tokens or TOKENS}
     asked = {"input": question.prompt} if question.surface == "responses" else prompt
@@ -48,7 +48,7 @@ def answered(
     rewrite: Callable[[bytes], bytes] | None = None,
     seconds: float = 0.01,
     **how: Any,
-) -> Answer:
+) -> RecordedAnswer:
     """The answer of a healthy endpoint to a question, changed; each event comes for itself."""
     events = healthy(request_of(name))
     if change is not None:
@@ -59,7 +59,7 @@ def answered(
     if rewrite is not None:
         wire = [rewrite(b"".join(wire))]
     reads = tuple((0.1 + place * seconds, frame) for place, frame in enumerate(wire))
-    return Answer(BATTERY[name].asked, reads, **{"content_type": "text/event-stream", **how})
+    return RecordedAnswer(QUESTIONS[name].asked, reads, **{"content_type": "text/event-stream", **how})
 
 
 def fragments(chunks: list[Payload]) -> list[Payload]:
@@ -213,7 +213,7 @@ BREAKS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BATTERY)
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_a_healthy_answer_keeps_to_every_invariant(name: str) -> None:
     """But for the habits of OpenAI itself."""
     assert {rule for rule, holds in checked(answered(name)).items() if holds is False} <= HABITS
@@ -257,7 +257,7 @@ _json = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from([*BATTERY]), st.data())
+@given(st.sampled_from([*QUESTIONS]), st.data())
 def test_no_check_raises_whatever_a_server_sends(name: str, data: st.DataObject) -> None:
     """Any value in any place of a healthy stream: every check still answers."""
 
@@ -282,7 +282,7 @@ def test_no_check_raises_whatever_a_server_sends(name: str, data: st.DataObject)
 @given(st.sampled_from(["text", "responses"]), st.lists(st.binary(max_size=60), max_size=6))
 def test_no_check_raises_whatever_the_bytes_are(name: str, reads: list[bytes]) -> None:
     """The same for bytes that are no stream at all."""
-    answer = Answer(BATTERY[name].asked, tuple((0.1, data) for data in reads))
+    answer = RecordedAnswer(QUESTIONS[name].asked, tuple((0.1, data) for data in reads))
 
     assert checked(answer)
     assert answer.report().verdict is not None
@@ -304,7 +304,7 @@ def test_help_names_every_question() -> None:
     """For --only and --skip."""
     help = CliRunner().invoke(main, ["probe", "--help"]).output
 
-    assert set(BATTERY) <= set(re.split(r"[\s,.]+", help))
+    assert set(QUESTIONS) <= set(re.split(r"[\s,.]+", help))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from streamwatch.export import capture
 from streamwatch.cli.probe import baseline
 from streamwatch.cli.probe import endpoint
 from streamwatch.cli import main
-from streamwatch.cli.probe.questions import BATTERY, FEW_TOKENS, TOKENS, plan
+from streamwatch.cli.probe.questions import QUESTIONS, FEW_TOKENS, TOKENS, plan
 from streamwatch.cli.probe.endpoint import Endpoint
 from streamwatch.cli.probe.invariants import table
 from streamwatch.cli.probe.scorecard import company
@@ -68,7 +68,7 @@ def test_a_healthy_endpoint_passes_everything() -> None:
         code, report = probed(server)
 
     assert code == report["exit_code"] == 0
-    assert [each["answer"] for each in report["answers"]] == [*BATTERY]
+    assert [each["answer"] for each in report["answers"]] == [*QUESTIONS]
     assert {each["state"] for each in report["answers"]} == {"answered"}
     assert all(each["faults"] == [] and each["verdict"] == "complete" for each in report["answers"])
     assert broken(report) == HABITS
@@ -82,7 +82,7 @@ def test_few_tokens_are_asked_for_and_told_beforehand() -> None:
         result = run(server.url)
 
     bounds = [body.get("max_tokens") or body.get("max_output_tokens") for _, body, _ in server.asked]
-    told = plan([*BATTERY.values()], 1)
+    told = plan([*QUESTIONS.values()], 1)
     assert len(bounds) == 12
     assert set(bounds) == {TOKENS, FEW_TOKENS}
     assert f"12 requests, at most {TOKENS} output tokens for each answer and 1,440 in all" in told
@@ -260,7 +260,7 @@ def error(message: str) -> dict[str, Any]:
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_told_in_a_sentence(document: Any, said: str) -> None:
-    """Exit code 2; nothing on stdout but the record; the first refusal ends the battery."""
+    """Exit code 2; nothing on stdout but the record; the first refusal ends the questions."""
     with serving(instead=document, headers={"retry-after": "7"}) as server:
         result = run(server.url)
 

@@ -28,6 +28,7 @@ from rich.console import Console
 
 from streamwatch.core.kinds import KINDS, Outcome, Strategy
 from streamwatch.core.known_issues import ISSUES
+from streamwatch.core.stream import StreamWatch
 from streamwatch.synthetic import faults, streams
 from streamwatch.cli.common import measured, table
 from streamwatch.demo import processes
@@ -149,10 +150,9 @@ def test_chat_chunks_without_a_number_never_change_places(fault: Fault, shape: S
 @pytest.mark.parametrize(("fault", "shape"), CASES)
 def test_each_fault_is_found_as_the_kinds_it_names(fault: Fault, shape: Shape) -> None:
     """Wherever the seed puts it, Streamwatch finds it; on the healthy stream it finds none of it."""
-    watching = pytest.importorskip("streamwatch.stream")
 
     def kinds(events: list[streams.Event]) -> set[str]:
-        watch = watching.StreamWatch(shape.value.split()[0])
+        watch = StreamWatch(shape.value.split()[0])
         for frame in streams.encode(events):
             watch.receive(frame)
         watch.close(ConnectionError("cut") if Mark.CUT in events else None)

@@ -9,7 +9,7 @@ import pytest
 from cases import CASES
 
 from docs.site.examples import OF_TIME
-from streamwatch.cli.kinds.explanations import KNOWN
+from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, AnomalyKind
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,8 @@ def lacks(kind: AnomalyKind) -> list[str]:
     steps = {
         f"a rule under streamwatch/core: `if self.record({kind.name.upper()}): <repair>`": bool(constant.search(RULES)),
         f"a case in tests/cases.py with {{a.{kind.name.upper()}: <outcome>}}": in_cases or kind.name in OF_TIME,
-        "who sends it, what it looks like and what helps, in streamwatch/cli/kinds/explanations.py": kind.name in KNOWN,
+        "who sends it, what it looks like and what helps, in streamwatch/cli/kinds/explanations.py": kind.name
+        in EXPLANATIONS,
         "its runbook: `make dashboards`": bool(page("runbooks", "kinds", f"{kind.name}.md")),
         "its section of the reference: `make docs`": f"## {kind.name}" in page("reference", "kinds.md"),
     }
@@ -48,7 +49,7 @@ def test_a_kind_is_whole(kind: AnomalyKind) -> None:
 
 def test_an_explanation_is_of_a_kind() -> None:
     """None is left over from a kind that was renamed."""
-    assert KNOWN.keys() == KINDS.keys()
+    assert EXPLANATIONS.keys() == KINDS.keys()
 
 
 def test_what_is_lacking_is_said() -> None:

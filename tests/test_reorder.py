@@ -158,6 +158,23 @@ def test_nothing_is_lost_or_repeated_beyond_the_window(seed: int, most: int) -> 
         assert sorted(each["mark"] for each in seen.payloads if "mark" in each) == numbers(events)
 
 
+@given(SEEDS)
+@often
+def test_numbers_that_only_rise_go_on_as_they_came(seed: int) -> None:
+    """Whatever is lost between them, near or far: what came is in order."""
+    chance = random.Random(seed)
+    for surface, events in (("responses", EVENTS), ("chat", STAMPED)):
+        number, wire = -1, []
+        for mark, event in enumerate(events[:6] + chance.sample(events[6:-1], 20) + events[-1:]):
+            number += chance.choice([1, 1, 1, 1, chance.randrange(2, 20), chance.randrange(60, 300)]) if mark else 1
+            wire.append({**event, "sequence_number": number, "mark": mark})
+        read = opened(surface, Request(n=1))
+        for part in wire:
+            read.take(named([part]) if surface == "responses" else sse(part), chance.choice([0.0, 0.0, 0.1, 3.0]))
+
+        assert read.close().marks == list(range(len(wire))), [part["sequence_number"] for part in wire]
+
+
 def test_a_terminal_event_waits_for_what_belongs_before_it() -> None:
     """So nothing comes behind the end."""
     order = [*range(40), len(EVENTS) - 1, *range(40, len(EVENTS) - 1)][: len(EVENTS)]

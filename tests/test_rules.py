@@ -18,7 +18,7 @@ from dashboards.records import Options, Record
 from streamwatch.export import telemetry
 from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import ISSUES
-from streamwatch.cli.kinds.explanations import KNOWN
+from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_every_alert_and_every_kind_has_its_page_and_no_page_is_left_over() -> N
     for alert in ALERTS:
         assert re.search(rf"\[{alert.name}\]\({alert.name}\.md\) \| [a-z, ]*{alert.severity}", index)
         assert f"severity **{alert.severity}**" in (runbooks.FOLDER / f"{alert.name}.md").read_text("utf-8")
-    assert set(KNOWN) == set(KINDS)
+    assert set(EXPLANATIONS) == set(KINDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

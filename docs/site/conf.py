@@ -34,6 +34,7 @@ include_patterns = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "ARCHITECTURE.md",
     "benchmarks/**.md",
     "dashboards/README.md",
     "deploy/**.md",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -27,13 +28,15 @@ from streamwatch.export import telemetry
 from streamwatch.export.telemetry import COMMON, Instrument
 
 FOLDER = Path(__file__).parents[1] / "reference"
+#: What the last search with the policy `all` has found.
+ON_REQUEST = Path(__file__).parents[2] / "tests" / "harm" / "on_request.json"
 
 #: What each attribute says; those of closed vocabularies are listed with their values below the tables.
 ATTRIBUTES = {
     "error.type": "On a metric the class of the exception, `_other` for one of the application's own; on a span the"
     " verdict, where the stream ended badly.",
     "gen_ai.operation.name": "The API: `chat`, `responses`, `text_completion`, ... as OpenTelemetry names it.",
-    "gen_ai.provider.name": "Whose API it is, told from the client and the address.",
+    "gen_ai.provider.name": "Whose API it is, by the client and the address.",
     "gen_ai.request.model": "The model that the application asked for.",
     "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is no known word.",
     "gen_ai.response.id": "The id of the completion or response, if it has the form of one.",
@@ -72,7 +75,12 @@ _VOCABULARIES: dict[str, type[Enum]] = {
 
 def pages() -> dict[str, str]:
     """The text of every page, by its name."""
-    return {"kinds.md": kinds_page(), "metrics.md": metrics_page(), "settings.md": settings_page()}
+    return {
+        "kinds.md": kinds_page(),
+        "metrics.md": metrics_page(),
+        "repair-all.md": repair_all_page(),
+        "settings.md": settings_page(),
+    }
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -267,6 +275,7 @@ def _policy() -> str:
         f"{table(('base', 'repairs', 'kinds'), rows)}\n\n"
         "Refine it with `+` and `-` and the name of a kind or of a strategy: `default,-fill_content`,"
         " `none,+tool_call_index_reused`. `streamwatch kinds` lists kinds, strategies and levels."
+        " [What `all` may change](repair-all.md) for a program that reads streams well is measured, kind by kind."
     )
 
 
@@ -322,3 +331,62 @@ def _repair(kind: AnomalyKind) -> str:
     if kind.strategy is Strategy.NONE:
         return "none: it is reported only"
     return f"`{kind.strategy.value}`: {kind.strategy.meaning}; {kind.level.meaning}"
+
+
+# --- the policy `all`
+
+
+def repair_all_page() -> str:
+    """What each repair on request was found to change, for programs that read the stream well without it."""
+    found = json.loads(ON_REQUEST.read_text("utf-8"))
+    kinds, results = found["kinds"], found["results"]
+    read = {name for name, kind in kinds.items() if kind["readings"]}
+    rows = [
+        [
+            f"[`{name}`](kinds.md#{name})",
+            KINDS[name].level.value,
+            f"{kind['readings']:,}",
+            _said(kind["changed"], results),
+        ]
+        for name, kind in kinds.items()
+        if kind["changed"]
+    ]
+    kept = sorted(name for name in read if not kinds[name]["changed"])
+    unread = [kind.name for kind in KINDS.values() if kind.strategy is not Strategy.NONE and kind.name not in read]
+    return _page(
+        "What STREAMWATCH_REPAIR=all may change",
+        "tests/harm/on_request.json",
+        "`STREAMWATCH_REPAIR=default` repairs what the stream proves: a program that reads the stream to a good end"
+        " ends with the same result, unless the stream proves that result wrong. `all` adds heuristics, and repairs"
+        " for every reader what only the SDK's `.stream()` helper needs: so it may change what a working program gets."
+        " This page lists, kind by kind, what a search has found to change. Set `default,+KIND` to add single kinds.",
+        "## What changes",
+        table(("kind", "level", "readings", "results that changed, and in how many of the readings"), rows),
+        *([f"Repaired as well, and nothing changed: {_and(kept)}."] if kept else []),
+        *([f"Not repaired in any reading: {_and(unread)}."] if unread else []),
+        "## How it was measured",
+        _measured(found),
+    )
+
+
+def _said(changed: Mapping[str, int], results: Mapping[str, str]) -> str:
+    ordered = sorted(changed.items(), key=lambda pair: (-pair[1], pair[0]))
+    return "; ".join(f"{results[name]} {count:,}" for name, count in ordered)
+
+
+def _measured(found: Mapping[str, Any]) -> str:
+    return (
+        f"`python -m tests.harm.on_request` read {found['streams']:,} streams on the plain SDK and with `all`"
+        f" (seeds {', '.join(map(str, found['seeds']))}): recordings, public bug reports and generated streams, changed"
+        f" as real servers change them. Many small programs read each of them, as people write them:"
+        f" {found['readings']:,} readings in all."
+        " *Readings* of a kind are of streams in which it was repaired, by programs that end well on the plain SDK."
+        " A result *changed* where the program then ended otherwise, or raised, and nothing on the wire proves that"
+        " right.\n\n"
+        "A change belongs to the kind that makes the same difference alone, added to `default`. A change that no kind"
+        " makes alone belongs to each kind without which it goes away. A kind of level `default` stands here for the"
+        " part of its repair that is made on request, or for a difference that `default` makes as well and the search"
+        " could not prove right.\n\n"
+        "A test reads other streams, and fails at a change that is not listed here. Streams that break in a way nobody"
+        " has reported may show more."
+    )

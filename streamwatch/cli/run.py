@@ -97,7 +97,7 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
         os.execvp(executed[0], executed)  # noqa: S606 -- to run a program is what was asked for
     except OSError as error:
         raise _CannotRunError(
-            f"{executed[0]} cannot be run ({error.strerror or error}). {_INSTALL} installs it anew."
+            f"{executed[0]} cannot be run ({error.strerror or error}). {_INSTALL} installs it again."
         ) from None
 
 

@@ -44,7 +44,7 @@ class Level(_Word):
     """What has to be asked for before a kind is repaired."""
 
     DEFAULT = "default", "by default: its preconditions prove it right for every reader"
-    AUTO = "auto", "by default, in dicts and JSON of a chunk; attributes stay as they came"
+    AUTO = "auto", "by default, for whoever asks a dict of a chunk; attributes and JSON stay as they came"
     HELPER = "helper", "by default for the SDK's `.stream()` helper, which needs it; on request for every other reader"
     OPT_IN = "opt_in", "on request: it is a heuristic, or it changes what a healthy stream delivers"
     NEVER = "never", "never: it is reported only"

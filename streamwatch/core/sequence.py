@@ -295,6 +295,8 @@ class Numbers:
         if number == self._jump:  # all between was lost, and the stream goes on from there
             self._spent.discard(number - 1)
             self._outliers -= 1
+            if self.held:
+                return Place.AHEAD  # behind what is held, which comes before the jump
             self.skip_to(number - 1)
             self._count(0)
             return Place.NEXT

@@ -15,4 +15,5 @@ Streamwatch only, so that it survives any change of the engine.
 | `ideal`, `ideal_*`, `proof` | what a stream proves about itself, and when a difference is a repair |
 | `judge` | one verdict for each combination |
 | `finder`, `shrink`, `table` | the plan, the smallest example, and the figures |
+| `on_request`, `results` | what the policy `all` may change, kind by kind |
 """

@@ -179,19 +179,20 @@ class Finder:
     def verdicts(self, case: Case) -> list[tuple[Judged, tuple[str, ...]]]:
         """Return what is said of one case."""
         stream = case.stream()
-        return [] if stream is None else [row for _, rows in self._judged([(case, stream)]) for row in rows]
+        return [] if stream is None else [row for _, rows in self.judged([(case, stream)]) for row in rows]
 
     def close(self) -> None:
         """Close the clients."""
         self.server.close()
 
     def _run(self, batch: list[tuple[Case, Stream]]) -> None:
-        for case, rows in self._judged(batch):
+        for case, rows in self.judged(batch):
             self.tally.cases += bool(rows)
             for judged, kinds in rows:
                 self.tally.add(case, judged, kinds)
 
-    def _judged(self, batch: list[tuple[Case, Stream]]) -> Iterator[tuple[Case, list[tuple[Judged, tuple[str, ...]]]]]:
+    def judged(self, batch: list[tuple[Case, Stream]]) -> Iterator[tuple[Case, list[tuple[Judged, tuple[str, ...]]]]]:
+        """Return what is said of each case of a batch, and the kinds that were repaired in it."""
         plain = [self.server.read(stream, case.mode) for case, stream in batch]
         watched, bases = [], []
         with self.watch.on() as reports:

@@ -70,8 +70,9 @@ class Truths:
         if self.changed.api != "responses" or "starting_after" in self.changed.request:
             return 0
         events = list(self.changed.events)
-        most = len(max(with_tails(events), key=len))
-        return most - len(events) + sum(lacking(events).values())
+        tailed = max(with_tails(events), key=len)
+        # A text that only a closing event says has no place before its tail is put in.
+        return len(tailed) - len(events) + max(sum(lacking(each).values()) for each in (events, list(tailed)))
 
     def base(self, reader: Reader) -> Outcome | None:
         """Return how the reader ends on the stream without any change."""

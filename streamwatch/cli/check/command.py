@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamwatch.cli.check import fixes
-from streamwatch.cli.check import render as shown
+from streamwatch.cli.check import fixes, render
 from streamwatch.cli.check.recordings import Recording, Unreadable, contents, recordings_in
 from streamwatch.cli.check.replay import Replay, choices_asked, replay
 from streamwatch.core.settings import Policy, Settings
@@ -133,14 +132,14 @@ class _Checking:
             self._try_writing(self.fixes.finish)
         if len(self.records) > 1 and not (self.options.as_json or self.options.quiet):
             self.output.print()
-            self.output.print(shown.summary(self.records))
+            self.output.print(render.summary(self.records))
         if self.failed or not self.records:
             return 2
         return 0 if all(record["well"] for record in self.records) else 1
 
     def tell(self, message: str) -> None:
         """A message for people."""
-        click.echo(shown.printable(message), err=True)
+        click.echo(render.printable(message), err=True)
 
     def _print(self, line: str) -> None:
         """A line of results as it is: rich would make pictures of `:warning:`."""
@@ -224,7 +223,7 @@ class _Checking:
         checked = replay(recording, self.settings)
         whole = alone or self.options.as_json or not checked.is_well
         compared = self._compare(recording) if self.version and whole else []
-        record = shown.record(checked, compared, self.version)
+        record = render.record(checked, compared, self.version)
         if self.fixes is not None:
             take = self.fixes.take
             self._try_writing(lambda: record.update(take(checked, self.settings)))
@@ -234,22 +233,22 @@ class _Checking:
         elif whole and not self.options.quiet:
             self._show(checked, compared, record)
         elif not (self.options.quiet and checked.is_well):
-            self._print(shown.line(checked))
+            self._print(render.line(checked))
         self.records.append({**record, "readers": None})
 
-    def _show(self, checked: Replay, compared: list[shown.Comparison], record: dict[str, Any]) -> None:
+    def _show(self, checked: Replay, compared: list[render.Comparison], record: dict[str, Any]) -> None:
         from rich.text import Text
 
-        self.output.print(Text(shown.printable(checked.recording.name), "bold"), soft_wrap=True)
-        self.output.print(Text(shown.headline(checked)), soft_wrap=True)
-        self.output.print(Text.assemble(*shown.conclusion(checked)))
+        self.output.print(Text(render.printable(checked.recording.name), "bold"), soft_wrap=True)
+        self.output.print(Text(render.headline(checked)), soft_wrap=True)
+        self.output.print(Text.assemble(*render.conclusion(checked)))
         if checked.report.anomalies:
             self.output.print()
-            self.output.print(shown.findings(checked))
+            self.output.print(render.findings(checked))
         if compared:
             self.output.print()
-            self.output.print(shown.comparison(compared, self.version))
-        for line in (fixes.told(record) if record["fixed"] else "", shown.advice(checked)):
+            self.output.print(render.comparison(compared, self.version))
+        for line in (fixes.told(record) if record["fixed"] else "", render.advice(checked)):
             if line:
                 self.output.print()
                 self.output.print(Text(line), soft_wrap=True)
@@ -268,28 +267,30 @@ class _Checking:
     # --- the SDK
 
     def _find_sdk(self) -> None:
-        from streamwatch.cli.common import client_code as readers
+        from streamwatch.cli.common import client_code
 
-        self.version = readers.sdk_version()
+        self.version = client_code.sdk_version()
         if not self.version:
             self.tell(
                 "openai cannot be imported here: what a client gets is not shown, only what the streams hold."
                 " To see both: pip install openai."
             )
 
-    def _compare(self, recording: Recording) -> list[shown.Comparison]:
+    def _compare(self, recording: Recording) -> list[render.Comparison]:
         """What each reader gets, without and with Streamwatch."""
-        from streamwatch.cli.common import client_code as readers
+        from streamwatch.cli.common import client_code
 
-        those = [each for each in readers.readers_of(recording.surface) if self.options.with_async or not each.is_async]
-        connect = readers.served(recording.body, cut=recording.cut)
+        those = [
+            each for each in client_code.readers_of(recording.surface) if self.options.with_async or not each.is_async
+        ]
+        connect = client_code.served(recording.body, cut=recording.cut)
         request = {**recording.request, "n": choices_asked(recording)}
-        with readers.watched(None):
-            plain = [readers.read(each, connect, request) for each in those]
-        with readers.watched(self.settings):
-            repaired = [readers.read(each, connect, request) for each in those]
+        with client_code.watched(None):
+            plain = [client_code.read(each, connect, request) for each in those]
+        with client_code.watched(self.settings):
+            repaired = [client_code.read(each, connect, request) for each in those]
         return [
-            shown.Comparison(reader, one, two)
+            render.Comparison(reader, one, two)
             for reader, one, two in zip(those, plain, repaired, strict=True)
             if one is not None and two is not None
         ]

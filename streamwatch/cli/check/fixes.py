@@ -58,7 +58,7 @@ class Fixes:
         name = checked.recording.name
         if not checked.repaired:
             raise Unwritten(f"{name}: nothing is written, as nothing in it would reach a client")
-        left = [kind.name for kind in last.mended]
+        left = [kind.name for kind in last.rewritten]
         if self._directory is not None:
             path = self._free(checked)
             self._write(path, last.repaired)

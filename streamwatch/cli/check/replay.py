@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamwatch.cli.check.recordings import Recording, request_of
-from streamwatch.core.kinds import AnomalyKind, Condition, Outcome, Severity, Verdict
+from streamwatch.core.kinds import AnomalyKind, Condition, Level, Outcome, Severity, Verdict
 from streamwatch.core.report import Report
-from streamwatch.core.settings import Settings
+from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import _BLANK_LINE, _FALSE_LINE_END, Event
 from streamwatch.core.stream import StreamWatch
 
@@ -41,6 +41,7 @@ class Replay:
     report: Report
     positions: dict[AnomalyKind, list[Position]] = field(default_factory=dict)
     repaired: bytes = b""  #: what Streamwatch hands on
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def is_well(self) -> bool:
@@ -50,19 +51,23 @@ class Replay:
         return ends and not faults and self.report.condition is Condition.CLEAN
 
     @property
-    def mended(self) -> list[AnomalyKind]:
-        """The kinds of which something was repaired."""
+    def rewritten(self) -> list[AnomalyKind]:
+        """The kinds of which something was repaired in the events themselves.
+
+        What is repaired in dicts of the chunks alone shows again whenever the events are read.
+        """
         good = (Outcome.VERIFIED, Outcome.UNVERIFIED)
-        return [kind for kind, outcomes in self.report.outcomes.items() if any(outcomes.get(each) for each in good)]
+        repaired = (kind for kind, found in self.report.outcomes.items() if any(found.get(each) for each in good))
+        return [kind for kind in repaired if kind.level is not Level.AUTO or kind in self.policy.opt_in]
 
 
 def fixed(first: Replay, settings: Settings) -> Replay:
-    """What is handed on, put through the core until nothing more is mended: a repair can make another one possible."""
+    """Put what is handed on through the core until no event is rewritten: a repair can make another one possible."""
     last = first
     for _ in range(_MAX_PASSES):
         again = replace(first.recording, body=last.repaired, offset=None, blocks=(), line=1, format="repaired")
         last = replay(again, settings)
-        if not last.mended:
+        if not last.rewritten:
             break
     return last
 
@@ -94,7 +99,7 @@ def replay(recording: Recording, settings: Settings) -> Replay:
     found(_end(recording))
     left, rest = watch.undelivered()
     handed_on += b"".join(map(written, left)) + (rest + recording.body[at:] if watch.rest is not None else b"")
-    return Replay(recording, watch.report(), positions, bytes(handed_on))
+    return Replay(recording, watch.report(), positions, bytes(handed_on), settings.repair)
 
 
 def _blocks(recording: Recording) -> Iterator[tuple[bytes, Position]]:

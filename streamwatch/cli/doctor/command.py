@@ -21,7 +21,7 @@ import click
 
 from streamwatch.cli.common import environment
 from streamwatch.cli.doctor import destinations, installed
-from streamwatch.cli.doctor.diagnostics import Finding, note, problem
+from streamwatch.cli.doctor.diagnostics import Diagnostic, note, problem
 
 #: Seconds for the application: importing openai takes ten of them on a slow machine.
 _PATIENCE = 120.0
@@ -82,13 +82,13 @@ def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, A
     serves = _READER in used["metrics"] and environment.in_charge(environ) and not _builds_none(environ)
     host, ports, of_ports = destinations.ports(environ) if serves else ("", [], [])
     otlp, of_otlp = _otlp(filled, used, network=network)
-    findings = [*_of_settings(environ), *installed.findings(environ), *wrong, *of_ports, *of_otlp]
+    diagnostics = [*_of_settings(environ), *installed.diagnostics(environ), *wrong, *of_ports, *of_otlp]
     tried = tried_out(environ, serves=serves)
-    findings += _of_trial(tried, findings)
-    findings.sort(key=lambda one: not one.is_problem)
+    diagnostics += _of_trial(tried, diagnostics)
+    diagnostics.sort(key=lambda one: not one.is_problem)
     return {
-        "problems": sum(one.is_problem for one in findings),
-        "findings": [{"problem": one.is_problem, "what": one.what, "remedy": one.remedy} for one in findings],
+        "problems": sum(one.is_problem for one in diagnostics),
+        "findings": [{"problem": one.is_problem, "what": one.what, "remedy": one.remedy} for one in diagnostics],
         "selftest": tried,
         "installed": installed.versions(),
         "executable": installed.where(),
@@ -105,18 +105,18 @@ def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, A
 
 def _otlp(
     environ: Mapping[str, str], used: Mapping[str, list[str]], *, network: bool
-) -> tuple[dict[str, dict[str, str]], list[Finding]]:
+) -> tuple[dict[str, dict[str, str]], list[Diagnostic]]:
     """Where each signal goes by OTLP, and what is wrong with that."""
     targets = destinations.otlp(environ, used)
-    findings, told = list(destinations.of_otlp(targets)), {}
+    diagnostics, told = list(destinations.of_otlp(targets)), {}
     answers = dict(destinations.asked(targets, environ)) if network else {}
     for signal, target in targets.items():
         finding = answers.get(signal)
-        findings += [finding] if finding else []
+        diagnostics += [finding] if finding else []
         state = "not asked" if signal not in answers else "does not answer as it should" if finding else "answers"
         where = environment.address(target["endpoint"])
         told[signal] = {"protocol": target["protocol"], "endpoint": where, "asked": state}
-    return told, findings
+    return told, diagnostics
 
 
 def _builds_none(environ: Mapping[str, str]) -> bool:
@@ -127,7 +127,7 @@ def _builds_none(environ: Mapping[str, str]) -> bool:
 # --- settings
 
 
-def _of_settings(environ: Mapping[str, str]) -> Iterator[Finding]:
+def _of_settings(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
     from streamwatch.core.settings import Settings
 
     settings, complaints = Settings.from_environ(environ)
@@ -181,7 +181,7 @@ def tried_out(environ: Mapping[str, str], *, serves: bool) -> dict[str, Any]:
             )
             said = [line for line in ran.stderr.splitlines() if line.strip() and not _USUAL.search(line)]
             result: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-            result.setdefault("error", f"it ended with code {ran.returncode} and told nothing")
+            result.setdefault("error", f"it ended with code {ran.returncode} and said nothing")
             result["at_start"] = [line[:_MOST_CHARACTERS] for line in said[-_MOST_LINES:]]
         except subprocess.TimeoutExpired:
             result = {"error": f"it did not end within {_PATIENCE:g} s", "at_start": []}
@@ -201,7 +201,7 @@ def _quiet(environ: Mapping[str, str], folder: str, *, serves: bool) -> dict[str
     return quiet
 
 
-def _of_trial(tried: Mapping[str, Any], known: Sequence[Finding]) -> Iterator[Finding]:
+def _of_trial(tried: Mapping[str, Any], known: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
     """What the application met with; what follows from what is known already is not said again."""
     report, explained = "Report it with this output.", any(one.is_problem for one in known)
     if tried["error"]:

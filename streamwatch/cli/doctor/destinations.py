@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from streamwatch.cli.common.environment import address
 from streamwatch.cli.common.scraping import Inquiry, NoAnswerError, exposition, fetch
-from streamwatch.cli.doctor.diagnostics import Finding, note, problem
+from streamwatch.cli.doctor.diagnostics import Diagnostic, note, problem
 
 #: Seconds for each of ten ports of this host: whoever listens and says nothing is told as such.
 _PATIENCE = 1.0
@@ -57,7 +57,7 @@ def _heard() -> Iterator[list[str]]:
         lines += [line.removeprefix("streamwatch: ") for line in text.getvalue().splitlines()]
 
 
-def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Finding]]:
+def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Diagnostic]]:
     """The exporters of each signal that can be used, and what is wrong with the others."""
     from streamwatch.otel.distro import usable_exporters
 
@@ -70,24 +70,24 @@ def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Fi
 # --- Prometheus
 
 
-def ports(environ: Mapping[str, str]) -> tuple[str, list[Port], list[Finding]]:
+def ports(environ: Mapping[str, str]) -> tuple[str, list[Port], list[Diagnostic]]:
     """The host, the ports up to the first one that the next process would take, and what is wrong with them."""
     from streamwatch.otel.endpoint import Endpoint
 
     with _heard() as lines:
         endpoint = Endpoint(environ)
     remedy = "Set OTEL_EXPORTER_PROMETHEUS_PORT to a free port; 0 is any."
-    findings = [problem(f"{line}.", remedy) for line in lines]
+    diagnostics = [problem(f"{line}.", remedy) for line in lines]
     found = [_port(endpoint.host, number) for number in endpoint.ports if number]
     unusable = next((port for port in found if port.state == "unusable"), None)
     if unusable is not None:
         what = f"OTEL_EXPORTER_PROMETHEUS_HOST={endpoint.host} is not usable ({unusable.by})"
-        findings.append(problem(f"{what}; localhost is used.", "Set it to an address of this host, or to 0.0.0.0."))
-        return "localhost", [_port("localhost", port.number) for port in found], findings
-    return endpoint.host, found, [*findings, *_of_ports(found, remedy)]
+        diagnostics.append(problem(f"{what}; localhost is used.", "Set it to an address of this host, or to 0.0.0.0."))
+        return "localhost", [_port("localhost", port.number) for port in found], diagnostics
+    return endpoint.host, found, [*diagnostics, *_of_ports(found, remedy)]
 
 
-def _of_ports(found: list[Port], remedy: str) -> Iterator[Finding]:
+def _of_ports(found: list[Port], remedy: str) -> Iterator[Diagnostic]:
     free = [port for port in found if port.state == "free"]
     if found and not free:
         what = f"No port from {found[0].number} to {found[-1].number} is free: the next process has no endpoint."
@@ -161,7 +161,7 @@ def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str,
     return found
 
 
-def of_otlp(targets: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+def of_otlp(targets: Mapping[str, Mapping[str, str]]) -> Iterator[Diagnostic]:
     """What is wrong with it, as far as looking tells."""
     wrong = [signal for signal, target in targets.items() if _by_http_to_grpc(target)]
     if wrong:
@@ -182,7 +182,9 @@ def _port_of(endpoint: str) -> int | None:
         return None
 
 
-def asked(targets: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]) -> Iterator[tuple[str, Finding | None]]:
+def asked(
+    targets: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]
+) -> Iterator[tuple[str, Diagnostic | None]]:
     """Each signal with what is wrong with its endpoint: it is sent an export of nothing, with the user's headers."""
     for signal, target in targets.items():
         failure = _unreachable(signal, target, environ)

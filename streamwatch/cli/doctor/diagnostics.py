@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnostic:
     """One sentence, and the way out; a problem is what keeps Streamwatch from doing what it is installed for."""
 
     is_problem: bool
@@ -14,11 +14,11 @@ class Finding:
     remedy: str
 
 
-def problem(what: str, remedy: str) -> Finding:
+def problem(what: str, remedy: str) -> Diagnostic:
     """Something that has to be mended."""
-    return Finding(is_problem=True, what=what, remedy=remedy)
+    return Diagnostic(is_problem=True, what=what, remedy=remedy)
 
 
-def note(what: str, remedy: str) -> Finding:
+def note(what: str, remedy: str) -> Diagnostic:
     """Something that is worth knowing."""
-    return Finding(is_problem=False, what=what, remedy=remedy)
+    return Diagnostic(is_problem=False, what=what, remedy=remedy)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streamwatch.cli.common.environment import in_charge
-from streamwatch.cli.doctor.diagnostics import Finding, note, problem
+from streamwatch.cli.doctor.diagnostics import Diagnostic, note, problem
 from streamwatch.version import __version__
 
 _NAME = "openai-streamwatch"
@@ -86,7 +86,7 @@ def entry_points() -> dict[str, list[str]]:
     return {group: sorted({point.name for point in points}) for group, points in groups.items()}
 
 
-def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
+def diagnostics(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
     """What is wrong with what is installed, and what is worth knowing."""
     from streamwatch.cli.run import unsupported
 
@@ -109,7 +109,7 @@ def findings(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield problem(f"opentelemetry-sdk {sdk}: forked workers have no endpoint.", "Install 1.43 or newer.")
 
 
-def _of_our_own() -> Iterator[Finding]:
+def _of_our_own() -> Iterator[Diagnostic]:
     install = f"pip install {_NAME}"
     try:
         distribution = importlib.metadata.distribution(_NAME)
@@ -124,7 +124,9 @@ def _of_our_own() -> Iterator[Finding]:
     for point in distribution.entry_points:
         error = _load_error(point) if point.group.startswith("opentelemetry_") else ""
         if error:
-            yield problem(f"The entry point {point.group}:{point.name} cannot be loaded ({error}).", f"{install} anew.")
+            yield problem(
+                f"The entry point {point.group}:{point.name} cannot be loaded ({error}).", f"{install} again."
+            )
 
 
 def _load_error(point: Any) -> str:

@@ -40,7 +40,7 @@ _SEED = 1
 
 
 class _Log(logging.Handler):
-    """Keeps what Streamwatch has to say, but for its findings, which are made here on purpose."""
+    """Keeps what Streamwatch has to say, except its findings, which are made here on purpose."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

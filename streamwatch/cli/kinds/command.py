@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from streamwatch.cli import common
-from streamwatch.cli.kinds.explanations import KNOWN
+from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome
 from streamwatch.core.known_issues import ISSUES, Issue
 
@@ -62,7 +62,7 @@ def explain(what: str, as_json: bool, measured: str | None) -> None:  # noqa: FB
         raise click.ClickException(msg)
     counted = _counted(measured) if measured else None
     for kind in found:
-        record = {**_record(kind), **_known(kind), **({"measured": _rates(kind, counted)} if counted else {})}
+        record = {**_record(kind), **_explanation(kind), **({"measured": _rates(kind, counted)} if counted else {})}
         click.echo(json.dumps(record) if as_json else _text(kind, record))
 
 
@@ -81,7 +81,7 @@ def _showing(wanted: str) -> list[AnomalyKind]:
     if len(line) < _MIN_ERROR:
         return []
     issues = [issue for issue in ISSUES if issue.error.lower() in line]
-    shown = [KINDS[name] for name, known in KNOWN.items() if line in known.symptom.lower()]
+    shown = [KINDS[name] for name, known in EXPLANATIONS.items() if line in known.symptom.lower()]
     return [kind for kind in KINDS.values() if kind.issue in issues] or shown
 
 
@@ -98,10 +98,10 @@ def _record(kind: AnomalyKind) -> dict[str, Any]:
     }
 
 
-def _known(kind: AnomalyKind) -> dict[str, Any]:
+def _explanation(kind: AnomalyKind) -> dict[str, Any]:
     """What is known of it beside its row: in public reports, and in the recordings of `providers.json`."""
     recorded = json.loads((Path(common.__file__).with_name("providers.json")).read_text("utf-8"))
-    known, streams = KNOWN[kind.name], recorded["streams"]
+    known, streams = EXPLANATIONS[kind.name], recorded["streams"]
     counts = sorted(recorded["kinds"].get(kind.name, {}).items(), key=lambda pair: (-pair[1], pair[0]))
     return {
         "seen_as": known.symptom,
@@ -145,8 +145,8 @@ def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
         *_folded("seen as", record["seen_as"]),
         *_folded("from", record["reported_of"]),
         *_folded("recorded", _recorded_text(record)),
-        f"  repair    {repair} ({kind.level.meaning})",
-        f"  proof     {kind.evidence.meaning}",
+        *_folded("repair", f"{repair} ({kind.level.meaning})"),
+        *_folded("proof", kind.evidence.meaning),
         *_folded("advice", record["advice"]),
         *(_folded("measured", _measured_text(record["measured"])) if "measured" in record else ()),
     ]

@@ -16,7 +16,7 @@ import click
 
 from streamwatch.cli import common
 from streamwatch.cli.probe.invariants import ALL, checked
-from streamwatch.cli.probe.recorded_answer import Answer, Asked
+from streamwatch.cli.probe.recorded_answer import Asked, RecordedAnswer
 
 #: Kinds that only the bytes as they were sent can show.
 _FRAMING = {"sse_framing_variant", "keepalive_frame", "sse_event_unterminated"}
@@ -24,7 +24,7 @@ _FRAMING = {"sse_framing_variant", "keepalive_frame", "sse_event_unterminated"}
 PROVIDERS = Path(common.__file__).with_name("providers.json")
 
 
-def answer_of(entry: dict[str, Any], body: bytes) -> Answer:
+def answer_of(entry: dict[str, Any], body: bytes) -> RecordedAnswer:
     """A recording as an answer; what its way into the collection has lost is left out."""
     fidelity = entry["fidelity"]
     created = b"response.created" in body[:2000]
@@ -36,7 +36,7 @@ def answer_of(entry: dict[str, Any], body: bytes) -> Answer:
         names_tool=str(entry["request_tool_choice"] or "").startswith("named:"),
         resumed=entry["surface"] == "responses" and not created,
     )
-    return Answer(
+    return RecordedAnswer(
         asked,
         ((0.0, body),),
         content_type=entry["content_type"] or "" if fidelity == "exact" else "",

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamwatch.cli.probe.questions import BATTERY, chosen, plan
+from streamwatch.cli.probe.questions import QUESTIONS, chosen, plan
 
 if TYPE_CHECKING:
     from streamwatch.cli.probe.endpoint import Endpoint
     from streamwatch.cli.probe.questions import Question
-    from streamwatch.cli.probe.scorecard import Judged
+    from streamwatch.cli.probe.scorecard import Score
 
-_NAMES = click.Choice(list(BATTERY))
+_NAMES = click.Choice(list(QUESTIONS))
 #: Requests of one kind: more is a load test, and costs somebody money.
 _MAX_REPEAT = 20
 
@@ -61,7 +61,13 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 @click.option("--surface", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
 @click.option("--only", type=_NAMES, multiple=True, metavar="NAME", help="Ask only this question; may be repeated.")
 @click.option("--skip", type=_NAMES, multiple=True, metavar="NAME", help="Leave this question out; may be repeated.")
-@click.option("--repeat", type=click.IntRange(1, _MAX_REPEAT), default=1, show_default=True, help="Ask so many times.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(1, _MAX_REPEAT),
+    default=1,
+    show_default=True,
+    help="Repeat each question this many times.",
+)
 @click.option(
     "--timeout", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, help="Seconds for one answer."
 )
@@ -95,8 +101,8 @@ def probe(context: click.Context, /, **options: Any) -> None:
     endpoint = _endpoint(options)
     _check_files(options["save"], options["html"], questions, options["repeat"])
     click.echo(f"{plan(questions, options['repeat'])}, to {endpoint.address}", err=True)
-    judged, undone = _asked(endpoint, questions, options["repeat"])
-    context.exit(_told(endpoint, judged, undone, options))
+    scores, undone = _asked(endpoint, questions, options["repeat"])
+    context.exit(_told(endpoint, scores, undone, options))
 
 
 def _endpoint(options: dict[str, Any]) -> Endpoint:
@@ -128,28 +134,28 @@ def _leave(sentence: str) -> None:
 # --- asking
 
 
-def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[list[Judged], str]:
-    """Every reply, judged; and why no more could be asked, if so."""
+def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[list[Score], str]:
+    """Return every reply with its score, and why no more could be asked, if so."""
     from streamwatch.cli.probe.endpoint import Undone
     from streamwatch.cli.probe.scorecard import judge, try_readers
 
-    judged: list[Judged] = []
+    scores: list[Score] = []
     undone = ""
     with _progress() as tell:
         try:
             for round in range(repeat):
                 for question in questions:
                     tell(f"asking for {question.title}")
-                    judged.append(judge(endpoint.ask(question, round), endpoint.model))
+                    scores.append(judge(endpoint.ask(question, round), endpoint.model))
         except Undone as reason:
             undone = str(reason)
-        except KeyboardInterrupt:  # what is paid for is told
+        except KeyboardInterrupt:  # what is paid for is shown
             undone = "Interrupted."
         finally:
             endpoint.close()
         tell("reading the answers as applications do")
-        try_readers(judged, endpoint.model)
-    return judged, undone
+        try_readers(scores, endpoint.model)
+    return scores, undone
 
 
 @contextmanager
@@ -168,14 +174,14 @@ def _progress() -> Iterator[Callable[[str], None]]:
 # --- telling
 
 
-def _told(endpoint: Endpoint, judged: list[Judged], undone: str, options: dict[str, Any]) -> int:
+def _told(endpoint: Endpoint, scores: list[Score], undone: str, options: dict[str, Any]) -> int:
     """Write everything that was asked for; the exit code."""
     from streamwatch.cli.probe.scorecard import record
 
     at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
-    report = record(endpoint, judged, undone, at, content=options["content"])
+    report = record(endpoint, scores, undone, at, content=options["content"])
     try:
-        _save(options["save"], judged)
+        _save(options["save"], scores)
         if options["html"] is not None:
             from streamwatch.cli.probe.render_html import written
 
@@ -186,7 +192,7 @@ def _told(endpoint: Endpoint, judged: list[Judged], undone: str, options: dict[s
         click.echo(f"Error: {undone}", err=True)
     if options["as_json"]:
         click.echo(json.dumps(report))
-    elif judged:
+    elif scores:
         from streamwatch.cli.common.console import output
         from streamwatch.cli.probe.render_terminal import show
 
@@ -217,12 +223,12 @@ def _check_files(save: Path | None, html: Path | None, questions: list[Question]
         raise click.UsageError(f"--save {save}: {error.strerror}") from None
 
 
-def _save(directory: Path | None, judged: list[Judged]) -> None:
+def _save(directory: Path | None, scores: list[Score]) -> None:
     """The bodies as they came, behind the comment lines that `streamwatch check` reads."""
     from streamwatch.cli.common.client_code import sdk_version
     from streamwatch.export import capture
 
-    for each in judged:
+    for each in scores:
         answer, report = each.reply.answer, each.report
         if directory is None or answer is None or report is None:
             continue

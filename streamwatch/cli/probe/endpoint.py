@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streamwatch.cli.probe.questions import TOKENS, Question
-from streamwatch.cli.probe.recorded_answer import Answer
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 
-#: Bytes and reads of one answer: ten times what the battery asks for; a server that never ends fills no memory.
+#: Bytes and reads of one answer: ten times what the questions ask for; a server that never ends fills no memory.
 _MAX_BODY, _MAX_READS = 4 << 20, 20_000
 #: Characters of a server's own message that are shown: two lines of a terminal.
 _MAX_SHOWN = 200
@@ -40,7 +40,7 @@ class Reply:
     state: str
     message: str = ""
     status: int = 200
-    answer: Answer | None = None
+    answer: RecordedAnswer | None = None
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Endpoint:
         # The client knows when it sent the request; all that it did before is no time of the server's.
         sent = time.monotonic() - response.http_response.elapsed.total_seconds()
         timed = tuple((max(seconds - sent, 0.0), data) for seconds, data in reads)
-        answer = Answer(question.asked, timed, ended=ended, content_type=kind)
+        answer = RecordedAnswer(question.asked, timed, ended=ended, content_type=kind)
         if _is_page(kind, answer.body):
             raise Undone(
                 f"{self.address} answers with an HTML page and no stream: is it the base URL of the API? {_V1}"

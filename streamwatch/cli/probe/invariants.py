@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamwatch.cli.probe.recorded_answer import Answer, as_text
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer, as_text
 from streamwatch.core.kinds import KEEPALIVE_FRAME, SSE_FRAMING_VARIANT
 
 CHOICES = ("chat", "completions")
@@ -19,7 +19,7 @@ CHAT = ("chat",)
 RESPONSES = ("responses",)
 ALL = (*CHOICES, *RESPONSES)
 
-Check = Callable[[Answer], "bool | None"]
+Check = Callable[[RecordedAnswer], "bool | None"]
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def table() -> dict[str, Invariant]:
     return INVARIANTS
 
 
-def checked(answer: Answer) -> dict[str, bool | None]:
+def checked(answer: RecordedAnswer) -> dict[str, bool | None]:
     """Every invariant of the answer's API: whether it holds."""
     return {each.name: _holds(each, answer) for each in table().values() if answer.asked.surface in each.surfaces}
 
 
-def _holds(rule: Invariant, answer: Answer) -> bool | None:
+def _holds(rule: Invariant, answer: RecordedAnswer) -> bool | None:
     try:
         return rule.check(answer)
     except RecursionError:  # a server may nest what should be a number as deep as the parser goes
@@ -71,20 +71,20 @@ def _holds(rule: Invariant, answer: Answer) -> bool | None:
 
 
 @invariant(ALL, "Every event is JSON.", "An event is not JSON: the SDK raises JSONDecodeError.", matters=True)
-def json_events(answer: Answer) -> bool | None:
+def json_events(answer: RecordedAnswer) -> bool | None:
     """Every data payload but [DONE] is a JSON object."""
     sent = [event for event in answer.events if not event.raw.startswith(b"[DONE]")]
     return all(event.payload is not None for event in sent) if sent else None
 
 
 @invariant(ALL, "The body is UTF-8.", "The body is not UTF-8: the SDK raises UnicodeDecodeError.", matters=True)
-def utf8(answer: Answer) -> bool | None:
+def utf8(answer: RecordedAnswer) -> bool | None:
     """The body is valid UTF-8."""
     return answer.utf8 if answer.body else None
 
 
 @invariant(ALL, "The stream has events.", "HTTP 200, and not one event in the body.", matters=True)
-def has_events(answer: Answer) -> bool | None:
+def has_events(answer: RecordedAnswer) -> bool | None:
     """At least one event with a payload came."""
     return bool(answer.payloads)
 
@@ -95,7 +95,7 @@ def has_events(answer: Answer) -> bool | None:
     "The body ends inside an event: every SSE parser drops it.",
     matters=True,
 )
-def last_event_ends(answer: Answer) -> bool | None:
+def last_event_ends(answer: RecordedAnswer) -> bool | None:
     """The body is not cut inside an event; a [DONE] without its blank line costs nobody anything."""
     if not answer.exact or not answer.body:
         return None
@@ -108,13 +108,13 @@ def last_event_ends(answer: Answer) -> bool | None:
     "The connection broke, or stood still until the time was up, before the body ended.",
     matters=True,
 )
-def body_ends(answer: Answer) -> bool | None:
+def body_ends(answer: RecordedAnswer) -> bool | None:
     """The transport reported no error."""
     return not answer.ended
 
 
 @invariant(ALL, "No error comes inside the stream.", "The server reports an error inside the stream.", matters=True)
-def no_error(answer: Answer) -> bool | None:
+def no_error(answer: RecordedAnswer) -> bool | None:
     """No payload with an error, no event called so."""
     if any(event.name == "error" for event in answer.events):
         return False
@@ -126,7 +126,7 @@ def no_error(answer: Answer) -> bool | None:
     "The content type is text/event-stream.",
     "The content type is not text/event-stream: proxies and browsers may buffer it.",
 )
-def content_type(answer: Answer) -> bool | None:
+def content_type(answer: RecordedAnswer) -> bool | None:
     """As the header says."""
     return answer.content_type.lower().startswith("text/event-stream") if answer.content_type else None
 
@@ -136,7 +136,7 @@ def content_type(answer: Answer) -> bool | None:
     "Frames are written as OpenAI writes them.",
     "Frames are written differently from OpenAI's (line ends, spaces, fields): old parsers stumble.",
 )
-def framing(answer: Answer) -> bool | None:
+def framing(answer: RecordedAnswer) -> bool | None:
     """LF, one space after the colon, known fields only."""
     return SSE_FRAMING_VARIANT.name not in answer.framing if answer.exact and answer.body else None
 
@@ -146,25 +146,25 @@ def framing(answer: Answer) -> bool | None:
     "No comments or empty frames keep the connection open.",
     "Comments keep the connection open: readers that split lines by hand must skip them.",
 )
-def no_comments(answer: Answer) -> bool | None:
+def no_comments(answer: RecordedAnswer) -> bool | None:
     """No line begins with a colon."""
     return KEEPALIVE_FRAME.name not in answer.framing if answer.exact and answer.body else None
 
 
 @invariant(CHOICES, "[DONE] ends the stream.", "The stream does not end with [DONE]: readers that wait for it wait.")
-def done_marker(answer: Answer) -> bool | None:
+def done_marker(answer: RecordedAnswer) -> bool | None:
     """Exactly one."""
     return len(answer.done) == 1 if answer.ending and answer.payloads else None
 
 
 @invariant(CHOICES, "Nothing follows [DONE].", "Data follows [DONE], where the SDK no longer reads.")
-def done_is_last(answer: Answer) -> bool | None:
+def done_is_last(answer: RecordedAnswer) -> bool | None:
     """It is the last event."""
     return answer.done[0] == len(answer.events) - 1 if answer.ending and answer.done else None
 
 
 @invariant(ALL, "The model is the same throughout.", "The name of the model changes inside one answer.", matters=True)
-def model_constant(answer: Answer) -> bool | None:
+def model_constant(answer: RecordedAnswer) -> bool | None:
     """Empty names do not count."""
     names = {as_text(each.get("model")) for each in answer.chunks}
     names |= {
@@ -178,7 +178,7 @@ def model_constant(answer: Answer) -> bool | None:
     "Events come one by one.",
     "The whole answer comes at once: something on the way holds it back, and streaming gains nothing.",
 )
-def arrives_in_pieces(answer: Answer) -> bool | None:
+def arrives_in_pieces(answer: RecordedAnswer) -> bool | None:
     """More than one moment of arrival; for answers of some length, and where moments are known."""
     if len(answer.payloads) < _MANY or not answer.reads[-1][0]:
         return None
@@ -195,7 +195,7 @@ _MANY = 12
     "Letters beyond ASCII arrive destroyed: U+FFFD stands in their place.",
     matters=True,
 )
-def letters_whole(answer: Answer) -> bool | None:
+def letters_whole(answer: RecordedAnswer) -> bool | None:
     """No replacement character in an answer that was asked to repeat a text without one."""
     return "\ufffd" not in answer.text() if answer.asked.echo and answer.text() else None
 
@@ -206,6 +206,6 @@ def letters_whole(answer: Answer) -> bool | None:
     "The answer is a JSON document and no stream: the endpoint ignores stream=True, or reports an error as HTTP 200.",
     matters=True,
 )
-def is_stream(answer: Answer) -> bool | None:
+def is_stream(answer: RecordedAnswer) -> bool | None:
     """The body does not begin as a JSON document does."""
     return not answer.body.lstrip().startswith((b"{", b"[")) if answer.body else None

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from streamwatch.cli.probe.invariants import CHAT, CHOICES, invariant
-from streamwatch.cli.probe.recorded_answer import Answer, Fragment, as_dict, as_list, as_text
+from streamwatch.cli.probe.recorded_answer import Fragment, RecordedAnswer, as_dict, as_list, as_text
 
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 #: Members of a delta that are an answer, in whatever form.
@@ -29,7 +29,7 @@ def parses(text: str) -> bool:
 @invariant(
     CHOICES, "Every chunk has a list of choices.", "A chunk has no list of choices: loops over it raise.", matters=True
 )
-def choices_are_lists(answer: Answer) -> bool | None:
+def choices_are_lists(answer: RecordedAnswer) -> bool | None:
     """In every chunk that is no error."""
     return all(isinstance(chunk.get("choices"), list) for chunk in answer.chunks) if answer.chunks else None
 
@@ -39,21 +39,21 @@ def choices_are_lists(answer: Answer) -> bool | None:
     "Only the usage chunk is without choices.",
     "A chunk without usage has no choices: chunk.choices[0] raises IndexError.",
 )
-def choices_filled(answer: Answer) -> bool | None:
+def choices_filled(answer: RecordedAnswer) -> bool | None:
     """`choices: []` comes with usage."""
     lists = [chunk for chunk in answer.chunks if isinstance(chunk.get("choices"), list)]
     return all(chunk["choices"] or chunk.get("usage") is not None for chunk in lists) if lists else None
 
 
 @invariant(CHOICES, "The id is the same throughout.", "The id changes, or is missing, inside one answer.")
-def id_constant(answer: Answer) -> bool | None:
+def id_constant(answer: RecordedAnswer) -> bool | None:
     """Of the chunks that have choices."""
     ids = {repr(chunk.get("id")) for chunk in answer.chunks if chunk.get("choices")}
     return len(ids) == 1 and not ids & {"''", "None"} if ids else None
 
 
 @invariant(CHAT, "object is chat.completion.chunk.", "object is not chat.completion.chunk in every chunk.")
-def object_name(answer: Answer) -> bool | None:
+def object_name(answer: RecordedAnswer) -> bool | None:
     """In every chunk."""
     if not answer.chunks:
         return None
@@ -64,7 +64,7 @@ def object_name(answer: Answer) -> bool | None:
 
 
 @invariant(CHOICES, "Choices are numbered from 0.", "Choices are not numbered 0, 1, 2.", matters=True)
-def choice_index(answer: Answer) -> bool | None:
+def choice_index(answer: RecordedAnswer) -> bool | None:
     """Every choice has an int index, and none is left out."""
     listed = [as_dict(choice) for chunk in answer.chunks for choice in as_list(chunk.get("choices"))]
     if not listed:
@@ -77,27 +77,27 @@ def choice_index(answer: Answer) -> bool | None:
 @invariant(
     CHAT, "As many choices come as were asked for.", "n is not honored: other than n choices came.", matters=True
 )
-def n_honored(answer: Answer) -> bool | None:
+def n_honored(answer: RecordedAnswer) -> bool | None:
     """Where n was asked for."""
     wanted = answer.asked.n
     return len(answer.choices) == wanted if wanted is not None and answer.choices else None
 
 
 @invariant(CHAT, "Every choice has a delta.", "A choice has no delta: choice.delta.content raises.", matters=True)
-def delta_present(answer: Answer) -> bool | None:
+def delta_present(answer: RecordedAnswer) -> bool | None:
     """An object."""
     listed = [choice for pairs in answer.choices.values() for _, choice in pairs]
     return all(isinstance(choice.get("delta"), dict) for choice in listed) if listed else None
 
 
 @invariant(CHAT, "The first delta has the role.", "The first delta of a choice has no role.")
-def role_first(answer: Answer) -> bool | None:
+def role_first(answer: RecordedAnswer) -> bool | None:
     """Of every choice."""
     return all(answer.deltas(index)[0].get("role") for index in answer.choices) if answer.choices else None
 
 
 @invariant(CHAT, "The role comes once.", "The role is repeated in later deltas.")
-def role_once(answer: Answer) -> bool | None:
+def role_once(answer: RecordedAnswer) -> bool | None:
     """Not null in the first delta only."""
     if not answer.choices:
         return None
@@ -105,14 +105,14 @@ def role_once(answer: Answer) -> bool | None:
 
 
 @invariant(CHAT, "The role is always assistant.", "A role is not assistant.", matters=True)
-def role_assistant(answer: Answer) -> bool | None:
+def role_assistant(answer: RecordedAnswer) -> bool | None:
     """Where there is one."""
     roles = [delta["role"] for index in answer.choices for delta in answer.deltas(index) if delta.get("role")]
     return all(role == "assistant" for role in roles) if roles else None
 
 
 @invariant(CHAT, "Every delta has content.", "Deltas come without content: ['content'] raises KeyError: 'content'.")
-def content_present(answer: Answer) -> bool | None:
+def content_present(answer: RecordedAnswer) -> bool | None:
     """The key is there, with whatever value."""
     if not answer.choices or not answer.literal:
         return None
@@ -120,7 +120,7 @@ def content_present(answer: Answer) -> bool | None:
 
 
 @invariant(CHAT, "Content is never null.", "Content is null in places: text += delta.content raises TypeError.")
-def content_not_null(answer: Answer) -> bool | None:
+def content_not_null(answer: RecordedAnswer) -> bool | None:
     """Where the key is there."""
     values = [delta["content"] for index in answer.choices for delta in answer.deltas(index) if "content" in delta]
     return None not in values if values and answer.literal else None
@@ -129,7 +129,7 @@ def content_not_null(answer: Answer) -> bool | None:
 @invariant(
     CHAT, "Content is text.", "Content is neither a string nor null: text += delta.content raises.", matters=True
 )
-def content_is_text(answer: Answer) -> bool | None:
+def content_is_text(answer: RecordedAnswer) -> bool | None:
     """Where there is any."""
     values = [delta.get("content") for index in answer.choices for delta in answer.deltas(index)]
     values = [value for value in values if value is not None]
@@ -145,19 +145,19 @@ def content_is_text(answer: Answer) -> bool | None:
     "A choice never gets a finish_reason: nobody can tell a whole answer from a cut one.",
     matters=True,
 )
-def finish_reason(answer: Answer) -> bool | None:
+def finish_reason(answer: RecordedAnswer) -> bool | None:
     """At least one."""
     return all(answer.finishes(index) for index in answer.choices) if answer.choices else None
 
 
 @invariant(CHOICES, "finish_reason comes once.", "finish_reason is repeated.")
-def finish_once(answer: Answer) -> bool | None:
+def finish_once(answer: RecordedAnswer) -> bool | None:
     """For each choice."""
     return all(len(answer.finishes(index)) <= 1 for index in answer.choices) if answer.choices else None
 
 
 @invariant(CHOICES, "finish_reason is a known one.", "finish_reason is a word that the API does not know.")
-def finish_known(answer: Answer) -> bool | None:
+def finish_known(answer: RecordedAnswer) -> bool | None:
     """One of the five."""
     reasons = [reason for index in answer.choices for reason in answer.finishes(index)]
     return all(isinstance(reason, str) and reason in _KNOWN_REASONS for reason in reasons) if reasons else None
@@ -169,7 +169,7 @@ def finish_known(answer: Answer) -> bool | None:
     "A choice goes on after its finish_reason: clients that stop there lose it.",
     matters=True,
 )
-def finish_is_last(answer: Answer) -> bool | None:
+def finish_is_last(answer: RecordedAnswer) -> bool | None:
     """No delta with anything in it."""
     seen = None
     for pairs in answer.choices.values():
@@ -189,7 +189,7 @@ def finish_is_last(answer: Answer) -> bool | None:
     "finish_reason says tool_calls without a call, or stop without an answer.",
     matters=True,
 )
-def finish_fits(answer: Answer) -> bool | None:
+def finish_fits(answer: RecordedAnswer) -> bool | None:
     """tool_calls implies calls, and stop some output."""
     known = None
     for index in answer.choices:
@@ -209,7 +209,7 @@ def finish_fits(answer: Answer) -> bool | None:
 @invariant(
     CHAT, "A cut answer says so.", "An answer cut at max_tokens does not say finish_reason length.", matters=True
 )
-def limit_told(answer: Answer) -> bool | None:
+def limit_told(answer: RecordedAnswer) -> bool | None:
     """Where more was asked for than the tokens allow."""
     reasons = answer.finishes(0)
     return "length" in reasons if answer.asked.limited and reasons else None
@@ -218,13 +218,13 @@ def limit_told(answer: Answer) -> bool | None:
 # --- tool calls
 
 
-def _calls(answer: Answer) -> list[list[Fragment]]:
+def _calls(answer: RecordedAnswer) -> list[list[Fragment]]:
     """The tool calls; none where fragments have no index, which is told by itself, and nothing else can be then."""
     numbered = all(type(fragment.index) is int for call in answer.calls for fragment in call)
     return answer.calls if numbered else []
 
 
-def _finished(answer: Answer) -> bool:
+def _finished(answer: RecordedAnswer) -> bool:
     reasons = [answer.finishes(index) for index in answer.choices]
     return bool(_calls(answer)) and all(reasons) and not any("length" in each for each in reasons)
 
@@ -235,7 +235,7 @@ def _finished(answer: Answer) -> bool:
     "A tool call fragment has no index: accumulators raise TypeError.",
     matters=True,
 )
-def call_index_present(answer: Answer) -> bool | None:
+def call_index_present(answer: RecordedAnswer) -> bool | None:
     """An int."""
     if not answer.calls:
         return None
@@ -248,7 +248,7 @@ def call_index_present(answer: Answer) -> bool | None:
     "Tool calls are not numbered 0, 1, 2 in order of appearance.",
     matters=True,
 )
-def call_index_in_order(answer: Answer) -> bool | None:
+def call_index_in_order(answer: RecordedAnswer) -> bool | None:
     """The order in which the indexes first appear."""
     if not _calls(answer):
         return None
@@ -264,7 +264,7 @@ def call_index_in_order(answer: Answer) -> bool | None:
     "Fragments of parallel calls do not alternate.",
     "Fragments of parallel tool calls alternate: legal, and seldom expected.",
 )
-def calls_not_interleaved(answer: Answer) -> bool | None:
+def calls_not_interleaved(answer: RecordedAnswer) -> bool | None:
     """An index that was left does not come again."""
     if not _calls(answer):
         return None
@@ -282,7 +282,7 @@ def calls_not_interleaved(answer: Answer) -> bool | None:
     "A tool call begins without its id or name: clients cannot tell whose arguments come.",
     matters=True,
 )
-def call_header_first(answer: Answer) -> bool | None:
+def call_header_first(answer: RecordedAnswer) -> bool | None:
     """In the first fragment."""
     if not _calls(answer):
         return None
@@ -290,7 +290,7 @@ def call_header_first(answer: Answer) -> bool | None:
 
 
 @invariant(CHAT, "A call keeps its id, and no two share one.", "Two tool calls share an index or an id.", matters=True)
-def call_ids_unique(answer: Answer) -> bool | None:
+def call_ids_unique(answer: RecordedAnswer) -> bool | None:
     """One id for each index, another for each call."""
     if not _calls(answer):
         return None
@@ -301,7 +301,7 @@ def call_ids_unique(answer: Answer) -> bool | None:
 @invariant(
     CHAT, "A tool call is named once.", "A later fragment repeats the name: accumulators write it twice.", matters=True
 )
-def call_named_once(answer: Answer) -> bool | None:
+def call_named_once(answer: RecordedAnswer) -> bool | None:
     """In the first fragment only."""
     if not _calls(answer):
         return None
@@ -309,7 +309,7 @@ def call_named_once(answer: Answer) -> bool | None:
 
 
 @invariant(CHAT, "A tool call says its type.", "A tool call does not say type function.")
-def call_type(answer: Answer) -> bool | None:
+def call_type(answer: RecordedAnswer) -> bool | None:
     """In the first fragment."""
     return all(call[0].type in ("function", "custom") for call in _calls(answer)) if _calls(answer) else None
 
@@ -320,7 +320,7 @@ def call_type(answer: Answer) -> bool | None:
     "The arguments of a tool call are not JSON: json.loads raises.",
     matters=True,
 )
-def call_arguments(answer: Answer) -> bool | None:
+def call_arguments(answer: RecordedAnswer) -> bool | None:
     """All fragments put together; nothing at all stands for a call without parameters."""
     if not _finished(answer):
         return None
@@ -333,7 +333,7 @@ def call_arguments(answer: Answer) -> bool | None:
     "Tools are called where they answer.",
     "A tool that answers the question was not called, or fewer than could be.",
 )
-def tools_called(answer: Answer) -> bool | None:
+def tools_called(answer: RecordedAnswer) -> bool | None:
     """The model's choice as much as the endpoint's."""
     if not answer.asked.calls or not answer.choices or (answer.calls and not _calls(answer)):
         return None
@@ -348,25 +348,25 @@ def _totals(usage: Any) -> tuple[Any, ...]:
 
 
 @invariant(CHOICES, "Usage comes when it is asked for.", "Usage was asked for, and did not come.", matters=True)
-def usage_sent(answer: Answer) -> bool | None:
+def usage_sent(answer: RecordedAnswer) -> bool | None:
     """At least once."""
     return bool(answer.usages) if answer.asked.usage and answer.chunks else None
 
 
 @invariant(CHOICES, "Usage comes in the last chunk only.", "Usage comes early, or more than once: sums count it twice.")
-def usage_last(answer: Answer) -> bool | None:
+def usage_last(answer: RecordedAnswer) -> bool | None:
     """Where there is any."""
     return answer.usages == [len(answer.chunks) - 1] if answer.usages else None
 
 
 @invariant(CHOICES, "The usage chunk has no choices.", "Usage comes in a chunk with choices.")
-def usage_alone(answer: Answer) -> bool | None:
+def usage_alone(answer: RecordedAnswer) -> bool | None:
     """Where there is any."""
     return all(answer.chunks[at].get("choices") == [] for at in answer.usages) if answer.usages else None
 
 
 @invariant(CHOICES, "Tokens add up.", "total_tokens is not the sum of prompt and completion tokens.")
-def usage_adds_up(answer: Answer) -> bool | None:
+def usage_adds_up(answer: RecordedAnswer) -> bool | None:
     """In the last usage."""
     totals = _totals(answer.chunks[answer.usages[-1]]["usage"]) if answer.usages else ()
     return totals[0] + totals[1] == totals[2] if totals and all(type(each) is int for each in totals) else None
@@ -381,7 +381,7 @@ def usage_adds_up(answer: Answer) -> bool | None:
     "Structured output is not the JSON that the schema asks for.",
     matters=True,
 )
-def schema_kept(answer: Answer) -> bool | None:
+def schema_kept(answer: RecordedAnswer) -> bool | None:
     """An object with just the members asked for; nothing is asked of a text that was cut."""
     members = answer.asked.members
     whole = "stop" in answer.finishes(0) or answer.terminal.get("status") == "completed"

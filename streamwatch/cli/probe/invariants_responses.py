@@ -7,12 +7,12 @@ from typing import Any
 
 from streamwatch.cli.probe.invariants import RESPONSES, invariant
 from streamwatch.cli.probe.invariants_chat import parses
-from streamwatch.cli.probe.recorded_answer import TERMINAL, Answer, as_dict, as_list, as_text
+from streamwatch.cli.probe.recorded_answer import TERMINAL, RecordedAnswer, as_dict, as_list, as_text
 
 _ADDED, _DONE = "response.output_item.added", "response.output_item.done"
 
 
-def _finished(answer: Answer) -> bool:
+def _finished(answer: RecordedAnswer) -> bool:
     return bool(answer.of_type("response.completed"))
 
 
@@ -21,7 +21,7 @@ def _at(event: dict[str, Any]) -> str:
     return repr((event.get("output_index"), event.get("content_index"), event.get("summary_index")))
 
 
-def _deltas(answer: Answer, type: str) -> dict[str, str]:
+def _deltas(answer: RecordedAnswer, type: str) -> dict[str, str]:
     """The deltas of a type, joined, by their place."""
     pieces: dict[str, list[str]] = {}
     for event in answer.of_type(f"{type}.delta"):
@@ -38,20 +38,20 @@ def _deltas(answer: Answer, type: str) -> dict[str, str]:
     "Events have no sequence_number: what is lost or out of order cannot be told.",
     matters=True,
 )
-def numbered(answer: Answer) -> bool | None:
+def numbered(answer: RecordedAnswer) -> bool | None:
     """sequence_number is an int."""
     return all(type(event.get("sequence_number")) is int for event in answer.payloads) if answer.payloads else None
 
 
 @invariant(RESPONSES, "Numbers rise by one.", "Sequence numbers have gaps, repeat, or come out of order.", matters=True)
-def numbers_contiguous(answer: Answer) -> bool | None:
+def numbers_contiguous(answer: RecordedAnswer) -> bool | None:
     """From the first event on, whatever its number."""
     numbers = [event["sequence_number"] for event in answer.payloads if type(event.get("sequence_number")) is int]
     return numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else None
 
 
 @invariant(RESPONSES, "Numbers begin at 0.", "Sequence numbers do not begin at 0.")
-def numbers_from_zero(answer: Answer) -> bool | None:
+def numbers_from_zero(answer: RecordedAnswer) -> bool | None:
     """But where a stream is resumed."""
     numbers = [event.get("sequence_number") for event in answer.payloads]
     return numbers[0] == 0 if numbers and numbers[0] is not None and not answer.asked.resumed else None
@@ -63,7 +63,7 @@ def numbers_from_zero(answer: Answer) -> bool | None:
     "The stream does not begin with response.created: the helper raises.",
     matters=True,
 )
-def begins_with_created(answer: Answer) -> bool | None:
+def begins_with_created(answer: RecordedAnswer) -> bool | None:
     """But where a stream is resumed."""
     if not answer.payloads or answer.asked.resumed:
         return None
@@ -76,7 +76,7 @@ def begins_with_created(answer: Answer) -> bool | None:
     "No terminal event ends the stream, or something follows it.",
     matters=True,
 )
-def terminal_last(answer: Answer) -> bool | None:
+def terminal_last(answer: RecordedAnswer) -> bool | None:
     """completed, incomplete or failed; once, and last."""
     if not answer.payloads:
         return None
@@ -87,7 +87,7 @@ def terminal_last(answer: Answer) -> bool | None:
 @invariant(
     RESPONSES, "The status fits the terminal event.", "The terminal event and the status in it disagree.", matters=True
 )
-def terminal_status(answer: Answer) -> bool | None:
+def terminal_status(answer: RecordedAnswer) -> bool | None:
     """response.completed has status completed."""
     ends = answer.of_type(*TERMINAL)
     return as_dict(ends[-1].get("response")).get("status") == TERMINAL[ends[-1]["type"]] if ends else None
@@ -96,13 +96,13 @@ def terminal_status(answer: Answer) -> bool | None:
 @invariant(
     RESPONSES, "A cut answer says so.", "An answer cut at max_output_tokens is not told as incomplete.", matters=True
 )
-def incomplete_told(answer: Answer) -> bool | None:
+def incomplete_told(answer: RecordedAnswer) -> bool | None:
     """Where more was asked for than the tokens allow."""
     return answer.terminal.get("status") == "incomplete" if answer.asked.limited and answer.terminal else None
 
 
 @invariant(RESPONSES, "Every event has its event: line.", "Events have no event: line: readers of names see nothing.")
-def event_lines(answer: Answer) -> bool | None:
+def event_lines(answer: RecordedAnswer) -> bool | None:
     """Where framing is known."""
     sent = [event for event in answer.events if event.payload is not None]
     return all(event.name for event in sent) if sent and answer.exact else None
@@ -111,20 +111,20 @@ def event_lines(answer: Answer) -> bool | None:
 @invariant(
     RESPONSES, "The event: line says the type.", "The event: line and the type in the data differ.", matters=True
 )
-def event_line_fits(answer: Answer) -> bool | None:
+def event_line_fits(answer: RecordedAnswer) -> bool | None:
     """Where there is one."""
     named = [event for event in answer.events if event.payload is not None and event.name]
     return all(event.name == as_dict(event.payload).get("type") for event in named) if named else None
 
 
 @invariant(RESPONSES, "No [DONE] is sent.", "[DONE] ends the stream, which this API does not have.")
-def no_done_marker(answer: Answer) -> bool | None:
+def no_done_marker(answer: RecordedAnswer) -> bool | None:
     """The terminal event is the end."""
     return not answer.done if answer.ending and answer.payloads else None
 
 
 @invariant(RESPONSES, "The response keeps its id.", "The id of the response changes inside one answer.", matters=True)
-def response_id_constant(answer: Answer) -> bool | None:
+def response_id_constant(answer: RecordedAnswer) -> bool | None:
     """Wherever the response is told."""
     ids = {repr(event["response"].get("id")) for event in answer.payloads if isinstance(event.get("response"), dict)}
     return len(ids) == 1 if ids else None
@@ -134,7 +134,7 @@ def response_id_constant(answer: Answer) -> bool | None:
 
 
 @invariant(RESPONSES, "Items are numbered 0, 1, 2.", "Output items are not numbered 0, 1, 2 in order.", matters=True)
-def items_in_order(answer: Answer) -> bool | None:
+def items_in_order(answer: RecordedAnswer) -> bool | None:
     """The order in which they are added."""
     numbers = [repr(event.get("output_index")) for event in answer.of_type(_ADDED)]
     return numbers == [str(number) for number in range(len(numbers))] if numbers and not answer.asked.resumed else None
@@ -146,7 +146,7 @@ def items_in_order(answer: Answer) -> bool | None:
     "Something is said of an item that was never announced: the helper raises.",
     matters=True,
 )
-def items_announced(answer: Answer) -> bool | None:
+def items_announced(answer: RecordedAnswer) -> bool | None:
     """output_item.added comes before all else about an output_index."""
     known: set[str] = set()
     for event in answer.payloads:
@@ -163,7 +163,7 @@ def items_announced(answer: Answer) -> bool | None:
     "Text comes for a part that was never announced: the helper raises.",
     matters=True,
 )
-def parts_announced(answer: Answer) -> bool | None:
+def parts_announced(answer: RecordedAnswer) -> bool | None:
     """content_part.added comes before the text."""
     known: set[str] = set()
     for event in answer.payloads:
@@ -175,7 +175,7 @@ def parts_announced(answer: Answer) -> bool | None:
 
 
 @invariant(RESPONSES, "Every item is closed.", "An item is never closed, or closed twice.", matters=True)
-def items_closed(answer: Answer) -> bool | None:
+def items_closed(answer: RecordedAnswer) -> bool | None:
     """output_item.done once for each, in an answer that is completed."""
     added, done = (
         sorted(repr(event.get("output_index")) for event in answer.of_type(type)) for type in (_ADDED, _DONE)
@@ -186,7 +186,7 @@ def items_closed(answer: Answer) -> bool | None:
 @invariant(
     RESPONSES, "Items keep their ids.", "The id of an item is not the same in all events about it.", matters=True
 )
-def item_ids_constant(answer: Answer) -> bool | None:
+def item_ids_constant(answer: RecordedAnswer) -> bool | None:
     """added, done, and item_id of the events between."""
     ids: dict[str, set[str]] = {}
     for event in answer.payloads:
@@ -199,7 +199,7 @@ def item_ids_constant(answer: Answer) -> bool | None:
 # --- what is repeated at the end
 
 
-def _pairs(answer: Answer) -> Iterator[tuple[str, str]]:
+def _pairs(answer: RecordedAnswer) -> Iterator[tuple[str, str]]:
     """Every text that came in deltas, with the same text as it is repeated, where it is."""
     for type, member in (
         ("response.output_text", "text"),
@@ -224,13 +224,13 @@ def _pairs(answer: Answer) -> Iterator[tuple[str, str]]:
     "The final text differs from the deltas put together.",
     matters=True,
 )
-def text_agrees(answer: Answer) -> bool | None:
+def text_agrees(answer: RecordedAnswer) -> bool | None:
     """In every `done` event."""
     pairs = list(_pairs(answer))
     return all(one == other for one, other in pairs) if pairs else None
 
 
-def _arguments(answer: Answer) -> Iterator[tuple[str, str]]:
+def _arguments(answer: RecordedAnswer) -> Iterator[tuple[str, str]]:
     joined = _deltas(answer, "response.function_call_arguments")
     for event in answer.of_type("response.function_call_arguments.done"):
         yield joined.get(_at(event), ""), as_text(event.get("arguments"))
@@ -246,7 +246,7 @@ def _arguments(answer: Answer) -> Iterator[tuple[str, str]]:
     "The final arguments differ from the deltas put together.",
     matters=True,
 )
-def arguments_agree(answer: Answer) -> bool | None:
+def arguments_agree(answer: RecordedAnswer) -> bool | None:
     """In every `done` event."""
     pairs = list(_arguments(answer))
     return all(one == other for one, other in pairs) if pairs else None
@@ -255,7 +255,7 @@ def arguments_agree(answer: Answer) -> bool | None:
 @invariant(
     RESPONSES, "The arguments of every call parse.", "The arguments of a function call are not JSON.", matters=True
 )
-def arguments_parse(answer: Answer) -> bool | None:
+def arguments_parse(answer: RecordedAnswer) -> bool | None:
     """Of an answer that was not cut."""
     texts = [other for _, other in _arguments(answer)]
     return all(map(parses, texts)) if texts and _finished(answer) else None
@@ -264,7 +264,7 @@ def arguments_parse(answer: Answer) -> bool | None:
 @invariant(
     RESPONSES, "The terminal event repeats every item.", "The terminal event does not repeat the items that came."
 )
-def output_repeated(answer: Answer) -> bool | None:
+def output_repeated(answer: RecordedAnswer) -> bool | None:
     """Their ids, in order."""
     if not _finished(answer) or answer.asked.resumed:
         return None
@@ -273,13 +273,13 @@ def output_repeated(answer: Answer) -> bool | None:
 
 
 @invariant(RESPONSES, "Usage comes with response.completed.", "response.completed has no usage.", matters=True)
-def usage_in_terminal(answer: Answer) -> bool | None:
+def usage_in_terminal(answer: RecordedAnswer) -> bool | None:
     """Always, without being asked for."""
     return isinstance(answer.terminal.get("usage"), dict) if _finished(answer) else None
 
 
 @invariant(RESPONSES, "Functions are called where they answer.", "A function that answers the question was not called.")
-def functions_called(answer: Answer) -> bool | None:
+def functions_called(answer: RecordedAnswer) -> bool | None:
     """The model's choice as much as the endpoint's."""
     items = [as_dict(event.get("item")) for event in answer.of_type(_DONE)]
     calls = [item for item in items if item.get("type") == "function_call"]

@@ -39,7 +39,7 @@ _STRUCTURED = "In which city and country is the Eiffel Tower? Answer as JSON wit
 
 @dataclass(frozen=True)
 class Question:
-    """One request of the battery: `arguments` beside model, prompt and the bound on tokens."""
+    """One request of the questions: `arguments` beside model, prompt and the bound on tokens."""
 
     name: str
     title: str
@@ -75,7 +75,7 @@ _TEXT_FORMAT = {"format": {"type": "json_schema", "name": "place", "strict": Tru
 _MEMBERS = ("city", "country")
 
 #: In the order in which they are asked: the plainest first, as it tells whether there is anybody to ask.
-BATTERY = {
+QUESTIONS = {
     question.name: question
     for question in (
         _chat("text", "text", _SHORT),
@@ -107,7 +107,7 @@ def chosen(surface: str, only: Iterable[str], skip: Iterable[str]) -> list[Quest
     only, skip = set(only), set(skip)
     return [
         question
-        for name, question in BATTERY.items()
+        for name, question in QUESTIONS.items()
         if surface in ("all", question.surface) and (not only or name in only) and name not in skip
     ]
 

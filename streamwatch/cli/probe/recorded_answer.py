@@ -80,7 +80,7 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-class Answer:
+class RecordedAnswer:
     """The body of one response, in reads: seconds since the request, and bytes.
 
     `exact` says that framing is as the server sent it, `ending` that [DONE] is, `literal` that null and absent are

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from streamwatch.cli.probe import scorecard as judged
+from streamwatch.cli.probe import scorecard
 
 _CSS = """
 :root { color-scheme: light dark; --bg: #fff; --fg: #1a1d21; --dim: #5b636d; --line: #d9dde2; --bad: #b3261e;
@@ -98,9 +98,9 @@ def _head(record: dict[str, Any]) -> list[ET.Element]:
     return [
         _e("h1", record["base_url"]),
         _e("p", f"{record['model']}, {record['at']}", cls="dim"),
-        _e("p", judged.headline(record), cls=f"verdict {tone}"),
-        *(_e("p", sentence) for sentence in judged.others(record)),
-        _e("p", judged.speed(record), cls="dim"),
+        _e("p", scorecard.headline(record), cls=f"verdict {tone}"),
+        *(_e("p", sentence) for sentence in scorecard.others(record)),
+        _e("p", scorecard.speed(record), cls="dim"),
     ]
 
 
@@ -122,7 +122,7 @@ def _invariants(title: str, rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         tone = "" if row["holds"] else "bad" if row["matters"] else "odd"
         places = _places(row)
-        return (row["sentence"], tone), row["invariant"], places, judged.in_company(row["compared"])
+        return (row["sentence"], tone), row["invariant"], places, scorecard.in_company(row["compared"])
 
     return _table(title, ("", "invariant", "in", "broken also at"), map(line, rows))
 
@@ -137,7 +137,7 @@ def _places(row: dict[str, Any]) -> str:
 def _kinds(rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         tone = {"fault": "bad", "dialect": "odd"}.get(row["severity"], "")
-        facts = str(row["count"]), judged.repaired_text(row), judged.in_company(row["compared"])
+        facts = str(row["count"]), scorecard.repaired_text(row), scorecard.in_company(row["compared"])
         return (row["kind"], tone), row["meaning"], row["severity"], *facts
 
     return _table("Anomalies", ("kind", "", "severity", "count", "Streamwatch", "also at"), map(line, rows))
@@ -146,7 +146,7 @@ def _kinds(rows: list[dict[str, Any]]) -> list[ET.Element]:
 def _readers(rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         cells = (
-            (judged.outcomes_text(row, column), "good" if set(row[column]) <= judged.FINE else "bad")
+            (scorecard.outcomes_text(row, column), "good" if set(row[column]) <= scorecard.FINE else "bad")
             for column in ("plain", "watched")
         )
         return f"{row['surface']}: {row['reader']}", row["meaning"], *cells
@@ -170,7 +170,7 @@ def _answers(rows: list[dict[str, Any]]) -> list[ET.Element]:
 
 def _foot(record: dict[str, Any]) -> ET.Element:
     made = f"Made by streamwatch probe {record['streamwatch']} with openai {record['openai']}."
-    compared = judged.providers()["streams"]
+    compared = scorecard.providers()["streams"]
     basis = f"Compared with {sum(compared.values()):,} recorded streams of {len(compared)} providers."
     return _e("footer", _e("p", made), _e("p", basis))
 

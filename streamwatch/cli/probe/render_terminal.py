@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streamwatch.cli.probe import scorecard as judged
+from streamwatch.cli.probe import scorecard
 
 #: Rows of each table: all of them together are one screen. What is left out is in --json and --html.
 _MAX_BROKEN, _MAX_HABITS, _MAX_KINDS = 8, 5, 6
@@ -18,8 +18,8 @@ _STYLES = {0: "bold green", 1: "bold red", 2: "bold yellow"}
 def show(console: Console, record: dict[str, Any]) -> None:
     """Print the card. What a server chose is text here, never markup."""
     console.print(Text(f"{record['base_url']}  {record['model']}", style="bold"))
-    console.print(Text(judged.headline(record), style=_STYLES[record["exit_code"]]))
-    for sentence in judged.others(record):
+    console.print(Text(scorecard.headline(record), style=_STYLES[record["exit_code"]]))
+    for sentence in scorecard.others(record):
         console.print(Text(f"  {sentence}"))
     broken = [row for row in record["invariants"] if not row["holds"]]
     _invariants(console, "Broken", [row for row in broken if row["matters"]], _MAX_BROKEN)
@@ -28,7 +28,7 @@ def show(console: Console, record: dict[str, Any]) -> None:
     _invariants(console, "Habits that clients have to bear", [row for row in broken if not row["matters"]], _MAX_HABITS)
     kept = len(record["invariants"]) - len(broken)
     if record["invariants"]:
-        console.print(Text(f"\n{kept} of {len(record['invariants'])} invariants hold. {judged.speed(record)}"))
+        console.print(Text(f"\n{kept} of {len(record['invariants'])} invariants hold. {scorecard.speed(record)}"))
 
 
 def _table(console: Console, title: str, *columns: str) -> Table:
@@ -47,7 +47,7 @@ def _invariants(console: Console, title: str, rows: list[dict[str, Any]], most: 
     for row in rows[:most]:
         style = "red" if row["matters"] else ""
         table.add_row(
-            Text(row["sentence"], style=style), _places(row["broken_in"], row), judged.in_company(row["compared"])
+            Text(row["sentence"], style=style), _places(row["broken_in"], row), scorecard.in_company(row["compared"])
         )
     console.print(table)
     _left(console, len(rows) - most)
@@ -64,9 +64,9 @@ def _kinds(console: Console, rows: list[dict[str, Any]]) -> None:
     table = _table(console, "Anomalies", "severity", "count", "Streamwatch", "also at")
     for row in rows[:_MAX_KINDS]:
         style = {"fault": "red"}.get(row["severity"], "")
-        also = judged.in_company(row["compared"])
+        also = scorecard.in_company(row["compared"])
         table.add_row(
-            Text(row["kind"], style=style), row["severity"], str(row["count"]), judged.repaired_text(row), also
+            Text(row["kind"], style=style), row["severity"], str(row["count"]), scorecard.repaired_text(row), also
         )
     console.print(table)
     _left(console, len(rows) - _MAX_KINDS)
@@ -77,13 +77,15 @@ def _readers(console: Console, rows: list[dict[str, Any]]) -> None:
         return
     table = _table(console, "Client code", "without Streamwatch", "with it")
     for row in rows:
-        cells = (Text(judged.outcomes_text(row, column), style=_style(row[column])) for column in ("plain", "watched"))
+        cells = (
+            Text(scorecard.outcomes_text(row, column), style=_style(row[column])) for column in ("plain", "watched")
+        )
         table.add_row(f"{row['surface']}: {row['reader']}", *cells)
     console.print(table)
 
 
 def _style(outcomes: dict[str, int]) -> str:
-    return "green" if set(outcomes) <= judged.FINE else "red"
+    return "green" if set(outcomes) <= scorecard.FINE else "red"
 
 
 def _left(console: Console, count: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from streamwatch.cli import common
 from streamwatch.cli.probe.endpoint import Endpoint, Reply
 from streamwatch.cli.probe.invariants import checked, table
-from streamwatch.cli.probe.recorded_answer import Answer
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 from streamwatch.core.kinds import BROKEN_VERDICTS, KINDS, Outcome, Severity
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
@@ -51,7 +51,7 @@ class Reading:
 
 
 @dataclass
-class Judged:
+class Score:
     """One reply and all that is found in it."""
 
     reply: Reply
@@ -66,21 +66,21 @@ class Judged:
         return [*kinds, *(name for name, holds in self.checks.items() if holds is False and table()[name].matters)]
 
 
-def judge(reply: Reply, model: str) -> Judged:
+def judge(reply: Reply, model: str) -> Score:
     """A reply, checked; client code is tried in `try_readers`."""
     if reply.answer is None:
-        return Judged(reply)
-    return Judged(reply, reply.answer.report(model), checked(reply.answer))
+        return Score(reply)
+    return Score(reply, reply.answer.report(model), checked(reply.answer))
 
 
 # --- client code
 
 
-def try_readers(judged: Iterable[Judged], model: str) -> None:
+def try_readers(scores: Iterable[Score], model: str) -> None:
     """Read every recorded answer in every way that the SDK has, without Streamwatch and with it; nothing is asked."""
     from streamwatch.cli.common.client_code import watched
 
-    answered = [each for each in judged if each.reply.answer is not None]
+    answered = [each for each in scores if each.reply.answer is not None]
     with watched(None):
         plain = [_read(each, model) for each in answered]
     with watched(Settings()):
@@ -96,10 +96,10 @@ def try_readers(judged: Iterable[Judged], model: str) -> None:
             )
 
 
-def _read(judged: Judged, model: str) -> list[tuple[Any, Any]]:
+def _read(score: Score, model: str) -> list[tuple[Any, Any]]:
     from streamwatch.cli.common.client_code import read, readers_of, served
 
-    answer = judged.reply.answer
+    answer = score.reply.answer
     assert answer is not None  # noqa: S101 -- for the type checker
     connect = served(answer.body, cut=bool(answer.ended))
     request = {"model": model, "n": answer.asked.n if (answer.asked.n or 1) > 1 else None}
@@ -110,12 +110,12 @@ def _is_careful(reader: Any) -> bool:
     return bool(reader.name == ("loop" if reader.surface == "responses" else "careful"))
 
 
-def _outcome(judged: Judged, reader: Any, got: Any, reference: Any) -> str:
-    if got.error and _tells_of_cut(judged, reader, got):
+def _outcome(score: Score, reader: Any, got: Any, reference: Any) -> str:
+    if got.error and _tells_of_cut(score, reader, got):
         return "told"
     if got.error:
         return f"raises {got.error.partition(':')[0]}"
-    if judged.report is not None and judged.report.verdict in BROKEN_VERDICTS:
+    if score.report is not None and score.report.verdict in BROKEN_VERDICTS:
         return "unaware"
     if reference is None or got is reference:
         return "reads"
@@ -125,10 +125,10 @@ def _outcome(judged: Judged, reader: Any, got: Any, reference: Any) -> str:
     return "reads" if same else "differs"
 
 
-def _tells_of_cut(judged: Judged, reader: Any, got: Any) -> bool:
+def _tells_of_cut(score: Score, reader: Any, got: Any) -> bool:
     """The helpers raise on an answer that ran out of tokens, whatever the endpoint does right."""
-    answer = judged.reply.answer
-    limited = answer is not None and answer.asked.limited and not judged.faults
+    answer = score.reply.answer
+    limited = answer is not None and answer.asked.limited and not score.faults
     return bool(
         limited and reader.name == "helper" and got.error.startswith(("LengthFinishReason", "RuntimeError: Did"))
     )
@@ -173,7 +173,7 @@ def company_of_kind(name: str) -> dict[str, Any]:
 # --- the record
 
 
-def record(endpoint: Endpoint, judged: list[Judged], undone: str, at: str, *, content: bool) -> dict[str, Any]:
+def record(endpoint: Endpoint, scores: list[Score], undone: str, at: str, *, content: bool) -> dict[str, Any]:
     """Everything that is known, as data."""
     from streamwatch.cli.common.client_code import sdk_version
 
@@ -183,33 +183,33 @@ def record(endpoint: Endpoint, judged: list[Judged], undone: str, at: str, *, co
         "at": at,
         "base_url": endpoint.address,
         "model": endpoint.shown(endpoint.model),
-        "exit_code": exit_code(judged, undone),
+        "exit_code": exit_code(scores, undone),
         "undone": undone,
-        "invariants": _invariants(judged),
-        "kinds": _kinds(judged),
-        "readers": _readers(judged),
-        "answers": [_answer(endpoint, each, content=content) for each in judged],
+        "invariants": _invariants(scores),
+        "kinds": _kinds(scores),
+        "readers": _readers(scores),
+        "answers": [_answer(endpoint, each, content=content) for each in scores],
     }
 
 
-def exit_code(judged: list[Judged], undone: str) -> int:
+def exit_code(scores: list[Score], undone: str) -> int:
     """2 if the questions could not be asked, 1 if anything is wrong, else 0."""
-    if undone or not any(each.reply.answer for each in judged):
+    if undone or not any(each.reply.answer for each in scores):
         return 2
-    return int(any(each.faults or each.reply.state == "failed" for each in judged))
+    return int(any(each.faults or each.reply.state == "failed" for each in scores))
 
 
-def label(judged: Judged) -> str:
+def label(score: Score) -> str:
     """How an answer is called."""
-    reply = judged.reply
+    reply = score.reply
     return f"{reply.question.name}#{reply.round + 1}" if reply.round else reply.question.name
 
 
-def _invariants(judged: list[Judged]) -> list[dict[str, Any]]:
+def _invariants(scores: list[Score]) -> list[dict[str, Any]]:
     """Every invariant that could be looked at, the worst first: what matters, is broken most, and by fewest others."""
     found = []
     for name, each in table().items():
-        told = {label(one): one.checks[name] for one in judged if one.checks.get(name) is not None}
+        told = {label(one): one.checks[name] for one in scores if one.checks.get(name) is not None}
         broken = [answer for answer, holds in told.items() if not holds]
         if told:
             facts = {"invariant": name, "matters": each.matters, "holds": not broken, "broken_in": broken}
@@ -226,10 +226,10 @@ def _invariants(judged: list[Judged]) -> list[dict[str, Any]]:
     )
 
 
-def _kinds(judged: list[Judged]) -> list[dict[str, Any]]:
+def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
     """The anomalies of all answers, the worst first."""
     found: dict[str, dict[str, Any]] = {}
-    for one in judged:
+    for one in scores:
         for kind, count in one.report.anomalies.items() if one.report else ():
             fixed = sum(one.report.outcomes.get(kind, {}).get(outcome, 0) for outcome in _FIXED) if one.report else 0
             row = found.setdefault(kind.name, {"kind": kind.name, "count": 0, "repaired": 0, "answers": []})
@@ -250,10 +250,10 @@ def _kinds(judged: list[Judged]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (_SEVERITIES.index(Severity(row["severity"])), row["repaired"] == row["count"]))
 
 
-def _readers(judged: list[Judged]) -> list[dict[str, Any]]:
+def _readers(scores: list[Score]) -> list[dict[str, Any]]:
     """Each way to read: how many answers it takes as it should, and what goes wrong with the others."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in judged:
+    for one in scores:
         for reading in one.readings:
             row = found.setdefault(
                 (reading.surface, reading.reader),
@@ -266,16 +266,16 @@ def _readers(judged: list[Judged]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _answer(endpoint: Endpoint, judged: Judged, *, content: bool) -> dict[str, Any]:
-    reply, answer, report = judged.reply, judged.reply.answer, judged.report
+def _answer(endpoint: Endpoint, score: Score, *, content: bool) -> dict[str, Any]:
+    reply, answer, report = score.reply, score.reply.answer, score.report
     facts: dict[str, Any] = {
-        "answer": label(judged),
+        "answer": label(score),
         "title": reply.question.title,
         "surface": reply.question.surface,
         "state": reply.state,
         "message": reply.message,
         "http_status": reply.status,
-        "faults": judged.faults,
+        "faults": score.faults,
     }
     if answer is None or report is None:
         return facts
@@ -285,10 +285,10 @@ def _answer(endpoint: Endpoint, judged: Judged, *, content: bool) -> dict[str, A
         "response_model": endpoint.shown(answer.model),
         "finish_reasons": [endpoint.shown(str(reason)) for reason in report.finish_reasons],
         "kinds": {kind.name: count for kind, count in report.anomalies.items()},
-        "broken": [name for name, holds in judged.checks.items() if holds is False],
+        "broken": [name for name, holds in score.checks.items() if holds is False],
         "ended": endpoint.shown(answer.ended),
         **_times(answer),
-        "readers": [_reading(endpoint, each, content=content) for each in judged.readings],
+        "readers": [_reading(endpoint, each, content=content) for each in score.readings],
         **({"text": endpoint.shown(answer.text(), 4000), "tool_calls": _said(endpoint, answer)} if content else {}),
     }
 
@@ -298,12 +298,12 @@ def _reading(endpoint: Endpoint, reading: Reading, *, content: bool) -> dict[str
     return {"reader": reading.reader, "plain": reading.plain, "watched": reading.watched, **errors}
 
 
-def _said(endpoint: Endpoint, answer: Answer) -> list[str]:
+def _said(endpoint: Endpoint, answer: RecordedAnswer) -> list[str]:
     """The arguments of the tool calls, as they came."""
     return [endpoint.shown("".join(str(fragment.arguments or "") for fragment in call), 1000) for call in answer.calls]
 
 
-def _times(answer: Answer) -> dict[str, Any]:
+def _times(answer: RecordedAnswer) -> dict[str, Any]:
     """When events came, and how they were packed."""
     came = [event.seconds for event in answer.events]
     pauses = [later - earlier for earlier, later in itertools.pairwise(came)]

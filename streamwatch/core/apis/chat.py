@@ -203,12 +203,12 @@ class Chat(ChatState):
     def _see_delta(self, choice: dict[str, Any], state: Choice, event: Event) -> ChunkType:
         delta_missing(choice, state, self)
         delta = choice.get("delta")
-        there = isinstance(delta, dict)
-        delta = delta if isinstance(delta, dict) else {}
+        if not isinstance(delta, dict):
+            return ChunkType.OTHER  # where nothing is, nothing lacks a content or a role
         carried = type_of(delta)
         self.any_audio = self.any_audio or "audio" in delta
         self.repeats_role = self.repeats_role or (state.begun and bool(delta.get("role")))
-        if see_delta(delta, state, self.ledger) and there:
+        if see_delta(delta, state, self.ledger):
             event.fills_content = self.applies
         return carried
 
