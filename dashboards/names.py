@@ -6,7 +6,7 @@ Derived from the tables of `streamwatch.export.telemetry`, so that a metric that
 from __future__ import annotations
 
 from streamwatch.export import telemetry
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
 #: Every row of the table, by the name of the instrument.
 INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(row, Instrument)}
@@ -15,7 +15,7 @@ INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(r
 BUILD_INFO = "streamwatch_build_info"
 
 #: Instruments of the process, not of a stream: they lack the common attributes.
-OF_PROCESS = {PUBLISHED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
+OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
 
 #: What Prometheus and its rules have beside our own: the metric, and its labels.
 OTHERS = {
@@ -44,8 +44,8 @@ def is_histogram(row: Instrument) -> bool:
 
 
 def is_counter(row: Instrument) -> bool:
-    """A gauge has the unit 1; what is left counts something in braces."""
-    return not is_histogram(row) and row.unit != "1"
+    """A counter counts something in braces; what is left is a gauge."""
+    return not is_histogram(row) and row.unit.startswith("{")
 
 
 def metric(row: Instrument) -> str:

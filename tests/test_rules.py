@@ -19,7 +19,7 @@ from streamwatch.export import telemetry
 from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.cli.kinds.explanations import KNOWN
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
 ROOT = Path(__file__).parents[1]
 FILES = rules.files(Options())
@@ -155,7 +155,7 @@ def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
     """What the first records keep of a counter, the counter has."""
     (metric,) = {name for name in re.findall(r"streamwatch_\w+", rule.expr) if name in INSTRUMENTS}
     row = INSTRUMENTS[metric]
-    common = () if row in (PUBLISHED, INTERNAL_ERRORS) else COMMON
+    common = () if row in (PUBLISHED, STARTED, INTERNAL_ERRORS) else COMMON
     has = {"job", *(attribute.replace(".", "_") for attribute in (*common, *row.attributes))}
     (asked,) = re.findall(r"by \(([^)]*)\)", rule.expr)
     assert set(asked.split(", ")) <= has
