@@ -197,7 +197,7 @@ def test_a_rate_says_what_it_stands_on() -> None:
     [
         (0, FEWEST_CASES - 1, "too few"),
         (0, FEWEST_CASES, "worse"),
-        (70, 100, "no difference shown"),
+        (70, 100, "no difference"),
         (700, 1000, "worse"),
         (99, 100, "better"),
     ],

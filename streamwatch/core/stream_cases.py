@@ -215,8 +215,8 @@ class CaseRate:
         return wilson(self.fixed, self.cases) if self.cases else None
 
     def against(self, published: float) -> str:
-        """Return `better`, `worse` or `no difference shown`; `too few` where that cannot be said."""
+        """Return `better`, `worse` or `no difference`; `too few` where that cannot be said."""
         if self.cases < FEWEST_CASES:
             return "too few"
         low, high = wilson(self.fixed, self.cases)
-        return "worse" if high < published else "better" if low > published else "no difference shown"
+        return "worse" if high < published else "better" if low > published else "no difference"
