@@ -5,6 +5,7 @@ Derived from the tables of `streamwatch.export.telemetry`, so that a metric that
 
 from __future__ import annotations
 
+from dashboards.records import RELEASES, TOTALS, total_of
 from streamwatch.export import telemetry
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
@@ -61,9 +62,16 @@ def labels(row: Instrument) -> tuple[str, ...]:
     return (*names, "le") if is_histogram(row) else names
 
 
+#: What is recorded, and its labels: nothing of a process, which ends.
+RECORDS = {
+    **{total_of(record): {"job", *labels} for record, labels in TOTALS.items()},
+    RELEASES: {"job", "gen_ai_response_model", "streamwatch_openai_version"},
+}
+
+
 def known() -> dict[str, set[str]]:
     """Every metric a query may name, and the labels it may use with it."""
-    names = {name: set(found) for name, found in OTHERS.items()}
+    names = {name: set(found) for name, found in (OTHERS | RECORDS).items()}
     for row in INSTRUMENTS.values():
         series = (
             (metric(row) + suffix for suffix in ("_bucket", "_count", "_sum")) if is_histogram(row) else [metric(row)]

@@ -74,6 +74,8 @@ REORDERED = "model:streamwatch_reordered_per_stream:ratio"
 FIX_RATIO = "model_issue:streamwatch_fixed_per_case:ratio1d"
 CASES_OF_DAY = "model_issue:streamwatch_cases:sum1d"
 FIXED_OF_DAY = "model_issue:streamwatch_fixed_cases:sum1d"
+#: Streams of each snapshot and SDK version: what is new shows in it.
+RELEASES = "job_snapshot_version:streamwatch_streams:total"
 #: Processes that were first scraped long after they began to count.
 FOUND_LATE = "instance:streamwatch_found_late:start_time"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
@@ -182,6 +184,7 @@ def _totals(options: Options) -> tuple[Record, ...]:
             for record, labels in TOTALS.items()
             for rule in (_growth(record, labels, options), _sum(record, options))
         ),
+        Record(RELEASES, f"sum {options.by(*RELEASE)} ({total_of(STREAMS)})"),
         # Every process exports this gauge from its start on, whether it streams or not.
         Record(PROCESSES, f"count {options.by()} ({published})"),
     )

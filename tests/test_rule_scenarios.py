@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ import pytest
 
 pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from dashboards import records, rules
+from dashboards import promql, records, rules
 from dashboards.records import CASES, STREAMS, Options, total_of
 
 ROOT = Path(__file__).parents[1]
@@ -276,4 +277,56 @@ def test_cases_of_pods_that_end_are_in_the_rate_of_the_day(promtool: str, tmp_pa
         "sum(model_issue:streamwatch_fixed_per_case:ratio1d)": ("11h", 0.5),
         "sum(model_issue:streamwatch_fixed_per_case:ratio1d_upper)": ("11h", 0.7007),
     }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+def panel(board: str, title: str, window: str, before: str) -> list[str]:
+    """Return the queries of a panel as Grafana sends them where everything is chosen."""
+    document = json.loads((ROOT / "dashboards" / "json" / f"streamwatch-{board}.json").read_text("utf-8"))
+    (found,) = [one for one in document["panels"] if one["title"] == title]
+    values = {"__range": window, "before": before, "job": ".+"}
+    return [
+        re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), target["expr"])
+        for target in found["targets"]
+    ]
+
+
+@each_promtool
+def test_before_and_after_a_release_that_replaces_all_pods(promtool: str, tmp_path: Path) -> None:
+    """Twenty old pods break one stream each, twenty new ones two: the panel says what the pods took with them as well."""
+    series: Series = {}
+    rng = Random(1)
+    for pod in range(20):
+        last = rng.randrange(5, 55)
+        series[started(f"old{pod}")] = [-600_000.0] * 61 + ["stale"]
+        series[streams(f"old{pod}", "complete", "clean")] = [100.0 + at for at in range(61)] + ["stale"]
+        broken: list[Sample] = [5.0] * last + [6.0] * (61 - last) + ["stale"]
+        series[streams(f"old{pod}", "complete", "broken")] = broken
+        series[cases(f"old{pod}", "any_fault", "unrepaired")] = broken
+        series[cases(f"old{pod}", "any_fault", "verified")] = broken
+        first, second = (61 + rng.randrange(5, 50) for _ in range(2))
+        series[started(f"new{pod}")] = [None] * 61 + [3600.0] * 60
+        series[streams(f"new{pod}", "complete", "clean")] = [None] * 61 + [1.0 + at for at in range(60)]
+        series[streams(f"new{pod}", "complete", "broken")] = [None] * first + [1.0] * (121 - first)
+        series[streams(f"new{pod}", "truncated", "broken")] = [None] * second + [1.0] * (121 - second)
+        series[cases(f"new{pod}", "any_fault", "unrepaired")] = [None] * first + [1.0] * (121 - first)
+    title = "The range, and as long a time $before earlier"
+    figures = (0.5, 0.0, 20 / 1200, 40 / 1240, 1200.0, 1240.0)
+    asked = {
+        f"sum({query})": ("119m", round(figure, 4))
+        for query, figure in zip(panel("fix-rates", title, "1h", "1h"), figures, strict=True)
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_rules_and_panels_agree(promtool: str, tmp_path: Path) -> None:
+    """Of one window they make one number, pods that ended included."""
+    series: Series = {}
+    for pod in range(12):
+        alive: list[Sample] = [None] * (pod * 20) + [float(1 + at) for at in range(20)] + ["stale"]
+        series[cases(f"p{pod}", "any_fault", ("verified", "failed", "unrepaired")[pod % 3])] = alive
+    selector = '{streamwatch_issue="any_fault",streamwatch_outcome="verified"}'
+    of_panel = promql.grown(total_of(CASES) + selector, over="6h")
+    asked = {of_panel: ("5h", 80.0), grown(CASES, selector, "6h"): ("5h", 80.0)}
     measured(promtool, tmp_path, series, asked, interval="1m")

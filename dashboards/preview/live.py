@@ -138,11 +138,12 @@ def filled_in(expression: str, seconds: int, before: str) -> str:
     values = {
         "__rate_interval": RATE_INTERVAL,
         "__range": f"{seconds}s",
+        "__interval": f"{_SCRAPE * 5}s",
         "before": before,
         "job": ".+",
         "instance": ".+",
     }
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: values.get(match[1], ".*"), expression)
+    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), expression)
 
 
 def _command(one: Application) -> list[str]:
