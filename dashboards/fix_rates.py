@@ -25,6 +25,7 @@ from dashboards.panels import (
     rows,
     share,
 )
+from dashboards.records import JOB_CASES
 from streamwatch.core.kinds import Outcome, Severity, Strategy
 from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH
 from streamwatch.core.stream_cases import (
@@ -102,11 +103,20 @@ def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
     ]
 
 
-def _pair(definitions: tuple[CaseDefinition, ...], *by: str, over: str = q.RANGE) -> tuple[str, str]:
+def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
     """Cases that reached the application whole, and all cases."""
     return (
-        q.grown(q.cases(definitions, q.APPLIED, q.FIXED), *by, over=over),
-        q.grown(q.cases(definitions, q.APPLIED), *by, over=over),
+        q.grown(q.cases(definitions, q.APPLIED, q.FIXED), *by),
+        q.grown(q.cases(definitions, q.APPLIED), *by),
+    )
+
+
+def _pair_over_time(definition: CaseDefinition, *by: str) -> tuple[str, str]:
+    """The same for each step of a graph, of whole services."""
+    issue = f'{_ISSUE}="{definition.name}"'
+    return (
+        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED, q.FIXED)),
+        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED)),
     )
 
 
@@ -176,13 +186,13 @@ def _words() -> Panel:
 
 
 def _over_time(definition: CaseDefinition) -> Panel:
-    part, whole = _pair((definition,), over=q.INTERVAL)
+    part, whole = _pair_over_time(definition)
     title = definition.known.error.split(" - ")[0] if definition.known else definition.name.replace("_", " ")
     figure = definition.published[1] if definition.published else 0
     panel = lines(
         f"{title[0].upper()}{title[1:]}: fix rate",
         f"`{definition.name}`, published at {figure:.0%}. The band is the 95 % interval of the cases of each "
-        "step. The band wholly below the dashed line: the repair does worse here than elsewhere; open the runbook.",
+        "step, in the chosen jobs. Wholly below the dashed line: the repair does worse here; open the runbook.",
         _PAGE,
         [
             Query(q.wilson(part, whole, "+"), "at most"),
@@ -214,7 +224,9 @@ def _workarounds() -> Panel:
 
 
 def _strategies() -> Panel:
-    part, whole = _pair(tuple(BY_STRATEGY.values()), _ISSUE)
+    part, whole = (
+        q.grown(q.of_jobs(BY_STRATEGY.values(), *how), _ISSUE) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,))
+    )
     return rows(
         "By strategy",
         "Streams with a fault that the strategy is for, and how many of them it put right. Low: the runbooks of its "
@@ -242,7 +254,6 @@ def _kinds() -> Panel:
         {_ISSUE: "Kind"},
         [
             share("Fix rate", q.ratio(part, whole)),
-            end("At least", q.wilson(part, whole, "-")),
             Column("Failed", f"{failed} or 0 * {whole}"),
             Column("Cases", f"{whole} > 0"),
         ],
@@ -310,8 +321,8 @@ def _before_and_after() -> Panel:
 
 def _by_version() -> Panel:
     label = "streamwatch_openai_version"
-    part, whole = _pair((ANY_FAULT,), label, over=q.INTERVAL)
-    expression = f"{q.ratio(part, whole)} and {q.most(q.streams(), label)}"
+    part, whole = _pair_over_time(ANY_FAULT, label)
+    expression = f"{q.ratio(part, whole)}"
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
@@ -344,8 +355,9 @@ def _shadow() -> Panel:
 
 def _outcomes() -> Panel:
     other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
-    ended = q.grown(q.faults(q.APPLIED, other), "streamwatch_outcome", over=q.INTERVAL)
-    shares = f"{ended} / on () group_left () {q.grown(q.faults(q.APPLIED), over=q.INTERVAL)}"
+    headline = (f'{_ISSUE}="{ANY_FAULT.name}"', q.APPLIED)
+    ended = q.over_time(JOB_CASES, "streamwatch_outcome", where=(*headline, other))
+    shares = f"{ended} / on () group_left () {q.over_time(JOB_CASES, where=headline)}"
     return lines(
         "Streams whose repair was not proved right",
         "Shares of the streams in which something went wrong; the rest is verified: the stream itself agrees. "

@@ -26,7 +26,7 @@ _HEADERS = {
     "kind": "Kind",
 }
 #: What is new was not there so long before; annotations are looked for at such steps.
-_BEFORE, _STEP = "10m", "300s"
+_BEFORE, _STEP = "10m", "600s"
 #: How far back "before" lies, for panels that compare: the deployment just now, today's, last week's.
 _COMPARE = ("15m", "1h", "6h", "1d", "7d")
 

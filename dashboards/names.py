@@ -5,7 +5,7 @@ Derived from the tables of `streamwatch.export.telemetry`, so that a metric that
 
 from __future__ import annotations
 
-from dashboards.records import RELEASES, TOTALS, total_of
+from dashboards.records import MODEL, OF_JOBS, RELEASE, RELEASES, REORDERED, TOTALS, total_of
 from streamwatch.export import telemetry
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
@@ -65,7 +65,9 @@ def labels(row: Instrument) -> tuple[str, ...]:
 #: What is recorded, and its labels: nothing of a process, which ends.
 RECORDS = {
     **{total_of(record): {"job", *labels} for record, labels in TOTALS.items()},
-    RELEASES: {"job", "gen_ai_response_model", "streamwatch_openai_version"},
+    **{total_of(record): {"job", *labels} for record, (_, labels) in OF_JOBS.items()},
+    RELEASES: {"job", *RELEASE},
+    f"{REORDERED}15m": {"job", *MODEL},
 }
 
 

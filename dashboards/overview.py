@@ -23,7 +23,8 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.core.kinds import SEQUENCE_OUT_OF_ORDER, Condition, Severity
+from dashboards.records import JOB_ANOMALIES, JOB_STREAMS, REORDERED
+from streamwatch.core.kinds import Condition, Severity
 from streamwatch.core.stream_cases import BY_KIND
 
 #: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
@@ -137,11 +138,11 @@ def _answer() -> list[Panel]:
 
 def _streams_repaired_or_broken() -> Panel:
     touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
-    touched_shares = q.grown(q.streams(touched), "streamwatch_condition", over=q.INTERVAL)
-    shares = f"{touched_shares} / on () group_left () {q.grown(q.streams(), over=q.INTERVAL)}"
+    touched_shares = q.over_time(JOB_STREAMS, "streamwatch_condition", where=(touched,))
+    shares = f"{touched_shares} / on () group_left () {q.over_time(JOB_STREAMS)}"
     return lines(
         "Streams repaired or broken",
-        "Shares of all streams over time; the rest is clean. A step in broken that begins at an annotation is a "
+        "Shares of streams, of the chosen jobs; the rest is clean. A step in broken that begins at an annotation is a "
         "release: compare before and after in Streamwatch / Fix rates.",
         "StreamwatchErrorBudgetBurn",
         [Query(shares, "{{streamwatch_condition}}")],
@@ -151,10 +152,7 @@ def _streams_repaired_or_broken() -> Panel:
 
 
 def _anomalies_by_severity() -> Panel:
-    found, streams = (
-        q.grown(series, *by, over=q.INTERVAL)
-        for series, by in ((q.anomalies(), ("streamwatch_severity",)), (q.streams(), ()))
-    )
+    found, streams = q.over_time(JOB_ANOMALIES, "streamwatch_severity"), q.over_time(JOB_STREAMS)
     per_stream = f"100 * {found} / on () group_left () {streams}"
     return on_the_right(
         lines(
@@ -170,16 +168,14 @@ def _anomalies_by_severity() -> Panel:
 
 
 def _out_of_order() -> Panel:
-    label = "gen_ai_response_model"
-    reorders = q.grown(q.cases((BY_KIND[SEQUENCE_OUT_OF_ORDER],)), label, over=q.INTERVAL)
-    by_model = q.grown(q.streams(), label, over=q.INTERVAL)
-    worst = q.most(q.cases((BY_KIND[SEQUENCE_OUT_OF_ORDER],)), label)
+    label = "gen_ai_request_model"
+    ratio = q.recorded(f"{REORDERED}15m")
     return lines(
         "Out of order: the reorder spike, per 100 streams",
-        "Streams in which events overtook each other, by model snapshot. A spike on one is the vendor's or its "
-        "route's; on all of them it is your proxy or load balancer.",
+        "How often events overtook each other in the last 15 minutes, by model. A spike of one is the vendor's or its "
+        "route's; of all of them it is your proxy or load balancer.",
         "StreamwatchReorderSpike",
-        [Query(f"100 * {reorders} / {by_model} and {worst}", "{{gen_ai_response_model}}")],
+        [Query(f"100 * topk(8, max by ({label}) ({ratio}))", f"{{{{{label}}}}}")],
         units.Short,
     )
 

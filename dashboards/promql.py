@@ -51,8 +51,8 @@ def recorded(record: str, *matchers: str) -> str:
 
 
 def grown(total: str, *by: str, over: str = RANGE, offset: str = "") -> str:
-    """How much totals grew in a window: what they are, less what they were; those that are new were nothing."""
-    grew = summed(f"\n  {total} - ({total} offset {over} <= {total} or 0 * {total})\n", *by)
+    """How much totals grew in a window: what they are, less what they were; new ones, and those begun anew, by all."""
+    grew = summed(f"\n  ({total} - {total} offset {over} >= 0)\n  or {total}\n", *by)
     return f"last_over_time(({grew})[1m:1m] offset {offset})" if offset else grew
 
 
@@ -116,12 +116,6 @@ def range_quantile(share: float, row: Instrument) -> str:
     return f"histogram_quantile({share:g}, {total(selector(row, suffix='_bucket'), 'le')})"
 
 
-def most(total: str, label: str, number: int = 8) -> str:
-    """The values of a label with the most in the whole range: a graph with more lines cannot be told apart."""
-    now, before = f"{total} @ end()", f"{total} offset {RANGE} @ end()"
-    return f"topk({number}, sum by ({label}) ({now} - ({before} <= {now} or 0 * {now})))"
-
-
 # --- what is asked again and again
 
 
@@ -141,9 +135,20 @@ def cases(definitions: Iterable[CaseDefinition], *matchers: str) -> str:
     return recorded(total_of(records.CASES), f'streamwatch_issue=~"{named}"', *matchers)
 
 
+def of_jobs(definitions: Iterable[CaseDefinition], *matchers: str) -> str:
+    """The same of whole services: for tables whose rows are many, and for graphs."""
+    named = "|".join(definition.name for definition in definitions)
+    return recorded(total_of(records.JOB_CASES), f'streamwatch_issue=~"{named}"', *matchers)
+
+
 def faults(*matchers: str) -> str:
     """The streams in which something went wrong."""
     return cases((ANY_FAULT,), *matchers)
+
+
+def over_time(record: str, *by: str, where: tuple[str, ...] = ()) -> str:
+    """What a service counted in each step of a graph."""
+    return grown(recorded(total_of(record), *where), *by, over=INTERVAL)
 
 
 def of_process(*matchers: str) -> str:
@@ -160,6 +165,7 @@ def by_workaround(*matchers: str) -> str:
     """The cases of each published workaround that is applied, under the labels that the published figures have."""
     terms = []
     for (issue, workaround), definition in WORKAROUNDS.items():
-        named = f'label_replace({grown(cases((definition,), *matchers))}, "streamwatch_issue", "{issue.name}", "", "")'
+        counted = grown(of_jobs((definition,), *matchers))
+        named = f'label_replace({counted}, "streamwatch_issue", "{issue.name}", "", "")'
         terms.append(f'label_replace({named}, "streamwatch_strategy", "{workaround}", "", "")')
     return "(" + " or ".join(terms) + ")"

@@ -67,6 +67,15 @@ TOTALS = {
     ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity"),
     ERRORS: ("error_type",),
 }
+#: The same of a whole service, for graphs: a point of one reads a few series, and not hundreds.
+JOB_STREAMS = "job_condition:streamwatch_streams"
+JOB_CASES = "job_version_issue:streamwatch_cases"
+JOB_ANOMALIES = "job_severity:streamwatch_anomalies"
+OF_JOBS = {
+    JOB_STREAMS: (STREAMS, ("streamwatch_condition",)),
+    JOB_CASES: (CASES, (RELEASE[1], "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied")),
+    JOB_ANOMALIES: (ANOMALIES, ("streamwatch_severity",)),
+}
 PROCESSES = "job:streamwatch_processes:count"
 MODEL_SEEN = "request_model:streamwatch_streams:first_seen_timestamp_seconds"
 FAULT_SEEN = "snapshot_anomaly:streamwatch_faults:first_seen_timestamp_seconds"
@@ -184,6 +193,14 @@ def _totals(options: Options) -> tuple[Record, ...]:
             for record, labels in TOTALS.items()
             for rule in (_growth(record, labels, options), _sum(record, options))
         ),
+        *(
+            rule
+            for record, (source, labels) in OF_JOBS.items()
+            for rule in (
+                Record(f"{record}:increase1m", f"sum {options.by(*labels)} ({source}:increase1m)"),
+                _sum(record, options),
+            )
+        ),
         Record(RELEASES, f"sum {options.by(*RELEASE)} ({total_of(STREAMS)})"),
         # Every process exports this gauge from its start on, whether it streams or not.
         Record(PROCESSES, f"count {options.by()} ({published})"),
@@ -239,9 +256,9 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
     records: list[Record] = []
     for window in windows:
         streams, broken = f"job:streamwatch_streams:sum{window}", BROKEN + window
-        ended_broken = total(STREAMS, options, window, '{streamwatch_condition="broken"}', by=())
+        ended_broken = total(JOB_STREAMS, options, window, '{streamwatch_condition="broken"}', by=())
         records += [
-            Record(streams, total(STREAMS, options, window, by=())),
+            Record(streams, total(JOB_STREAMS, options, window, by=())),
             Record(broken, f"{ended_broken}\nor\n0 * {streams}"),
             Record(BROKEN_RATIO + window, f"{broken} / ({streams} > 0)"),
         ]
