@@ -53,7 +53,7 @@ def recorded(record: str, *matchers: str) -> str:
 def grown(total: str, *by: str, over: str = RANGE, offset: str = "") -> str:
     """How much totals grew in a window: what they are, less what they were; new ones, and those begun anew, by all."""
     grew = summed(f"\n  ({total} - {total} offset {over} >= 0)\n  or {total}\n", *by)
-    return f"last_over_time(({grew})[1m:1m] offset {offset})" if offset else grew
+    return f"last_over_time(({grew})[10s:10s] offset {offset})" if offset else grew
 
 
 def alerts(state: str) -> str:

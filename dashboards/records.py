@@ -5,7 +5,8 @@ A counter of Streamwatch appears with its first value, ends with its process, an
 no sum would be a whole number. So two recording rules stand for each counter:
 
     ...:increase1m   what was counted in the last minute, over all processes: the last value less the last one a
-                     minute ago, or the whole of it where a series is new or has begun anew
+                     minute ago, or the whole of it where a series is new or has begun anew; half a minute late, when
+                     all that was scraped has arrived
     ...:total        the sum of that for as long as Prometheus has been there: a counter that no pod's end takes away
 
 Whatever looks at a window subtracts two values of the total: it counts streams, to the unit, and reads two samples
@@ -37,6 +38,9 @@ OBJECTIVE = 0.99
 
 #: Minutes between evaluations, and of the growth that is recorded.
 INTERVAL = 1
+#: Minutes that a sample may take from its time to the database: a scrape has ten seconds, a push a few more.
+#: A sample that came after a look, and before the next look in time, would be in neither.
+LATE = 0.5
 #: Minutes after which a process that is not scraped has ended.
 ENDED = 5
 #: Minutes for which a counter must not have been there to count as new, and that an outage of Prometheus may last.
@@ -146,8 +150,8 @@ def total_of(record: str) -> str:
 def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
     """Record what was counted in the last minute."""
     counter = f"{record.partition(':')[2]}_total"
-    now = f"last_over_time({counter}[{options.time(ENDED)}])"
-    before = f"last_over_time({counter}[{options.time(NEW)}] offset {options.time(INTERVAL)})"
+    now = f"last_over_time({counter}[{options.time(ENDED)}] offset {options.time(LATE)})"
+    before = f"last_over_time({counter}[{options.time(NEW)}] offset {options.time(LATE + INTERVAL)})"
     process = f"on ({', '.join((*options.keep, 'instance'))})"
     expr = f"""
         sum {options.by(*labels)} (
@@ -183,9 +187,9 @@ def _totals(options: Options) -> tuple[Record, ...]:
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
     started, new = "streamwatch_start_time_seconds", options.time(NEW)
     late = f"""
-        max {options.by("instance")} ({started} < time() - {NEW * 60 / options.faster:g})
+        max {options.by("instance")} ({started} offset {options.time(LATE)} < time() - {NEW * 60 / options.faster:g})
         unless
-        max {options.by("instance")} (last_over_time({started}[{new}] offset {options.time(INTERVAL)}))"""
+        max {options.by("instance")} (last_over_time({started}[{new}] offset {options.time(LATE + INTERVAL)}))"""
     return (
         Record(FOUND_LATE, late),
         *(
