@@ -91,6 +91,8 @@ FIXED_OF_DAY = "model_issue:streamwatch_fixed_cases:sum1d"
 RELEASES = "job_snapshot_version:streamwatch_streams:total"
 #: Processes that were first scraped long after they began to count.
 FOUND_LATE = "instance:streamwatch_found_late:start_time"
+#: Seconds since those began that have not counted for an hour yet.
+AGE = "instance:streamwatch_begun:age_seconds"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
 BROKEN = "job:streamwatch_broken_streams:sum"
 
@@ -148,16 +150,28 @@ def total_of(record: str) -> str:
 
 
 def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
-    """Record what was counted in the last minute."""
-    counter = f"{record.partition(':')[2]}_total"
-    now = f"last_over_time({counter}[{options.time(ENDED)}] offset {options.time(LATE)})"
-    before = f"last_over_time({counter}[{options.time(NEW)}] offset {options.time(LATE + INTERVAL)})"
-    process = f"on ({', '.join((*options.keep, 'instance'))})"
+    """Record what was counted in the last minute.
+
+    What a process of the same name counted before this one began is nothing to take off: how far back a value is
+    looked for depends on the age of the process. Whether one that has just begun was away, its stale series tell.
+    """
+    counter, process = f"{record.partition(':')[2]}_total", f"on ({', '.join((*options.keep, 'instance'))})"
+    late, earlier = (f"offset {options.time(minutes)}" for minutes in (LATE, LATE + INTERVAL))
+    minute, life = 60 / options.faster, f"{process} {AGE}"
+    first, young = (f"{process} ({AGE} < {minutes * minute:g})" for minutes in (INTERVAL, ENDED + INTERVAL))
+    now = f"(last_over_time({counter}[{options.time(ENDED)}] {late}) unless {young} or {counter} {late} and {young})"
+    before, lately = (f"last_over_time({counter}[{options.time(minutes)}] {earlier})" for minutes in (NEW, ENDED))
     expr = f"""
         sum {options.by(*labels)} (
             {now}
           - (
-              {before} <= {now}
+              (
+                  {before} unless {life}
+                or
+                  {lately} and {life} unless {young}
+                or
+                  {counter} {earlier} and {young} unless {first}
+              ) <= {now}
             or
               {now} and {process} {FOUND_LATE}
             or
@@ -190,8 +204,11 @@ def _totals(options: Options) -> tuple[Record, ...]:
         max {options.by("instance")} ({started} offset {options.time(LATE)} < time() - {NEW * 60 / options.faster:g})
         unless
         max {options.by("instance")} (last_over_time({started}[{new}] offset {options.time(LATE + INTERVAL)}))"""
+    began = f"max {options.by('instance')} ({started} offset {options.time(LATE)})"
+    age = f"(time() - {LATE * 60 / options.faster:g} - {began}) < {(NEW + INTERVAL) * 60 / options.faster:g}"
     return (
         Record(FOUND_LATE, late),
+        Record(AGE, age),
         *(
             rule
             for record, labels in TOTALS.items()

@@ -175,6 +175,31 @@ def test_a_process_that_restarts_under_its_own_name(promtool: str, tmp_path: Pat
 
 
 @each_promtool
+def test_a_second_life_under_the_same_name_counts_in_full(promtool: str, tmp_path: Path) -> None:
+    """Whatever it comes to: less than the first, as much, or more, at once or after a while."""
+    series: Series = {started("i1"): [0.0] * 80 + [None] * 4 + [21 * 60.0] * 400}
+    for condition, second in (("clean", 7.0), ("repaired", 3.0), ("broken", 2.0)):
+        for verdict, wait in (("complete", 1), ("error", 20), ("truncated", 120)):
+            samples: list[Sample] = [3.0] * 80 + ["stale"] + [None] * (3 + wait) + [second] * (400 - wait)
+            series[streams("i1", verdict, condition)] = samples
+    asked = {
+        grown(STREAMS, f'{{streamwatch_condition="{condition}"}}', "3h"): ("110m", 3 * (3.0 + second))
+        for condition, second in (("clean", 7.0), ("repaired", 3.0), ("broken", 2.0))
+    }
+    measured(promtool, tmp_path, series, asked)
+
+
+@each_promtool
+def test_a_young_process_that_was_not_scraped_for_a_while(promtool: str, tmp_path: Path) -> None:
+    """What it had counted before is not counted again."""
+    series: Series = {
+        started("i1"): [0.0] * 80 + ["stale"] + [None] * 11 + [0.0] * 300,
+        streams("i1", "complete", "broken"): [5.0] * 80 + ["stale"] + [None] * 11 + [6.0] * 300,
+    }
+    measured(promtool, tmp_path, series, {grown(STREAMS, BROKEN, "2h"): ("60m", 6.0)})
+
+
+@each_promtool
 def test_windows_hold_what_happened_in_them_and_no_minute_more(promtool: str, tmp_path: Path) -> None:
     """30,000 streams a minute: a range that is closed to the left added a twentieth to an hour's, a fifth to five minutes'."""
     series: Series = {
