@@ -27,7 +27,7 @@ import pytest
 from wires import watch
 
 from streamwatch.cli.common.measured import Measured, parse
-from streamwatch.core.stream_cases import ANY_FAULT, FIXED, ORDER, TOOL_CALLS, CaseRate
+from streamwatch.core.stream_cases import ANY_FAULT, FIXED, ORDER, TOOL_CALLS
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault
 from streamwatch.synthetic.readings import Reading, reading_of
@@ -151,12 +151,20 @@ def told(url: str) -> list[dict[str, Any]]:
 
 
 def agrees(truth: list[dict[str, Any]], measured: Measured, *, applied: bool) -> None:
-    """Assert that every issue has the cases that were broken, and that as many were fixed as can be, to the unit."""
+    """Assert that every issue has the cases that were broken, and as many fixed as reached the application whole.
+
+    Nothing is fixed that cannot be. A gap is no fixed case, even where a closing text says again what it swallowed. What
+    is repaired in the shadow alone reaches nobody: there the truth is an upper end, as patience with a server ends.
+    """
     for definition in ISSUES:
         broken = [one for one in truth if definition.name in one["cases"]]
+        repairable = [one for one in broken if one["repairable"]]
         rate = measured.rate_of(definition, applied=applied)
         assert len(broken) == rate.cases, definition
-        assert sum(one["repairable"] for one in broken) == rate.fixed, definition
+        assert rate.fixed <= len(repairable), definition
+        if applied:
+            assert sum(one["whole"] for one in repairable) == rate.fixed, definition
+            assert not any(one["whole"] for one in broken if not one["repairable"] and one["fault"] != "gap")
         assert not measured.rate_of(definition, applied=not applied).cases
 
 
@@ -175,9 +183,7 @@ class TestOverSockets:
         assert all(one["seen"] and one["whole"] is not None for one in truth)
         agrees(truth, measured, applied=level != "none")
         faulty = [one for one in truth if one["cases"]]
-        if level != "none":
-            whole = sum(one["whole"] for one in faulty if one["fault"] != "gap")
-            assert whole == measured.rate_of(ANY_FAULT).fixed
+        assert sum(one["repairable"] for one in faulty) == measured.rate_of(ANY_FAULT, applied=level != "none").fixed
         assert all(one["whole"] for one in truth if not one["cases"])
         assert len(faulty) > STREAMS / 3
 
@@ -188,27 +194,24 @@ class TestOverSockets:
         from streamwatch.demo import processes
 
         port = processes.free_port(0)
+        served: Counter[tuple[str, bool, str]] = Counter()
         with scraped(port) as prometheus:
             for _ in range(2):
                 with application(server, level, port, STREAMS // 2) as metrics:
                     time.sleep(6)  # two scrapes at least, and the records that lag behind them
-                    assert parse(fetched(metrics)).streams == STREAMS // 2
+                    life = parse(fetched(metrics))
+                    served += life.cases
+                    assert life.streams == STREAMS // 2
                 time.sleep(4)
             truth = told(server)
             recorded = totals(prometheus)
             shown = asked(prometheus, headline())
 
+        assert dict(served) == recorded
         assert STREAMS == len(truth)
+        agrees(truth, Measured(cases=served), applied=level != "none")
         faulty = [one for one in truth if one["cases"]]
-        fixed = sum(one["repairable"] for one in faulty)
-        for definition in ISSUES:
-            counted = {outcome: count for (issue, _, outcome), count in recorded.items() if issue == definition.name}
-            broken = [one for one in truth if definition.name in one["cases"]]
-            assert (len(broken), sum(one["repairable"] for one in broken)) == (
-                CaseRate(counted).cases,
-                CaseRate(counted).fixed,
-            )
-        assert {str(level != "none").lower()} == {applied for _, applied, _ in recorded}
+        fixed = sum(one["whole"] for one in faulty if one["repairable"])
         if level == "none":
             assert [] == shown, "what was tried in the shadow is no repair"
         else:
@@ -250,13 +253,14 @@ def asked(prometheus: str, expression: str) -> list[dict[str, Any]]:
     return list(json.loads(fetched(f"{prometheus}/api/v1/query?query={quote(expression)}"))["data"]["result"])
 
 
-def totals(prometheus: str) -> dict[tuple[str, str, str], float]:
+def totals(prometheus: str) -> dict[tuple[str, bool, str], float]:
     """Return the recorded cases, by issue, applied and outcome."""
     from dashboards.records import CASES, total_of
 
     labels = ("streamwatch_issue", "streamwatch_applied", "streamwatch_outcome")
     found = asked(prometheus, f"sum by ({', '.join(labels)}) ({total_of(CASES)})")
-    return {tuple(one["metric"][label] for label in labels): float(one["value"][1]) for one in found}  # type: ignore[misc]
+    ended = [([one["metric"][label] for label in labels], float(one["value"][1])) for one in found]
+    return {(issue, applied == "true", outcome): count for (issue, applied, outcome), count in ended}
 
 
 def headline() -> str:

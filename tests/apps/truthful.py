@@ -13,6 +13,7 @@ import os
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
 from openai import OpenAI
@@ -21,7 +22,9 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import ResponseStreamEvent
 
 from streamwatch.demo.app import CHAT, CHAT_TOOLS, RESPONSES, RESPONSES_TOOLS
+from streamwatch.synthetic import streams
 from streamwatch.synthetic.readings import Reading
+from streamwatch.synthetic.streams import Shape
 
 JOBS = [("chat", CHAT), ("responses", RESPONSES), ("chat", CHAT_TOOLS), ("responses", RESPONSES_TOOLS)]
 MODELS = ("gpt-4o", "gpt-4.1", "gpt-4o-mini")
@@ -48,9 +51,12 @@ def warm_up() -> None:
 
     Where nothing is repaired nothing is held, so that the half second of a first event passes while others arrive.
     """
-    event = {"type": "response.output_text.delta", "delta": "", "item_id": "", "output_index": 0, "content_index": 0}
-    construct_type(type_=ResponseStreamEvent, value={**event, "logprobs": [], "sequence_number": 0})
-    construct_type(type_=ChatCompletionChunk, value={"choices": [{"index": 0, "delta": {"content": ""}}]})
+    for shape in Shape:
+        is_chat = shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS)
+        make, kind = (streams.chat, ChatCompletionChunk) if is_chat else (streams.responses, ResponseStreamEvent)
+        for event in make({"model": "gpt-4o"}, shape, streams.SHORT, Random(0)):
+            if isinstance(event, dict):
+                construct_type(type_=kind, value=event).to_dict()
 
 
 def main() -> None:
