@@ -27,6 +27,7 @@ import pytest
 from wires import watch
 
 from streamwatch.cli.common.measured import Measured, parse
+from streamwatch.core.kinds import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, FIXED, ORDER, TOOL_CALLS
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault
@@ -153,15 +154,16 @@ def told(url: str) -> list[dict[str, Any]]:
 def agrees(truth: list[dict[str, Any]], measured: Measured, *, applied: bool) -> None:
     """Assert that every issue has the cases that were broken, and as many fixed as reached the application whole.
 
-    Nothing is fixed that cannot be. A gap is no fixed case, even where a closing text says again what it swallowed. What
-    is repaired in the shadow alone reaches nobody: there the truth is an upper end, as patience with a server ends.
+    Nothing is fixed that cannot be. What can be and was not has failed: patience with a server whose holes never fill
+    ends, and so does the window of a reader that is slow. A gap is no fixed case, even where a closing text says again
+    what it swallowed.
     """
     for definition in ISSUES:
         broken = [one for one in truth if definition.name in one["cases"]]
         repairable = [one for one in broken if one["repairable"]]
         rate = measured.rate_of(definition, applied=applied)
         assert len(broken) == rate.cases, definition
-        assert rate.fixed <= len(repairable), definition
+        assert rate.fixed <= len(repairable) <= rate.fixed + rate[Outcome.FAILED], definition
         if applied:
             assert sum(one["whole"] for one in repairable) == rate.fixed, definition
             assert not any(one["whole"] for one in broken if not one["repairable"] and one["fault"] != "gap")
@@ -183,7 +185,6 @@ class TestOverSockets:
         assert all(one["seen"] and one["whole"] is not None for one in truth)
         agrees(truth, measured, applied=level != "none")
         faulty = [one for one in truth if one["cases"]]
-        assert sum(one["repairable"] for one in faulty) == measured.rate_of(ANY_FAULT, applied=level != "none").fixed
         assert all(one["whole"] for one in truth if not one["cases"])
         assert len(faulty) > STREAMS / 3
 
