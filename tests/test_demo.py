@@ -345,7 +345,7 @@ def test_the_table_sets_measured_beside_published() -> None:
     text = drawn(table.View("title", observe=False, measured=measured.parse(EXPOSITION + hazards)))
 
     assert re.search(r"anything wrong +- +- +- +0 of 0 *\n", text)
-    assert re.search(r"expected index 5 but got 7 +75\.0% +60\.0% +23% to 88% +3 of 5 +too few *\n", text)
+    assert re.search(r"chunk order mismatch +75\.0% +60\.0% +23% to 88% +3 of 5 +too few *\n", text)
     assert re.search(r"tool calls +85\.0% +- +- +0 of 0 *\n", text)
     assert "hazards defused, KeyError: 'content': 30 of 30 (100.0%, published 90.0%)" in text
     assert "cannot be repaired: sequence_gap 1" in text
@@ -357,7 +357,7 @@ def test_what_was_tried_in_the_shadow_is_shown_where_nothing_is_applied() -> Non
     """It is never added to what was applied."""
     text = drawn(table.View("title", observe=True, measured=measured.parse(EXPOSITION)))
 
-    assert re.search(r"expected index 5 but got 7 +75\.0% +100\.0% +70% to 100% +9 of 9 +too few *\n", text)
+    assert re.search(r"chunk order mismatch +75\.0% +100\.0% +70% to 100% +9 of 9 +too few *\n", text)
 
 
 def test_the_table_shows_what_the_application_saw() -> None:

@@ -100,7 +100,7 @@ def title(definition: CaseDefinition) -> str:
     """Return what people call the streams of a definition: by the error that they know, if there is one."""
     if definition is ANY_FAULT:
         return "anything wrong"
-    return definition.known.error if definition.known else definition.name.replace("_", " ")
+    return definition.known.error.partition(" - ")[0] if definition.known else definition.name.replace("_", " ")
 
 
 def _defused(view: View) -> str:
@@ -135,7 +135,7 @@ def _anomalies(view: View, rows: int | None) -> Table:
     if rows is not None and len(kinds) > rows:
         table.caption = f"and {len(kinds) - rows} more kinds: enlarge the terminal, or wait for the summary"
     elif kinds:
-        table.caption = "`found` counts anomalies, the rest streams; healthy streams have hazards too."
+        table.caption = "`found` counts anomalies, all else streams."
     table.caption_justify = "left"
     return table
 
