@@ -236,7 +236,7 @@ def test_what_nobody_exports_is_found(expression: str, found: set[str]) -> None:
 _WORDS = {
     *("by", "on", "or", "and", "unless", "bool", "offset", "group_left", "group_right", "group", "sum", "max", "min"),
     *("count", "topk", "sort_desc", "rate", "increase", "last_over_time", "present_over_time", "histogram_quantile"),
-    *("label_replace", "sqrt", "clamp", "vector", "end", "m", "h"),
+    *("label_replace", "sqrt", "clamp", "vector", "end", "s", "m", "h"),
 }
 
 

@@ -176,6 +176,18 @@ class Series:
         self.cases: dict[tuple[CaseDefinition, Outcome, bool], int] = {}
         self.unobserved = 0
 
+    def add_end(self, report: Report, verdict: str) -> None:
+        """Count a stream that has ended, what became of its anomalies, and what it was a case of."""
+        ended = verdict, report.condition.value
+        self.streams[ended] = self.streams.get(ended, 0) + 1
+        for kind, outcomes in report.outcomes.items():
+            for outcome, count in outcomes.items():
+                key = kind, outcome, report.applied
+                self.repairs[key] = self.repairs.get(key, 0) + count
+        for definition, outcome in report.cases.items():
+            case = definition, outcome, report.applied
+            self.cases[case] = self.cases.get(case, 0) + 1
+
     def copy(self) -> Series:
         """The counts as they are now."""
         copied = Series(self.common)
@@ -288,15 +300,7 @@ class Telemetry:
             series = self._series_of(recording.call, report.response_model)
             verdict = report.verdict.value if report.verdict else ""
             with self._lock:
-                ended = verdict, report.condition.value
-                series.streams[ended] = series.streams.get(ended, 0) + 1
-                for kind, outcomes in report.outcomes.items():
-                    for outcome, count in outcomes.items():
-                        key = kind, outcome, report.applied
-                        series.repairs[key] = series.repairs.get(key, 0) + count
-                for definition, outcome in report.cases.items():
-                    case = definition, outcome, report.applied
-                    series.cases[case] = series.cases.get(case, 0) + 1
+                series.add_end(report, verdict)
             ended_so = {**series.common, "streamwatch.verdict": verdict}
             self._duration.record(duration, ended_so, recording.context)
             if time_to_first_chunk is not None:
