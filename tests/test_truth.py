@@ -270,3 +270,54 @@ def headline() -> str:
     (panel,) = [one for one in json.loads(board.read_text("utf-8"))["panels"] if one["title"] == "Fix rate"]
     values = {"__range": "1h", "job": ".+"}
     return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), panel["targets"][0]["expr"])
+
+
+# --- forks
+
+FORKS = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import sdk
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+from test_telemetry import broken
+
+reader = InMemoryMetricReader()
+StreamwatchInstrumentor().instrument(meter_provider=MeterProvider([reader]))
+
+def read(times):
+    for _ in range(times):
+        sdk.read("sync", broken())
+
+def cases():
+    metrics = reader.get_metrics_data().resource_metrics[0].scope_metrics
+    found = [one for scope in metrics for one in scope.metrics if one.name == "streamwatch.cases"]
+    points = [point for one in found for point in one.data.data_points]
+    return {point.attributes["streamwatch.issue"]: point.value for point in points}
+
+read(3)
+for times in (2, 4):
+    child = os.fork()
+    if not child:
+        read(times)
+        print(json.dumps(cases()), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+read(1)
+print(json.dumps(cases()), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_forked_processes_count_the_cases_of_their_own_streams() -> None:
+    """None of them the parent's again: what all of them count is what all of them read."""
+    tests = str(Path(__file__).parent)
+    environ = {**os.environ, "STREAMWATCH_REPAIR": "default"}
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS, tests], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    counted = [json.loads(line) for line in ran.stdout.splitlines()]
+
+    assert [2, 4, 4] == [one["any_fault"] for one in counted]
+    assert [2, 4, 4] == [one["tool_calls"] for one in counted]
