@@ -112,11 +112,9 @@ class Options:
 
     def time(self, minutes: float) -> str:
         """A duration as Prometheus writes it."""
-        seconds = round(minutes * 60 / self.faster)
-        for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-            if seconds >= size and seconds % size == 0:
-                return f"{seconds // size}{unit}"
-        return f"{max(1, seconds)}s"
+        milliseconds = max(1, round(minutes * 60_000 / self.faster))
+        units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+        return next(f"{milliseconds // size}{unit}" for unit, size in units if milliseconds % size == 0)
 
     def window(self, name: str) -> str:
         """The duration that a record's name states, as long as it really is."""

@@ -165,8 +165,8 @@ def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
 def test_every_duration_can_be_divided() -> None:
     """The tests' own option leaves no window as long as it was, and no threshold changed."""
     slow, fast = ("".join(rules.render(Options(faster=faster)).values()) for faster in (1, 60))
-    durations = r"(?:\[|offset |interval: |for: )(\d+)([smhd])"
-    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    durations = r"(?:\[|offset |interval: |for: )(\d+)(ms|[smhd])"
+    seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
     lengths = [[int(number) * seconds[unit] for number, unit in re.findall(durations, text)] for text in (slow, fast)]
     assert [length / 60 for length in lengths[0]] == lengths[1]
     assert re.findall(r">=? [\d.]+$", slow, re.MULTILINE) == re.findall(r">=? [\d.]+$", fast, re.MULTILINE)
