@@ -40,7 +40,7 @@ releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each 
 	$(BIN)/nox -t core
 
 CORE := anomalies assistants bounds cases chat chat_choices chat_text recordings reorder report responses settings sse \
-  stream texts tool_call_headers tool_call_identity tool_calls
+  stream stream_cases texts tool_call_headers tool_call_identity tool_calls
 
 coverage: $(VENV)/dev ## every line and branch of the core, by tests that run the same each time
 	$(BIN)/coverage run -m pytest -q -m "not e2e and not hypothesis" $(CORE:%=tests/test_%.py)

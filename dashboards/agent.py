@@ -112,7 +112,7 @@ def _sdk_versions() -> Panel:
         "SDK versions",
         "How many versions of the openai package were seen. More than one outside a rollout: pin it.",
         "StreamwatchAbsent",
-        Query(f"count(group by (streamwatch_openai_version) (last_over_time({q.streams()}[{q.RANGE}])))"),
+        Query(f"count(group by (streamwatch_openai_version) (last_over_time({q.of_process()}[{q.RANGE}])))"),
         units.Short,
         color=((None, BLUE),),
         decimals=0,
@@ -145,7 +145,7 @@ def _processes() -> Panel:
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [
             Column("State", f"max by (job, instance) ({_of_ours('up')})", words=up),
-            Column("Streams", q.total(q.streams(), *by, "streamwatch_openai_version")),
+            Column("Streams", q.total(q.of_process(), *by, "streamwatch_openai_version")),
             Column("Unobserved", f"{q.total(unobserved, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
             Column("Internal errors", f"{q.total(errors, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
             Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
@@ -171,7 +171,7 @@ def _internal_errors_by_type() -> Panel:
 
 
 def _streams_per_second_by_job() -> Panel:
-    streams = f"sum by (job) (rate({q.streams()}[{q.RATE_INTERVAL}]))"
+    streams = f"sum by (job) (rate({q.of_process()}[{q.RATE_INTERVAL}]))"
     return lines(
         "Streams per second by job",
         "Streams that ended. A job at zero while it serves requests: it was started without "

@@ -12,26 +12,25 @@ from dataclasses import dataclass
 from dashboards.records import (
     BROKEN,
     BROKEN_RATIO,
+    CASES_OF_DAY,
     DAY,
     ERRORS,
     FAULT_LABELS,
     FAULT_SEEN,
     FIX_RATIO,
     HOUR,
-    INDEPENDENT,
     MODEL,
     MODEL_SEEN,
-    PER_EVENT,
     PROCESSES,
     REORDERED,
-    REPAIRS,
     REQUEST_LABELS,
     Options,
     counted,
-    named,
+    tool_calls_broken,
     total,
 )
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
+from streamwatch.core.kinds import Severity
+from streamwatch.core.stream_cases import FEWEST_CASES, KNOWN
 
 #: Streams below which a share means nothing: at 20 the share is known to some 20 points.
 FEWEST_STREAMS = 20
@@ -52,10 +51,12 @@ Windows = tuple[tuple[float, str, str], ...]
 FAST: Windows = ((14.4, "1h", "5m"), (6, "6h", "30m"))
 SLOW: Windows = ((3, "1d", "2h"), (1, "3d", "6h"))
 
+#: What a fix rate is expected of: hazards are legal, and make no alert.
+FAULTS_WITH_FIGURES = tuple(definition for definition in KNOWN if definition.severity is Severity.FAULT)
+
 #: Minutes for which everything about a model is new, and for which a new fault of it is news.
 LEARNING, NEWS = 6 * HOUR, HOUR
 
-_NOT_FIXED = f'streamwatch_outcome=~"{Outcome.FAILED.value}|{Outcome.UNREPAIRED.value}"'
 #: What the words in angle brackets in a description stand for.
 _MODEL = "{{ $labels.gen_ai_request_model }} at {{ $labels.server_address }} ({{ $labels.gen_ai_operation_name }})"
 
@@ -112,9 +113,17 @@ def _reorder_spike(options: Options) -> Alert:
     )
 
 
+def _figures() -> str:
+    """Return the published figure of each fault that has one."""
+    return " or ".join(
+        f'streamwatch_published_fix_ratio{{streamwatch_issue="{row.name}",streamwatch_strategy="{row.published[0]}"}}'
+        for row in FAULTS_WITH_FIGURES
+        if row.published
+    )
+
+
 def _fix_rate_below_published(options: Options) -> Alert:
-    published = 'max_over_time(streamwatch_published_fix_ratio{streamwatch_strategy="any"}[1h])'
-    published = published.replace("[1h]", f"[{options.time(HOUR)}]")
+    by = "streamwatch_issue"
     return Alert(
         "StreamwatchFixRateBelowPublished",
         "warning",
@@ -123,11 +132,13 @@ def _fix_rate_below_published(options: Options) -> Alert:
           {FIX_RATIO}
           and
           {FIX_RATIO}_upper
-            < {options.on("streamwatch_issue")}
-          max {options.by("streamwatch_issue")} ({published})
+            < {options.on(by)}
+          max {options.by(by)} (
+            {_figures()}
+          )
         )
         and
-        {INDEPENDENT} >= {FEWEST_STREAMS}""",
+        {CASES_OF_DAY} >= {FEWEST_CASES}""",
         wait=15,
         hold=HOUR,
         summary="Repairs fix fewer cases of a known issue than was published for it.",
@@ -179,30 +190,18 @@ def _truncated_streams(options: Options) -> Alert:
     )
 
 
-def tool_call_faults() -> list[AnomalyKind]:
-    """The kinds in which a tool call is lost, merged with another, or unreadable."""
-    return [kind for kind in KINDS.values() if kind.name.startswith("tool_call") and kind.severity is Severity.FAULT]
-
-
 def _tool_calls_broken(options: Options) -> Alert:
-    kinds, window, streams = named(tool_call_faults()), options.window("1h"), counted("streams", "1h")
-    # What a repair would have come to, had it been applied, helped nobody.
-    reached = "\n    or\n".join(
-        f"    sum_over_time({REPAIRS}{{{kinds},{how}}}[{window}])"
-        for how in (_NOT_FIXED, 'streamwatch_applied="false"')
-    )
-    broken = f"sum {options.by(*MODEL)} (\n{reached}\n  ) / {PER_EVENT}"
+    broken, streams = tool_calls_broken(options, "1h"), counted("streams", "1h")
     return Alert(
         "StreamwatchToolCallsBroken",
         "warning",
-        f"(\n  {broken} >= {FEWEST_HIT}\n)\n/\n{streams} > {TOOL_CALL_SHARE}\n"
-        f"and\n{counted('damaged_streams', '1h')} >= {FEWEST_REORDERED}",
+        f"(\n{broken} >= {FEWEST_REORDERED}\n)\n/\n{streams} > {TOOL_CALL_SHARE}",
         wait=10,
         hold=30,
         summary="Tool calls reach the application merged, unnumbered or unreadable.",
         description=_told(
-            '<model>: {{ printf "%.2f" $value }} broken tool calls or fragments of them per stream came through '
-            "in the last hour, in <service>.",
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last hour brought a broken tool call, "
+            "in <service>.",
             options,
         ),
         dashboard="streamwatch-agent",

@@ -24,13 +24,13 @@ from dashboards.panels import (
 )
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Verdict
 from streamwatch.core.settings import Settings
+from streamwatch.core.stream_cases import BY_KIND
 from streamwatch.export.telemetry import (
     ANOMALIES,
     CHUNKS,
     DURATION,
     REORDER_DELAY,
     REORDER_DISTANCE,
-    STREAMS,
     TIME_TO_FIRST_CHUNK,
     Instrument,
 )
@@ -95,19 +95,19 @@ def _held_back() -> Panel:
 
 
 def _cut_short() -> Panel:
-    streams = q.total(q.streams())
+    streams = q.grown(q.streams())
     return number(
         "Cut short",
         "Streams that ended truncated, empty or in an error. Look at Verdicts below, then at the server.",
         "StreamwatchTruncatedStreams",
-        Query(q.ratio(q.total(q.streams(_INCOMPLETE)), streams)),
+        Query(q.ratio(q.grown(q.streams(_INCOMPLETE)), streams)),
         color=((None, GREEN), (0.01, AMBER), (0.05, VERMILION)),
         decimals=1,
     )
 
 
 def _missing_content() -> Panel:
-    missing = q.total(q.anomalies(_CONTENT_MISSING, without=("kind",)))
+    missing = q.total(q.found_in_chunks(_CONTENT_MISSING))
     return number(
         "Missing content",
         "Share of chunks whose delta has no `content`, or null: legal, and what naive code raises "
@@ -120,7 +120,7 @@ def _missing_content() -> Panel:
 
 
 def _odd_tool_calls() -> Panel:
-    tools = q.total(q.anomalies(_TOOL_KINDS, without=("kind",)))
+    tools = q.total(q.found_in_chunks(_TOOL_KINDS))
     return number(
         "Odd tool calls",
         "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
@@ -152,7 +152,8 @@ def _chunk_mix() -> Panel:
 
 def _verdicts_other_than_complete() -> Panel:
     other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
-    verdicts = f"{q.step(STREAMS, 'streamwatch_verdict', where=(other,))} / on () group_left () {q.step(STREAMS)}"
+    ended = q.grown(q.streams(other), "streamwatch_verdict", over=q.INTERVAL)
+    verdicts = f"{ended} / on () group_left () {q.grown(q.streams(), over=q.INTERVAL)}"
     return lines(
         "Verdicts other than complete",
         "Shares of all streams. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200, "
@@ -247,20 +248,28 @@ def _time() -> tuple[Panel, Panel]:
     )
 
 
+def _under_its_kind(cases: str) -> str:
+    """Cases of single kinds, under the label that anomalies have."""
+    named = f'label_replace({cases}, "streamwatch_anomaly", "$1", "streamwatch_issue", "(.+)")'
+    return f"sum by (streamwatch_anomaly) ({named})"
+
+
 def _kinds() -> Panel:
     by = ("streamwatch_anomaly", "streamwatch_severity")
-    found = q.total(q.anomalies(), *by)
-    fixed, all_ = (q.total(q.repairs(*more), by[0]) for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
-    joined = f"({q.ratio(fixed, all_)}) * on ({by[0]}) group_right () ({found} > bool 0)"
+    found = q.grown(q.anomalies(), *by)
+    kinds = (q.APPLIED, 'streamwatch_issue=~"$kind"')
+    whole = _under_its_kind(q.grown(q.cases(BY_KIND.values(), *kinds), "streamwatch_issue"))
+    fixed = _under_its_kind(q.grown(q.cases(BY_KIND.values(), *kinds, q.FIXED), "streamwatch_issue"))
+    joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({found} > bool 0)"
     return rows(
         "Anomalies by kind",
-        "Everything that was found in the range. Click on a kind for what it means and what to do. No fix rate: "
-        "the kind has no repair, and is reported only.",
+        "Everything that was found in the range. Click on a kind for what it means and what to do. The fix "
+        "rate is of streams; none: the kind is legal, and reported only.",
         "StreamwatchNewAnomalyKind",
         {by[0]: "Kind", by[1]: "Severity"},
         [
             Column("Found", f"{found} > 0"),
-            Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.total(q.streams())}", decimals=1),
+            Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.grown(q.streams())}", decimals=1),
             share("Fix rate", joined),
         ],
         size=(24, 12),

@@ -25,18 +25,28 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.core.kinds import Outcome, Strategy
-from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH, Issue
-from streamwatch.export.telemetry import PUBLISHED, REPAIRS
+from dashboards.records import JOB_CASES
+from streamwatch.core.kinds import Outcome, Severity, Strategy
+from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH
+from streamwatch.core.stream_cases import (
+    ANY_FAULT,
+    BY_KIND,
+    BY_STRATEGY,
+    CONTENT,
+    FEWEST_CASES,
+    KNOWN,
+    ORDER,
+    CaseDefinition,
+)
+from streamwatch.export.telemetry import PUBLISHED
 
 _PAGE = "StreamwatchFixRateBelowPublished"
 _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"
 #: A fix rate is red below four in five: nobody publishes a workaround that does worse.
 _FIX_COLOR = ((None, VERMILION), (0.8, AMBER), (0.95, GREEN))
-#: Anomalies from which on a cell is shown with a color: the interval is then 17 points to each side at most.
-_ENOUGH = 30
 _VERDICT = (((-1, -1), "worse", VERMILION), ((-0.9999, 0.9999), "no difference shown", GRAY), ((1, 1), "better", GREEN))
-_ALL = q.kinds_of(*ISSUES)
+#: What a published figure is compared with: streams of the same definition.
+_FAULTS = tuple(definition for definition in KNOWN if definition.severity is Severity.FAULT)
 
 
 def dashboard() -> d.Dashboard:
@@ -46,8 +56,9 @@ def dashboard() -> d.Dashboard:
         "streamwatch-fix-rates",
         "What repairs come to in this production, beside the figures that are published for the known issues.",
         [
-            Row("", [_issues(), *(_over_time(issue) for issue in ISSUES), _words()]),
-            Row("Repairs", [_strategies(), _kinds(), _outcomes()]),
+            Row("", [_headline(), _issues(), *map(_over_time, _FAULTS), _words()]),
+            Row("Hazards defused, and what cannot be repaired", [_hazards(), _not_repairable()]),
+            Row("Repairs", [_workarounds(), _strategies(), _kinds(), _outcomes()]),
             Row("Model snapshot and SDK version", [*_matrices()]),
             Row("Before and after a release", [_before_and_after(), _by_version(), _shadow()]),
             Row("Workarounds that are measured rather than applied", [_servers(), _dead_ends()]),
@@ -62,58 +73,132 @@ def _published(strategy: str = "") -> str:
     return f"max by ({_ISSUE}{'' if strategy else f', {_STRATEGY}'}) ({q.selector(PUBLISHED, matcher)})"
 
 
+def _figures(definitions: tuple[CaseDefinition, ...]) -> str:
+    """What is published for each definition, under its own name."""
+    parts = (
+        q.selector(PUBLISHED, f'{_ISSUE}="{row.name}"', f'{_STRATEGY}="{row.published[0]}"')
+        for row in definitions
+        if row.published
+    )
+    return f"max by ({_ISSUE}) ({' or '.join(parts)})"
+
+
 def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
-    """Published, measured, the interval, and whether that is a difference."""
+    """Published, measured, the interval, and whether that is a difference: of enough cases only."""
+    enough = f"{q.distance(part, whole, published, on)} and on ({on}) {whole} >= {FEWEST_CASES}"
     return [
         share("Published", published),
-        share("Measured", q.ratio(part, whole)),
-        end("At least", q.wilson(part, whole, "-")),
-        end("At most", q.wilson(part, whole, "+")),
-        Column("Against published", q.distance(part, whole, published, on), words=_VERDICT),
-        Column("Anomalies", f"{whole} > 0"),
+        *_measured(part, whole),
+        Column("Against published", enough, words=_VERDICT),
+        Column("Cases", f"{whole} > 0"),
     ]
 
 
+def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
+    """A fix rate, and its interval."""
+    return [
+        share(header, q.ratio(part, whole)),
+        end("At least", q.wilson(part, whole, "-")),
+        end("At most", q.wilson(part, whole, "+")),
+    ]
+
+
+def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
+    """Cases that reached the application whole, and all cases."""
+    return (
+        q.grown(q.cases(definitions, q.APPLIED, q.FIXED), *by),
+        q.grown(q.cases(definitions, q.APPLIED), *by),
+    )
+
+
+def _pair_over_time(definition: CaseDefinition, *by: str) -> tuple[str, str]:
+    """The same for each step of a graph, of whole services."""
+    issue = f'{_ISSUE}="{definition.name}"'
+    return (
+        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED, q.FIXED)),
+        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED)),
+    )
+
+
+def _headline() -> Panel:
+    part, whole = _pair((ANY_FAULT,), "job")
+    return rows(
+        "Of the streams in which something went wrong: how many reached the application whole",
+        "Repaired / (repaired + broken), by job; what cannot be repaired, counts as broken, and hazards do not count "
+        "at all. Low: see which kind below; `STREAMWATCH_REPAIR` may be off for it.",
+        _PAGE,
+        {"job": "Job"},
+        [*_measured(part, whole), Column("Streams", f"{whole} > 0")],
+        size=(24, 5),
+    )
+
+
 def _issues() -> Panel:
-    chosen = (_ALL, q.APPLIED)
-    part = q.by_issue(q.repairs(*chosen, q.FIXED, without=("kind",)))
-    whole = q.by_issue(q.repairs(*chosen, without=("kind",)))
+    part, whole = _pair(_FAULTS, _ISSUE)
     return rows(
         "Known issues: measured beside published",
-        "The share of anomalies repaired, of the kinds that make up each known issue. `Worse` is said only when even "
-        "the upper end of the 95 % interval is below the published figure: then open the runbook.",
+        "The share of streams with the issue that reached the application whole. `Worse` is said of "
+        f"{FEWEST_CASES} cases or more, and only when even the upper end of the 95 % interval is below the published "
+        "figure: then open the runbook.",
         _PAGE,
         {_ISSUE: "Known issue"},
-        _compared(part, whole, _published("any"), _ISSUE),
+        _compared(part, whole, _figures(_FAULTS), _ISSUE),
         size=(24, 5),
+    )
+
+
+def _hazards() -> Panel:
+    part, whole = _pair((CONTENT,), _ISSUE)
+    return rows(
+        "Hazards defused",
+        "Streams with a delta whose content is absent or null: legal, in most healthy streams, and naive code raises "
+        "KeyError: 'content' on them. They are part of no rate of faults. Low: `STREAMWATCH_REPAIR` leaves them alone.",
+        _PAGE,
+        {_ISSUE: "Known issue"},
+        _compared(part, whole, _figures((CONTENT,)), _ISSUE),
+        size=(14, 7),
+    )
+
+
+def _not_repairable() -> Panel:
+    kinds = tuple(row for kind, row in BY_KIND.items() if kind.strategy is Strategy.NONE)
+    return rows(
+        "What cannot be repaired, by kind",
+        "Streams with a fault that nothing on the wire could repair: look at the server, or at what stands before it. "
+        "They count as broken in the first table.",
+        "StreamwatchUnrepairedFaults",
+        {_ISSUE: "Kind"},
+        [Column("Streams", f"{q.grown(q.cases(kinds, q.APPLIED), _ISSUE)} > 0")],
+        size=(10, 7),
+        sort="Streams",
+        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
     )
 
 
 def _words() -> Panel:
     content = (
-        "**Fix rate** = repaired / found, of kinds that have a repair.\n\n"
-        "**At least, at most** hold the true rate 95 times in 100. Few streams make a wide interval, and that is no "
-        "verdict.\n\n"
+        "**A case** is a stream. It ended as the worst of its anomalies did.\n\n"
+        "**Fix rate** = streams that reached the application whole / all; what cannot be repaired is among them.\n\n"
+        "**At least, at most** hold the true rate 95 times in 100. Few cases are no verdict.\n\n"
         "**Published** figures are estimates, the same everywhere."
     )
     return prose("How to read this", content, (6, 8), _PAGE)
 
 
-def _over_time(issue: Issue) -> Panel:
-    series = q.repairs(q.kinds_of(issue), q.APPLIED, without=("kind",))
-    fixed = q.repairs(q.kinds_of(issue), q.APPLIED, q.FIXED, without=("kind",))
-    part, whole = q.total(fixed, over=q.RATE_INTERVAL), q.total(series, over=q.RATE_INTERVAL)
-    named = (f'{_ISSUE}="{issue.name}"', f'{_STRATEGY}="any"')
+def _over_time(definition: CaseDefinition) -> Panel:
+    part, whole = _pair_over_time(definition)
+    title = definition.known.error.split(" - ")[0] if definition.known else definition.name.replace("_", " ")
+    figure = definition.published[1] if definition.published else 0
     panel = lines(
-        f"{issue.error.split(' - ')[0]}: fix rate",
-        f"`{issue.name}`, published at {issue.fix_ratio:.0%}. The band is the 95 % interval of what was found in each "
-        "step. The band wholly below the dashed line: the repair does worse here than elsewhere; open the runbook.",
+        f"{title[0].upper()}{title[1:]}: fix rate",
+        f"`{definition.name}`, published at {figure:.0%}. The band is the 95 % interval of the cases of each "
+        "step, in the chosen jobs. Wholly below the dashed line: the repair does worse here; open the runbook.",
         _PAGE,
         [
             Query(q.wilson(part, whole, "+"), "at most"),
             Query(q.ratio(part, whole), "measured"),
             Query(q.wilson(part, whole, "-"), "at least"),
-            Query(f"max({q.selector(PUBLISHED, *named)})", "published"),
+            Query(f"max({_figures((definition,))})", "published"),
         ],
         units.PercentUnit,
         size=(9, 8),
@@ -124,53 +209,69 @@ def _over_time(issue: Issue) -> Panel:
     return drawn(drawn(panel, "measured", BLUE), "published", AMBER, dashed=True)
 
 
-def _strategies() -> Panel:
-    by = (_STRATEGY,)
-    part = q.by_issue(q.repairs(_ALL, q.APPLIED, q.FIXED, without=("kind",)), *by)
-    whole = q.by_issue(q.repairs(_ALL, q.APPLIED, without=("kind",)), *by)
-    columns = _compared(part, whole, _published(), f"{_ISSUE}, {_STRATEGY}")
+def _workarounds() -> Panel:
+    part, whole = q.by_workaround(q.APPLIED, q.FIXED), q.by_workaround(q.APPLIED)
     return rows(
         "By workaround: measured beside published",
-        "One row for each published workaround and each strategy that was used. Workarounds in words cannot be "
-        "applied by Streamwatch; the last section measures them. No published figure: nobody published one.",
+        "One row for each published workaround; those that Streamwatch applies are measured, on streams of the same "
+        "definition. Workarounds in words cannot be applied by Streamwatch; the last section measures them.",
         _PAGE,
         {_ISSUE: "Known issue", _STRATEGY: "Workaround"},
-        columns,
-        size=(24, 10),
+        _compared(part, whole, _published(), f"{_ISSUE}, {_STRATEGY}"),
+        size=(24, 9),
         widths={"Known issue": 290},
     )
 
 
+def _strategies() -> Panel:
+    part, whole = (
+        q.grown(q.of_jobs(BY_STRATEGY.values(), *how), _ISSUE) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,))
+    )
+    return rows(
+        "By strategy",
+        "Streams with a fault that the strategy is for, and how many of them it put right. Low: the runbooks of its "
+        "kinds say why a repair is not made.",
+        _PAGE,
+        {_ISSUE: "Strategy"},
+        [*_measured(part, whole, "Fix rate"), Column("Cases", f"{whole} > 0")],
+        size=(12, 8),
+    )
+
+
 def _kinds() -> Panel:
-    part, whole = (q.total(q.repairs(*more), "streamwatch_anomaly") for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
-    failed = f'streamwatch_outcome="{Outcome.FAILED.value}"'
+    kinds = tuple(row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE)
+    chosen = 'streamwatch_issue=~"$kind"'
+    whole = q.grown(q.cases(kinds, q.APPLIED, chosen), _ISSUE)
+    part, failed = (
+        q.grown(q.cases(kinds, q.APPLIED, chosen, how), _ISSUE)
+        for how in (q.FIXED, f'streamwatch_outcome="{Outcome.FAILED.value}"')
+    )
     return rows(
         "By kind",
-        "What is repaired least comes first. `Failed`: evidence in the stream contradicts the repair, or it ran out "
-        "of window. Not fixed and not failed: the policy is off for the kind, see its page.",
+        "Streams. `Failed`: evidence in the stream contradicts the repair, or it ran out of window. Not fixed and not "
+        "failed: the policy is off for the kind, see its page.",
         _PAGE,
-        {"streamwatch_anomaly": "Kind"},
+        {_ISSUE: "Kind"},
         [
             share("Fix rate", q.ratio(part, whole)),
-            end("At least", q.wilson(part, whole, "-")),
-            Column("Failed", f"{q.total(q.repairs(q.APPLIED, failed), 'streamwatch_anomaly')} or 0 * {whole}"),
-            Column("Found", f"{whole} > 0"),
+            Column("Failed", f"{failed} or 0 * {whole}"),
+            Column("Cases", f"{whole} > 0"),
         ],
-        size=(12, 10),
+        size=(12, 8),
         links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
     )
 
 
 def _matrices() -> tuple[Panel, Panel]:
     by = ("gen_ai_response_model", "streamwatch_openai_version")
-    chosen = (q.APPLIED, q.NO_HAZARDS)
-    part, whole = q.total(q.repairs(*chosen, q.FIXED), *by), q.total(q.repairs(*chosen), *by)
+    part, whole = _pair((ANY_FAULT,), *by)
     down = (by[0], "Snapshot")
-    measured = share("Fix rate", f"{q.ratio(part, whole)} and {whole} >= {_ENOUGH}", _FIX_COLOR)
+    measured = share("Fix rate", f"{q.ratio(part, whole)} and {whole} >= {FEWEST_CASES}", _FIX_COLOR)
     return (
         matrix(
-            f"Fix rate, where there are {_ENOUGH} anomalies",
-            "For each model snapshot (down) and SDK version (across). One red column: hold that SDK version. One red "
+            f"Fix rate, where there are {FEWEST_CASES} cases",
+            "Of the streams in which something went wrong, for each model snapshot (down) and SDK version (across). "
+            "One red column: hold that SDK version. One red "
             "row: pin the snapshot before it. A dash: too few to tell.",
             _PAGE,
             down,
@@ -179,13 +280,12 @@ def _matrices() -> tuple[Panel, Panel]:
             size=(12, 7),
         ),
         matrix(
-            "Anomalies behind it",
-            "How many faults and dialects with a repair each cell of the table to the left stands on. Few: give it "
-            "more time before you act.",
+            "Cases behind it",
+            "How many streams each cell of the table to the left stands on. Few: give it more time before you act.",
             _PAGE,
             down,
             by[1],
-            Column("Found", f"{whole} > 0"),
+            Column("Cases", f"{whole} > 0"),
             size=(12, 7),
         ),
     )
@@ -194,16 +294,12 @@ def _matrices() -> tuple[Panel, Panel]:
 def _before_and_after() -> Panel:
     label = "gen_ai_response_model"
 
-    def fix(offset: str) -> str:
-        return q.ratio(
-            q.increase(q.repairs(q.APPLIED, q.NO_HAZARDS, q.FIXED), label, offset=offset),
-            q.increase(q.repairs(q.APPLIED, q.NO_HAZARDS), label, offset=offset),
-        )
+    def fix(offset: str = "") -> str:
+        part, whole = (q.grown(q.faults(*more), label, offset=offset) for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
+        return q.ratio(part, whole)
 
-    def broken(offset: str) -> str:
-        return q.ratio(
-            q.increase(q.streams(q.BROKEN), label, offset=offset), q.increase(q.streams(), label, offset=offset)
-        )
+    def broken(offset: str = "") -> str:
+        return q.ratio(*(q.grown(q.streams(*more), label, offset=offset) for more in ((q.BROKEN,), ())))
 
     return rows(
         "The range, and as long a time $before earlier",
@@ -213,11 +309,11 @@ def _before_and_after() -> Panel:
         {label: "Snapshot"},
         [
             share("Fix rate before", fix("$before")),
-            share("Fix rate", fix("")),
+            share("Fix rate", fix()),
             share("Broken before", broken("$before")),
-            share("Broken", broken("")),
-            Column("Streams before", q.increase(q.streams(), label, offset="$before")),
-            Column("Streams", q.increase(q.streams(), label)),
+            share("Broken", broken()),
+            Column("Streams before", q.grown(q.streams(), label, offset="$before")),
+            Column("Streams", q.grown(q.streams(), label)),
         ],
         size=(24, 7),
     )
@@ -225,9 +321,8 @@ def _before_and_after() -> Panel:
 
 def _by_version() -> Panel:
     label = "streamwatch_openai_version"
-    chosen = (q.APPLIED, q.NO_HAZARDS)
-    share_fixed = f"{q.step(REPAIRS, label, where=(*chosen, q.FIXED))} / {q.step(REPAIRS, label, where=chosen)}"
-    expression = f"{share_fixed} and {q.most(q.streams(), label)}"
+    part, whole = _pair_over_time(ANY_FAULT, label)
+    expression = f"{q.ratio(part, whole)}"
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
@@ -242,17 +337,17 @@ def _by_version() -> Panel:
 
 def _shadow() -> Panel:
     label = "streamwatch_applied"
-    part, whole = q.total(q.repairs(q.NO_HAZARDS, q.FIXED), label), q.total(q.repairs(q.NO_HAZARDS), label)
+    part, whole = q.grown(q.faults(q.FIXED), label), q.grown(q.faults(), label)
     return rows(
         "Repairs applied, and repairs tried in the shadow",
         "With `STREAMWATCH_REPAIR=none` repairs run on a copy, and what they would have come to is counted as not "
-        "applied. `At least` high enough for you: switch repairs on.",
+        "applied; the two are never added up. `At least` high enough for you: switch repairs on.",
         _PAGE,
         {label: "Applied"},
         [
             share("Fix rate", q.ratio(part, whole)),
             end("At least", q.wilson(part, whole, "-")),
-            Column("Anomalies", f"{whole} > 0"),
+            Column("Cases", f"{whole} > 0"),
         ],
         size=(12, 7),
     )
@@ -260,28 +355,30 @@ def _shadow() -> Panel:
 
 def _outcomes() -> Panel:
     other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
-    shares = f"{q.step(REPAIRS, 'streamwatch_outcome', where=(other, q.NO_HAZARDS))}"
-    shares += f" / on () group_left () {q.step(REPAIRS, where=(q.NO_HAZARDS,))}"
+    headline = (f'{_ISSUE}="{ANY_FAULT.name}"', q.APPLIED)
+    ended = q.over_time(JOB_CASES, "streamwatch_outcome", where=(*headline, other))
+    shares = f"{ended} / on () group_left () {q.over_time(JOB_CASES, where=headline)}"
     return lines(
-        "Repairs that were not proved right",
-        "Shares of all; the rest is verified: the stream itself agrees. Unverified: nothing in it can tell. Failed: it "
+        "Streams whose repair was not proved right",
+        "Shares of the streams in which something went wrong; the rest is verified: the stream itself agrees. "
+        "Unverified: nothing in it can tell. Failed: it "
         "contradicts, or the window was too small. Unrepaired: the policy is off, or nothing could be done.",
         _PAGE,
         [Query(shares, "{{streamwatch_outcome}}")],
         units.PercentUnit,
-        size=(12, 10),
+        size=(24, 7),
         stacked=True,
     )
 
 
 def _servers() -> Panel:
     label = "server_address"
-    found = q.total(q.anomalies(q.kinds_of(ORDER_MISMATCH), without=("kind",)), label)
-    streams = q.total(q.streams(), label)
+    found = q.grown(q.cases((ORDER,)), label)
+    streams = q.grown(q.streams(), label)
     each = q.ratio(found, streams)
     measured_only = (f"{name} ({ratio:.0%})" for name, ratio in ORDER_MISMATCH.workarounds if name not in set(Strategy))
     return rows(
-        "Order anomalies by server",
+        "Streams out of order, by server",
         "Send a part of the traffic by another way, and compare its server with the old one: `Fewer than the worst` is "
         f"the measured fix rate of that way. Published: {', '.join(measured_only)}.",
         "StreamwatchReorderSpike",

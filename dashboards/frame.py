@@ -11,7 +11,8 @@ from grafana_foundation_sdk.models import dashboard as d
 
 from dashboards.names import BUILD_INFO, VARIABLES, metric
 from dashboards.panels import AMBER, BLUE, DATA_SOURCE, GREEN, VERMILION, Panel
-from dashboards.promql import alerts, selector
+from dashboards.promql import alerts, recorded
+from dashboards.records import RELEASES
 from streamwatch.export.telemetry import ANOMALIES, STREAMS
 
 TAG = "streamwatch"
@@ -24,9 +25,8 @@ _HEADERS = {
     "server": "Server",
     "kind": "Kind",
 }
-#: An anomaly is new if the hour before did not have it: shorter, and each quiet minute makes one; longer costs
-#: memory in Prometheus.
-_BEFORE = "[1h] offset 2m"
+#: What is new was not there so long before; annotations are looked for at such steps.
+_BEFORE, _STEP = "10m", "600s"
 #: How far back "before" lies, for panels that compare: the deployment just now, today's, last week's.
 _COMPARE = ("15m", "1h", "6h", "1d", "7d")
 
@@ -111,7 +111,7 @@ def _label_variable(name: str) -> dashboard.QueryVariable:
 
 
 def _annotations() -> list[dashboard.AnnotationQuery]:
-    series = selector(STREAMS)
+    series = recorded(RELEASES)
     built = f'{BUILD_INFO}{{job=~"$job",instance=~"$instance"}}'
     return [
         _annotation("Alerts firing", alerts("firing"), "{{alertname}}", VERMILION),
@@ -122,7 +122,7 @@ def _annotations() -> list[dashboard.AnnotationQuery]:
 
 
 def _new(series: str, label: str) -> str:
-    return f"count by ({label}) ({series}) unless count by ({label}) (present_over_time({series}{_BEFORE}))"
+    return f"count by ({label}) ({series}) unless count by ({label}) ({series} offset {_BEFORE})"
 
 
 def _annotation(name: str, expression: str, title: str, color: str) -> dashboard.AnnotationQuery:
@@ -134,7 +134,7 @@ def _annotation(name: str, expression: str, title: str, color: str) -> dashboard
         .enable(enable=True)
         .icon_color(color)
         .expr(expression)
-        .step("60s")
+        .step(_STEP)
         .title_format(name)
         .text_format(title)
         .target(target)

@@ -5,8 +5,9 @@ Derived from the tables of `streamwatch.export.telemetry`, so that a metric that
 
 from __future__ import annotations
 
+from dashboards.records import MODEL, OF_JOBS, RELEASE, RELEASES, REORDERED, TOTALS, total_of
 from streamwatch.export import telemetry
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
 #: Every row of the table, by the name of the instrument.
 INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(row, Instrument)}
@@ -15,7 +16,7 @@ INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(r
 BUILD_INFO = "streamwatch_build_info"
 
 #: Instruments of the process, not of a stream: they lack the common attributes.
-OF_PROCESS = {PUBLISHED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
+OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
 
 #: What Prometheus and its rules have beside our own: the metric, and its labels.
 OTHERS = {
@@ -44,8 +45,8 @@ def is_histogram(row: Instrument) -> bool:
 
 
 def is_counter(row: Instrument) -> bool:
-    """A gauge has the unit 1; what is left counts something in braces."""
-    return not is_histogram(row) and row.unit != "1"
+    """A counter counts something in braces; what is left is a gauge."""
+    return not is_histogram(row) and row.unit.startswith("{")
 
 
 def metric(row: Instrument) -> str:
@@ -61,9 +62,18 @@ def labels(row: Instrument) -> tuple[str, ...]:
     return (*names, "le") if is_histogram(row) else names
 
 
+#: What is recorded, and its labels: nothing of a process, which ends.
+RECORDS = {
+    **{total_of(record): {"job", *labels} for record, labels in TOTALS.items()},
+    **{total_of(record): {"job", *labels} for record, (_, labels) in OF_JOBS.items()},
+    RELEASES: {"job", *RELEASE},
+    f"{REORDERED}15m": {"job", *MODEL},
+}
+
+
 def known() -> dict[str, set[str]]:
     """Every metric a query may name, and the labels it may use with it."""
-    names = {name: set(found) for name, found in OTHERS.items()}
+    names = {name: set(found) for name, found in (OTHERS | RECORDS).items()}
     for row in INSTRUMENTS.values():
         series = (
             (metric(row) + suffix for suffix in ("_bucket", "_count", "_sum")) if is_histogram(row) else [metric(row)]

@@ -23,11 +23,9 @@ from dashboards.panels import (
     rows,
     share,
 )
-from streamwatch.core.kinds import SEQUENCE_OUT_OF_ORDER, Condition, Severity
-from streamwatch.export.telemetry import ANOMALIES, STREAMS
-
-FAULT = f'streamwatch_severity="{Severity.FAULT.value}"'
-OUT_OF_ORDER = f'streamwatch_anomaly="{SEQUENCE_OUT_OF_ORDER.name}"'
+from dashboards.records import JOB_ANOMALIES, JOB_STREAMS, REORDERED
+from streamwatch.core.kinds import Condition, Severity
+from streamwatch.core.stream_cases import BY_KIND
 
 #: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
 #: usually allows, five are what users tell each other about.
@@ -47,9 +45,9 @@ def dashboard() -> d.Dashboard:
 
 
 def _condition(condition: Condition, means: str, color: str, page: str) -> Panel:
-    one = q.total(q.streams(f'streamwatch_condition="{condition.value}"'))
+    one = q.grown(q.streams(f'streamwatch_condition="{condition.value}"'))
     steps = BROKEN_COLOR if condition is Condition.BROKEN else ((None, color),)
-    query = Query(q.ratio(one, q.total(q.streams())))
+    query = Query(q.ratio(one, q.grown(q.streams())))
     return number(f"{condition.value.capitalize()} streams", means, page, query, color=steps, decimals=1)
 
 
@@ -59,7 +57,7 @@ def _streams() -> Panel:
         "Streams that ended in the range. None: no request was made, or the endpoint on port 9464 is not scraped; "
         "see Streamwatch / Agent.",
         "StreamwatchAbsent",
-        Query(q.total(q.streams())),
+        Query(q.grown(q.streams())),
         units.LocaleFormat,
         size=(3, 4),
         decimals=0,
@@ -87,13 +85,12 @@ def _broken() -> Panel:
 
 
 def _fix_rate() -> Panel:
-    repaired = q.total(q.repairs(q.APPLIED, q.NO_HAZARDS))
     return number(
         "Fix rate",
-        "Of the faults and dialects that have a repair, the share that was repaired. Low: see which kind in "
-        "Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off for it.",
+        "Of the streams in which something went wrong, the share that reached the application whole; what cannot be "
+        "repaired is among them. Low: see which kind in Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off.",
         "StreamwatchFixRateBelowPublished",
-        Query(q.ratio(q.total(q.repairs(q.APPLIED, q.FIXED, q.NO_HAZARDS)), repaired)),
+        Query(q.ratio(q.grown(q.faults(q.APPLIED, q.FIXED)), q.grown(q.faults(q.APPLIED)))),
         color=((None, BLUE),),
         size=(3, 4),
         decimals=1,
@@ -101,13 +98,13 @@ def _fix_rate() -> Panel:
 
 
 def _proved_right() -> Panel:
-    decided = q.total(q.repairs(q.APPLIED, q.DECIDED, q.NO_HAZARDS))
+    verified, decided = (q.grown(q.faults(q.APPLIED, how)) for how in (q.VERIFIED, q.DECIDED))
     return number(
-        "Proved right",
-        "Of the repairs that the rest of the stream can judge, the share it agrees with. Below 100 %: look at the "
-        "kinds with outcome `failed` before trusting the repair.",
+        "Verified rate",
+        "Of the streams whose repair the rest of the stream can judge, the share it agrees with. Below 100 %: look at "
+        "the kinds with outcome `failed` before trusting the repair.",
         "StreamwatchFixRateBelowPublished",
-        Query(q.ratio(q.total(q.repairs(q.APPLIED, q.VERIFIED, q.NO_HAZARDS)), decided)),
+        Query(q.ratio(verified, decided)),
         color=((None, VERMILION), (0.8, AMBER), (0.95, GREEN)),
         size=(3, 4),
         decimals=1,
@@ -141,11 +138,11 @@ def _answer() -> list[Panel]:
 
 def _streams_repaired_or_broken() -> Panel:
     touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
-    touched_shares = q.step(STREAMS, "streamwatch_condition", where=(touched,))
-    shares = f"{touched_shares} / on () group_left () {q.step(STREAMS)}"
+    touched_shares = q.over_time(JOB_STREAMS, "streamwatch_condition", where=(touched,))
+    shares = f"{touched_shares} / on () group_left () {q.over_time(JOB_STREAMS)}"
     return lines(
         "Streams repaired or broken",
-        "Shares of all streams over time; the rest is clean. A step in broken that begins at an annotation is a "
+        "Shares of streams, of the chosen jobs; the rest is clean. A step in broken that begins at an annotation is a "
         "release: compare before and after in Streamwatch / Fix rates.",
         "StreamwatchErrorBudgetBurn",
         [Query(shares, "{{streamwatch_condition}}")],
@@ -155,7 +152,8 @@ def _streams_repaired_or_broken() -> Panel:
 
 
 def _anomalies_by_severity() -> Panel:
-    per_stream = f"100 * {q.step(ANOMALIES, 'streamwatch_severity')} / on () group_left () {q.step(STREAMS)}"
+    found, streams = q.over_time(JOB_ANOMALIES, "streamwatch_severity"), q.over_time(JOB_STREAMS)
+    per_stream = f"100 * {found} / on () group_left () {streams}"
     return on_the_right(
         lines(
             "Anomalies by severity, per 100 streams",
@@ -170,15 +168,14 @@ def _anomalies_by_severity() -> Panel:
 
 
 def _out_of_order() -> Panel:
-    reorders = q.step(ANOMALIES, "gen_ai_response_model", where=(OUT_OF_ORDER,), without=("kind",))
-    by_model = q.step(STREAMS, "gen_ai_response_model")
-    worst = q.most(q.anomalies(OUT_OF_ORDER, without=("kind",)), "gen_ai_response_model")
+    label = "gen_ai_request_model"
+    ratio = q.recorded(f"{REORDERED}15m")
     return lines(
         "Out of order: the reorder spike, per 100 streams",
-        "How often events overtook each other, by model snapshot. A spike on one snapshot is the vendor's or its "
-        "route's; on all of them it is your proxy or load balancer.",
+        "How often events overtook each other in the last 15 minutes, by model. A spike of one is the vendor's or its "
+        "route's; of all of them it is your proxy or load balancer.",
         "StreamwatchReorderSpike",
-        [Query(f"100 * {reorders} / {by_model} and {worst}", "{{gen_ai_response_model}}")],
+        [Query(f"100 * topk(8, max by ({label}) ({ratio}))", f"{{{{{label}}}}}")],
         units.Short,
     )
 
@@ -188,28 +185,30 @@ def _what() -> list[Panel]:
 
 
 def _faults() -> Panel:
-    label = "streamwatch_anomaly"
-    most = f"topk({_TOP}, {q.total(q.anomalies(FAULT), label)} > 0)"
-    fixed, all_ = (q.total(q.repairs(*more), label) for more in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
+    label = "streamwatch_issue"
+    faults = tuple(row for row in BY_KIND.values() if row.severity is Severity.FAULT)
+    chosen = 'streamwatch_issue=~"$kind"'
+    most = f"topk({_TOP}, {q.grown(q.cases(faults, chosen), label)} > 0)"
+    fixed, all_ = (q.grown(q.cases(faults, chosen, *how), label) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
     return rows(
         f"Faults by kind, the {_TOP} most frequent",
-        "What goes wrong most, counted over the range. Click on a kind for what it means, who causes it, and what to "
-        "do. No fix rate: the kind has no repair.",
+        "What goes wrong in most streams of the range. Click on a kind for what it means, and what to do. "
+        "At 0 %: it has no repair, or the repair is off.",
         "StreamwatchUnrepairedFaults",
         {label: "Kind"},
         [
-            Column("Found", most),
-            Column("Per 100 streams", f"100 * {most} / on () group_left () {q.total(q.streams())}", decimals=1),
+            Column("Streams", most),
+            Column("Per 100 streams", f"100 * {most} / on () group_left () {q.grown(q.streams())}", decimals=1),
             share("Fix rate", f"{q.ratio(fixed, all_)} and {most}"),
         ],
         size=(12, 8),
-        sort="Found",
+        sort="Streams",
         links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
     )
 
 
 def _table(title: str, advice: str, label: str, header: str) -> Panel:
-    streams, broken = q.total(q.streams(), label), q.total(q.streams(q.BROKEN), label)
+    streams, broken = q.grown(q.streams(), label), q.grown(q.streams(q.BROKEN), label)
     columns = [
         share("Broken", q.ratio(broken, streams)),
         end("At least", q.wilson(broken, streams, "-"), BROKEN_COLOR),

@@ -17,9 +17,10 @@ from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models import prometheus as p
 from grafana_foundation_sdk.models import units
 
+from dashboards import records
 from dashboards.names import metric
 from streamwatch.core.kinds import ChunkType, Condition, Outcome, Severity, Verdict
-from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE, REPAIRS
+from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
 #: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
 RUNBOOKS = os.environ.get(
@@ -28,7 +29,10 @@ RUNBOOKS = os.environ.get(
 DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: Said by a panel that has nothing to show: a new installation is no error, and neither is a healthy one.
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
-_FINDINGS = tuple(metric(row) for row in (ANOMALIES, REPAIRS, REORDER_DISTANCE, REORDER_DELAY))
+_FINDINGS = (
+    *(metric(row) for row in (ANOMALIES, REORDER_DISTANCE, REORDER_DELAY)),
+    *map(records.total_of, (records.CASES, records.ANOMALIES, records.JOB_CASES, records.JOB_ANOMALIES)),
+)
 
 GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#1D8061", "#3B82C4", "#C43304", "#AC8C02", "#B238BE", "#8992A6"
 #: One color for one word, everywhere. Each has a contrast of at least 3 : 1 to a light and to a dark panel, and
@@ -62,6 +66,8 @@ COLORS = {
 
 #: Pixels: all big numbers are of one size, and the largest, 100.0 %, fits the smallest panel at 1280 pixels.
 _NUMBER = 32
+#: Points of a graph: what is drawn of six hours is five minutes apart, and a refresh reads little.
+_POINTS = 72
 
 Panel = Any  # the builders of the kinds of panel have no common type with the methods used here
 
@@ -187,7 +193,8 @@ def lines(
     """Values over time; a series with the name of a word in COLORS has its color."""
     nothing = _nothing(nothing, *(query.expression for query in queries))
     panel = _dressed(timeseries.Panel(), title, description, page, size, nothing)
-    panel = _graph(panel.unit(unit).min(0), stacked=stacked)
+    # Totals are recorded once a minute: shorter steps would be empty ones, and one with what belongs to two.
+    panel = _graph(panel.unit(unit).min(0).interval("1m").max_data_points(_POINTS), stacked=stacked)
     for word, color in COLORS.items():
         if any(_may_be(query.legend, word) for query in queries):
             panel = panel.override_by_name(word, [_fixed(color)])

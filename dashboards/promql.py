@@ -1,35 +1,35 @@
 """The arithmetic of the dashboards, as PromQL.
 
-A counter that is born with a process or with the first stream of a model starts at 1, not at 0, and
-`increase` and `rate` never see that 1: ten processes that each broke one stream would show none. So
-what is counted goes through `total`, which takes a series that is born in the window at its full value.
+Streams, cases and anomalies are drawn from the records that the rules are made of (`dashboards.records`): a window is
+the difference of two totals, in whole streams, whatever pods came and went. What is not recorded goes through `total`,
+which takes a series that is born in the window at its full value: `increase` and `rate` never see its first step.
 """
 
 from __future__ import annotations
 
-from dashboards import names
-from streamwatch.core.kinds import KINDS, Outcome, Severity, Strategy
-from streamwatch.core.known_issues import ISSUES, Issue
-from streamwatch.export.telemetry import ANOMALIES, REPAIRS, STREAMS, Instrument
+from collections.abc import Iterable
+
+from dashboards import names, records
+from dashboards.records import total_of
+from streamwatch.core.kinds import Outcome
+from streamwatch.core.stream_cases import ANY_FAULT, WORKAROUNDS, CaseDefinition, Z
+from streamwatch.core.stream_cases import FIXED as FIXED_OUTCOMES
+from streamwatch.export.telemetry import ANOMALIES, STREAMS, Instrument
 
 RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
 
-#: The quantile of the normal distribution for an interval that is right 95 times in 100.
-_Z = 1.96
+#: One step of a graph. Steps of totals meet, so that no stream is counted twice or left out.
+INTERVAL = "$__interval"
 
-FIXED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.UNVERIFIED.value}"'
+_Z = Z
+
+FIXED = f'streamwatch_outcome=~"{"|".join(outcome.value for outcome in FIXED_OUTCOMES)}"'
 DECIDED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.FAILED.value}"'
 VERIFIED = f'streamwatch_outcome="{Outcome.VERIFIED.value}"'
 BROKEN = 'streamwatch_condition="broken"'
-#: Hazards are legal, and so many that a fix rate with them would be one of them alone.
-NO_HAZARDS = 'streamwatch_anomaly!~"{}"'.format(
-    "|".join(
-        kind.name for kind in KINDS.values() if kind.severity is Severity.HAZARD and kind.strategy is not Strategy.NONE
-    )
-)
-#: What may have been shadow work is no repair: a fix rate is asked of one of the two.
-APPLIED = 'streamwatch_applied="true"'
+#: What was tried in the shadow is no repair: a fix rate is asked of one of the two.
+APPLIED = records.APPLIED
 
 
 def selector(row: Instrument, *matchers: str, suffix: str = "", without: tuple[str, ...] = ()) -> str:
@@ -41,6 +41,19 @@ def selector(row: Instrument, *matchers: str, suffix: str = "", without: tuple[s
         if label in own and variable not in without
     ]
     return f"{names.metric(row)}{suffix}{{{','.join((*filters, *matchers))}}}"
+
+
+def recorded(record: str, *matchers: str) -> str:
+    """The totals of a record, filtered by every variable that fits it."""
+    has = names.RECORDS[record]
+    filters = [f'{label}=~"${variable}"' for variable, label in names.VARIABLES.items() if label in has]
+    return f"{record}{{{','.join((*filters, *matchers))}}}"
+
+
+def grown(total: str, *by: str, over: str = RANGE, offset: str = "") -> str:
+    """How much totals grew in a window: what they are, less what they were; new ones, and those begun anew, by all."""
+    grew = summed(f"\n  ({total} - {total} offset {over} >= 0)\n  or {total}\n", *by)
+    return f"last_over_time(({grew})[10s:10s] offset {offset})" if offset else grew
 
 
 def alerts(state: str) -> str:
@@ -56,11 +69,6 @@ def summed(expression: str, *by: str) -> str:
 def step(row: Instrument, *by: str, where: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> str:
     """How much the counters grew in each step, for a line over time."""
     return total(selector(row, *where, without=without), *by, over=RATE_INTERVAL)
-
-
-def increase(series: str, *by: str, offset: str = "") -> str:
-    """How much the counters grew in the range or in one before it, to compare the two; births count in neither."""
-    return summed(f"increase({series}[{RANGE}]{f' offset {offset}' if offset else ''})", *by)
 
 
 def total(series: str, *by: str, over: str = RANGE) -> str:
@@ -108,42 +116,56 @@ def range_quantile(share: float, row: Instrument) -> str:
     return f"histogram_quantile({share:g}, {total(selector(row, suffix='_bucket'), 'le')})"
 
 
-def most(series: str, label: str, number: int = 8) -> str:
-    """The values of a label with the most in the whole range: a graph with more lines cannot be told apart."""
-    return f"topk({number}, sum by ({label}) (increase({series}[{RANGE}] @ end())))"
-
-
 # --- what is asked again and again
 
 
 def streams(*matchers: str) -> str:
-    """The streams."""
+    """The streams that ended."""
+    return recorded(total_of(records.STREAMS), *matchers)
+
+
+def anomalies(*matchers: str) -> str:
+    """The anomalies found."""
+    return recorded(total_of(records.ANOMALIES), *matchers)
+
+
+def cases(definitions: Iterable[CaseDefinition], *matchers: str) -> str:
+    """The streams that are cases of some definitions."""
+    named = "|".join(definition.name for definition in definitions)
+    return recorded(total_of(records.CASES), f'streamwatch_issue=~"{named}"', *matchers)
+
+
+def of_jobs(definitions: Iterable[CaseDefinition], *matchers: str) -> str:
+    """The same of whole services: for tables whose rows are many, and for graphs."""
+    named = "|".join(definition.name for definition in definitions)
+    return recorded(total_of(records.JOB_CASES), f'streamwatch_issue=~"{named}"', *matchers)
+
+
+def faults(*matchers: str) -> str:
+    """The streams in which something went wrong."""
+    return cases((ANY_FAULT,), *matchers)
+
+
+def over_time(record: str, *by: str, where: tuple[str, ...] = ()) -> str:
+    """What a service counted in each step of a graph."""
+    return grown(recorded(total_of(record), *where), *by, over=INTERVAL)
+
+
+def of_process(*matchers: str) -> str:
+    """The streams as processes count them."""
     return selector(STREAMS, *matchers)
 
 
-def anomalies(*matchers: str, without: tuple[str, ...] = ()) -> str:
-    """The anomalies found."""
-    return selector(ANOMALIES, *matchers, without=without)
+def found_in_chunks(*matchers: str) -> str:
+    """The anomalies as processes count them, to be set beside chunks, which are not recorded."""
+    return selector(ANOMALIES, *matchers, without=("kind",))
 
 
-def repairs(*matchers: str, without: tuple[str, ...] = ()) -> str:
-    """The anomalies of kinds that have a repair."""
-    return selector(REPAIRS, *matchers, without=without)
-
-
-def kinds_of(*issues: Issue) -> str:
-    """A matcher for the kinds that make up known issues."""
-    return f'streamwatch_anomaly=~"{_pattern(*issues)}"'
-
-
-def by_issue(series: str, *by: str) -> str:
-    """The total of each known issue, under the label that the published figures have."""
-    counted = total(series, "streamwatch_anomaly", *by)
-    for issue in ISSUES:
-        named = f'"streamwatch_issue", "{issue.name}", "streamwatch_anomaly", "{_pattern(issue)}"'
-        counted = f"label_replace({counted}, {named})"
-    return summed(counted, "streamwatch_issue", *by)
-
-
-def _pattern(*issues: Issue) -> str:
-    return "|".join(kind.name for kind in KINDS.values() if kind.issue in issues)
+def by_workaround(*matchers: str) -> str:
+    """The cases of each published workaround that is applied, under the labels that the published figures have."""
+    terms = []
+    for (issue, workaround), definition in WORKAROUNDS.items():
+        counted = grown(of_jobs((definition,), *matchers))
+        named = f'label_replace({counted}, "streamwatch_issue", "{issue.name}", "", "")'
+        terms.append(f'label_replace({named}, "streamwatch_strategy", "{workaround}", "", "")')
+    return "(" + " or ".join(terms) + ")"

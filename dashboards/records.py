@@ -1,23 +1,33 @@
 """What is recorded of the counters, so that alerts and dashboards read simple numbers.
 
-A counter of Streamwatch appears with its first value, and `increase()` sees no step from nothing to one: a
-rare fault would never count. So one recording rule for each counter takes the growth of five minutes, and
-takes a series that was not there before at its whole value. Everything longer is a sum over that record, in
-which resets, restarts and instances that come and go are dealt with already. One minute between evaluations
-and five minutes of growth put each event into five samples; sums are divided by that, so they count streams.
+A counter of Streamwatch appears with its first value, ends with its process, and begins anew when one restarts.
+`increase()` sees no step from nothing to one, and extrapolates what it does see: a rare fault would never count, and
+no sum would be a whole number. So two recording rules stand for each counter:
 
-A record is named level:metric:operation, after the labels that it has: `job` stands for those that tell
-services apart, `model` for a model at an endpoint besides.
+    ...:increase1m   what was counted in the last minute, over all processes: the last value less the last one a
+                     minute ago, or the whole of it where a series is new or has begun anew; half a minute late, when
+                     all that was scraped has arrived
+    ...:total        the sum of that for as long as Prometheus has been there: a counter that no pod's end takes away
+
+Whatever looks at a window subtracts two values of the total: it counts streams, to the unit, and reads two samples
+where a sum over minutes reads hundreds. Both rules read ranges by their last sample only, so that ranges which are
+closed to the left (Prometheus 2) and those which are open (Prometheus 3) give the same.
+
+A process that is scraped for the first time when it has counted for an hour already did not count all of it now: its
+first values are where it begins, and no growth. `streamwatch_start_time_seconds` tells.
+
+A record is named level:metric:operation, after the labels that it has: `job` stands for those that tell services
+apart, `model` for a model at an endpoint besides, `snapshot` and `version` for the answering model and the SDK.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity, Strategy
-from streamwatch.core.known_issues import ISSUES, Issue
+from streamwatch.core.kinds import Severity
+from streamwatch.core.known_issues import ISSUES
+from streamwatch.core.stream_cases import FIXED, KNOWN, TOOL_CALLS, CaseDefinition, Z
 
 #: Where runbooks and dashboards are: nobody's domain (RFC 2606), until --repository and --grafana name real ones.
 REPOSITORY = "https://streamwatch.example/openai-streamwatch"
@@ -26,37 +36,63 @@ GRAFANA = "https://grafana.example"
 #: The share of streams that must end usable: a choice, one answer in a hundred.
 OBJECTIVE = 0.99
 
-#: Minutes between evaluations, and of the growth that is recorded: five scrapes a minute apart are enough.
-INTERVAL, GROWTH = 1, 5
-#: So often each event is in the record of the growth.
-PER_EVENT = GROWTH // INTERVAL
-#: Minutes for which a counter must not have been there to count as new. A failed scrape or a short outage
-#: makes nothing new; an outage of an hour does, and is rare enough.
+#: Minutes between evaluations, and of the growth that is recorded.
+INTERVAL = 1
+#: Minutes that a sample may take from its time to the database: a scrape has ten seconds, a push a few more.
+#: A sample that came after a look, and before the next look in time, would be in neither.
+LATE = 0.5
+#: Minutes after which a process that is not scraped has ended.
+ENDED = 5
+#: Minutes for which a counter must not have been there to count as new, and that an outage of Prometheus may last.
 NEW = 60
+#: Minutes for which a total that does not move is kept: what a dashboard may look back.
+KEPT = 7 * 24 * 60
 MINUTE, HOUR, DAY = 1, 60, 24 * 60
 
-#: Standard deviations: the Wilson interval holds 95 % of what chance does.
-Z = 1.96
 #: The labels of one model at one endpoint, beside those that tell services apart.
 MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
 
 _ANSWERED = 'streamwatch_verdict=~"complete|abandoned"'
 _CUT = 'streamwatch_verdict=~"truncated|empty"'
-_FIXED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.UNVERIFIED.value}"'
+_FIXED = f'streamwatch_outcome=~"{"|".join(outcome.value for outcome in FIXED)}"'
+#: What was tried in the shadow is never added to what was applied.
+APPLIED, SHADOW = 'streamwatch_applied="true"', 'streamwatch_applied="false"'
 
-STREAMS = "model_verdict_condition:streamwatch_streams:increase5m"
-ANOMALIES = "model_snapshot_anomaly:streamwatch_anomalies:increase5m"
-REPAIRS = "model_anomaly_outcome:streamwatch_repairs:increase5m"
-ERRORS = "job_error:streamwatch_internal_errors:increase5m"
-JOB_STREAMS = "job_condition:streamwatch_streams:increase5m"
+#: The answering model and the release of the SDK: what a release changes.
+RELEASE = ("gen_ai_response_model", "streamwatch_openai_version")
+STREAMS = "snapshot_version_condition:streamwatch_streams"
+CASES = "snapshot_version_issue:streamwatch_cases"
+ANOMALIES = "snapshot_anomaly:streamwatch_anomalies"
+ERRORS = "job_error:streamwatch_internal_errors"
+#: What is recorded of each counter, and the labels that it keeps beside those that tell services apart.
+TOTALS = {
+    STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition"),
+    CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied"),
+    ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity"),
+    ERRORS: ("error_type",),
+}
+#: The same of a whole service, for graphs: a point of one reads a few series, and not hundreds.
+JOB_STREAMS = "job_condition:streamwatch_streams"
+JOB_CASES = "job_version_issue:streamwatch_cases"
+JOB_ANOMALIES = "job_severity:streamwatch_anomalies"
+OF_JOBS = {
+    JOB_STREAMS: (STREAMS, ("streamwatch_condition",)),
+    JOB_CASES: (CASES, (RELEASE[1], "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied")),
+    JOB_ANOMALIES: (ANOMALIES, ("streamwatch_severity",)),
+}
 PROCESSES = "job:streamwatch_processes:count"
 MODEL_SEEN = "request_model:streamwatch_streams:first_seen_timestamp_seconds"
 FAULT_SEEN = "snapshot_anomaly:streamwatch_faults:first_seen_timestamp_seconds"
 REORDERED = "model:streamwatch_reordered_per_stream:ratio"
 FIX_RATIO = "model_issue:streamwatch_fixed_per_case:ratio1d"
-CASES = "model_issue:streamwatch_cases:sum1d"
-FIXED = "model_issue:streamwatch_fixed_cases:sum1d"
-INDEPENDENT = "model_issue:streamwatch_independent_cases:sum1d"
+CASES_OF_DAY = "model_issue:streamwatch_cases:sum1d"
+FIXED_OF_DAY = "model_issue:streamwatch_fixed_cases:sum1d"
+#: Streams of each snapshot and SDK version: what is new shows in it.
+RELEASES = "job_snapshot_version:streamwatch_streams:total"
+#: Processes that were first scraped long after they began to count.
+FOUND_LATE = "instance:streamwatch_found_late:start_time"
+#: Seconds since those began that have not counted for an hour yet.
+AGE = "instance:streamwatch_begun:age_seconds"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
 BROKEN = "job:streamwatch_broken_streams:sum"
 
@@ -76,11 +112,9 @@ class Options:
 
     def time(self, minutes: float) -> str:
         """A duration as Prometheus writes it."""
-        seconds = round(minutes * 60 / self.faster)
-        for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-            if seconds >= size and seconds % size == 0:
-                return f"{seconds // size}{unit}"
-        return f"{max(1, seconds)}s"
+        milliseconds = max(1, round(minutes * 60_000 / self.faster))
+        units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
+        return next(f"{milliseconds // size}{unit}" for unit, size in units if milliseconds % size == 0)
 
     def window(self, name: str) -> str:
         """The duration that a record's name states, as long as it really is."""
@@ -108,38 +142,100 @@ class Record:
 # --- what is recorded
 
 
-def _growth(counter: str, options: Options, *labels: str, selector: str = "") -> str:
-    """How much a counter grew in five minutes; one that is new grew by all it has."""
-    series, growth = counter + selector, options.time(GROWTH)
-    return f"""
+def total_of(record: str) -> str:
+    """Return the name of the record that only grows."""
+    return f"{record}:total"
+
+
+def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
+    """Record what was counted in the last minute.
+
+    What a process of the same name counted before this one began is nothing to take off: how far back a value is
+    looked for depends on the age of the process. Whether one that has just begun was away, its stale series tell.
+    """
+    counter, process = f"{record.partition(':')[2]}_total", f"on ({', '.join((*options.keep, 'instance'))})"
+    late, earlier = (f"offset {options.time(minutes)}" for minutes in (LATE, LATE + INTERVAL))
+    minute, life = 60 / options.faster, f"{process} {AGE}"
+    first, young = (f"{process} ({AGE} < {minutes * minute:g})" for minutes in (INTERVAL, ENDED + INTERVAL))
+    now = f"(last_over_time({counter}[{options.time(ENDED)}] {late}) unless {young} or {counter} {late} and {young})"
+    before, lately = (f"last_over_time({counter}[{options.time(minutes)}] {earlier})" for minutes in (NEW, ENDED))
+    expr = f"""
         sum {options.by(*labels)} (
-            ({series} unless count_over_time({series}[{options.time(NEW)}] offset {growth}))
-          or
-            increase({series}[{growth}])
+            {now}
+          - (
+              (
+                  {before} unless {life}
+                or
+                  {lately} and {life} unless {young}
+                or
+                  {counter} {earlier} and {young} unless {first}
+              ) <= {now}
+            or
+              {now} and {process} {FOUND_LATE}
+            or
+              0 * {now}
+          )
         )"""
+    return Record(f"{record}:increase1m", expr)
 
 
-def _growths(options: Options) -> tuple[Record, ...]:
+def _sum(record: str, options: Options) -> Record:
+    """Record the sum of all growth; one that has not moved for as long as anybody looks back is let go."""
+    total, growth = total_of(record), f"{record}:increase1m"
+    carried = f"last_over_time({total}[{options.time(NEW)}])"
+    expr = f"""
+        (
+            ({carried} unless {total} offset {options.time(KEPT)} == {carried})
+          or
+            0 * {growth}
+        )
+        +
+        ({growth} or 0 * {carried})"""
+    return Record(total, expr)
+
+
+def _totals(options: Options) -> tuple[Record, ...]:
     """The records that all others are made of, and how many processes are watched at all."""
-    repair = ("streamwatch_anomaly", "streamwatch_strategy", "streamwatch_outcome", "streamwatch_applied")
-    anomaly = ("gen_ai_response_model", "streamwatch_anomaly", "streamwatch_severity")
-    verdict = ("streamwatch_verdict", "streamwatch_condition")
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
+    started, new = "streamwatch_start_time_seconds", options.time(NEW)
+    late = f"""
+        max {options.by("instance")} ({started} offset {options.time(LATE)} < time() - {NEW * 60 / options.faster:g})
+        unless
+        max {options.by("instance")} (last_over_time({started}[{new}] offset {options.time(LATE + INTERVAL)}))"""
+    began = f"max {options.by('instance')} ({started} offset {options.time(LATE)})"
+    age = f"(time() - {LATE * 60 / options.faster:g} - {began}) < {(NEW + INTERVAL) * 60 / options.faster:g}"
     return (
-        Record(STREAMS, _growth("streamwatch_streams_total", options, *MODEL, *verdict)),
-        Record(ANOMALIES, _growth("streamwatch_anomalies_total", options, *MODEL, *anomaly)),
-        Record(REPAIRS, _growth("streamwatch_repairs_total", options, *MODEL, *repair)),
-        Record(ERRORS, _growth("streamwatch_internal_errors_total", options, "error_type")),
-        Record(JOB_STREAMS, f"sum {options.by('streamwatch_condition')} ({STREAMS})"),
+        Record(FOUND_LATE, late),
+        Record(AGE, age),
+        *(
+            rule
+            for record, labels in TOTALS.items()
+            for rule in (_growth(record, labels, options), _sum(record, options))
+        ),
+        *(
+            rule
+            for record, (source, labels) in OF_JOBS.items()
+            for rule in (
+                Record(f"{record}:increase1m", f"sum {options.by(*labels)} ({source}:increase1m)"),
+                _sum(record, options),
+            )
+        ),
+        Record(RELEASES, f"sum {options.by(*RELEASE)} ({total_of(STREAMS)})"),
         # Every process exports this gauge from its start on, whether it streams or not.
         Record(PROCESSES, f"count {options.by()} ({published})"),
     )
 
 
-def total(record: str, options: Options, window: str, selector: str = "", by: tuple[str, ...] = MODEL) -> str:
-    """How many there were in a window."""
-    counted = f"sum_over_time({record}{selector}[{options.window(window)}])"
-    return f"sum {options.by(*by)} (\n  {counted}\n) / {PER_EVENT}"
+def total(record: str, options: Options, window: str, *selectors: str, by: tuple[str, ...] = MODEL) -> str:
+    """Return how many there were in a window, over selectors that have no series in common."""
+    grown = "\n  or\n".join(_grown(total_of(record) + selector, options, window) for selector in selectors or ("",))
+    return f"sum {options.by(*by)} (\n{grown}\n)"
+
+
+def _grown(series: str, options: Options, window: str) -> str:
+    """Return what a total is now, less what it was; a new one was nothing."""
+    before = f"last_over_time({series}[{options.time(NEW)}] offset {options.window(window)})"
+    return f"  {series} - ({before} <= {series} or 0 * {series})"
 
 
 #: Streams that were worth less: the name in a record, and the streams meant.
@@ -191,41 +287,17 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
 # --- fix rates
 
 
-def named(kinds: Iterable[AnomalyKind]) -> str:
-    return f'streamwatch_anomaly=~"{"|".join(kind.name for kind in kinds)}"'
-
-
-def repairable(issue: Issue) -> list[AnomalyKind]:
-    """The kinds of an issue that have a repair."""
-    return [kind for kind in KINDS.values() if kind.issue is issue and kind.strategy is not Strategy.NONE]
-
-
-def _cases(issue: Issue, options: Options) -> tuple[str, str]:
-    """How many cases of an issue there were in a day, and how many of them were fixed.
-
-    A hazard or dialect that was left alone is no case: it is legal, and where a framework or the SDK's
-    own helper reads the stream it is left alone on purpose.
-    """
-    kinds, window = repairable(issue), options.window("1d")
-    faults = named(kind for kind in kinds if kind.severity is Severity.FAULT)
-    others = named(kind for kind in kinds if kind.severity is not Severity.FAULT)
-    terms = [f"{REPAIRS}{{{faults}}}"]
-    if any(kind.severity is not Severity.FAULT for kind in kinds):
-        terms.append(f'{REPAIRS}{{{others},streamwatch_outcome!="{Outcome.UNREPAIRED.value}"}}')
-    union = "\n  or\n".join(f"  sum_over_time({term}[{window}])" for term in terms)
-    fixed = f"{{{named(kinds)},{_FIXED}}}"
-    return f"sum {options.by(*MODEL)} (\n{union}\n) / {PER_EVENT}", total(REPAIRS, options, "1d", fixed)
+def cases(*definitions: CaseDefinition, how: str = APPLIED) -> str:
+    """Return a selector of the cases of some definitions."""
+    names = "|".join(definition.name for definition in definitions)
+    return f'{{streamwatch_issue=~"{names}",{how}}}'
 
 
 def _fix_rates(options: Options) -> tuple[Record, ...]:
-    records: list[Record] = []
-    for issue in ISSUES:
-        labels = {"streamwatch_issue": issue.name}
-        cases, fixed = _cases(issue, options)
-        records += [Record(CASES, cases, labels), Record(FIXED, fixed, labels)]
-    disturbed = f"{options.on(*MODEL)} {counted('disturbed_streams', '1d')}"
-    z2 = f"{Z * Z:.4f}"
-    n, ratio = INDEPENDENT, FIX_RATIO
+    """How many cases of the known issues there were in a day, how many reached the application whole, and how sure."""
+    by = (*MODEL, "streamwatch_issue")
+    fixed = total(CASES, options, "1d", cases(*KNOWN, how=f"{APPLIED},{_FIXED}"), by=by)
+    z2, n, ratio = f"{Z * Z:.4f}", CASES_OF_DAY, FIX_RATIO
     upper = f"""
         (
             {ratio}
@@ -235,12 +307,20 @@ def _fix_rates(options: Options) -> tuple[Record, ...]:
         /
         (1 + {z2} / {n})"""
     return (
-        *records,
-        Record(FIX_RATIO, f"({FIXED} or 0 * {CASES})\n/\n({CASES} > 0)"),
-        # Cases of one stream share their fate, so there is no more evidence than there are streams.
-        Record(INDEPENDENT, f"(\n  ({CASES} <= {disturbed})\n  or\n  (0 * {CASES} + {disturbed})\n) > 0"),
+        Record(CASES_OF_DAY, f"{total(CASES, options, '1d', cases(*KNOWN), by=by)} > 0"),
+        Record(FIXED_OF_DAY, f"{fixed}\nor\n0 * {CASES_OF_DAY}"),
+        Record(FIX_RATIO, f"{FIXED_OF_DAY} / {CASES_OF_DAY}"),
         Record(f"{FIX_RATIO}_upper", upper),
     )
+
+
+def tool_calls_broken(options: Options, window: str) -> str:
+    """Return how many streams brought a broken tool call; what a repair would have come to helped nobody."""
+    broken = (
+        cases(TOOL_CALLS, how=f'{APPLIED},streamwatch_outcome=~"failed|unrepaired"'),
+        cases(TOOL_CALLS, how=SHADOW),
+    )
+    return total(CASES, options, window, *broken)
 
 
 # --- what was seen before
@@ -258,22 +338,21 @@ def _first_seen(options: Options) -> tuple[Record, ...]:
     counters would read millions. They forget when Prometheus is down for a day, and then learn anew.
     """
 
-    def remembered(name: str, now: str) -> Record:
-        seen = f"max_over_time({now}[{options.time(2 * GROWTH)}])"
+    def remembered(name: str, record: str, selector: str = "") -> Record:
         by = FAULT_LABELS if name == FAULT_SEEN else REQUEST_LABELS
-        first = f"0 * (sum {options.by(*by)} ({seen}) > 0) + time()"
+        first = f"0 * ({total(record, options, '10m', selector, by=by)} > 0) + time()"
         return Record(name, f"last_over_time({name}[{options.time(DAY)}])\nor\n{first}")
 
     return (
         remembered(MODEL_SEEN, STREAMS),
-        remembered(FAULT_SEEN, f'{ANOMALIES}{{streamwatch_severity="{Severity.FAULT.value}"}}'),
+        remembered(FAULT_SEEN, ANOMALIES, f'{{streamwatch_severity="{Severity.FAULT.value}"}}'),
     )
 
 
 def short(options: Options) -> tuple[Record, ...]:
     """What is recorded every minute."""
     return (
-        *_growths(options),
+        *_totals(options),
         *_counts(options, "15m", "disturbed_streams", "truncated_streams"),
         *_counts(options, "1h", "damaged_streams"),
         _reordered(options, "15m"),

@@ -16,6 +16,7 @@ from dashboards.records import Options
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level, Severity, Strategy
 from streamwatch.core.known_issues import Issue
+from streamwatch.core.stream_cases import TOOL_CALLS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "runbooks"
 
@@ -89,19 +90,24 @@ def _dead_ends(issue: Issue | None) -> str:
 
 
 def _proof(kind: AnomalyKind) -> str:
-    anomaly = f'streamwatch_anomaly="{kind.name}"'
-    grown = f"sum_over_time({records.ANOMALIES}{{{anomaly}}}[1h])"  # increase() does not see the first one of a kind
-    found = f"sum by (server_address, gen_ai_response_model) (\n     {grown}\n   ) / {records.PER_EVENT}"
+    options = Options(keep=())
+    where = ("server_address", "gen_ai_response_model")
+    found = records.total(records.ANOMALIES, options, "1h", f'{{streamwatch_anomaly="{kind.name}"}}', by=where)
     steps = [
         f"`streamwatch explain {kind.name}` says what was found, in the words of the version that runs.",
         f"{_CAPTURE_HAZARD if kind.severity is Severity.HAZARD else _CAPTURE.format(name=kind.name)}",
-        f"See where it comes from:\n\n   ```promql\n   {found}\n   ```",
+        f"See where it comes from:\n\n{_promql(found)}",
     ]
     if kind.strategy is not Strategy.NONE:
-        ended = f"sum_over_time({records.REPAIRS}{{{anomaly}}}[1d])"
-        repaired = f"sum by (streamwatch_outcome) (\n     {ended}\n   ) / {records.PER_EVENT}"
-        steps.append(f"See what became of it:\n\n   ```promql\n   {repaired}\n   ```")
+        by = ("streamwatch_outcome", "streamwatch_applied")
+        ended = records.total(records.CASES, options, "1d", f'{{streamwatch_issue="{kind.name}"}}', by=by)
+        steps.append(f"See what became of it, by streams:\n\n{_promql(ended)}")
     return "\n\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+
+
+def _promql(query: str) -> str:
+    """Return a query as a block within a step of a list."""
+    return textwrap.indent(f"```promql\n{query}\n```", "   ")
 
 
 _CAPTURE = (
@@ -124,9 +130,9 @@ def alerts_of(kind: AnomalyKind) -> list[str]:
         names = []
     else:
         names = ["StreamwatchUnrepairedFaults"]
-    names += ["StreamwatchToolCallsBroken"] * (kind in alerts.tool_call_faults())
+    names += ["StreamwatchToolCallsBroken"] * (kind in TOOL_CALLS.kinds)
     names += ["StreamwatchReorderSpike"] * (kind.name == "sequence_out_of_order")
-    names += ["StreamwatchFixRateBelowPublished"] * bool(kind.issue and kind in records.repairable(kind.issue))
+    names += ["StreamwatchFixRateBelowPublished"] * any(kind in one.kinds for one in alerts.FAULTS_WITH_FIGURES)
     return [*names, "StreamwatchErrorBudgetBurn", "StreamwatchNewAnomalyKind"]
 
 

@@ -165,10 +165,14 @@ def test_an_error_is_found_by_what_an_application_sees(error: str, kind: str) ->
 
 EXPOSITION = b"""\
 streamwatch_streams_total{streamwatch_verdict="complete"} 50
-streamwatch_anomalies_total{streamwatch_anomaly="sequence_out_of_order"} 9
-streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="verified"} 6
-streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="failed"} 2
-streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="unrepaired"} 1
+streamwatch_anomalies_total{streamwatch_anomaly="sequence_out_of_order"} 90
+streamwatch_cases_total{streamwatch_issue="sequence_out_of_order",streamwatch_outcome="verified",streamwatch_applied="true"} 16
+streamwatch_cases_total{streamwatch_issue="sequence_out_of_order",streamwatch_outcome="failed",streamwatch_applied="true"} 3
+streamwatch_cases_total{streamwatch_issue="sequence_out_of_order",streamwatch_outcome="unrepaired",streamwatch_applied="true"} 1
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="verified",streamwatch_applied="true"} 16
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="failed",streamwatch_applied="true"} 3
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="unrepaired",streamwatch_applied="true"} 1
+streamwatch_cases_total{streamwatch_issue="sequence_out_of_order",streamwatch_outcome="verified",streamwatch_applied="false"} 70
 """
 
 
@@ -200,11 +204,17 @@ def test_what_was_measured_stands_beside_what_was_published(form: str, endpoint:
     said = run(*arguments).output
     (record,) = [json.loads(line) for line in run(*arguments, "--json").output.splitlines()]
 
-    assert "9 in 50 streams: 6 verified, 2 failed, 1 unrepaired; fix rate 66.7%, verified rate 75.0%" in said
-    assert (9, 50, 6, 2 / 3) == tuple(
-        record["measured"][name] for name in ("found", "streams", "verified", "fix_ratio")
+    told = (
+        "90 found in 50 streams, in 20 of them: 16 verified, 3 failed, 1 unrepaired; fix rate 80.0% (58.4% to 91.9%),"
     )
-    assert "0 in 50 streams\n" in run("explain", "content_null", "--measured", endpoint).output
+    assert f"{told} verified rate 84.2%" in " ".join(said.split())
+    order = "llm/streaming-chunk-order-mismatch: 80.0% of 20 streams (58.4% to 91.9%), published 75%: no difference"
+    assert [order] == record["measured"]["issues"]
+    assert order in said
+    assert (90, 50, 20, 16, 0.8, True) == tuple(
+        record["measured"][name] for name in ("found", "streams", "cases", "verified", "fix_ratio", "applied")
+    )
+    assert "0 found in 50 streams\n" in run("explain", "content_null", "--measured", endpoint).output
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ftp://host/metrics", "http://", "http://127.0.0.1:0/metrics"])

@@ -27,7 +27,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 
 from streamwatch.core.kinds import KINDS
-from streamwatch.core.known_issues import ISSUES
+from streamwatch.core.stream_cases import KNOWN
 from streamwatch.cli import main
 from streamwatch.cli.top import command as module
 from streamwatch.cli.top import rates
@@ -358,7 +358,7 @@ def test_credentials_of_an_address_are_used_and_never_shown() -> None:
 def test_what_an_application_read_is_shown(application: Application) -> None:
     """Models, verdicts, kinds, fix rates beside the published ones: out of the real reader's text."""
     fault = FAULTS["index_always_0"]
-    application.read()
+    application.read(FAULTS["content_null"])
 
     def later() -> bytes:
         text = application.metrics()
@@ -389,20 +389,28 @@ def test_what_an_application_read_is_shown(application: Application) -> None:
         reused["fix_ratio"],
     )
     assert reused["per_second"] > 0
-    assert [(issue.name, issue.fix_ratio) for issue in ISSUES] == [
-        (one["issue"], one["published_fix_ratio"]) for one in frame["issues"]
+    issues = {one["issue"]: one for one in frame["issues"]}
+    assert [(None, None), *((one.name, one.published and one.published[1]) for one in KNOWN)] == [
+        (None if one["issue"] == "any_fault" else one["issue"], one["published_fix_ratio"]) for one in frame["issues"]
     ]
-    content = frame["issues"][1]
-    assert (1.0, content["detected"]) == (content["fix_ratio"], content["fixed"])
-    assert content["detected"] >= 2
+    for name in ("any_fault", "tool_calls"):
+        assert (2, 2, 1.0, 0) == (
+            *(issues[name][key] for key in ("cases", "fixed", "fix_ratio")),
+            issues[name]["shadow"]["cases"],
+        )
+    content = issues["llm/streaming-assistant-content-empty"]
+    assert ("hazard", 1, 1, "too few") == tuple(
+        content[key] for key in ("severity", "cases", "fixed", "against_published")
+    )
     assert 0 == frame["internal_errors"]
     assert [(True, "endpoint", "")] == [(one["up"], one["kind"], one["error"]) for one in frame["sources"]]
 
 
 def test_the_picture_says_the_same(application: Application) -> None:
     """In words, cut to the height of a terminal."""
-    for fault in ("index_always_0", "index_missing", "index_from_1", "continuation_null"):
+    for fault in ("index_always_0", "index_missing", "index_from_1"):
         application.read(FAULTS[fault], Shape.CHAT_TOOLS)
+    application.read(FAULTS["content_null"])
     with serving(answering(application.metrics)) as url:
         watch = module._Watch([Source(url)])
         frame = watch.look()
@@ -410,8 +418,10 @@ def test_the_picture_says_the_same(application: Application) -> None:
 
     assert f"Streamwatch {rates_version()} on {url.removeprefix('http://')}" in drawn
     assert "4 streams since the start: 4 complete" in drawn
-    for words in (selftest._MODEL, "tool_call_index_reused", "KeyError: 'content'", "90.0%", "100.0%"):
+    for words in (selftest._MODEL, "tool_call_index_reused", "KeyError: 'content': 1 of 1 (100.0%, published 90.0%)"):
         assert words in drawn
+    assert re.search(r"anything wrong +- +100.0% +44% to 100% +3 of 3", drawn)
+    assert re.search(r"tool calls +85.0% +100.0% +44% to 100% +3 of 3 +too few", drawn)
 
 
 @pytest.mark.parametrize("height", [24, 30, 45])
@@ -439,8 +449,8 @@ def rates_version() -> str:
 def test_observing_is_told_from_repairing() -> None:
     """Nothing was repaired where nothing is applied."""
     series = (
-        "streamwatch_repairs_total",
-        (("streamwatch_anomaly", "content_absent"), ("streamwatch_applied", "false")),
+        "streamwatch_cases_total",
+        (("streamwatch_issue", "content_absent"), ("streamwatch_applied", "false")),
     )
     assert Frame({series: 1.0}, {}, 0.0, ([], [])).observe
     assert not Frame({}, {}, 0.0, ([], [])).observe

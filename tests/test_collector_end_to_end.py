@@ -233,7 +233,8 @@ def faulty(sent: dict[str, Any]) -> int:
 
 
 def assert_exact(prometheus: Any, sent: dict[str, Any], seconds: float = 30) -> None:
-    """Prometheus has what the server sent: streams, verdicts and conditions, each worker under its own identity."""
+    """Prometheus has what the server sent: streams, verdicts, conditions, cases, each worker under its own identity."""
+    issues = "|".join(sent["cases"])
 
     def told() -> tuple[Any, ...]:
         verdicts = prometheus.sums("sum by (streamwatch_verdict) (streamwatch_streams_total)", "streamwatch_verdict")
@@ -245,11 +246,16 @@ def assert_exact(prometheus: Any, sent: dict[str, Any], seconds: float = 30) -> 
             prometheus.total('streamwatch_streams_total{streamwatch_condition!="clean"}'),
             prometheus.total("streamwatch_stream_duration_seconds_count"),
             prometheus.total("streamwatch_internal_errors_total"),
+            prometheus.sums(
+                f'sum by (streamwatch_issue) (streamwatch_cases_total{{streamwatch_issue=~"{issues}"}})',
+                "streamwatch_issue",
+            ),
         )
 
     done = sent["faults"]
     errors = done["chat_error"] + done["responses_error"]
-    expected = sent["streams"], done["truncated"], done["empty"], errors, faulty(sent), sent["streams"], 0
+    cases = {issue: counts["repairable"] + counts["broken"] for issue, counts in sent["cases"].items()}
+    expected = sent["streams"], done["truncated"], done["empty"], errors, faulty(sent), sent["streams"], 0, cases
     with suppress(AssertionError):  # what follows says it better
         pipeline.wait(lambda: told() == expected, seconds, "the counts")
     assert expected == told()

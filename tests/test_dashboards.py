@@ -26,6 +26,8 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
 from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Verdict
+from dashboards.records import STREAMS as STREAM_TOTALS
+from dashboards.records import total_of
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.settings import Settings
 from streamwatch.export.telemetry import STREAMS
@@ -200,7 +202,7 @@ def test_the_first_row_is_the_answer(name: str) -> None:
 def strangers(expression: str) -> set[str]:
     """The metrics and labels in an expression that nobody exports."""
     known = names.known()
-    used = re.findall(r"([a-zA-Z_:]\w*)\{([^}]*)\}", expression)
+    used = re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression)
     found = {metric for metric, _ in used} - known.keys()
     for metric, matchers in used:
         found |= set(re.findall(r"(\w+)(?:=~|!~|!=|=)\"", matchers)) - known.get(metric, set())
@@ -234,7 +236,7 @@ def test_what_nobody_exports_is_found(expression: str, found: set[str]) -> None:
 _WORDS = {
     *("by", "on", "or", "and", "unless", "bool", "offset", "group_left", "group_right", "group", "sum", "max", "min"),
     *("count", "topk", "sort_desc", "rate", "increase", "last_over_time", "present_over_time", "histogram_quantile"),
-    *("label_replace", "sqrt", "clamp", "vector", "end", "m", "h"),
+    *("label_replace", "sqrt", "clamp", "vector", "end", "s", "m", "h"),
 }
 
 
@@ -242,7 +244,7 @@ _WORDS = {
 def test_no_metric_is_asked_for_without_its_filters(name: str) -> None:
     """A bare name would show all jobs, whatever is chosen above."""
     for where, expression in queries(name):
-        rest = re.sub(r"\w+\{[^}]*\}|\$\w+|\"[^\"]*\"", "", expression)
+        rest = re.sub(r"[\w:]+\{[^}]*\}|\$\w+|\"[^\"]*\"", "", expression)
         rest = re.sub(r"\b(by|on|group_left|group_right) \([\w, ]*\)", "", rest)
         assert set() == set(re.findall(r"[a-zA-Z_]\w*", re.sub(r"\[\w*\]", "", rest))) - _WORDS, where
 
@@ -251,7 +253,7 @@ def test_no_metric_is_asked_for_without_its_filters(name: str) -> None:
 def test_queries_are_filtered_by_the_variables(name: str) -> None:
     """Job and instance everywhere but for alerts; model, snapshot, SDK and server wherever a metric has them."""
     for where, expression in queries(name):
-        for metric, matchers in re.findall(r"([a-zA-Z_:]\w*)\{([^}]*)\}", expression):
+        for metric, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression):
             for variable, label in names.VARIABLES.items():
                 if metric != "ALERTS" and variable != "kind" and label in names.known()[metric]:
                     assert f'{label}=~"${variable}"' in matchers, f"{where}: {metric}"
@@ -347,7 +349,21 @@ def test_what_was_born_in_the_range_counts_in_full(tmp_path: Path) -> None:
     }
     evaluated(tmp_path, total, 5 + 3, ends)
     evaluated(tmp_path, promql.total(f'{series}{{a!=""}}', over="5m"), 5 + 3, ends)
-    evaluated(tmp_path, promql.increase(f'{series}{{a!=""}}'), 5, ends)
+
+
+def test_what_a_total_grew_by_is_the_difference_of_two_values(tmp_path: Path) -> None:
+    """A new one grew by all it has, one that began anew by what it has now; and as much in an earlier window."""
+    total = total_of(STREAM_TOTALS)
+    ends = {
+        f'{total}{{a="old"}}': "100+1x10",
+        f'{total}{{a="born"}}': "_ _ _ _ _ _ _ _ 3 3 3",
+        f'{total}{{a="anew"}}': "50 50 50 50 50 50 50 0 2 2 2",
+        f'{total}{{a="quiet"}}': "9 9 9 9 9 9 9 9 9 9 9",
+    }
+
+    evaluated(tmp_path, promql.grown(f'{total}{{a!=""}}', over="5m"), 5 + 3 + 2, ends)
+    evaluated(tmp_path, promql.grown(f'{total}{{a="old"}}', over="2m", offset="3m"), 2, ends)
+    evaluated(tmp_path, promql.grown(f'{total}{{a="quiet"}}', over="5m"), 0, ends)
 
 
 def test_a_gap_between_scrapes_is_no_birth(tmp_path: Path) -> None:

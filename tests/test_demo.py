@@ -27,8 +27,8 @@ import openai
 from rich.console import Console
 
 from streamwatch.core.kinds import KINDS, Outcome, Strategy
-from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.stream_cases import CONTENT, ORDER, CaseRate
 from streamwatch.synthetic import faults, streams
 from streamwatch.cli.common import measured, table
 from streamwatch.demo import processes
@@ -283,11 +283,13 @@ streamwatch_streams_total{streamwatch_verdict="truncated",gen_ai_response_model=
 # TYPE streamwatch_anomalies_total counter
 streamwatch_anomalies_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_severity="fault"} 4.0
 streamwatch_anomalies_total{streamwatch_anomaly="sequence_gap",streamwatch_severity="fault"} 1.0
-# TYPE streamwatch_repairs_total counter
-streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="verified",gen_ai_request_model="a"} 2.0
-streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="verified",gen_ai_request_model="b"} 1.0
-streamwatch_repairs_total{streamwatch_anomaly="sequence_out_of_order",streamwatch_outcome="failed"} 1.0
-streamwatch_repairs_total{streamwatch_anomaly="sequence_gap",streamwatch_outcome="unrepaired"} 1.0
+# TYPE streamwatch_cases_total counter
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="verified",streamwatch_applied="true",gen_ai_request_model="a"} 2.0
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="verified",streamwatch_applied="true",gen_ai_request_model="b"} 1.0
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="failed",streamwatch_applied="true"} 1.0
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="unrepaired",streamwatch_applied="true"} 1.0
+streamwatch_cases_total{streamwatch_issue="llm/streaming-chunk-order-mismatch",streamwatch_outcome="verified",streamwatch_applied="false"} 9.0
+streamwatch_cases_total{streamwatch_issue="sequence_gap",streamwatch_outcome="unrepaired",streamwatch_applied="true"} 1.0
 # TYPE streamwatch_internal_errors_total counter
 streamwatch_internal_errors_total{error_type="TypeError"} 2.0
 """
@@ -305,21 +307,23 @@ def test_the_counters_are_summed_over_models() -> None:
     assert 2 == seen.internal_errors
 
 
-def test_the_fix_rate_leaves_out_what_has_no_repair() -> None:
-    """A gap cannot be repaired by anybody: it is found, and no part of the rate."""
-    order, content = (measured.parse(EXPOSITION).rate_of(issue) for issue in ISSUES)
+def test_the_fix_rate_counts_what_has_no_repair_and_no_shadow() -> None:
+    """A gap is a case that nobody can repair; what was tried in the shadow is never added to what was applied."""
+    seen = measured.parse(EXPOSITION)
+    order, shadow = (seen.rate_of(ORDER, applied=applied) for applied in (True, False))
 
-    assert (3, 4) == (order.fixed, order.detected)
-    assert 0.75 == order.fix_ratio
-    assert 0.75 == order.verified_ratio
-    assert content.fix_ratio is content.verified_ratio is None
+    assert (3, 5, 0.6, 0.75) == (order.fixed, order.cases, order.fix_ratio, order.verified_ratio)
+    assert (9, 9) == (shadow.fixed, shadow.cases)
+    assert not seen.observe
+    assert seen.rate_of(CONTENT).fix_ratio is seen.rate_of(CONTENT).verified_ratio is None
+    assert seen.rate_of_kind(KINDS["reasoning_nonstandard"]) is None
 
 
 def test_every_outcome_counts_in_the_fix_rate() -> None:
     """Fixed are verified and unverified ones, of all; verified ones are those of the decided."""
-    rate = measured.Rate(Counter({outcome.value: 10**place for place, outcome in enumerate(Outcome)}))
+    rate = CaseRate({outcome.value: 10**place for place, outcome in enumerate(Outcome)})
 
-    assert (11, 1111) == (rate.fixed, rate.detected)
+    assert (11, 1111) == (rate.fixed, rate.cases)
     assert 1 / 101 == rate.verified_ratio
 
 
@@ -335,13 +339,25 @@ def drawn(view: table.View, height: int | None = None, width: int = 120) -> str:
 
 
 def test_the_table_sets_measured_beside_published() -> None:
-    """Both issues stand there with the published figure, and the measured one where there is one."""
-    text = drawn(table.View("title", observe=False, measured=measured.parse(EXPOSITION)))
+    """Streams, with the published figure of the same cases; hazards, and what has no repair, stand apart."""
+    hazards = 'streamwatch_cases_total{streamwatch_issue="llm/streaming-assistant-content-empty",'
+    hazards += 'streamwatch_outcome="unverified",streamwatch_applied="true"} 30.0\n'
+    text = drawn(table.View("title", observe=False, measured=measured.parse(EXPOSITION + hazards)))
 
-    assert re.search(r"expected index 5 but got 7 +75\.0% +75\.0% +3 of 4 +75\.0% *\n", text)
-    assert re.search(r"KeyError: 'content' +90\.0% +- +0 of 0 +-", text)
-    assert re.search(r"sequence_out_of_order +fault +4 +3 +3 +1 +0 *\n", text)
-    assert re.search(r"sequence_gap +fault +1 +- +- +- +- *\n", text)
+    assert re.search(r"anything wrong +- +- +- +0 of 0 *\n", text)
+    assert re.search(r"chunk order mismatch +75\.0% +60\.0% +23% to 88% +3 of 5 +too few *\n", text)
+    assert re.search(r"tool calls +85\.0% +- +- +0 of 0 *\n", text)
+    assert "hazards defused, KeyError: 'content': 30 of 30 (100.0%, published 90.0%)" in text
+    assert "cannot be repaired: sequence_gap 1" in text
+    assert re.search(r"sequence_out_of_order +fault +4 +0 +0 +0 *\n", text)
+    assert re.search(r"sequence_gap +fault +1 +1 +0 +0 *\n", text)
+
+
+def test_what_was_tried_in_the_shadow_is_shown_where_nothing_is_applied() -> None:
+    """It is never added to what was applied."""
+    text = drawn(table.View("title", observe=True, measured=measured.parse(EXPOSITION)))
+
+    assert re.search(r"chunk order mismatch +75\.0% +100\.0% +70% to 100% +9 of 9 +too few *\n", text)
 
 
 def test_the_table_shows_what_the_application_saw() -> None:

@@ -13,13 +13,12 @@ import pytest
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from dashboards import alerts, records, rules, runbooks
+from dashboards import alerts, names, records, rules, runbooks
 from dashboards.records import Options, Record
-from streamwatch.export import telemetry
 from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
-from streamwatch.core.known_issues import ISSUES
+from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, Instrument
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED
 
 ROOT = Path(__file__).parents[1]
 FILES = rules.files(Options())
@@ -101,28 +100,19 @@ def test_hazards_and_dialects_make_no_alert() -> None:
     """They are in healthy streams: no alert can come of a kind that is not a fault."""
     for kind in KINDS.values():
         assert bool(runbooks.alerts_of(kind)) is (kind.severity is Severity.FAULT)
-    tool_calls = [kind for kind in KINDS.values() if kind.name in str(rules._rule(ALERTS[4], Options()))]
-    assert alerts.tool_call_faults() == tool_calls
+    assert f'streamwatch_issue=~"{TOOL_CALLS.name}"' in str(rules._rule(ALERTS[4], Options()))
 
 
-def prometheus_name(instrument: Instrument) -> str:
-    """What an instrument is called in Prometheus, without the suffixes of a histogram."""
-    name = instrument.name.replace(".", "_") + ("_seconds" if instrument.unit == "s" else "")
-    return name if instrument.boundaries or instrument.unit == "1" else f"{name}_total"
-
-
-INSTRUMENTS = {
-    prometheus_name(row): row for row in vars(telemetry).values() if isinstance(row, Instrument)
-}  # fmt: skip
+INSTRUMENTS = {names.metric(row): row for row in names.INSTRUMENTS.values()}
 VALUES = {
     "streamwatch_verdict": {verdict.value for verdict in Verdict},
     "streamwatch_condition": {condition.value for condition in Condition},
     "streamwatch_outcome": {outcome.value for outcome in Outcome},
     "streamwatch_severity": {severity.value for severity in Severity},
-    "streamwatch_strategy": {"any", *(strategy.value for strategy in Strategy)},
+    "streamwatch_strategy": {"any", "a delta accumulator", *(strategy.value for strategy in Strategy)},
     "streamwatch_applied": {"true", "false"},
     "streamwatch_anomaly": set(KINDS),
-    "streamwatch_issue": {issue.name for issue in ISSUES},
+    "streamwatch_issue": set(DEFINITIONS),
 }
 
 
@@ -155,7 +145,7 @@ def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
     """What the first records keep of a counter, the counter has."""
     (metric,) = {name for name in re.findall(r"streamwatch_\w+", rule.expr) if name in INSTRUMENTS}
     row = INSTRUMENTS[metric]
-    common = () if row in (PUBLISHED, INTERNAL_ERRORS) else COMMON
+    common = () if row in (PUBLISHED, STARTED, INTERNAL_ERRORS) else COMMON
     has = {"job", *(attribute.replace(".", "_") for attribute in (*common, *row.attributes))}
     (asked,) = re.findall(r"by \(([^)]*)\)", rule.expr)
     assert set(asked.split(", ")) <= has
@@ -175,8 +165,8 @@ def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
 def test_every_duration_can_be_divided() -> None:
     """The tests' own option leaves no window as long as it was, and no threshold changed."""
     slow, fast = ("".join(rules.render(Options(faster=faster)).values()) for faster in (1, 60))
-    durations = r"(?:\[|offset |interval: |for: )(\d+)([smhd])"
-    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    durations = r"(?:\[|offset |interval: |for: )(\d+)(ms|[smhd])"
+    seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
     lengths = [[int(number) * seconds[unit] for number, unit in re.findall(durations, text)] for text in (slow, fast)]
     assert [length / 60 for length in lengths[0]] == lengths[1]
     assert re.findall(r">=? [\d.]+$", slow, re.MULTILINE) == re.findall(r">=? [\d.]+$", fast, re.MULTILINE)

@@ -33,6 +33,7 @@ from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.stream_cases import KNOWN
 from streamwatch.export.telemetry import RequestInfo, Telemetry
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
@@ -344,7 +345,43 @@ def test_the_published_ratios_stand_beside_the_measured_ones(watched: Watched) -
         for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds)
     }
 
+    for definition in KNOWN:
+        if definition.known is None and definition.published:
+            published[definition.name, definition.published[0]] = definition.published[1]
+
     assert published == watched.samples("streamwatch.published_fix_ratio", "streamwatch.issue", "streamwatch.strategy")
+
+
+CASE = ("streamwatch.issue", "streamwatch.outcome", "streamwatch.applied")
+
+
+@pytest.mark.parametrize("repair", ["none", "default", "all"])
+def test_a_stream_is_one_case_of_each_issue(repair: str, watch: Callable[..., Watched]) -> None:
+    """However many anomalies it has; what is tried in the shadow stands apart."""
+    watched = watch(repair=repair)
+    for _ in range(2):
+        sdk.read("sync", broken())
+    applied = repair != "none"
+    role = "unverified" if repair == "all" else "unrepaired"
+
+    assert {
+        ("any_fault", "verified", applied): 2,
+        ("tool_calls", "verified", applied): 2,
+        ("reindex_tool_calls", "verified", applied): 2,
+        ("tool_call_index_missing", "verified", applied): 2,
+        ("llm/streaming-assistant-content-empty", "unverified", applied): 2,
+        ("content_absent", "unverified", applied): 2,
+        ("content_null", "unverified", applied): 2,
+        ("role_irregular", role, applied): 2,
+    } == watched.samples("streamwatch.cases", *CASE)
+    assert all(COMMON.items() <= dict(point.attributes).items() for point in watched.points("streamwatch.cases"))
+
+
+def test_when_counting_began_is_said(watched: Watched) -> None:
+    """In seconds since the epoch."""
+    (sample,) = watched.samples("streamwatch.start_time").values()
+
+    assert abs(time.time() - sample) < 60
 
 
 @pytest.mark.parametrize("cls", [openai.OpenAI, sdk.OwnDecoder], ids=["stock", "own decoder"])

@@ -42,7 +42,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended by a script, it leaves nothing running either
     _build()
     with ExitStack() as running:
-        live = Live(_applications(options.other_python), running, rules=True)
+        live = Live(_applications(options.other_python), running, alerts=True)
         origin = _serve(running)
         _wait(live, options.seconds)
         options.images.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from streamwatch.core import kinds as anomalies
 from streamwatch.core import settings
 from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
 from streamwatch.core.settings import Settings
+from streamwatch.core.stream_cases import BY_KIND, DEFINITIONS
 from streamwatch.export import telemetry
 from streamwatch.export.telemetry import COMMON, Instrument
 
@@ -51,9 +52,9 @@ ATTRIBUTES = {
     "streamwatch.condition": "What the stream was worth to whoever read it.",
     "streamwatch.count": "How often the kind was found in the stream.",
     "streamwatch.events": "How many events came.",
-    "streamwatch.issue": "A known issue with published figures.",
+    "streamwatch.issue": "What a stream is a case of: see the table of issues; for published figures a known issue.",
     "streamwatch.openai.version": "The release of the OpenAI client.",
-    "streamwatch.outcome": "How an anomaly ended.",
+    "streamwatch.outcome": "How an anomaly ended; of a case, how the worst of its anomalies did.",
     "streamwatch.outcome.*": "How many anomalies of the kind ended so; one attribute for each outcome.",
     "streamwatch.reorder.max_delay": "Seconds that the event which waited longest was held.",
     "streamwatch.reorder.max_distance": "Places that the event which came earliest was early.",
@@ -133,6 +134,24 @@ def metrics_page() -> str:
         "## Values",
         *vocabularies,
         f"### `streamwatch.chunk`\n\nOne of {chunks}.",
+        f"### `streamwatch.issue`\n\n{_cases()}",
+    )
+
+
+def _cases() -> str:
+    """What makes a stream a case, of everything but a single kind."""
+    rows = [
+        [f"`{row.name}`", row.severity.value, row.meaning, ", ".join(f"`{kind.name}`" for kind in row.kinds)]
+        for row in DEFINITIONS.values()
+        if row not in BY_KIND.values()
+    ]
+    return (
+        "A stream is at most one case of each issue, and the case ends as the worst of its anomalies did:"
+        f" {_and(outcome.value for outcome in anomalies.Outcome)}, from best to worst. The fix rate of an issue is"
+        " (verified + unverified) / all of its cases where `streamwatch.applied` is true; what was tried in the shadow"
+        " is never added to it.\n\n"
+        + table(("issue", "severity", "a case is", "kinds"), rows)
+        + "\n\nEach kind that is a fault or has a repair is an issue by its own name as well: [all kinds](kinds.md)."
     )
 
 

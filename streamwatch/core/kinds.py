@@ -70,7 +70,7 @@ class Strategy(_Word):
 class Outcome(str, Enum):
     """How one detected anomaly ended.
 
-    The fix rate is (verified + unverified) / all, over the kinds that have a repair; the verified
+    The fix rate is (verified + unverified) / all, of cases: see `stream_cases`; the verified
     rate is verified / (verified + failed).
     """
 

@@ -6,8 +6,10 @@ Frozen records, so that telemetry, tests and people read the same thing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Condition, Outcome, Severity, Verdict
+from streamwatch.core.kinds import AnomalyKind, ChunkType, Condition, Outcome, Verdict
+from streamwatch.core.stream_cases import ANY_FAULT, FIXED, CaseDefinition, cases_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,15 @@ class Report:
         """The names of the kinds found, in the order they were first seen."""
         return tuple(kind.name for kind in self.anomalies)
 
+    @cached_property
+    def cases(self) -> dict[CaseDefinition, Outcome]:
+        """What the stream is a case of, each at most once, and how the case ended."""
+        return cases_of(self.anomalies, self.outcomes, self.verdict)
+
     @property
     def condition(self) -> Condition:
         """What the stream was worth to whoever read it, as far as it is known."""
-        if self.verdict in BROKEN_VERDICTS:
-            return Condition.BROKEN
-        faults = [kind for kind in self.anomalies if kind.severity is Severity.FAULT]
-        for kind in faults:
-            outcomes = self.outcomes.get(kind, {}) if self.applied else {}
-            if self.anomalies[kind] > outcomes.get(Outcome.VERIFIED, 0) + outcomes.get(Outcome.UNVERIFIED, 0):
-                return Condition.BROKEN
-        return Condition.REPAIRED if faults else Condition.CLEAN
+        ended = self.cases.get(ANY_FAULT)
+        if ended is None:
+            return Condition.CLEAN
+        return Condition.REPAIRED if self.applied and ended in FIXED else Condition.BROKEN

@@ -2,6 +2,8 @@
 
     POST /v1/chat/completions, POST /v1/responses   as OpenAI's; a third of the streams is healthy
     GET  /count                                     what was really sent, as JSON
+    GET  /truth                                     the same of each stream: what was broken, and how the reader ended
+    POST /ended/<request id>                        what a reader made of a stream, where it says so
     POST /pause                                     finish what is being sent, let new requests wait
 
 It prints its base URL once it listens.
@@ -31,10 +33,29 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from streamwatch.synthetic import faults, streams
+from streamwatch.synthetic.readings import reading_of
 from streamwatch.synthetic.streams import Event, Mark, Shape
 
 #: Seconds between two chunks: fast enough for several streams a second, slow enough to look alive.
 _PAUSE = (0.001, 0.005)
+#: Streams whose truth is kept: half an hour of the demo.
+_MOST = 20_000
+
+
+@dataclass
+class Sent:
+    """The truth of one stream: its fault, whether that can be repaired, and whether its reader ended as without it."""
+
+    fault: faults.Fault
+    healthy: dict[str, Any]
+    seen: bool = False  #: the fault has gone out, to a client that was there
+    whole: bool | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        cases = [definition.name for definition in self.fault.cases]
+        known = {"fault": self.fault.name, "cases": cases, "repairable": self.fault.repairable}
+        return {**known, "seen": self.seen, "whole": self.whole}
 
 
 @dataclass
@@ -48,6 +69,8 @@ class Service:
     streams: int = 0
     open: int = 0
     left_early: int = 0
+    cases: dict[str, dict[str, int]] = field(default_factory=dict)
+    truth: dict[str, Sent] = field(default_factory=dict)
     running: asyncio.Event = field(default_factory=asyncio.Event)
 
     def asgi(self) -> Starlette:
@@ -57,6 +80,8 @@ class Service:
                 Route("/v1/chat/completions", self.chat, methods=["POST"]),
                 Route("/v1/responses", self.responses, methods=["POST"]),
                 Route("/count", self.count),
+                Route("/truth", self.tell_truth),
+                Route("/ended/{id}", self.ended, methods=["POST"]),
                 Route("/pause", self.pause, methods=["POST"]),
             ]
         )
@@ -80,12 +105,37 @@ class Service:
         make = streams.chat if shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS) else streams.responses
         healthy = make(body, shape, fault.length, rng)
         broken = faults.broken(fault, healthy, rng)
-        return _Stream(self, request, fault, broken, _first_difference(healthy, broken))
+        sent = Sent(fault, reading_of(healthy).record())
+        return _Stream(self, request, sent, broken, _first_difference(healthy, broken))
 
     async def count(self, request: Request) -> Response:
         sent = {name: self.faults[name] for name in (faults.HEALTHY.name, *faults.FAULTS)}
         tally = {"streams": self.streams, "open": self.open, "left_early": self.left_early}
-        return JSONResponse({**tally, "faults": sent, "models": dict(self.models)})
+        return JSONResponse({**tally, "faults": sent, "models": dict(self.models), "cases": self.cases})
+
+    def opened(self, sent: Sent) -> str:
+        """Note a stream, and return the id that it has from here on; what is known of the oldest is let go."""
+        name = f"req_demo_{sum(self.requests.values())}"
+        self.truth[name] = sent
+        if len(self.truth) > _MOST:
+            del self.truth[next(iter(self.truth))]
+        return name
+
+    def seen(self, sent: Sent) -> None:
+        """Count a fault that has gone out."""
+        sent.seen = True
+        self.faults[sent.fault.name] += 1
+        for definition in sent.fault.cases:
+            counts = self.cases.setdefault(definition.name, {"repairable": 0, "broken": 0})
+            counts["repairable" if sent.fault.repairable else "broken"] += 1
+
+    async def tell_truth(self, request: Request) -> Response:
+        return JSONResponse({name: sent.record() for name, sent in self.truth.items()})
+
+    async def ended(self, request: Request) -> Response:
+        sent = self.truth[request.path_params["id"]]
+        sent.whole = await request.json() == sent.healthy
+        return JSONResponse({"whole": sent.whole})
 
     async def pause(self, request: Request) -> Response:
         self.running.clear()
@@ -95,12 +145,13 @@ class Service:
 class _Stream(Response):
     """One stream on its way; its fault counts as sent once it has gone out."""
 
-    def __init__(self, service: Service, request: Request, fault: faults.Fault, events: list[Event], at: int) -> None:
+    def __init__(self, service: Service, request: Request, sent: Sent, events: list[Event], at: int) -> None:
         super().__init__(media_type="text/event-stream")
-        self._service, self._request, self._fault, self._events, self._at = service, request, fault, events, at
+        self._service, self._request, self._sent, self._events, self._at = service, request, sent, events, at
+        self._id = service.opened(sent)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-request-id", b"req_demo")]
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-request-id", self._id.encode())]
         self._service.streams += 1
         self._service.open += 1
         try:
@@ -123,7 +174,7 @@ class _Stream(Response):
         if await self._request.is_disconnected():
             self._service.left_early += 1
         else:
-            self._service.faults[self._fault.name] += 1
+            self._service.seen(self._sent)
         models = {_model(event) for event in self._events if isinstance(event, dict)} - {None}
         self._service.models.update(str(model) for model in models)
 

@@ -26,6 +26,7 @@ from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tr
 from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Outcome
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report
+from streamwatch.core.stream_cases import KNOWN, CaseDefinition
 from streamwatch.export import labels
 from streamwatch.export.forked import start_anew
 from streamwatch.export.labels import LabelValues
@@ -85,6 +86,12 @@ REPAIRS = Instrument(
     "Anomalies of kinds that have a repair, by how each ended.",
     ("streamwatch.anomaly", "streamwatch.strategy", "streamwatch.outcome", "streamwatch.applied"),
 )
+CASES = Instrument(
+    "streamwatch.cases",
+    "{case}",
+    "Streams in which something went wrong, by what it was and how the worst of it ended; at most one of each issue.",
+    ("streamwatch.issue", "streamwatch.outcome", "streamwatch.applied"),
+)
 REORDER_DISTANCE = Instrument(
     "streamwatch.reorder.distance", "{event}", "How many places early an event came.", boundaries=_DISTANCES
 )
@@ -106,6 +113,11 @@ PUBLISHED = Instrument(
     "1",
     "The published share of cases that a workaround fixes, to be set beside the measured one.",
     ("streamwatch.issue", "streamwatch.strategy"),
+)
+STARTED = Instrument(
+    "streamwatch.start_time",
+    "s",
+    "When this process began to count, in seconds since the epoch: what an old process shows first is not new.",
 )
 UNOBSERVED = Instrument(
     "streamwatch.unobserved_streams",
@@ -153,7 +165,7 @@ class Recording:
 class Series:
     """What is counted under one set of common attributes."""
 
-    __slots__ = ("anomalies", "chunks", "common", "repairs", "streams", "unobserved")
+    __slots__ = ("anomalies", "cases", "chunks", "common", "repairs", "streams", "unobserved")
 
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
@@ -161,14 +173,27 @@ class Series:
         self.chunks: dict[ChunkType, int] = {}
         self.anomalies: dict[AnomalyKind, int] = {}
         self.repairs: dict[tuple[AnomalyKind, Outcome, bool], int] = {}
+        self.cases: dict[tuple[CaseDefinition, Outcome, bool], int] = {}
         self.unobserved = 0
+
+    def add_end(self, report: Report, verdict: str) -> None:
+        """Count a stream that has ended, what became of its anomalies, and what it was a case of."""
+        ended = verdict, report.condition.value
+        self.streams[ended] = self.streams.get(ended, 0) + 1
+        for kind, outcomes in report.outcomes.items():
+            for outcome, count in outcomes.items():
+                key = kind, outcome, report.applied
+                self.repairs[key] = self.repairs.get(key, 0) + count
+        for definition, outcome in report.cases.items():
+            case = definition, outcome, report.applied
+            self.cases[case] = self.cases.get(case, 0) + 1
 
     def copy(self) -> Series:
         """The counts as they are now."""
         copied = Series(self.common)
         copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
-        copied.unobserved = self.unobserved
+        copied.cases, copied.unobserved = dict(self.cases), self.unobserved
         return copied
 
 
@@ -197,6 +222,7 @@ class Telemetry:
         self._series: dict[tuple[str, ...], Series] = {}
         self._errors: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._started = time.time()
         self._create_instruments(meter)
 
     def _create_instruments(self, meter: Meter) -> None:
@@ -206,6 +232,7 @@ class Telemetry:
             (CHUNKS, self._observe_chunks),
             (ANOMALIES, self._observe_anomalies),
             (REPAIRS, self._observe_repairs),
+            (CASES, self._observe_cases),
             (UNOBSERVED, self._observe_unobserved),
             (INTERNAL_ERRORS, self._observe_errors),
         ):
@@ -223,7 +250,8 @@ class Telemetry:
                 for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
             ),
         )
-        meter.create_observable_gauge(PUBLISHED.name, [self._published], PUBLISHED.unit, PUBLISHED.meaning)
+        for instrument, observe in ((PUBLISHED, self._published), (STARTED, self._observe_start)):
+            meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
 
     def open(self, call: RequestInfo, start: int | None = None) -> Recording:
         """Note that a stream was opened, in the context that is current; `start` in ns since the epoch.
@@ -272,12 +300,7 @@ class Telemetry:
             series = self._series_of(recording.call, report.response_model)
             verdict = report.verdict.value if report.verdict else ""
             with self._lock:
-                ended = verdict, report.condition.value
-                series.streams[ended] = series.streams.get(ended, 0) + 1
-                for kind, outcomes in report.outcomes.items():
-                    for outcome, count in outcomes.items():
-                        key = kind, outcome, report.applied
-                        series.repairs[key] = series.repairs.get(key, 0) + count
+                series.add_end(report, verdict)
             ended_so = {**series.common, "streamwatch.verdict": verdict}
             self._duration.record(duration, ended_so, recording.context)
             if time_to_first_chunk is not None:
@@ -289,6 +312,7 @@ class Telemetry:
         """Start at zero: in a forked process, where the counts are the parent's to tell."""
         self._lock = threading.Lock()  # the parent's may have been held at the fork
         self._values.unlock()
+        self._started = time.time()
         self._series = {}
         self._errors = {}
         for instrument in (*self._observed, *self._histograms):
@@ -351,6 +375,12 @@ class Telemetry:
                 }
                 yield Observation(count, {**series.common, **labels})
 
+    def _observe_cases(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for (definition, outcome, applied), count in series.cases.items():
+                ended = {"streamwatch.outcome": outcome.value, "streamwatch.applied": applied}
+                yield Observation(count, {**series.common, "streamwatch.issue": definition.name, **ended})
+
     def _observe_unobserved(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
             if series.unobserved:
@@ -362,10 +392,17 @@ class Telemetry:
         for name, count in errors.items():
             yield Observation(count, {"error.type": name})
 
+    def _observe_start(self, _options: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(self._started)
+
     def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
         for issue in ISSUES:
             for strategy, ratio in (("any", issue.fix_ratio), *issue.workarounds):
                 yield Observation(ratio, {"streamwatch.issue": issue.name, "streamwatch.strategy": strategy})
+        for definition in KNOWN:
+            if definition.known is None and definition.published is not None:
+                strategy, ratio = definition.published
+                yield Observation(ratio, {"streamwatch.issue": definition.name, "streamwatch.strategy": strategy})
 
     def _series_of(self, call: RequestInfo, snapshot: str) -> Series:
         """Return what is counted under one set of common attributes."""

@@ -87,14 +87,17 @@ class ShapeTemplate:
         for key, value in payload.items():
             self._hold(key)
             self._take(key, value, made)
-        # Read and compared all together, in C, and not one by one.
+        self.has_parts = bool(self.models or self.lists or self.integers)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have what has to be equal read and compared all together, in C, and not one by one."""
         names = list(self.fixed)
         self.expected = tuple(self.fixed.values()) if len(names) > 1 else next(iter(self.fixed.values()), None)
         self.fixed_of = itemgetter(*names) if names else None  # of a single one it gives no tuple
         #: Of numbers, what is equal may be of another type.
         numbers = [key for key, value in self.fixed.items() if not isinstance(value, (str, type(None)))]
         self.kinds = [(key, type(self.fixed[key])) for key in numbers]
-        self.has_parts = bool(self.models or self.lists or self.integers)
 
     @classmethod
     def taken(cls, declared: Any, payload: Any, made: Any) -> ShapeTemplate:
@@ -173,14 +176,9 @@ class ShapeTemplate:
                 return None
         if self.has_parts and not self._build_parts(payload, fields):
             return None
-        loose, extra = self.loose, None
-        if self.has_extra:  # in the order of the wire
-            if len(loose) == 1:
-                extra = {loose[0]: payload[loose[0]]}
-            else:
-                extra = {key: value for key, value in payload.items() if key in loose} if loose else {}
-            if len(extra) != len(loose):
-                return None
+        extra = self._extra(payload) if self.has_extra else None
+        if extra is not None and len(extra) != len(self.loose):
+            return None
         made = _new(self.cls)
         set_fields, set_private, set_extra, set_names = self.setters
         set_fields(made, fields)
@@ -188,6 +186,13 @@ class ShapeTemplate:
         set_extra(made, extra)
         set_names(made, self.new_fields_set())
         return made
+
+    def _extra(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model does not declare, in the order of the wire."""
+        loose = self.loose
+        if len(loose) == 1:
+            return {loose[0]: payload[loose[0]]}
+        return {key: value for key, value in payload.items() if key in loose} if loose else {}
 
     def _build_parts(self, payload: dict[str, Any], fields: dict[str, Any]) -> bool:
         """Build what is not a scalar; return whether it is of this shape."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from streamwatch.core import kinds as anomalies
 from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.stream_cases import ANY_FAULT, ORDER, TOOL_CALLS, CaseDefinition
 from streamwatch.synthetic.streams import LONG, SHORT, Event, Mark, Shape
 
 _CHAT = (Shape.CHAT_TEXT, Shape.CHAT_TOOLS)
@@ -26,13 +27,23 @@ _TOO_FAR = 70
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which a stream is broken; `length` is that of the text it needs."""
+    """One way in which a stream is broken; `length` is that of the text it needs.
+
+    `repairable` says whether what is on the wire is enough to put the stream right: the truth that a fix rate is
+    compared with.
+    """
 
     name: str
     shapes: tuple[Shape, ...]
     kinds: tuple[AnomalyKind, ...]
     apply: Callable[[list[Event], Random], list[Event]]
     length: int = SHORT
+    repairable: bool = True
+
+    @property
+    def cases(self) -> tuple[CaseDefinition, ...]:
+        """What a stream with the fault is a case of, single kinds and strategies aside."""
+        return tuple(row for row in (ANY_FAULT, ORDER, TOOL_CALLS) if any(kind in row.kinds for kind in self.kinds))
 
 
 def fault_for(seed: int, shape: Shape, number: int) -> Fault:
@@ -53,10 +64,12 @@ FAULTS: dict[str, Fault] = {}
 _Apply = Callable[[list[Event], Random], list[Event]]
 
 
-def _fault(shapes: tuple[Shape, ...], *kinds: AnomalyKind, length: int = SHORT) -> Callable[[_Apply], _Apply]:
+def _fault(
+    shapes: tuple[Shape, ...], *kinds: AnomalyKind, length: int = SHORT, repairable: bool = True
+) -> Callable[[_Apply], _Apply]:
     def enter(apply: _Apply) -> _Apply:
         name = apply.__name__
-        FAULTS[name] = Fault(name, shapes, kinds, apply, length)
+        FAULTS[name] = Fault(name, shapes, kinds, apply, length, repairable)
         return apply
 
     return enter
@@ -74,7 +87,7 @@ def reorder(events: list[Event], rng: Random) -> list[Event]:
     return [*events[:at], events[at + 2], events[at], events[at + 1], *events[at + 3 :]]
 
 
-@_fault((Shape.RESPONSES_TEXT,), anomalies.SEQUENCE_OUT_OF_ORDER, length=LONG)
+@_fault((Shape.RESPONSES_TEXT,), anomalies.SEQUENCE_OUT_OF_ORDER, length=LONG, repairable=False)
 def reorder_too_far(events: list[Event], rng: Random) -> list[Event]:
     """One delta comes so late that no bounded window can wait for it."""
     at = rng.choice(_deltas(events)[1:10])
@@ -88,7 +101,7 @@ def duplicate(events: list[Event], rng: Random) -> list[Event]:
     return [*events[: at + 1], *events[at:]]
 
 
-@_fault(_RESPONSES, anomalies.SEQUENCE_GAP)
+@_fault(_RESPONSES, anomalies.SEQUENCE_GAP, repairable=False)
 def gap(events: list[Event], rng: Random) -> list[Event]:
     """One delta is lost."""
     at = rng.choice(_deltas(events)[1:])
@@ -210,13 +223,13 @@ def _fragments(events: list[Event]) -> list[dict[str, Any]]:
 # --- the end
 
 
-@_fault(tuple(Shape), anomalies.STREAM_TRUNCATED)
+@_fault(tuple(Shape), anomalies.STREAM_TRUNCATED, repairable=False)
 def truncated(events: list[Event], rng: Random) -> list[Event]:
     """The connection is closed in the middle."""
     return [*events[: rng.randrange(4, len(events) - 4)], Mark.CUT]
 
 
-@_fault(_CHAT, anomalies.ERROR_IN_STREAM)
+@_fault(_CHAT, anomalies.ERROR_IN_STREAM, repairable=False)
 def chat_error(events: list[Event], rng: Random) -> list[Event]:
     """The server fails after its HTTP 200 and says so in the stream."""
     message = "The server had an error while processing your request. Sorry about that!"
@@ -224,7 +237,7 @@ def chat_error(events: list[Event], rng: Random) -> list[Event]:
     return [*events[: rng.randrange(3, len(events) - 4)], {"error": error}, Mark.DONE]
 
 
-@_fault(_RESPONSES, anomalies.ERROR_IN_STREAM)
+@_fault(_RESPONSES, anomalies.ERROR_IN_STREAM, repairable=False)
 def responses_error(events: list[Event], rng: Random) -> list[Event]:
     """The same in the words of the Responses API."""
     at = rng.randrange(4, len(events) - 4)
@@ -233,7 +246,7 @@ def responses_error(events: list[Event], rng: Random) -> list[Event]:
     return [*events[:at], error]
 
 
-@_fault(tuple(Shape), anomalies.STREAM_EMPTY)
+@_fault(tuple(Shape), anomalies.STREAM_EMPTY, repairable=False)
 def empty(events: list[Event], rng: Random) -> list[Event]:
     """HTTP 200, and not one event."""
     return []

@@ -8,46 +8,20 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Strategy
-from streamwatch.core.known_issues import Issue
-
-
-@dataclass(frozen=True)
-class Rate:
-    """How the detected anomalies of some kinds ended."""
-
-    outcomes: Counter[str]
-
-    def __getitem__(self, outcome: Outcome) -> int:
-        return self.outcomes[outcome.value]
-
-    @property
-    def detected(self) -> int:
-        return sum(self.outcomes.values())
-
-    @property
-    def fixed(self) -> int:
-        return self[Outcome.VERIFIED] + self[Outcome.UNVERIFIED]
-
-    @property
-    def fix_ratio(self) -> float | None:
-        """The share that was repaired; None before anything was detected."""
-        return self.fixed / self.detected if self.detected else None
-
-    @property
-    def verified_ratio(self) -> float | None:
-        """The share proved right among those that evidence decides; None while there is none."""
-        decided = self[Outcome.VERIFIED] + self[Outcome.FAILED]
-        return self[Outcome.VERIFIED] / decided if decided else None
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.stream_cases import BY_KIND, CaseDefinition, CaseRate
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The counters at one moment, summed over models, servers and versions."""
+    """The counters at one moment, summed over models, servers and versions.
+
+    `cases` has the issue, whether repairs were applied, and the outcome: the two are never added up.
+    """
 
     verdicts: Counter[str] = field(default_factory=Counter)
     anomalies: Counter[str] = field(default_factory=Counter)
-    repairs: Counter[tuple[str, str]] = field(default_factory=Counter)
+    cases: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
     internal_errors: int = 0
     openai_versions: frozenset[str] = frozenset()
     snapshots: frozenset[str] = frozenset()
@@ -56,17 +30,22 @@ class Measured:
     def streams(self) -> int:
         return sum(self.verdicts.values())
 
-    def rate(self, kinds: Iterable[AnomalyKind]) -> Rate:
-        """How repairs went, over those of `kinds` that have one."""
-        names = {kind.name for kind in kinds if kind.strategy is not Strategy.NONE}
-        outcomes: Counter[str] = Counter()
-        for (name, outcome), count in self.repairs.items():
-            if name in names:
-                outcomes[outcome] += count
-        return Rate(outcomes)
+    @property
+    def observe(self) -> bool:
+        """Whether every case was tried in the shadow: outcomes are then what a repair would have come to."""
+        return bool(self.cases) and not any(applied for _, applied, _ in self.cases)
 
-    def rate_of(self, issue: Issue) -> Rate:
-        return self.rate(kind for kind in KINDS.values() if kind.issue is issue)
+    def rate_of(self, definition: CaseDefinition, *, applied: bool = True) -> CaseRate:
+        """Return how the cases of a definition ended, of repairs that were applied or of those that were not."""
+        outcomes: Counter[str] = Counter()
+        for (issue, was_applied, outcome), count in self.cases.items():
+            if issue == definition.name and was_applied is applied:
+                outcomes[outcome] += count
+        return CaseRate(outcomes)
+
+    def rate_of_kind(self, kind: AnomalyKind, *, applied: bool = True) -> CaseRate | None:
+        """Return the same for one kind; None for a kind that makes no case."""
+        return self.rate_of(BY_KIND[kind], applied=applied) if kind in BY_KIND else None
 
 
 def parse(exposition: str) -> Measured:
@@ -79,7 +58,7 @@ def measured(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> Measure
     """The counters out of samples, each a name, its labels and a value."""
     verdicts: Counter[str] = Counter()
     found: Counter[str] = Counter()
-    repairs: Counter[tuple[str, str]] = Counter()
+    cases: Counter[tuple[str, bool, str]] = Counter()
     versions, snapshots = set(), set()
     errors = 0
     for name, labels, value in samples:
@@ -89,8 +68,9 @@ def measured(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> Measure
             snapshots.add(labels.get("gen_ai_response_model", ""))
         elif name == "streamwatch_anomalies_total":
             found[labels.get("streamwatch_anomaly", "")] += int(value)
-        elif name == "streamwatch_repairs_total":
-            repairs[labels.get("streamwatch_anomaly", ""), labels.get("streamwatch_outcome", "")] += int(value)
+        elif name == "streamwatch_cases_total":
+            applied = labels.get("streamwatch_applied", "true").lower() != "false"
+            cases[labels.get("streamwatch_issue", ""), applied, labels.get("streamwatch_outcome", "")] += int(value)
         elif name == "streamwatch_internal_errors_total":
             errors += int(value)
-    return Measured(verdicts, found, repairs, errors, frozenset(versions - {""}), frozenset(snapshots - {""}))
+    return Measured(verdicts, found, cases, errors, frozenset(versions - {""}), frozenset(snapshots - {""}))

@@ -11,15 +11,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from streamwatch.cli.common.measured import Measured, Rate
+from streamwatch.cli.common.measured import Measured
 from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity, Strategy
-from streamwatch.core.known_issues import ISSUES
+from streamwatch.core.stream_cases import ANY_FAULT, CONTENT, ORDER, TOOL_CALLS, CaseDefinition, CaseRate
 from streamwatch.synthetic.faults import FAULTS
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 
 #: Lines that everything but the anomalies and the errors takes; and the fewest rows worth showing of those.
-_FRAME_LINES, _FEWEST_ROWS = 24, 6
+_FRAME_LINES, _FEWEST_ROWS = 27, 6
 
 #: Errors of the application that are shown: the ones it really suffers from are the most frequent.
 _MOST_ERRORS = 8
@@ -66,47 +66,92 @@ def _streams(view: View) -> str:
     )
 
 
-def issues(view: View) -> Table:
-    """What was measured of the known issues, beside what is published."""
-    repaired = _repaired(view)
-    table = columns("known issue", "published", "measured", repaired, "proved right")
-    for issue in ISSUES:
-        rate = view.measured.rate_of(issue)
-        table.add_row(
-            issue.error,
-            percent(issue.fix_ratio),
-            Text(percent(rate.fix_ratio), "bold"),
-            f"{rate.fixed} of {rate.detected}",
-            percent(rate.verified_ratio),
-        )
-    return table
+#: What stands in the table of issues: the headline, the known issues, and what nobody published a figure of.
+ISSUES = (ANY_FAULT, ORDER, TOOL_CALLS)
+
+
+def issues(view: View) -> RenderableType:
+    """Return what was measured of streams, beside what is published, and apart from it what is no repair."""
+    applied, repaired = not view.observe, _repaired(view)
+    table = columns("streams with", "published", "measured", "95 % sure", repaired, "verdict")
+    for definition in ISSUES:
+        table.add_row(*_issue_row(definition, view.measured.rate_of(definition, applied=applied)))
+    return Group(table, *(line(text, "dim") for text in issue_notes(view)))
+
+
+def issue_notes(view: View) -> list[str]:
+    """Return what stands below the table of issues, a line each: what is no fault, and what is no repair."""
+    return [text for text in (_defused(view), _not_repairable(view)) if text]
+
+
+def _issue_row(definition: CaseDefinition, rate: CaseRate) -> list[RenderableType]:
+    published = None if definition.published is None else definition.published[1]
+    return [
+        title(definition),
+        percent(published),
+        Text(percent(rate.fix_ratio), "bold"),
+        "-" if rate.interval is None else "{:.0%} to {:.0%}".format(*rate.interval),
+        f"{rate.fixed} of {rate.cases}",
+        "" if published is None or not rate.cases else rate.against(published),
+    ]
+
+
+def title(definition: CaseDefinition) -> str:
+    """Return what people call the streams of a definition: by the error that they know, if there is one."""
+    if definition is ANY_FAULT:
+        return "anything wrong"
+    return definition.known.error.partition(" - ")[0] if definition.known else definition.name.replace("_", " ")
+
+
+def _defused(view: View) -> str:
+    """Return what was done about legal streams that naive code breaks on."""
+    rate = view.measured.rate_of(CONTENT, applied=not view.observe)
+    if not rate.cases:
+        return ""
+    published = "" if CONTENT.published is None else f", published {percent(CONTENT.published[1])}"
+    fixed = f"{rate.fixed} of {rate.cases} ({percent(rate.fix_ratio)}{published})"
+    return f"hazards {'to defuse' if view.observe else 'defused'}, {title(CONTENT)}: {fixed}"
+
+
+def _not_repairable(view: View) -> str:
+    """Return how many streams showed each kind that nothing can repair."""
+    counts = {
+        kind.name: rate.cases
+        for kind in KINDS.values()
+        if kind.strategy is Strategy.NONE and (rate := view.measured.rate_of_kind(kind, applied=not view.observe))
+    }
+    told = ", ".join(f"{name} {count}" for name, count in Counter(counts).most_common() if count)
+    return f"cannot be repaired: {told}" if told else ""
 
 
 def _anomalies(view: View, rows: int | None) -> Table:
     repaired = _repaired(view)
-    table = columns("anomaly", "severity", "broken", "found", repaired, "verified", "failed", "left")
+    table = columns("anomaly", "severity", "sent", "found", "streams", repaired, "failed")
     sent = injected(view.sent.get("faults", {}))
     kinds = [kind for kind in KINDS.values() if view.measured.anomalies[kind.name] or sent[kind.name]]
     kinds.sort(key=lambda kind: list(_COLOURS).index(kind.severity))  # faults first: they are what is cut last
     for kind in kinds[:rows]:
-        table.add_row(*_row(kind, view.measured, sent))
+        table.add_row(*_row(kind, view, sent))
     if rows is not None and len(kinds) > rows:
         table.caption = f"and {len(kinds) - rows} more kinds: enlarge the terminal, or wait for the summary"
     elif kinds:
-        table.caption = "`broken` counts streams, the rest anomalies; healthy streams have hazards too."
+        table.caption = "`found` counts anomalies, all else streams."
     table.caption_justify = "left"
     return table
 
 
-def _row(kind: AnomalyKind, measured: Measured, sent: Counter[str]) -> list[RenderableType]:
-    rate = measured.rate([kind])
-    outcomes = [str(number) for number in _outcomes(rate)] if kind.strategy is not Strategy.NONE else ["-"] * 4
+def _row(kind: AnomalyKind, view: View, sent: Counter[str]) -> list[RenderableType]:
+    numbers = [str(number) for number in outcomes(view.measured.rate_of_kind(kind, applied=not view.observe))]
     severity = Text(kind.severity.value, _COLOURS[kind.severity])
-    return [line(kind.name), severity, str(sent[kind.name] or ""), str(measured.anomalies[kind.name]), *outcomes]
+    found = str(view.measured.anomalies[kind.name])
+    return [line(kind.name), severity, str(sent[kind.name] or ""), found, *(numbers or ["-"] * 3)]
 
 
-def _outcomes(rate: Rate) -> tuple[int, ...]:
-    return rate.fixed, rate[Outcome.VERIFIED], rate[Outcome.FAILED], rate[Outcome.UNREPAIRED]
+def outcomes(rate: CaseRate | None) -> tuple[int, ...]:
+    """Return how many streams were cases, were repaired, and failed; nothing where no case is counted."""
+    if rate is None:
+        return ()
+    return rate.cases, rate.fixed, rate[Outcome.FAILED]
 
 
 def _application(view: View) -> Table:

@@ -14,6 +14,8 @@ from streamwatch.cli import common
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome
 from streamwatch.core.known_issues import ISSUES, Issue
+from streamwatch.core.stream_cases import KNOWN as KNOWN_CASES
+from streamwatch.core.stream_cases import CaseRate
 
 if TYPE_CHECKING:
     from streamwatch.cli.common.measured import Measured
@@ -62,7 +64,9 @@ def explain(what: str, as_json: bool, measured: str | None) -> None:  # noqa: FB
         raise click.ClickException(msg)
     counted = _counted(measured) if measured else None
     for kind in found:
-        record = {**_record(kind), **_explanation(kind), **({"measured": _rates(kind, counted)} if counted else {})}
+        record = {**_record(kind), **_explanation(kind)}
+        if counted:
+            record["measured"] = {**_rates(kind, counted), "issues": _measured_lines(kind, counted)}
         click.echo(json.dumps(record) if as_json else _text(kind, record))
 
 
@@ -129,10 +133,28 @@ def _counted(url: str) -> Measured:
 
 
 def _rates(kind: AnomalyKind, counted: Measured) -> dict[str, Any]:
-    rate = counted.rate([kind])
+    """What a process counted of a kind: anomalies, streams, and how the streams ended."""
+    applied = not counted.observe
+    rate = counted.rate_of_kind(kind, applied=applied) or CaseRate({})
     outcomes = {outcome.value: rate[outcome] for outcome in Outcome}
-    rates = {"fix_ratio": rate.fix_ratio, "verified_ratio": rate.verified_ratio}
-    return {"found": counted.anomalies[kind.name], "streams": counted.streams, **outcomes, **rates}
+    rates = {"fix_ratio": rate.fix_ratio, "interval": rate.interval, "verified_ratio": rate.verified_ratio}
+    cases = {"cases": rate.cases, "applied": applied}
+    return {"found": counted.anomalies[kind.name], "streams": counted.streams, **cases, **outcomes, **rates}
+
+
+def _measured_lines(kind: AnomalyKind, counted: Measured) -> list[str]:
+    """What was measured of the issues that a kind is part of, beside what is published for the same cases."""
+    lines = []
+    for definition in KNOWN_CASES:
+        rate = counted.rate_of(definition, applied=not counted.observe)
+        if kind not in definition.kinds or not rate.cases or not definition.published or not rate.interval:
+            continue
+        low, high = rate.interval
+        said = f"{rate.fix_ratio:.1%} of {rate.cases} streams ({low:.1%} to {high:.1%}), published"
+        lines.append(
+            f"{definition.name}: {said} {definition.published[1]:.0%}: {rate.against(definition.published[1])}"
+        )
+    return lines
 
 
 def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
@@ -148,7 +170,7 @@ def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
         *_folded("repair", f"{repair} ({kind.level.meaning})"),
         *_folded("proof", kind.evidence.meaning),
         *_folded("advice", record["advice"]),
-        *(_folded("measured", _measured_text(record["measured"])) if "measured" in record else ()),
+        *_measured_parts(record.get("measured")),
     ]
     return "\n".join([*lines, *(_issue_lines(kind.issue) if kind.issue else ())]) + "\n"
 
@@ -168,9 +190,24 @@ def _recorded_text(record: dict[str, Any]) -> str:
 
 def _measured_text(rates: dict[str, Any]) -> str:
     counts = ", ".join(f"{rates[outcome.value]} {outcome.value}" for outcome in Outcome if rates[outcome.value])
-    fixed = "" if rates["fix_ratio"] is None else f"; fix rate {rates['fix_ratio']:.1%}"
+    shadow = "" if rates["applied"] or not counts else " in the shadow"
+    fixed = (
+        ""
+        if rates["interval"] is None
+        else "; fix rate {:.1%} ({:.1%} to {:.1%})".format(rates["fix_ratio"], *rates["interval"])
+    )
     proved = "" if rates["verified_ratio"] is None else f", verified rate {rates['verified_ratio']:.1%}"
-    return f"{rates['found']} in {rates['streams']} streams" + (f": {counts}" if counts else "") + fixed + proved
+    ended = f", in {rates['cases']} of them{shadow}: {counts}{fixed}{proved}" if counts else ""
+    return f"{rates['found']} found in {rates['streams']} streams{ended}"
+
+
+def _measured_parts(rates: dict[str, Any] | None) -> list[str]:
+    if rates is None:
+        return []
+    return [
+        *_folded("measured", _measured_text(rates)),
+        *(text for one in rates["issues"] for text in _folded("", one)),
+    ]
 
 
 def _issue_lines(issue: Issue) -> list[str]:

@@ -21,15 +21,15 @@ import click
 from streamwatch.cli.top.rates import Frame, History
 from streamwatch.cli.top.sources import Source, take_all, usual
 from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
-from streamwatch.core.known_issues import ISSUES
+from streamwatch.core.stream_cases import ANY_FAULT, KNOWN, CaseDefinition, CaseRate
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 _CONDITIONS = {"clean": "green", "repaired": "yellow", "broken": "red"}
 _BARS = " ▁▂▃▄▅▆▇█"
 
-#: Lines of the tables beside the rows of models and kinds: gaps, heads, captions, the two known issues; and the fewest
+#: Lines of the tables beside the rows of models and kinds: gaps, heads, captions, the table of issues; and the fewest
 #: rows worth showing of models and of kinds.
-_FRAME_LINES, _FEWEST_ROWS = 11, 3
+_FRAME_LINES, _FEWEST_ROWS = 12, 3
 #: Rows of models: beyond, one looks at a dashboard.
 _MOST_MODELS = 10
 
@@ -196,34 +196,45 @@ def record(frame: Frame, sources: list[Source]) -> dict[str, Any]:
             for one in frame.models()
         ],
         "kinds": [_kind_record(kind, frame) for kind in _kinds(frame)],
-        "issues": [_issue_record(issue, frame) for issue in ISSUES],
+        "issues": [_issue_record(definition, frame) for definition in (ANY_FAULT, *KNOWN)],
         "reorder": frame.reorder(),
         "internal_errors": frame.measured.internal_errors,
     }
 
 
 def _kind_record(kind: AnomalyKind, frame: Frame) -> dict[str, Any]:
-    rate = frame.measured.rate([kind])
+    rate = frame.measured.rate_of_kind(kind, applied=not frame.observe)
     return {
         "kind": kind.name,
         "severity": kind.severity.value,
         "total": frame.measured.anomalies[kind.name],
         "per_second": frame.per_second(frame.recent.anomalies[kind.name]),
-        "outcomes": {outcome.value: rate[outcome] for outcome in Outcome},
-        "fix_ratio": rate.fix_ratio,
+        **(_rate_record(rate) if rate else {}),
     }
 
 
-def _issue_record(issue: Any, frame: Frame) -> dict[str, Any]:
-    rate = frame.measured.rate_of(issue)
+def _rate_record(rate: CaseRate) -> dict[str, Any]:
     return {
-        "issue": issue.name,
-        "error": issue.error,
-        "published_fix_ratio": issue.fix_ratio,
-        "fix_ratio": rate.fix_ratio,
-        "verified_ratio": rate.verified_ratio,
+        "cases": rate.cases,
         "fixed": rate.fixed,
-        "detected": rate.detected,
+        "fix_ratio": rate.fix_ratio,
+        "interval": rate.interval,
+        "verified_ratio": rate.verified_ratio,
+        "outcomes": {outcome.value: rate[outcome] for outcome in Outcome},
+    }
+
+
+def _issue_record(definition: CaseDefinition, frame: Frame) -> dict[str, Any]:
+    rate = frame.measured.rate_of(definition)
+    published = definition.published[1] if definition.published else None
+    return {
+        "issue": definition.name,
+        "severity": definition.severity.value,
+        "error": definition.known.error if definition.known else None,
+        "published_fix_ratio": published,
+        "against_published": None if published is None else rate.against(published),
+        **_rate_record(rate),
+        "shadow": _rate_record(frame.measured.rate_of(definition, applied=False)),
     }
 
 
@@ -243,13 +254,14 @@ def draw(frame: Frame, sources: list[Source], height: int | None = None) -> Any:
     from rich.padding import Padding
     from rich.text import Text
 
-    from streamwatch.cli.common.table import View, issues
+    from streamwatch.cli.common.table import View, issue_notes, issues
 
+    view = View("", frame.observe, frame.measured)
     top_lines = [*_source_lines(sources), *_stream_lines(frame)]
     parts: list[Any] = [Text.from_markup(line) for line in top_lines]
     if frame.measured.streams:
-        models, kinds = _rows(frame, None if height is None else height - len(top_lines))
-        tables = (_models(frame, models), issues(View("", frame.observe, frame.measured)), _anomalies(frame, kinds))
+        models, kinds = _rows(frame, None if height is None else height - len(top_lines) - len(issue_notes(view)))
+        tables = (_models(frame, models), issues(view), _anomalies(frame, kinds))
         parts += [Padding(table, (1, 0, 0, 0)) for table in tables]
     return Group(*parts)
 
@@ -329,19 +341,19 @@ def _models(frame: Frame, rows: int | None) -> Any:
 def _anomalies(frame: Frame, rows: int | None) -> Any:
     from rich.text import Text
 
-    from streamwatch.cli.common.table import columns, line, percent
+    from streamwatch.cli.common.table import columns, line, outcomes, percent
 
     repaired = "fixable" if frame.observe else "repaired"
-    table = columns("anomaly", "severity", "per minute", "found", repaired, "verified", "failed", "left", "fix rate")
+    ended = ("streams", repaired, "failed")
+    table = columns("anomaly", "severity", "a minute", *ended, "fix rate")
     found = _kinds(frame)
     for kind in found[:rows]:
-        rate = frame.measured.rate([kind])
-        outcomes = rate.fixed, rate[Outcome.VERIFIED], rate[Outcome.FAILED], rate[Outcome.UNREPAIRED]
-        numbers = [f"{number:,}" for number in outcomes] if rate.detected else ["-"] * 4
+        rate = frame.measured.rate_of_kind(kind, applied=not frame.observe)
+        numbers = [f"{number:,}" for number in outcomes(rate)] or ["-"] * len(ended)
         often = frame.per_second(frame.recent.anomalies[kind.name]) * 60
         severity = Text(kind.severity.value, _COLOURS[kind.severity])
-        count = f"{frame.measured.anomalies[kind.name]:,}"
-        table.add_row(line(kind.name), severity, f"{often:.1f}", count, *numbers, percent(rate.fix_ratio))
+        share = percent(rate.fix_ratio if rate else None)
+        table.add_row(line(kind.name), severity, f"{often:.1f}", *numbers, share)
     if rows is not None and len(found) > rows:
         table.caption, table.caption_justify = f"and {len(found) - rows} more kinds: enlarge the terminal", "left"
     return table

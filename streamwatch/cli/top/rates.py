@@ -149,8 +149,7 @@ class Frame:
     @property
     def observe(self) -> bool:
         """Whether nothing is repaired, anywhere: outcomes are then what a repair would have come to."""
-        applied = by(self.totals, "streamwatch_repairs_total", "streamwatch_applied")
-        return bool(applied) and not any(count for (word,), count in applied.items() if word.lower() != "false")
+        return self.measured.observe
 
     def conditions(self, samples: Mapping[Series, float]) -> dict[str, float]:
         """The streams by what they were worth to their readers."""

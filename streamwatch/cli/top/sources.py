@@ -28,7 +28,7 @@ from streamwatch.cli.top.rates import WINDOW, Increases
 _API = "/api/v1/query"
 #: What is asked of a Prometheus: every counter that is shown, and the version.
 _QUERY = (
-    '{__name__=~"streamwatch_((streams|anomalies|repairs|internal_errors)_total|build_info'
+    '{__name__=~"streamwatch_((streams|anomalies|cases|internal_errors)_total|build_info'
     '|reorder_(distance|delay_seconds)_(sum|count))"}'
 )
 #: Seconds that one of our usual ports is waited for, where nobody has named it.

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Statement, key_of
 from streamwatch.core.apis.response_families import CALLS, answers, is_index, parts_in, said_by
-from streamwatch.core.apis.response_references import introduce, level_of, meet, place
+from streamwatch.core.apis.response_references import introduce, meet, place
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.apis.response_texts import close_texts
 from streamwatch.core.kinds import (
@@ -151,7 +151,7 @@ def _finish(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
     if item.done:
         return
     introduce(state, item, {}, Level.OPT_IN)
-    if state.missing(level_of(item.type) if agrees and item.is_shown else Level.NEVER):
+    if state.missing(Level.HELPER if agrees and item.is_shown else Level.NEVER):
         state.put_in("response.output_item.done", output_index=item.index, item=final)
     item.done = True
 
