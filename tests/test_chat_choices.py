@@ -383,6 +383,16 @@ def test_an_error_beside_an_early_choice_loses_nothing(members: Payload) -> None
     assert sorted(map(json.dumps, seen.payloads)) == sorted(map(json.dumps, wire))
 
 
+def test_an_error_beside_an_early_choice_waits_for_nothing() -> None:
+    """What waits goes on before it, as it came."""
+    wire = [begin(1), *texts("b", index=1), {**chunk({}, index=1), "error": {"message": "Overloaded"}}]
+    stream = StreamWatch("chat", HELPER, clock=lambda: 0.0)
+    stream.receive(body(wire, done=False))
+
+    assert [event.payload for event in stream.ready] == wire
+    assert stream.deadline is None
+
+
 # --- the end of a legacy completion
 
 

@@ -1561,15 +1561,18 @@ def test_an_announcement_may_hold_the_parts_already() -> None:
     assert not seen.faults
 
 
-def test_an_announcement_may_hold_a_part_that_is_empty() -> None:
-    """It says nothing: the part is announced yet, and the text is the deltas'."""
+@pytest.mark.parametrize("added", [True, False], ids=["announced", "not announced"])
+def test_an_empty_part_in_the_announcement_of_its_item_announces_nothing(added: bool) -> None:
+    """The text is the deltas'; the part has an announcement of its own, or lacks it and gets it for the helper."""
     item = message(0, "One ", "two")
     item[0] = {**item[0], "item": {**item[0]["item"], "content": [item[1]["part"]]}}
-    events = numbered(response(item))
-    seen = watch("responses", named(events))
+    whole = response(item)
+    events = numbered(event for event in whole if added or event["type"] != "response.content_part.added")
+    reader, helper = watch("responses", named(events)), helped(named(events))
 
-    assert seen.payloads == events
-    assert seen.report.anomalies == {}
+    assert reader.payloads == events
+    assert types_of(helper.payloads) == types_of(whole)
+    assert set(reader.report.anomalies) == (set() if added else {RESPONSE_EVENT_MISSING})
 
 
 @pytest.mark.parametrize("index", [..., None, "1", 1.0], ids=repr)
