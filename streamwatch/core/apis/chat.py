@@ -13,7 +13,8 @@ something is wrong, and within the window.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamwatch.core.apis.chat_choice import Choice, see_delta, text, type_of
@@ -123,8 +124,7 @@ class Chat(ChatState):
         if self._last is not None:
             self._decide_last(event.payload)
         # Only the helper, which keeps choices in a list, needs them in order.
-        behind = {index for early in self._early for index in _indexes(early.payload)}
-        if self._is_early(event.payload, behind) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
+        if self._is_early(event.payload, self._early) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
             self._early[event] = None
             self.hold(event)
         else:
@@ -232,20 +232,19 @@ class Chat(ChatState):
 
     def _first_admitted(self) -> Event | None:
         """Return the first of the chunks that wait which may go on, and overtakes none of its own choice."""
-        behind: set[int] = set()
-        for event in self._early:
-            if not self._is_early(event.payload, behind):
+        for at, event in enumerate(self._early):
+            if not self._is_early(event.payload, itertools.islice(self._early, at)):
                 return event
-            behind.update(_indexes(event.payload))
         return None
 
-    def _is_early(self, chunk: dict[str, Any], behind: Collection[int]) -> bool:
-        """Return whether a choice comes before a lower one, or is one of those that wait: a chunk may hold several."""
+    def _is_early(self, chunk: dict[str, Any], before: Iterable[Event]) -> bool:
+        """Return whether a choice comes before a lower one, or stands in a chunk before it that waits."""
         if self._waits == 1 or chunk.get("error"):
             return False
         indexes, known = _indexes(chunk), self.choices
-        early = (0 < i < self._waits and not (i in known or i - 1 in known or i - 1 in indexes) for i in indexes)
-        return any(early) or not indexes.isdisjoint(behind)
+        if any(0 < i < self._waits and not (i in known or i - 1 in known or i - 1 in indexes) for i in indexes):
+            return True
+        return any(not indexes.isdisjoint(_indexes(event.payload)) for event in before)
 
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
         """Keep a chunk that may have to say more, or less, depending on the next one."""
