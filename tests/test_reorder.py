@@ -64,9 +64,9 @@ from streamwatch.core.kinds import (
 from streamwatch.core.patience import Patience
 from streamwatch.core.report import Request
 from streamwatch.core.settings import SEQUENCE_FIELDS
-from streamwatch.core.reorder import UNNUMBERED
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.unnumbered import UNNUMBERED
 
 _EACH_SORT = pytest.mark.parametrize("sort", SORTS, ids=repr)
 

@@ -15,9 +15,7 @@ then 0 seconds: what came in one read is still put in order, which delays nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Sequence
 
 from streamwatch.core.answer_parts import is_content
 from streamwatch.core.candidates import Candidates
@@ -44,40 +42,6 @@ _NONE.expected = object()
 _IN_TURN = (Place.NEXT, Place.AHEAD)
 
 _Places = dict[Numbers, tuple[Place, int]]
-
-
-class Unnumbered:
-    """The order of a stream without numbers: one for all such streams, for it keeps nothing."""
-
-    __slots__ = ()
-
-    waiting: Final[Mapping[Event, object]] = MappingProxyType({})
-    distances: Final[Sequence[int]] = ()
-    delays: Final[Sequence[float]] = ()
-    max_distance: Final = 0
-    max_delay: Final = 0.0
-    idle: Final = True
-    deadline: Final = None
-    contiguous: Final = None
-
-    def push(self, event: Event) -> Sequence[Event]:
-        """Return the event."""
-        return (event,)
-
-    def flush(self) -> Sequence[Event]:
-        """Return nothing: nothing is held."""
-        return ()
-
-    def pending(self) -> list[Event]:
-        """Return nothing."""
-        return []
-
-    def expire(self, now: float) -> Sequence[Event]:
-        """Return nothing."""
-        return ()
-
-
-UNNUMBERED = Unnumbered()
 
 
 class _Wait:

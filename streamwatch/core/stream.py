@@ -51,10 +51,11 @@ from streamwatch.core.kinds import (
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.patience import Patience
 from streamwatch.core.payloads import Payloads
-from streamwatch.core.reorder import UNNUMBERED, ReorderBuffer, Unnumbered
+from streamwatch.core.reorder import ReorderBuffer
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
+from streamwatch.core.unnumbered import UNNUMBERED, Unnumbered
 
 _serials = itertools.count(1)
 _APIS: Mapping[str, type[ApiState]] = {

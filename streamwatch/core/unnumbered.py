@@ -1,0 +1,43 @@
+"""The order of a stream without numbers: events go on as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from streamwatch.core.sse import Event
+
+
+class Unnumbered:
+    """The stage in the place of `ReorderBuffer`: one for all streams without numbers, for it keeps nothing."""
+
+    __slots__ = ()
+
+    waiting: Final[Mapping[Event, object]] = MappingProxyType({})
+    distances: Final[Sequence[int]] = ()
+    delays: Final[Sequence[float]] = ()
+    max_distance: Final = 0
+    max_delay: Final = 0.0
+    idle: Final = True
+    deadline: Final = None
+    contiguous: Final = None
+
+    def push(self, event: Event) -> Sequence[Event]:
+        """Return the event."""
+        return (event,)
+
+    def flush(self) -> Sequence[Event]:
+        """Return nothing: nothing is held."""
+        return ()
+
+    def pending(self) -> list[Event]:
+        """Return nothing."""
+        return []
+
+    def expire(self, now: float) -> Sequence[Event]:
+        """Return nothing."""
+        return ()
+
+
+UNNUMBERED = Unnumbered()
