@@ -39,8 +39,8 @@ e2e-servers: $(VENV)/dev ## real servers of a tiny model, real proxies: 6 GB onc
 releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each in an environment of its own; and the table of what came of it
 	$(BIN)/nox -t core
 
-CORE := anomalies assistants bounds cases chat chat_choices chat_text recordings reorder report responses settings sse \
-  stream stream_cases texts tool_call_headers tool_call_identity tool_calls
+CORE := anomalies assistants bounds cases chat chat_choices chat_text media patience quirks recordings reorder report responses \
+  sequence settings sse stream stream_cases texts tool_call_headers tool_call_identity tool_calls
 
 coverage: $(VENV)/dev ## every line and branch of the core, by tests that run the same each time
 	$(BIN)/coverage run -m pytest -q -m "not e2e and not hypothesis" $(CORE:%=tests/test_%.py)

@@ -10,6 +10,8 @@ import pytest
 from wires import (
     DONE,
     Answer,
+    Call,
+    Delivered,
     Payload,
     Said,
     Seen,
@@ -23,6 +25,7 @@ from wires import (
     read,
     said,
     sdk_value,
+    settings,
     sse,
     texts,
     tool_call,
@@ -226,6 +229,26 @@ def test_usage_comes_to_stand_in_the_last_chunk() -> None:
 
     assert seen.payloads[-1]["usage"]["total_tokens"] == 12
     assert seen.outcome(USAGE_MISPLACED) == {Outcome.UNVERIFIED}
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["usage", "usage beyond 16 KiB"])
+def test_a_chunk_behind_the_usage_waits_no_longer_than_the_window(kept: bool) -> None:
+    """It may not be the last one; what is too large to be kept is not waited with at all."""
+    now = [0.0]
+    stream = StreamWatch("chat", HELPER, clock=lambda: now[0])
+    early = bare(usage={"total_tokens": 12, "x": "x" * (0 if kept else 17 << 10)})
+    wire = [*said("One")[:2], early, *texts("two")]
+    stream.receive(body(wire, done=False))
+    assert stream.deadline == (2.0 if kept else None)
+    assert len(stream.ready) == len(wire) - kept
+    now[0] = 2.0
+    stream.expire()
+    stream.receive(body(said("One")[-1:]))
+    stream.close()
+
+    assert [event.payload for event in stream.ready[: len(wire)]] == wire
+    outcomes = stream.report().outcomes[USAGE_MISPLACED]
+    assert outcomes.get(Outcome.FAILED, 0) == kept
 
 
 #: What only the SDK's helper needs, for it joins what repeats: a kind, and a chunk that shows it.
@@ -478,6 +501,25 @@ def test_nothing_is_missing_after_an_error(error: Payload, event: str | None) ->
 
     assert stream.verdict is Verdict.ERROR
     assert FINISH_REASON_MISSING not in watch("chat", wire + DONE).report.anomalies
+
+
+def test_a_finish_is_taken_back_behind_what_else_waits() -> None:
+    """A call of choice 1 waits for its name: choice 0 ends and goes on meanwhile, and nothing overtakes the call."""
+    header = [fragment(0, "", id="call_a"), fragment(0, "{}", name="weather")]
+    first, second = (chunk({"tool_calls": [each]}, index=1) for each in header)
+    wire = [begin(), begin(1), first, chunk({"content": "One "}, "stop"), *texts("two")]
+    stream = StreamWatch("chat", Request(n=2), settings("all"), clock=lambda: 0.0)
+    stream.receive(body(wire, done=False))
+    assert len(stream.ready) == 2
+    stream.receive(body([second, chunk({}, "stop"), chunk({}, "tool_calls", index=1)]))
+    stream.close()
+    answer = read("chat", [Delivered(event.event, sdk_value(event)) for event in stream.ready])
+
+    assert [each.payload["choices"][0]["index"] for each in stream.ready[:-1]] == [0, 1, 1, 0, 0, 1, 0, 1]
+    assert [each.payload["choices"][0]["finish_reason"] for each in stream.ready[3:5]] == [None, None]
+    assert answer.said[0].text == "One two"
+    assert answer.said[1].calls == [Call("call_a", "weather", "{}")]
+    assert stream.report().outcomes[FINISH_REASON_PREMATURE] == {Outcome.UNVERIFIED: 1}
 
 
 def test_a_finish_that_waits_for_usage_is_not_taken_back() -> None:

@@ -321,6 +321,78 @@ def test_a_call_that_waits_for_its_name_in_a_choice_that_waits() -> None:
     assert [tuple(each) for each in read("chat", seen.delivered).said[1].calls] == [("call_a", "weather", '{"a":1}')]
 
 
+@pytest.mark.parametrize(
+    "early",
+    [
+        [begin(2), *texts("a", index=2), begin(1), begin(0), *texts("b", index=2)],
+        [begin(2), begin(1), *texts("a", "b", index=2), begin(0)],
+        [begin(2), *texts("a", "b", index=2), begin(1), begin(0)],
+    ],
+    ids=["the rest later", "the rest behind the lower one", "the rest before the lower one"],
+)
+def test_no_choice_overtakes_itself_where_several_wait(early: list[Payload]) -> None:
+    """n=3, and they begin from the last: each one's chunks go on in their order, behind the lower choice's first."""
+    seen = watch(
+        "chat", body([*early, *(chunk({}, "stop", index=i) for i in range(3))]), request=Request(n=3, accumulated=True)
+    )
+    answer = read("chat", seen.delivered)
+    firsts = list(dict.fromkeys(indexes(seen.payloads)))
+
+    assert firsts == [0, 1, 2]
+    assert answer == Answer({0: Said(""), 1: Said(""), 2: Said("ab")})
+    assert indexes(seen.payloads).count(2) == indexes(early).count(2) + 1
+    assert [
+        choice["delta"].get("role") for each in seen.payloads for choice in each["choices"] if choice["index"] == 2
+    ] == ["assistant", None, None, None]
+    assert seen.outcome(CHOICE_INDEX_INVALID) == UNVERIFIED
+
+
+def several(*deltas: tuple[int, Payload]) -> Payload:
+    """One chunk with several choices."""
+    return {**bare(), "choices": [{"index": i, "delta": delta, "finish_reason": None} for i, delta in deltas]}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=str)
+def test_choices_that_come_in_one_chunk_wait_for_nothing(order: tuple[int, int]) -> None:
+    """The helper takes the first chunk's choices by their indexes; nothing is wrong with them."""
+    wire = [several(*((i, {"role": "assistant", "content": f"{i}a"}) for i in order))]
+    wire += [several(*((i, {"content": f"{i}b"}) for i in order)), chunk({}, "stop"), chunk({}, "stop", index=1)]
+    seen = watch("chat", body(wire), request=HELPER)
+
+    assert seen.payloads == wire
+    assert CHOICE_INDEX_INVALID not in seen.report.anomalies
+
+
+def test_a_chunk_waits_behind_one_that_holds_its_choice_too() -> None:
+    """Of choices 2 and 4 only 4 is early; what 2 says next must not overtake what it said there."""
+    first = several((2, {"role": "assistant", "content": "a"}), (4, {"role": "assistant", "content": "x"}))
+    wire = [begin(0), begin(1), first, *texts("b", index=2), *(chunk({}, "stop", index=i) for i in (0, 1, 2, 4))]
+    seen = watch("chat", body(wire), request=Request(n=5, accumulated=True))
+
+    assert read("chat", seen.delivered).said[2] == Said("ab")
+    assert seen.outcome(CHOICE_INDEX_INVALID) == FAILED
+
+
+@pytest.mark.parametrize("members", [{"error": {"message": "no"}}, {"error_code": 1, "error_msg": "no"}], ids=str)
+def test_an_error_beside_an_early_choice_loses_nothing(members: Payload) -> None:
+    """It waits for nothing, and what waits goes on before it or behind it."""
+    failed = {**chunk({"content": "x"}, index=1), **members}
+    wire = [begin(1), failed, *texts("b", index=1), begin(0), chunk({}, "stop"), chunk({}, "stop", index=1)]
+    seen = watch("chat", body(wire), request=HELPER)
+
+    assert sorted(map(json.dumps, seen.payloads)) == sorted(map(json.dumps, wire))
+
+
+def test_an_error_beside_an_early_choice_waits_for_nothing() -> None:
+    """What waits goes on before it, as it came."""
+    wire = [begin(1), *texts("b", index=1), {**chunk({}, index=1), "error": {"message": "Overloaded"}}]
+    stream = StreamWatch("chat", HELPER, clock=lambda: 0.0)
+    stream.receive(body(wire, done=False))
+
+    assert [event.payload for event in stream.ready] == wire
+    assert stream.deadline is None
+
+
 # --- the end of a legacy completion
 
 

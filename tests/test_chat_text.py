@@ -227,6 +227,16 @@ def test_a_restart_after_cumulative_texts_is_a_restart() -> None:
     assert text_of(seen) == "Abcd"
 
 
+@pytest.mark.parametrize("began", [{"refusal": "No"}, {"reasoning_content": "Hm"}], ids=str)
+def test_another_completion_says_nothing_again_where_no_text_came(began: Payload) -> None:
+    """There is nothing to leave out: told, and handed on whole."""
+    wire = [begin(), chunk(began), *other(said("One ", "two"))]
+    seen = watch("chat", body(wire), "all")
+
+    assert text_of(seen) == "One two"
+    assert seen.outcome(STREAM_SPLICED) == UNREPAIRED
+
+
 def test_a_restart_that_fills_the_window_goes_on_as_it_came() -> None:
     """Nothing waits longer for the rest of what was said."""
     words = [f"{number} " for number in range(100)]

@@ -121,6 +121,39 @@ def test_numbers_in_doubt_have_to_count_on_before_they_are_waited_for_again() ->
         assert (read.stream.deadline is not None) == (count == 16)
 
 
+@pytest.mark.parametrize(("waited", "patient"), [(0.04, True), (0.06, False)])
+def test_a_wait_that_the_end_cuts_short_is_remembered_if_anybody_felt_it(waited: float, patient: bool) -> None:
+    """From 50 ms on: what came in one read, or nearly, has cost nobody anything."""
+    patience = Patience()
+    read = opened(patience=patience)
+    read.take(named([*EVENTS[:20], *EVENTS[21:30]]))
+    read.clock.now += waited
+    read.close()
+
+    assert read.counts()[SEQUENCE_GAP.name] == 1
+    assert patience.of("sequence_number").patient is patient
+
+
+def test_a_stream_is_blamed_once_however_often_it_was_waited_for_in_vain() -> None:
+    """A wait that paid makes up for three in vain; a stream with two of them is one of the three."""
+    patience = Patience()
+    trust = patience.of("sequence_number")
+    trust.paid()
+    read = opened(patience=patience)
+    read.take(named([EVENTS[0], EVENTS[2]]))
+    read.take(named([*EVENTS[3:21], EVENTS[22]]), 1.0)
+    assert read.stream.deadline is not None
+    read.take(b"", 3.0)
+    read.close()
+
+    assert read.counts() == {"sequence_gap": 2}
+    trust.in_vain()
+    trust.in_vain()
+    assert trust.patient
+    trust.in_vain()
+    assert not trust.patient
+
+
 def test_servers_are_told_apart_and_the_oldest_are_forgotten() -> None:
     """By address and model, as far as 200 characters of each go."""
     servers = PatienceByServer(most=2)

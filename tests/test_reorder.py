@@ -66,6 +66,7 @@ from streamwatch.core.report import Request
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.unnumbered import UNNUMBERED
 
 _EACH_SORT = pytest.mark.parametrize("sort", SORTS, ids=repr)
 
@@ -773,6 +774,15 @@ def test_time_is_linear_in_the_events() -> None:
             sys.settrace(tracing)
             steps.append(seen / count)
         assert steps[1] <= 1.5 * steps[0] + 1, junk
+
+
+def test_the_stage_of_streams_without_numbers_hands_on_what_comes() -> None:
+    """It is a stage like the other one, and one for all streams: it keeps nothing."""
+    events = [Event("{}", b"{}"), Event("[DONE]", b"[DONE]")]
+
+    assert [UNNUMBERED.push(event) for event in events] == [(event,) for event in events]
+    assert (UNNUMBERED.pending(), UNNUMBERED.deadline, list(UNNUMBERED.flush())) == ([], None, [])
+    assert list(UNNUMBERED.expire(1e9)) == []
 
 
 def test_what_is_kept_of_a_stream_is_bounded() -> None:

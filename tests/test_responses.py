@@ -1563,6 +1563,32 @@ def test_an_announcement_may_hold_the_parts_already() -> None:
     assert not seen.faults
 
 
+@pytest.mark.parametrize("added", [True, False], ids=["announced", "not announced"])
+def test_an_empty_part_in_the_announcement_of_its_item_announces_nothing(added: bool) -> None:
+    """The text is the deltas'; the part has an announcement of its own, or lacks it and gets it for the helper."""
+    item = message(0, "One ", "two")
+    item[0] = {**item[0], "item": {**item[0]["item"], "content": [item[1]["part"]]}}
+    whole = response(item)
+    events = numbered(event for event in whole if added or event["type"] != "response.content_part.added")
+    reader, helper = watch("responses", named(events)), helped(named(events))
+
+    assert reader.payloads == events
+    assert types_of(helper.payloads) == types_of(whole)
+    assert set(reader.report.anomalies) == (set() if added else {RESPONSE_EVENT_MISSING})
+
+
+@pytest.mark.parametrize("index", [..., None, "1", 1.0], ids=repr)
+def test_an_item_that_is_announced_again_without_an_index_stays_where_it_is(index: object) -> None:
+    """Its id says which item it is; the events that follow it are its own."""
+    item = message(1, "One ", "two")
+    again = {k: v for k, v in {**item[0], "output_index": index}.items() if v is not ...}
+    events = numbered(response(reasoning(0, "Hm"), [item[0], again, *item[1:]]))
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert not seen.faults
+
+
 @pytest.mark.parametrize("part", [None, "x", {"type": "audio"}, {}], ids=str)
 def test_a_part_of_another_sort_closes_as_it_opens(part: object) -> None:
     """Nobody knows what it holds: it is passed on, and closes."""

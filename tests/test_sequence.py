@@ -154,6 +154,19 @@ def test_numbers_that_jump_ahead_for_good_are_gone_by_from_there() -> None:
     assert seen.report.anomalies.get(SEQUENCE_GAP) == 1
 
 
+def test_numbers_may_jump_ahead_while_an_event_is_late() -> None:
+    """What is late is put in its place before the jump, and what comes behind the jump goes on behind it."""
+    jumped = [
+        {**event, "sequence_number": event["sequence_number"] + 1000 * (place >= 20), "mark": place}
+        for place, event in enumerate(EVENTS)
+    ]
+    read = opened()
+    read.take(named([*jumped[:15], *jumped[16:25], jumped[15], *jumped[25:]]))
+
+    assert read.close().marks == list(range(len(EVENTS)))
+    assert read.counts() == {"sequence_gap": 1, "sequence_out_of_order": 1}
+
+
 def test_an_id_line_counts_until_the_next_one() -> None:
     """A frame without one has the id of the frame before it: it is not the number again."""
     chunks = said(*WORDS[:12])

@@ -18,6 +18,7 @@ from wires import (
     Delivered,
     Payload,
     answered,
+    begin,
     body,
     bytewise,
     chunk,
@@ -43,7 +44,7 @@ from wires import (
     watch,
 )
 
-from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, ChunkType, Outcome, Verdict
+from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, STREAM_STALLED, ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
@@ -324,6 +325,67 @@ def test_a_stream_that_the_consumer_leaves(received: int | None, verdict: Verdic
 
     assert stream.verdict is verdict
     assert not [kind for kind in stream.anomalies if kind.severity.value == "fault"]
+
+
+@pytest.mark.parametrize("then", ["bytes", "an event", "the end"])
+def test_a_read_of_many_events_is_worked_through_in_steps_and_in_order(then: str) -> None:
+    """The reader gets the first of them at once, and whatever comes next waits for the rest."""
+    wire = [begin(), *texts(*map(str, range(200)))]
+    stream = StreamWatch("chat")
+    stream.take(body(wire, done=False))
+    assert stream.behind
+    assert 0 < len(stream.ready) < len(wire)
+    last = chunk({}, "stop")
+    if then == "bytes":
+        stream.take(sse(last))
+    elif then == "an event":
+        stream.receive_event(Event(json.dumps(last), json.dumps(last).encode()))
+    stream.close()
+
+    assert [event.payload for event in stream.ready] == [*wire, *([last] if then != "the end" else [])]
+
+
+def test_nothing_is_let_go_where_nothing_is_held() -> None:
+    """A reader that wakes for nothing changes nothing."""
+    stream = StreamWatch("chat", clock=lambda: 1e9)
+    stream.receive(body(said("One")[:2], done=False))
+    before = stream.report()
+    stream.expire()
+    stream.let_go()
+
+    assert stream.report() == before
+    assert [event.payload for event in stream.ready] == said("One")[:2]
+
+
+@pytest.mark.parametrize(("waits", "stalled"), [([29.0, 30.0], False), ([31.0], True), ([31.0, 29.0, 60.0], True)])
+def test_a_server_that_keeps_its_reader_waiting_has_stalled_once(waits: list[float], stalled: bool) -> None:
+    """Longer than the settings say, in one read; counted once a stream, however often."""
+    stream = StreamWatch("chat", settings=settings(stall_seconds=30.0))
+    for seconds in waits:
+        stream.waited(seconds)
+
+    assert stream.anomalies.keys() == ({STREAM_STALLED} if stalled else set())
+    assert not stalled or stream.anomalies[STREAM_STALLED].count == 1
+
+
+@pytest.mark.parametrize(("window", "later", "due"), [(2.0, 0.5, 0.75), (0.1, 0.05, 0.1)])
+def test_the_deadline_is_that_of_the_stage_whose_time_is_over_first(window: float, later: float, due: float) -> None:
+    """A call waits for its name, for the whole window, and later a chunk waits for a number, for a short one."""
+    now = [0.0]
+    wire = stamped([begin(), chunk({"tool_calls": [fragment(0, "", id="call_a")]}), *texts("One ", "two")])
+    stream = StreamWatch("chat", Request(n=1), settings(window_seconds=window), clock=lambda: now[0])
+    stream.receive(body(wire[:2], done=False))
+    assert stream.deadline == window
+    now[0] = later
+    stream.receive(sse(wire[3]))
+    assert stream.deadline == due
+    for _ in range(2):
+        assert stream.deadline is not None
+        now[0] = stream.deadline
+        stream.expire()
+
+    assert stream.deadline is None
+    assert [event.payload for event in stream.ready] == [*wire[:2], wire[3]]
 
 
 def test_the_end_comes_once() -> None:

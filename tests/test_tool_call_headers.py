@@ -250,3 +250,19 @@ def test_arguments_in_question_wait_as_whole_events(pieces: list[str]) -> None:
     stream.receive(body(texts("One")) + DONE)
     assert [event.payload for event in stream.ready][: len(wire) + 1] == [*wire, *texts("One")]
     assert stream.report().anomalies.get(TOOL_CALL_ARGUMENTS_INVALID, 0) == 0
+
+
+def test_arguments_in_question_wait_no_longer_than_the_window() -> None:
+    """After two seconds they go on as they came: nothing was found, and a header may still be waited for."""
+    now = [0.0]
+    wire = wire_of(*tool_call(0, "call_a", "weather", PARIS, '{"city":'))[:-1]
+    stream = StreamWatch("chat", Request(n=1), settings("default,+tool_call_arguments_invalid"), clock=lambda: now[0])
+    stream.receive(body(wire, done=False))
+    assert stream.deadline == 2.0
+    now[0] = 2.0
+    stream.expire()
+    assert [event.payload for event in stream.ready] == wire
+    stream.receive(body([chunk({"tool_calls": [fragment(1, "", id="call_b")]})], done=False))
+
+    assert stream.deadline == 4.0
+    assert TOOL_CALL_ARGUMENTS_INVALID not in stream.anomalies

@@ -128,6 +128,26 @@ def test_an_id_tells_whose_a_fragment_is_against_its_index() -> None:
     assert seen.outcome(TOOL_CALL_INDEX_REUSED) == VERIFIED
 
 
+def test_an_index_against_an_id_is_counted_and_left_alone_where_the_policy_says_so() -> None:
+    """`-tool_call_index_reused`: every fragment as it came."""
+    first, second = tool_call(0, "call_a", "weather", PARIS), tool_call(1, "call_b", "time", '{"zone":', '"UTC"}')
+    wire = [*first, second[0], *({**each, "index": 0, "id": "call_b"} for each in second[1:])]
+    seen = seen_of(*wire, repair="default,-tool_call_index_reused")
+
+    assert handed_on(seen) == wire
+    assert seen.outcome(TOOL_CALL_INDEX_REUSED) == UNREPAIRED
+
+
+def test_two_calls_of_one_tool_without_an_index_are_told_apart_by_their_ids() -> None:
+    """Another id on a whole call opens another call, though the tool is the same."""
+    calls = [fragment(None, PARIS, id="call_a", name="weather"), fragment(None, ROME, id="call_b", name="weather")]
+    seen = seen_of(*calls)
+
+    assert by_index(seen) == [Call("call_a", "weather", PARIS), Call("call_b", "weather", ROME)]
+    assert [each["index"] for each in handed_on(seen)] == [0, 1]
+    assert seen.outcome(TOOL_CALL_INDEX_MISSING) == VERIFIED
+
+
 def test_an_id_tells_whose_a_fragment_is_under_an_index_that_nobody_opened() -> None:
     """The index shifts inside a call, and the id is repeated."""
     second = tool_call(1, "call_b", "time", '{"zone":', '"UTC"}')

@@ -249,6 +249,18 @@ def test_several_fragments_of_a_call_in_a_chunk_are_joined_for_a_helper_that_doe
     assert assembled(seen) == BOTH
 
 
+@pytest.mark.parametrize("odd", [7, {"a": 1}], ids=str)
+def test_fragments_whose_arguments_are_no_text_are_not_joined(odd: object) -> None:
+    """Both are handed on: text and something else have no sum."""
+    pieces = [A[0], fragment(0, '{"a":1}'), {"index": 0, "function": {"arguments": odd}}]
+    seen = of_chunks(pieces, accumulated=True, joins_fragments=False)
+    ((*first, last),) = fragments_of(seen)
+
+    assert first == [{**A[0], "function": {"name": "weather", "arguments": '{"a":1}'}}]
+    assert last == pieces[-1]
+    assert TOOL_CALL_MALFORMED in seen.report.anomalies
+
+
 def test_no_arguments_are_let_be() -> None:
     """A tool without parameters: "" is what some servers send, and what the application gets."""
     seen = seen_of(*tool_call(0, "call_a", "weather"))
@@ -597,6 +609,16 @@ def test_functions_and_custom_tools_are_numbered_together() -> None:
 
     assert fragments_of(seen) == [[each] for each in calls]
     assert seen.faults == set()
+
+
+def test_a_call_without_an_index_gets_none_that_a_custom_tool_has() -> None:
+    """The custom tool's call keeps the index that it came under."""
+    header = {k: v for k, v in A[0].items() if k != "index"}
+    seen = of_chunks([custom(1, "ls", id="call_c", name="run")], [header])
+    (first,), (second,) = fragments_of(seen)
+
+    assert (first["index"], second["index"]) == (1, 2)
+    assert seen.outcome(TOOL_CALL_INDEX_MISSING) == {Outcome.UNVERIFIED}
 
 
 def test_more_calls_of_custom_tools_than_are_remembered_are_handed_on() -> None:

@@ -304,8 +304,8 @@ class StreamWatch:
         if type(out) is tuple:
             self._current = None
             return True
-        if type(out) is list:
-            out.clear()
+        assert isinstance(out, list)  # noqa: S101 -- the stage's own, which is emptied here
+        out.clear()
         self._current = None
         return False
 

@@ -1,4 +1,4 @@
-"""The stage that stands where a stream has no numbers: every event goes on as it came."""
+"""The order of a stream without numbers: events go on as they come."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streamwatch.core.sse import Event
 
 
 class Unnumbered:
-    """The order of a stream without numbers: one for all such streams, for it keeps nothing."""
+    """The stage in the place of `ReorderBuffer`: one for all streams without numbers, for it keeps nothing."""
 
     __slots__ = ()
 

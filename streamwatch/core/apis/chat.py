@@ -13,7 +13,8 @@ something is wrong, and within the window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamwatch.core.apis.chat_choice import Choice, see_delta, text, type_of
@@ -123,7 +124,7 @@ class Chat(ChatState):
         if self._last is not None:
             self._decide_last(event.payload)
         # Only the helper, which keeps choices in a list, needs them in order.
-        if self._is_early(event.payload) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
+        if self._is_early(event.payload, self._early) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
             self._early[event] = None
             self.hold(event)
         else:
@@ -223,16 +224,27 @@ class Chat(ChatState):
 
     def _admit(self) -> None:
         """Let the choices go on that waited for one that has come."""
-        for event in list(self._early):
-            if not self._is_early(event.payload):
-                del self._early[event]
-                self._go_through(event)
+        event = self._first_admitted()
+        while event is not None:
+            del self._early[event]
+            self._go_through(event)
+            event = self._first_admitted()
 
-    def _is_early(self, chunk: dict[str, Any]) -> bool:
-        """Return whether a choice comes before a lower one."""
-        indexes = [choice.get("index") for choice in choices_of(chunk)] if self._waits > 1 else []
-        known = self.choices
-        return any(type(i) is int and 0 < i < self._waits and not (i in known or i - 1 in known) for i in indexes)
+    def _first_admitted(self) -> Event | None:
+        """Return the first of the chunks that wait which may go on, and overtakes none of its own choice."""
+        for at, event in enumerate(self._early):
+            if not self._is_early(event.payload, itertools.islice(self._early, at)):
+                return event
+        return None
+
+    def _is_early(self, chunk: dict[str, Any], before: Iterable[Event]) -> bool:
+        """Return whether a choice comes before a lower one, or stands in a chunk before it that waits."""
+        if self._waits == 1 or chunk.get("error"):
+            return False
+        indexes, known = _indexes(chunk), self.choices
+        if any(0 < i < self._waits and not (i in known or i - 1 in known or i - 1 in indexes) for i in indexes):
+            return True
+        return any(not indexes.isdisjoint(_indexes(event.payload)) for event in before)
 
     def _keep(self, event: Event, choices: list[dict[str, Any]]) -> None:
         """Keep a chunk that may have to say more, or less, depending on the next one."""
@@ -408,3 +420,8 @@ class Chat(ChatState):
         """Return how many chunks of each type came."""
         quick = {ChunkType.TEXT: self._texts, ChunkType.TOOL_CALL: self._fragments}
         return self.counts | {type: self.counts.get(type, 0) + count for type, count in quick.items() if count}
+
+
+def _indexes(chunk: dict[str, Any]) -> set[int]:
+    """Return the indexes of the choices of a chunk, as far as they are numbers."""
+    return {index for choice in choices_of(chunk) if type(index := choice.get("index")) is int}

@@ -213,7 +213,7 @@ class ToolCalls:
             return self._without_index(fragment)
         call = self._by_index.get(fragment.index)
         if call is None:
-            return self._at_new_index(fragment)
+            return self._at_new_index(fragment, fragment.index)
         if fragment.id and call.id and fragment.id != call.id:
             return self._with_another_id(fragment, call)
         if self._is_second(fragment, call):
@@ -268,13 +268,12 @@ class ToolCalls:
             return self._placed(fragment, call)
         return self._opened(fragment, self._free() if wanted else fragment.index)
 
-    def _at_new_index(self, fragment: Fragment) -> Call | None:
+    def _at_new_index(self, fragment: Fragment, index: int) -> Call | None:
         other = self._by_id.get(fragment.id) if fragment.id else None
         if other is not None and not fragment.name and other.parses() is not True:
-            return self._shifted(fragment, other)
+            return self._shifted(fragment, index, other)
         if not (fragment.id or fragment.name) and self.calls:
-            return self._shifted(fragment, self._meant(fragment))
-        index = fragment.index
+            return self._shifted(fragment, index, self._meant(fragment))
         if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
             self._ledger.record(TOOL_CALL_INDEX_SPARSE)
         if self._is_dense or index in self._taken:
@@ -284,15 +283,14 @@ class ToolCalls:
             call.twin = other
         return call
 
-    def _shifted(self, fragment: Fragment, call: Call | None) -> Call | None:
+    def _shifted(self, fragment: Fragment, index: int, call: Call | None) -> Call | None:
         """Give a fragment the index of its call: it changed inside the call."""
         wanted = self._ledger.record(TOOL_CALL_INDEX_SPARSE)
         if call is None or not wanted:
             if wanted:
                 self._ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
             return call
-        if fragment.index is not None:
-            self._by_index[fragment.index] = call
+        self._by_index[index] = call
         return self._placed(fragment, call)
 
     def _without_index(self, fragment: Fragment) -> Call | None:

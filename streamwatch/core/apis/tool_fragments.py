@@ -218,10 +218,10 @@ class FragmentRules:
         self._await(call)
 
     def _leave_out(self, call: Call) -> None:
-        if self._ledger.record(TOOL_CALL_ARGUMENTS_INVALID, Level.OPT_IN):
-            for function in call.places:
-                function["arguments"] = ""
-            call.again = ""
+        self._ledger.record(TOOL_CALL_ARGUMENTS_INVALID)  # nothing is in question where this is not wanted
+        for function in call.places:
+            function["arguments"] = ""
+        call.again = ""
 
     # --- calls of which something waits
 
