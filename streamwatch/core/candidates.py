@@ -38,7 +38,8 @@ class Candidates:
     def look_at(self, event: Event) -> bool:
         """Return whether an event has numbers: all of them are candidates from now on."""
         for name in self._names:
-            number = as_number(event.payload.get(name) if name else event.id)
+            value = event.payload.get(name) if name else event.id
+            number = None if value is None else as_number(value)
             if number is not None:
                 each = Numbers(name, self._patience.of(name), self._far, promised=self.promised)
                 self._presume_start(each, number, event.payload)

@@ -59,14 +59,6 @@ class CaseDefinition:
     known: Issue | None = None
     published: tuple[str, float] | None = None
 
-    @property
-    def has_repair(self) -> bool:
-        """Return whether anything could be repaired at all."""
-        return any(kind.strategy is not Strategy.NONE for kind in self.kinds)
-
-    def __repr__(self) -> str:
-        return self.name
-
 
 def _of(severity: Severity, kinds: Iterable[AnomalyKind] | None = None) -> tuple[AnomalyKind, ...]:
     return tuple(kind for kind in (KINDS.values() if kinds is None else kinds) if kind.severity is severity)

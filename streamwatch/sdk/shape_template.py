@@ -176,7 +176,7 @@ class ShapeTemplate:
                 return None
         if self.has_parts and not self._build_parts(payload, fields):
             return None
-        extra = self._extra(payload) if self.has_extra else None
+        extra = self._extra(payload) if self.loose else {} if self.has_extra else None
         if extra is not None and len(extra) != len(self.loose):
             return None
         made = _new(self.cls)
@@ -192,7 +192,7 @@ class ShapeTemplate:
         loose = self.loose
         if len(loose) == 1:
             return {loose[0]: payload[loose[0]]}
-        return {key: value for key, value in payload.items() if key in loose} if loose else {}
+        return {key: value for key, value in payload.items() if key in loose}
 
     def _build_parts(self, payload: dict[str, Any], fields: dict[str, Any]) -> bool:
         """Build what is not a scalar; return whether it is of this shape."""
