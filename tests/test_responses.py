@@ -130,6 +130,19 @@ def test_the_report_tells_what_came() -> None:
     assert sum(report.chunks.values()) == report.events == len(WHOLE)
 
 
+@pytest.mark.parametrize("helper", [False, True])
+def test_a_text_that_the_announcement_of_its_item_says_is_not_lost(helper: bool) -> None:
+    """An empty part announced behind it takes nothing back: with a delta the helper would have the text twice."""
+    events = [event for event in answered("One two") if not event["type"].endswith("output_text.delta")]
+    added = next(event for event in events if event["type"] == "response.output_item.added")
+    done = next(event for event in events if event["type"] == "response.output_item.done")
+    added["item"] = {**added["item"], "content": done["item"]["content"]}
+    seen = watch("responses", named(events), request=Request(accumulated=helper))
+
+    assert seen.payloads == events
+    assert RESPONSE_TEXT_LOST not in seen.report.anomalies
+
+
 @pytest.mark.parametrize("missing", [*ANNOUNCING, *CLOSING])
 def test_an_event_that_a_server_never_sends_is_put_in(missing: str) -> None:
     """Each announcing and closing event, at its place; the texts are those of the wire."""

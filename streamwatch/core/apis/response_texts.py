@@ -63,7 +63,8 @@ def see_part(state: ResponseState, name: str, verb: str, payload: dict[str, Any]
         introduce(state, item, payload)
         part = announced_part(state, payload, family, item, key)
         part.announced = item.shows_parts = True
-        part.told = told_by(said) if isinstance(said, dict) else part.told
+        told = told_by(said) if isinstance(said, dict) else part.told
+        part.told = told if len(told) else part.told  # the helper keeps what the item's announcement said already
         return
     text = said.get(family.member) if isinstance(said, dict) and family.name else None
     closed = part_of(state, payload, family, item, closes=True) if family.name else item.part(key, payload.get(key))
