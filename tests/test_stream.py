@@ -617,3 +617,27 @@ def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool, monkeyp
 
     left, _ = stream.undelivered()
     assert [sdk_value(event) for event in left] == events[4 : 5 + held]
+
+
+@pytest.mark.parametrize("surface", ["responses", "chat"])
+def test_what_is_held_waits_for_the_server_alone(surface: str) -> None:
+    """Seconds in which the reader was at work count against no window."""
+    now = [100.0]
+    if surface == "responses":
+        stream, events = StreamWatch("responses", clock=lambda: now[0]), answered("One ", "two")
+        stream.receive(named([*events[:4], events[5]]))
+    else:
+        stream = StreamWatch("chat", Request(n=2, accumulated=True), clock=lambda: now[0])
+        stream.receive(body([chunk({"role": "assistant", "content": "b"}, index=1)], done=False))
+    deadline = stream.deadline
+    assert deadline is not None
+
+    now[0] += 60
+    stream.postpone(60)
+    assert stream.deadline == deadline + 60
+    before = len(stream.ready)
+    stream.expire()
+    assert (len(stream.ready), stream.holding) == (before, True)
+    now[0] = deadline + 60
+    stream.expire()
+    assert (len(stream.ready), stream.holding) == (before + 1, False)

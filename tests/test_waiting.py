@@ -80,6 +80,12 @@ async def _read_async(reading: Reading, options: dict[str, Any]) -> None:
             reading.add(event)
 
 
+def outcomes(watched: Watched) -> dict[str, dict[str, int]]:
+    """What became of each kind."""
+    found = watched.report.outcomes.items()
+    return {kind.name: {str(name.value): count for name, count in each.items()} for kind, each in found}
+
+
 def run(mode: str, function: Callable[..., Any], *args: Any) -> Any:
     """Run asynchronous code in one of the loops."""
     if mode == "trio":
@@ -148,6 +154,24 @@ def test_what_comes_within_the_window_is_waited_for(mode: str, watched: Watched)
 
     assert list(range(12)) == reading.numbers
     assert {"verified": 1} == watched.samples("streamwatch.repairs", "streamwatch.outcome")
+
+
+@pytest.mark.parametrize("mode", ["sync", "asyncio"])
+def test_a_reader_who_takes_its_time_takes_none_of_the_window(mode: str, impatient: Watched) -> None:
+    """What is missing may have come in the meantime: it is read before what is held goes on without it."""
+
+    class Slow(Reading):
+        def add(self, event: Any) -> None:
+            super().add(event)
+            if event.sequence_number == 3:
+                time.sleep(2 * WINDOW)
+
+    with sockets.server([*FRAMES[:3], FRAMES[3] + FRAMES[5], FRAMES[6], FRAMES[4], *FRAMES[7:]]) as serving:
+        reading = Slow(serving)
+        _read(reading, {}) if mode == "sync" else run(mode, _read_async, reading, {})
+
+    assert list(range(len(FRAMES))) == reading.numbers
+    assert {"sequence_out_of_order": {"verified": 1}} == outcomes(impatient)
 
 
 @EACH_MODE

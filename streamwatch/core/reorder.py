@@ -140,6 +140,11 @@ class ReorderBuffer:
         """The time on the clock until which something is held; None, the usual answer, while nothing is."""
         return next(iter(self.waiting.values())).since + self._seconds() if self.waiting else None
 
+    def postpone(self, seconds: float) -> None:
+        """Let everything that is held wait that much longer."""
+        for wait in self.waiting.values():
+            wait.since += seconds
+
     def expire(self, now: float) -> Sequence[Event]:
         """Return what has waited for the whole window by `now`."""
         self._sweep()

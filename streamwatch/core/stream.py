@@ -207,6 +207,11 @@ class StreamWatch:
         if self.holding:
             self._let_go(math.inf)
 
+    def postpone(self, seconds: float) -> None:
+        """Take note that the reader was at work that long: what is held waits for the server alone."""
+        self._reorder.postpone(seconds)
+        self._api.postpone(seconds)
+
     def waited(self, seconds: float) -> None:
         """Take note that the reader waited for the server that long in one read."""
         if seconds > self.settings.stall_seconds and STREAM_STALLED not in self.anomalies:

@@ -35,6 +35,9 @@ class Unnumbered:
         """Return nothing."""
         return []
 
+    def postpone(self, seconds: float) -> None:
+        """Do nothing: nothing is held."""
+
     def expire(self, now: float) -> Sequence[Event]:
         """Return nothing."""
         return ()

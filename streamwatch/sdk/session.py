@@ -81,6 +81,7 @@ class StreamSession:
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through us
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
+    _left = 0.0  # since when the reader is at work on what it got, while events are held
     enters = False  #: the next read may find bytes above the socket
     _size = 0  # of the last read
 
@@ -126,7 +127,7 @@ class StreamSession:
                 self._capture(data)
             readable = watch.take(data)
             if watch.holding or watch.behind:
-                self.busy, self._size = True, len(data)
+                self.busy, self._size, self._left = True, len(data), now
             if now > self._due:
                 self._tick(now)
             if not readable:
@@ -153,6 +154,9 @@ class StreamSession:
     def before_read(self, chunks: Any, *, blocks: bool) -> Step | Remainder:
         """Return what to do next, while `busy`. `chunks` is what is read, `blocks` whether that blocks this thread."""
         try:
+            if self._left:
+                self.watch.postpone(self.asked - self._left)
+                self._left = 0.0
             if self.watch.behind:
                 self.watch.more()
                 return Step.AGAIN
@@ -197,6 +201,7 @@ class StreamSession:
             else:
                 self.watch.let_go()
             self.busy = self.watch.holding
+            self._left = time.perf_counter() if self.busy else 0.0
         except Exception as error:
             return self._rescue(error, b"")
         return Step.AGAIN

@@ -105,6 +105,11 @@ class ApiState:
         """The time on the clock until which something is held; None, the usual answer, where nothing is."""
         return next(iter(self.waiting.values())) + self.settings.window_seconds if self.waiting else None
 
+    def postpone(self, seconds: float) -> None:
+        """Let everything that is held wait that much longer."""
+        for event in self.waiting:
+            self.waiting[event] += seconds
+
     def expire(self, now: float) -> Sequence[Event]:
         """Return what has waited for the whole window by `now`."""
         deadline = self.deadline
