@@ -45,9 +45,9 @@ def flush(seconds: float = 5.0) -> bool:
     Python does this when it ends. For what ends otherwise, or is frozen: the workers of uvicorn and Celery, Lambda.
     Never raises; a stream that is still being read is not in it.
     """
-    from streamwatch.sdk.instrumentor import _agent
+    from streamwatch.sdk.instrumentor import agent
 
-    return _agent.flush(seconds)
+    return agent.flush(seconds)
 
 
 def instrument(**options: Any) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from streamwatch.core.report import Report
-from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
 
 #: How the levels of repair are called in `../shared/oracles`, and by people.
 _POLICIES = {"none": "none", "default": "default", "opt_in": "all", "all": "all"}
@@ -64,9 +64,9 @@ def last_report() -> dict[str, Any] | None:
 
     A stream that nobody closed is over when it is garbage, so garbage is collected first.
     """
-    if _agent.any_open:
+    if agent.any_open:
         gc.collect()
-    _agent.record_collected()
+    agent.record_collected()
     report = _last.report
     if report is None:
         return None
@@ -78,7 +78,7 @@ def reports(level: str = "default", **options: Any) -> Iterator[list[Report]]:
     """The reports of the streams that end inside, in that order; Streamwatch is switched on for it if it is off."""
     seen: list[Report] = []
     was_on = StreamwatchInstrumentor().is_instrumented_by_opentelemetry
-    if not was_on or _agent.on_report != _last.ended:
+    if not was_on or agent.on_report != _last.ended:
         instrument(level, **options)
     _last.sinks.append(seen)
     try:

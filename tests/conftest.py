@@ -48,11 +48,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def settle() -> None:
     """Let streams that nobody holds any longer come to their end."""
-    if instrumentor._agent.any_open:
+    if instrumentor.agent.any_open:
         gc.collect()
-    instrumentor._agent.record_collected()
-    if instrumentor._agent.captures is not None:
-        assert instrumentor._agent.captures.wait(60)
+    instrumentor.agent.record_collected()
+    if instrumentor.agent.captures is not None:
+        assert instrumentor.agent.captures.wait(60)
 
 
 class Watched:

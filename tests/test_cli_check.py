@@ -460,16 +460,16 @@ def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
 def test_watching_is_as_it_was_before() -> None:
     """Where the process is watched already, its settings, telemetry and reports are its own again."""
     from streamwatch import testing
-    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
 
     (careful,) = [each for each in client_code.readers_of("chat") if each.title == "careful"]
     with testing.reports("all") as outer:
-        before = _agent.settings, _agent.telemetry, _agent.on_report
+        before = agent.settings, agent.telemetry, agent.on_report
         with client_code.watched(None):
             assert not StreamwatchInstrumentor().is_instrumented_by_opentelemetry
         with client_code.watched(Settings()) as inner:
             client_code.read(careful, client_code.served(HEALTHY))
-        assert (_agent.settings, _agent.telemetry, _agent.on_report) == before
+        assert (agent.settings, agent.telemetry, agent.on_report) == before
         assert (len(inner), len(outer)) == (1, 0)
         client_code.read(careful, client_code.served(HEALTHY))
         assert len(outer) == 1

@@ -8,7 +8,6 @@ import http.server
 import importlib.metadata
 import json
 import os
-import random
 import re
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+
+from test_distro import ports  # noqa: F401 -- a fixture
 
 from streamwatch import __version__
 from streamwatch.cli.doctor import destinations
@@ -63,21 +64,6 @@ def clean(monkeypatch: pytest.MonkeyPatch, ports: range) -> None:
         if name.startswith(("OTEL_", "STREAMWATCH_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_EXPORTER_PROMETHEUS_PORT", str(ports[0]))
-
-
-@pytest.fixture
-def ports() -> range:
-    """Ten ports in a row that nobody listens on."""
-    for _ in range(100):
-        found = range(first := random.randrange(20000, 32000), first + 10)
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in found:
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-        return found
-    raise AssertionError("no ten free ports in a row")
 
 
 @pytest.fixture(scope="module")

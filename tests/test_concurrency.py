@@ -95,7 +95,7 @@ def check_counts(watched: Watched, count: int) -> None:
     repairs = watched.samples("streamwatch.repairs", "streamwatch.anomaly", "streamwatch.outcome")
     assert count == repairs["sequence_out_of_order", "verified"]
     assert count == sum(point.count for point in watched.points("streamwatch.stream.duration"))
-    assert not instrumentor._agent.any_open
+    assert not instrumentor.agent.any_open
 
 
 def test_counts_are_exact_with_64_threads_on_one_client(
@@ -189,7 +189,7 @@ async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(watched: Wat
     assert {Verdict.COMPLETE, Verdict.ABANDONED} >= set(verdicts)
     assert sum(verdicts.values()) <= len(names)
     assert {asyncio.current_task()} == asyncio.all_tasks()
-    assert not instrumentor._agent.any_open
+    assert not instrumentor.agent.any_open
 
 
 async def test_200_tasks_on_one_client_are_counted_exactly(watched: Watched) -> None:
@@ -338,7 +338,7 @@ assert [name + here._LETTERS for name in names] == [each.value for each in readi
 del late, reading
 import gc
 gc.collect()
-here.instrumentor._agent.record_collected()
+here.instrumentor.agent.record_collected()
 print(sorted(Counter(report.verdict.value for report in reports).items()))
 """
 

@@ -262,8 +262,8 @@ def mended(plain: Outcomes) -> list[Outcomes]:
 
 def repair(policy: str) -> None:
     """Go on with another policy, as if nothing had been read before."""
-    instrumentor._agent.settings = Settings(repair=Policy(policy))
-    instrumentor._agent._log = FindingsLog()
+    instrumentor.agent.settings = Settings(repair=Policy(policy))
+    instrumentor.agent._log = FindingsLog()
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +371,7 @@ def test_the_application_never_notices_a_failing_function(
     if open_spans.open:
         gc.collect()
         watched.settle()
-    if open_spans.open or instrumentor._agent.any_open:
+    if open_spans.open or instrumentor.agent.any_open:
         wrong.append(f"{open_spans.open} spans are still open")
     if counted != len(internal_errors) and name not in ABSORBED:
         wrong.append(f"{counted} errors counted instead of {len(internal_errors)}")

@@ -259,7 +259,7 @@ with testing.reports() as seen:
         os.waitpid(child, 0)
         list(open_stream)
 told = [report.verdict.value for report in seen]
-counted = [series.streams for series in instrumentor._agent.telemetry._all_series()]
+counted = [series.streams for series in instrumentor.agent.telemetry._all_series()]
 print("parent" if child else "child", told, counted, flush=True)
 os._exit(0) if not child else None
 """
@@ -362,14 +362,14 @@ def test_what_is_open_can_be_listed_while_streams_are_opened(watched: Watched) -
             thread.start()
         end = time.monotonic() + 1
         while time.monotonic() < end:
-            instrumentor._agent._reading()
+            instrumentor.agent._reading()
     finally:
         sys.setswitchinterval(switch)
         done.set()
         for thread in threads:
             thread.join()
 
-    assert not instrumentor._agent.any_open
+    assert not instrumentor.agent.any_open
 
 
 # --- sending what is not sent yet
@@ -530,7 +530,7 @@ def test_a_bad_setting_is_one_warning(
     assert record.getMessage().startswith(f"STREAMWATCH_{name}={value!r} is not usable (")
     assert f"; using {used}" in record.getMessage()
     assert why is None or why in record.getMessage()
-    assert Settings() == instrumentor._agent.settings
+    assert Settings() == instrumentor.agent.settings
     assert "complete" == watched.report.verdict
 
 
@@ -675,7 +675,7 @@ def test_an_error_of_ours_is_one_warning(
 ) -> None:
     """It says that the application is not affected and where further ones are counted; those are at level DEBUG."""
     watched = watch()
-    monkeypatch.setattr(instrumentor._agent, "_warned", False)
+    monkeypatch.setattr(instrumentor.agent, "_warned", False)
     monkeypatch.setattr("streamwatch.core.apis.chat.Chat.see", None)
     with caplog.at_level(logging.DEBUG, "streamwatch"):
         for _ in range(3):

@@ -53,7 +53,7 @@ def check(watched: Watched, verdict: Verdict, responses: list[Any]) -> None:
     assert [verdict.value] == [span.attributes["streamwatch.verdict"] for span in spans if span.attributes]
     assert [StatusCode.ERROR if verdict in BROKEN else StatusCode.UNSET] == [span.status.status_code for span in spans]
     assert {verdict.value: 1} == watched.samples("streamwatch.streams", "streamwatch.verdict")
-    assert not instrumentor._agent.any_open
+    assert not instrumentor.agent.any_open
     assert [] == [name for response in responses for name in ("close", "aclose") if name in vars(response)]
 
 
@@ -62,7 +62,7 @@ async def dropped() -> None:
     for _ in range(5):
         gc.collect()
         await asyncio.sleep(0)
-        if not instrumentor._agent.any_open and len(asyncio.all_tasks()) == 1:
+        if not instrumentor.agent.any_open and len(asyncio.all_tasks()) == 1:
             break
 
 
@@ -503,7 +503,7 @@ def test_a_body_that_the_application_reads_itself_is_not_abandoned(ended: bool, 
     assert [] == watched.reports
     assert {} == watched.samples("streamwatch.streams")
     assert {"chat": 1} == watched.samples("streamwatch.unobserved_streams", "gen_ai.operation.name")
-    assert not instrumentor._agent.any_open
+    assert not instrumentor.agent.any_open
 
 
 class OwnEvents(openai.Stream[Any]):

@@ -82,7 +82,7 @@ def test_levels_are_policies(level: str, applied: bool, opted_in: bool) -> None:
     """By the names people use."""
     with testing.reports(level) as seen:
         sdk.read("sync", sdk.healthy("chat"))
-        policy = instrumentor._agent.settings.repair
+        policy = instrumentor.agent.settings.repair
 
     assert [applied] == [report.applied for report in seen]
     assert opted_in == bool(policy.opt_in)
@@ -117,7 +117,7 @@ def test_switching_on_again_changes_the_level() -> None:
     testing.instrument("none")
     testing.instrument("all")
     try:
-        assert not instrumentor._agent.settings.repair.observe
+        assert not instrumentor.agent.settings.repair.observe
     finally:
         testing.uninstrument()
 

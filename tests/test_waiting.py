@@ -116,7 +116,7 @@ def read(mode: str, serving: sockets.Server, *, stays: bool = False, **options: 
 @pytest.fixture(autouse=True)
 def _strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of the numbers of a server ends with a test: all of them have one address."""
-    monkeypatch.setattr(instrumentor._agent, "patience", PatienceByServer())
+    monkeypatch.setattr(instrumentor.agent, "patience", PatienceByServer())
 
 
 @pytest.fixture

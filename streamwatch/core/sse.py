@@ -27,9 +27,9 @@ from streamwatch.core.ledger import Ledger
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
+BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 #: Line ends in Unicode and in `str.splitlines`, but not in SSE: old readers split events there.
-_FALSE_LINE_END = re.compile("[\u0085\u2028\u2029]")
+FALSE_LINE_END = re.compile("[\u0085\u2028\u2029]")
 #: A body that is a JSON document instead of a stream is kept up to here, to read the error in it.
 _MAX_DOCUMENT = 64 << 10
 
@@ -135,7 +135,7 @@ class Decoder:
             text = raw.decode()
         except UnicodeDecodeError:
             return None
-        if not text.isascii() and _FALSE_LINE_END.search(text):
+        if not text.isascii() and FALSE_LINE_END.search(text):
             self._variant()
         return self._event_type(text, raw, name)
 
@@ -155,7 +155,7 @@ class Decoder:
         if buffer:
             # Only the seam and the new bytes can hold a boundary that was not there before.
             seam = bytes(buffer[-3:]) + data
-            if not (b"\n\n" in seam if self._lf_only else _BLANK_LINE.search(seam)):
+            if not (b"\n\n" in seam if self._lf_only else BLANK_LINE.search(seam)):
                 if len(buffer) + len(data) > self._max_event_bytes:
                     self.rest, self.queue = bytes(buffer) + data, []
                 else:
@@ -166,7 +166,7 @@ class Decoder:
         if self._lf_only:
             *blocks, last = data.split(b"\n\n")
         else:
-            *blocks, last = _BLANK_LINE.split(data)
+            *blocks, last = BLANK_LINE.split(data)
             self._skip_lf = not last and data.endswith(b"\r")
         events, rest = self._events(blocks, last)
         self.buffer, self.rest, self.queue = bytearray(last), rest, events
@@ -268,7 +268,7 @@ class Decoder:
             value = value[1:]
         elif field in _FIELDS:
             self._variant()
-        if field == b"data" and not value.isascii() and _FALSE_LINE_END.search(value.decode()):
+        if field == b"data" and not value.isascii() and FALSE_LINE_END.search(value.decode()):
             self._variant()
         return value
 

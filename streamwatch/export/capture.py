@@ -110,7 +110,7 @@ class Captures:
         path = self._directory / name
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create(path, header(report, ended, version, masked=not self._content) + shown)
+            create_private(path, header(report, ended, version, masked=not self._content) + shown)
         except OSError as error:
             if not self._warned:
                 self._warned = True
@@ -119,7 +119,7 @@ class Captures:
         return path
 
 
-def _create(path: Path, data: bytes) -> None:
+def create_private(path: Path, data: bytes) -> None:
     """Write a file that nobody else on the host may read; what is there already, a link too, stays as it is."""
     with open(path, "xb", opener=_private) as file:
         try:

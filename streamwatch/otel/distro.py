@@ -110,7 +110,7 @@ def _otlp_wanted(signal: str, environ: Mapping[str, str]) -> bool:
     return any(name.startswith(_OTLP) and not name.startswith(others) and value for name, value in environ.items())
 
 
-def _otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
+def otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
     """http/protobuf, which is installed with us; grpc for a user who says so, or has it and sends to its own port."""
     protocol = environ.get(f"{_OTLP}{signal}_PROTOCOL") or environ.get(f"{_OTLP}PROTOCOL")
     endpoint = environ.get(f"{_OTLP}{signal}_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT", "")
@@ -132,7 +132,7 @@ def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
 def _tried(signal: str, name: str, environ: Mapping[str, str]) -> str:
     """The entry point of an exporter, once it has been made for a try: OpenTelemetry makes its exporters unguarded."""
     if name == "otlp":
-        protocol = _otlp_protocol(signal, environ)
+        protocol = otlp_protocol(signal, environ)
         name = _OTLP_EXPORTERS.get(protocol, f"otlp by {protocol}")
     elif name == "prometheus":
         name = _READER

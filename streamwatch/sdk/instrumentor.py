@@ -70,15 +70,15 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
                 logger.warning("%s", complaint)
         if options.get("repair") is not None:
             settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
-        telemetry = _agent.telemetry_for(
+        telemetry = agent.telemetry_for(
             options.get("tracer_provider"), options.get("meter_provider"), settings.max_label_values
         )
-        _agent.start(settings, telemetry, options.get("on_report"))
+        agent.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
         register_post_import_hook(_patch_raw, "openai._response")
 
     def _uninstrument(self, **_options: Any) -> None:
-        _agent.stop()
+        agent.stop()
 
 
 class Agent:
@@ -158,6 +158,11 @@ class Agent:
         if not self._undo_raw:
             classes = (getattr(response, name, None) for name in ("APIResponse", "AsyncAPIResponse"))
             self._undo_raw = [_count(one, name) for one in classes for name in _BELOW if hasattr(one, name)]
+
+    @property
+    def is_patched(self) -> bool:
+        """Whether the SDK's streams are watched from now on."""
+        return bool(self._undo)
 
     @property
     def any_open(self) -> bool:
@@ -278,15 +283,15 @@ class Agent:
         self.record_collected()
 
 
-_agent = Agent()
+agent = Agent()
 
 
 def _patch(streaming: ModuleType) -> None:
     """Called when `openai._streaming` is imported, or at once if it was before."""
-    if not _agent.active:
+    if not agent.active:
         return
     try:
-        _agent.patch(streaming)
+        agent.patch(streaming)
     except Exception as error:
         if is_interruption(error):
             raise
@@ -305,9 +310,9 @@ _BELOW = ("iter_bytes", "iter_text", "iter_lines")
 
 def _patch_raw(response: ModuleType) -> None:
     """Called when `openai._response` is imported, or at once if it was before."""
-    if _agent.active:
+    if agent.active:
         with unless_interrupted():  # then they are not counted, which is all that is lost
-            _agent.patch_raw(response)
+            agent.patch_raw(response)
 
 
 def _count(response_class: Any, name: str) -> Callable[[], None]:
@@ -318,7 +323,7 @@ def _count(response_class: Any, name: str) -> Callable[[], None]:
     @functools.wraps(original)
     def read(self: Any, *args: Any, **kwargs: Any) -> Any:
         if wanted:
-            _agent.unobserved(self)
+            agent.unobserved(self)
         return original(self, *args, **kwargs)
 
     setattr(response_class, name, read)
@@ -342,13 +347,13 @@ def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
         if not wanted:  # whoever wrapped us in turn may call us after we were switched off
             return
         try:
-            _agent.record_collected()
+            agent.record_collected()
             # The caller's span is current here, and no longer when the stream is read.
             self._decoder = DecoderProxy(
-                StreamSession(self, _agent), self._decoder, is_stock=type(self._decoder) is stock
+                StreamSession(self, agent), self._decoder, is_stock=type(self._decoder) is stock
             )
         except Exception as error:
-            _agent.internal_error(error, "opening a stream")
+            agent.internal_error(error, "opening a stream")
 
     __init__.__doc__ = original.__doc__
     stream_class.__init__ = __init__

@@ -90,7 +90,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
         prompts=_prompts(body) if surface == "completions" else None,
-        tools=_tools(body),
+        tools=tools_of(body),
         names_tool=isinstance(choice, dict),
         starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
         id=_request_id(stream),
@@ -109,7 +109,7 @@ def describe_raw(response: Any, version: str) -> RequestInfo:
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
     """The surface and the call of a request; `source` is the SDK's object that has the answer."""
     path = _attempt(lambda: url.path, "") or ""
-    surface, operation = _surface(path, source)
+    surface, operation = surface_of(path, source)
     model = body.get("model")
     if not isinstance(model, str):
         model = _deployment(path)
@@ -155,7 +155,7 @@ def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
         return default
 
 
-def _surface(path: str, stream: Any) -> tuple[str, str]:
+def surface_of(path: str, stream: Any) -> tuple[str, str]:
     known = _TYPES.get(getattr(getattr(stream, "_cast_to", None), "__name__", ""))
     if known is not None:
         return known
@@ -202,7 +202,7 @@ def _prompts(body: dict[str, Any]) -> int | None:
     return len(prompt) if whole else None
 
 
-def _tools(body: dict[str, Any]) -> frozenset[str]:
+def tools_of(body: dict[str, Any]) -> frozenset[str]:
     tools = body.get("tools")
     if not tools or not isinstance(tools, (list, tuple)):
         return _NO_TOOLS

@@ -115,7 +115,7 @@ def _let_end() -> None:
     from streamwatch.sdk import instrumentor
 
     gc.collect()
-    instrumentor._agent.record_collected()
+    instrumentor.agent.record_collected()
 
 
 def _found(report: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from faults import Fault, faults
 from judging import judge, parts, plain
 from opentelemetry import trace
 
-from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
 
 MARK = "@@"
 PLAIN = {"raised": None, "text": ""}
@@ -104,7 +104,7 @@ def traces(loaded: loading.Loaded, mode: str) -> dict[str, Any]:
 def settle() -> None:
     """Let what was dropped come to its end."""
     gc.collect()
-    _agent.record_collected()
+    agent.record_collected()
 
 
 class Run:

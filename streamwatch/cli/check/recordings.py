@@ -294,7 +294,7 @@ def about_url(url: str) -> tuple[str, str, dict[str, Any]]:
     """The surface and the host of a request, and what its query says."""
     try:
         parts = urlsplit(url)
-        surface, _ = calls._surface(parts.path, None)
+        surface, _ = calls.surface_of(parts.path, None)
         after = parse_qs(parts.query).get("starting_after", [""])[0]
         return surface, parts.hostname or "", {"starting_after": int(after)} if after.isdigit() else {}
     except ValueError:
@@ -318,7 +318,7 @@ def request_of(recording: Recording) -> Request:
     return Request(
         model=model if isinstance(model, str) else "",
         n=n if type(n) is int else None,
-        tools=calls._tools(dict(asked)),
+        tools=calls.tools_of(dict(asked)),
         names_tool=isinstance(asked.get("tool_choice"), dict),
         starting_after=asked.get("starting_after"),
     )

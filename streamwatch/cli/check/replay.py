@@ -15,7 +15,7 @@ from streamwatch.cli.check.recordings import Recording, request_of
 from streamwatch.core.kinds import AnomalyKind, Condition, Level, Outcome, Severity, Verdict
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
-from streamwatch.core.sse import _BLANK_LINE, _FALSE_LINE_END, Event
+from streamwatch.core.sse import BLANK_LINE, FALSE_LINE_END, Event
 from streamwatch.core.stream import StreamWatch
 
 #: Positions kept of a kind: enough to see a pattern; its count says how many there are.
@@ -105,7 +105,7 @@ def replay(recording: Recording, settings: Settings) -> Replay:
 def _blocks(recording: Recording) -> Iterator[tuple[bytes, Position]]:
     """The body in blocks that end in a blank line, and where each stands."""
     body, start, line, number, at = recording.body, 0, recording.line, 0, 0
-    ends = [match.end() for match in _BLANK_LINE.finditer(body)]
+    ends = [match.end() for match in BLANK_LINE.finditer(body)]
     for end in ends if ends[-1:] == [len(body)] else [*ends, len(body)]:
         block = body[start:end]
         number += _has_data(block)
@@ -149,7 +149,7 @@ def _text(event: Event) -> str:
     whole = value == came and "\n" not in event.data
     text = event.data if whole else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # Inside of JSON these characters may be escaped, and old readers split lines there.
-    return _FALSE_LINE_END.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return FALSE_LINE_END.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _value(text: str) -> Any:

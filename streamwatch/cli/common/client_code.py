@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
-from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, _agent
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
 
 #: Bytes of a read: a few events, as a socket gives them.
 _READ = 4096
@@ -172,7 +172,7 @@ def watched(settings: Settings | None) -> Iterator[list[Report]]:
     instrumentor = StreamwatchInstrumentor()
     before = None
     if instrumentor.is_instrumented_by_opentelemetry:
-        before = _agent.settings, _agent.telemetry, _agent.on_report
+        before = agent.settings, agent.telemetry, agent.on_report
         instrumentor.uninstrument()
     seen: list[Report] = []
     logger = logging.getLogger("streamwatch")
@@ -181,16 +181,16 @@ def watched(settings: Settings | None) -> Iterator[list[Report]]:
         if settings is not None:
             instrumentor.instrument(settings=settings, on_report=seen.append)
         yield seen
-        if _agent.any_open:
+        if agent.any_open:
             gc.collect()  # what an exception left unread ends here
-        _agent.record_collected()
+        agent.record_collected()
     finally:
         logger.removeFilter(_is_no_finding)
         if settings is not None:
             instrumentor.uninstrument()
         if before is not None:
             instrumentor.instrument(settings=before[0])
-            _agent.start(*before)
+            agent.start(*before)
 
 
 def _is_no_finding(record: logging.LogRecord) -> bool:

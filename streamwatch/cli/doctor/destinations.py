@@ -147,13 +147,13 @@ def _process(port: int) -> str:
 
 def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
     """Where each signal goes by OTLP, and how; credentials included."""
-    from streamwatch.otel.distro import _otlp_protocol
+    from streamwatch.otel.distro import otlp_protocol
 
     found = {}
     for signal in _SIGNALS:
         if not any(name.startswith("otlp") for name in used.get(signal.lower(), ())):
             continue
-        protocol = _otlp_protocol(signal, environ)
+        protocol = otlp_protocol(signal, environ)
         own, common = environ.get(f"{_OTLP}{signal}_ENDPOINT"), environ.get(f"{_OTLP}ENDPOINT")
         usual = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
         path = "" if protocol == "grpc" else f"/v1/{signal.lower()}"

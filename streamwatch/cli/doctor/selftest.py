@@ -71,18 +71,18 @@ def _fill(result: dict[str, Any]) -> None:
     from opentelemetry.trace import get_tracer_provider
 
     from streamwatch.sdk.dict_forms import fills_dicts
-    from streamwatch.sdk.instrumentor import _agent
+    from streamwatch.sdk.instrumentor import agent
 
     result["meter_provider"] = type(get_meter_provider()).__qualname__
     result["tracer_provider"] = type(get_tracer_provider()).__qualname__
-    result["active"] = _agent.active
+    result["active"] = agent.active
     openai = importlib.import_module("openai")
     openai.OpenAI, openai.AsyncOpenAI  # noqa: B018 -- not there in what only has the name of the package
     result["openai"] = str(openai.__version__)
-    result["hooked"] = bool(_agent._undo)
+    result["hooked"] = agent.is_patched
     reports: list[Any] = []
-    _agent.on_report = reports.append
-    policy = _agent.settings.repair
+    agent.on_report = reports.append
+    policy = agent.settings.repair
     if not policy.observe and CONTENT_ABSENT in policy.default:
         result["fills_dicts"], result["unfilled"] = fills_dicts()
     for shape, fault in _CASES:

@@ -233,4 +233,4 @@ def _save(directory: Path | None, scores: list[Score]) -> None:
         if directory is None or answer is None or report is None:
             continue
         head = capture.header(report, answer.ended, sdk_version(), masked=False)
-        capture._create(directory / _file(each.reply.question.name, each.reply.round), head + answer.body)
+        capture.create_private(directory / _file(each.reply.question.name, each.reply.round), head + answer.body)

@@ -9,7 +9,7 @@ otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -56,7 +56,7 @@ class ChoiceText(RunningDigest):
 
     def see(self, holder: dict[str, Any], key: str) -> None:
         """Take one more text that is not empty: `holder[key]`."""
-        _STEPS[self._phase](self, holder, key)
+        self._STEPS[self._phase](self, holder, key)
         self.settled = self._phase is _Phase.PLAIN
 
     def restart(self) -> bool:
@@ -188,16 +188,15 @@ class ChoiceText(RunningDigest):
         self._said = ""
         self._places.clear()
 
-
-_STEPS: dict[_Phase, Callable[[ChoiceText, dict[str, Any], str], None]] = {
-    _Phase.EMPTY: ChoiceText._begin,
-    _Phase.ONE: ChoiceText._after_one,
-    _Phase.TWO: ChoiceText._after_two,
-    _Phase.PLAIN: ChoiceText._go_on,
-    _Phase.CUMULATIVE: ChoiceText._after_cumulative,
-    _Phase.SAID_AGAIN: ChoiceText._after_said_again,
-    _Phase.RESTARTED: ChoiceText._after_restart,
-}
+    _STEPS: Mapping[_Phase, Callable[[ChoiceText, dict[str, Any], str], None]] = {
+        _Phase.EMPTY: _begin,
+        _Phase.ONE: _after_one,
+        _Phase.TWO: _after_two,
+        _Phase.PLAIN: _go_on,
+        _Phase.CUMULATIVE: _after_cumulative,
+        _Phase.SAID_AGAIN: _after_said_again,
+        _Phase.RESTARTED: _after_restart,
+    }
 
 
 def _grows(first: str, second: str) -> bool:
