@@ -49,8 +49,8 @@ coverage: $(VENV)/dev ## every line and branch of the core, by tests that run th
 fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as STREAMWATCH_FUZZ says
 	STREAMWATCH_FUZZ=$${STREAMWATCH_FUZZ:-100000} $(BIN)/python -m pytest -n auto tests/test_fuzz.py
 
-harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n]
-	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
+harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n] [MINUTES=n]
+	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),inf)
 
 check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check .

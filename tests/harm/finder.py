@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -160,10 +162,13 @@ class Finder:
         self._plain: OrderedDict[tuple[int, str], Read | None] = OrderedDict()
         self._kept: dict[int, Stream] = {}
 
-    def run(self, cases: Iterable[Case], count: int) -> Tally:
-        """Judge cases until that many combinations are judged."""
+    def run(self, cases: Iterable[Case], count: int, seconds: float = math.inf) -> Tally:
+        """Judge cases until that many combinations are judged, or the time is over."""
         batch: list[tuple[Case, Stream]] = []
+        end = time.monotonic() + seconds
         for case in cases:
+            if time.monotonic() > end:
+                break
             stream = case.stream()
             if stream is None:
                 continue

@@ -9,6 +9,7 @@ import argparse
 import base64
 import itertools
 import json
+import math
 import multiprocessing
 import sys
 import time
@@ -43,6 +44,7 @@ class Options:
     stream: str = ""
     recorded: bool = True
     sweep: bool = True
+    seconds: float = math.inf
 
 
 def cases(options: Options, place: int = 0, of: int = 1) -> Iterator[Case]:
@@ -67,7 +69,7 @@ def searched(options: Options, place: int = 0, of: int = 1) -> Tally:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydantic's, of values that are broken on purpose
         try:
-            return finder.run(cases(options, place, of), options.count // of)
+            return finder.run(cases(options, place, of), options.count // of, options.seconds)
         finally:
             finder.close()
 
@@ -131,6 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.harm", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="begin another search")
     parser.add_argument("--count", type=int, default=5000, help="judge so many combinations")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="search no longer than so many minutes")
     parser.add_argument("--policy", default="default", help="watch with this policy")
     parser.add_argument("--surface", choices=tuple(GENERATORS), help="look at one API")
     parser.add_argument("--only-change", default="", help="apply this change in every case")
@@ -156,6 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.stream,
         not given.generated,
         not given.stream,
+        given.minutes * 60,
     )
     if given.write:
         write(options, given.write)
