@@ -154,8 +154,9 @@ def watch(
     yield start
     if on.is_instrumented_by_opentelemetry:
         on.uninstrument()
-    # What the test dropped is to be recorded in this test, and not in the next one.
+    # What the test dropped is to be recorded in this test, and not in the next one; nor is what it left open that one's.
     settle()
+    instrumentor.agent._open.clear()
 
 
 @pytest.fixture
