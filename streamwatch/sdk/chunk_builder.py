@@ -94,21 +94,22 @@ class ChunkBuilder:
         self._old: dict[Any, Shapes] = {}
         self._unnamed = Shapes()  # of all kinds whose names are too long to keep
         self._weight = 0
+        self._latest: ShapeTemplate | None = None  # what the last object was built after
         self._credit = _EVENTS_A_LESSON * _EVENTS_A_LESSON
 
     def build(self, payload: dict[str, Any]) -> Any:
         """Return the object that the SDK would construct of `payload`, or what `otherwise` says: by default, that."""
         self._credit += 1
-        kind = _kind_of(payload)
-        shapes = self._young.get(kind)
-        if shapes is not None and not shapes.misses and shapes.templates:  # as it mostly is
+        latest = self._latest
+        if latest is not None:  # mostly the next one has the same shape
             try:
-                made = shapes.templates[0].build(payload)
+                made = latest.build(payload)
             except KeyError:
                 made = None
             if made is not None:
                 return made
-        return self._build(payload, shapes or self._recall(kind))
+        kind = _kind_of(payload)
+        return self._build(payload, self._young.get(kind) or self._recall(kind))
 
     def _build(self, payload: dict[str, Any], shapes: Shapes) -> Any:
         misses, made = shapes.misses, None
@@ -118,6 +119,7 @@ class ChunkBuilder:
                 if made is not None:
                     if misses or template is not shapes.templates[0]:
                         shapes.prefer(template)
+                    self._latest = template
                     return made
             made = self._learn(shapes, payload)
         shapes.misses = misses + 1
@@ -145,6 +147,7 @@ class ChunkBuilder:
     def _grow_old(self) -> None:
         """Forget the old generation."""
         self._old, self._young, self._weight = self._young, {}, 0
+        self._latest = None  # so that what is used is recalled
 
     def _learn(self, shapes: Shapes, payload: dict[str, Any]) -> Any:
         """Take a template of what the SDK constructs of a payload; return that object, or None without a lesson."""
