@@ -654,6 +654,17 @@ def test_a_call_that_was_opened_without_an_index_has_the_next_one() -> None:
     assert TOOL_CALL_INDEX_SPARSE not in seen.report.anomalies
 
 
+@pytest.mark.parametrize("pieces", [[], ['{"a":', "1}"]], ids=len)
+def test_an_empty_object_for_arguments_stays_as_it_is(pieces: list[str]) -> None:
+    """It may mean no arguments, or none yet: `arguments or ""` reads both."""
+    wire = [{**A[0], "function": {"name": "weather", "arguments": {}}}, *(fragment(0, piece) for piece in pieces)]
+    seen = seen_of(*wire)
+
+    assert [each for (each,) in fragments_of(seen)] == wire
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED}
+    assert TOOL_CALL_ARGUMENTS_INVALID not in seen.report.anomalies
+
+
 @pytest.mark.parametrize(
     ("before", "arguments", "mended"),
     [("", {"a": "é"}, '{"a": "é"}'), ("", [1], "[1]"), ("", 7, 7), ("", True, True), ("{", {"a": 1}, {"a": 1})],

@@ -50,6 +50,15 @@ SYNONYMS: Mapping[str, str] = {
 }
 
 
+def finish_word(finish_reason: str) -> str:
+    """Return OpenAI's word for a finish reason; "" where nobody knows what it means.
+
+    The same word in capitals or with hyphens means the same: the AI SDK's `tool-calls` (eliza#12945).
+    """
+    same = finish_reason.lower().replace("-", "_")
+    return SYNONYMS.get(finish_reason, same if same in FINISH_REASONS else "")
+
+
 def is_failure(finish_reason: str) -> bool:
     """Return whether a finish reason says that the answer failed."""
     return finish_reason.lower() in FAILURES

@@ -46,7 +46,7 @@ from streamwatch.core.kinds import (
     ChunkType,
     Level,
 )
-from streamwatch.core.quirks import FINISH_REASONS, SYNONYMS, error_message, says_failure
+from streamwatch.core.quirks import error_message, finish_word, says_failure
 from streamwatch.core.sse import Event
 
 #: Bytes of a chunk whose usage is kept for the last one: those of OpenAI have some hundred.
@@ -337,9 +337,8 @@ class Chat(ChatState):
                 continue
             level = Level.OPT_IN if state.parse() is not False else Level.NEVER
             if self.record(FINISH_REASON_MISSING, level):
-                native = SYNONYMS.get(state.native_reason, state.native_reason)
                 reason = "tool_calls" if state.calls.calls else "stop"
-                self._insert_finish(index, native if native in FINISH_REASONS else reason)
+                self._insert_finish(index, finish_word(state.native_reason) or reason)
 
     def _insert_finish(self, index: int, reason: str) -> None:
         """Put in a chunk that never came, in the shape of the last one."""
@@ -351,8 +350,7 @@ class Chat(ChatState):
     @property
     def _is_of_another_api(self) -> bool:
         shaped = self.any_choices if self.name == "chat" else any(len(state.text) for state in self.choices.values())
-        # [DONE] says that this was a chat completion; without it nothing is known of what nobody knows.
-        foreign = self.is_foreign or (self.done and self.any_unknown and not self.any_choices)
+        foreign = self.is_foreign or (self.any_unknown and not self.any_choices)
         return foreign and not (shaped or self.error)
 
     def finished(self) -> bool:

@@ -160,7 +160,9 @@ class FragmentRules:
             if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
                 function["arguments"] = ""
             return
-        if not isinstance(arguments, str):
+        if arguments == {}:  # nothing yet, or no arguments: only the end would say which
+            self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
+        elif not isinstance(arguments, str):
             only = isinstance(arguments, (dict, list)) and not call.size
             fragment.arguments = json.dumps(arguments, ensure_ascii=False)
             call.is_made_up = True
