@@ -320,6 +320,14 @@ def test_a_name_that_is_no_text_is_told() -> None:
 # --- calls that were promised, and the API before tools
 
 
+def test_a_fragment_that_says_nothing_gets_no_type() -> None:
+    """Programs take what has one for a call of a function."""
+    empty = {"index": 0, "id": "", "function": {"name": "", "arguments": ""}}
+    seen = watch("chat", body([begin(), chunk({"tool_calls": [empty]}), chunk({"content": "One"}), chunk({}, "stop")]))
+
+    assert handed_on(seen) == [empty]
+
+
 @pytest.mark.parametrize("reason", ["tool_calls", "function_call", "tool_use", "tool-calls", "TOOL_CALLS"])
 @pytest.mark.parametrize(
     "delta",

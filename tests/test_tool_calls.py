@@ -654,6 +654,25 @@ def test_a_call_that_was_opened_without_an_index_has_the_next_one() -> None:
     assert TOOL_CALL_INDEX_SPARSE not in seen.report.anomalies
 
 
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"tool_calls": []},
+        {"tool_calls": [fragment(0, "")]},
+        {"tool_calls": [{"index": 0, "id": "", "type": "function", "function": {"arguments": None}}]},
+        {"function_call": {"name": "", "arguments": ""}},
+    ],
+    ids=str,
+)
+def test_what_comes_behind_the_finish_reason_and_says_nothing_is_no_more_of_a_call(delta: Payload) -> None:
+    """ainovel-cli#52, workbuddy-gateway#3: DashScope and gateways close a call with a fragment that is empty."""
+    wire = [begin(), chunk({"tool_calls": A}), chunk({}, "tool_calls"), chunk(delta)]
+    seen = watch("chat", body(wire), request=Request(n=1, tools=TOOLS))
+
+    assert not seen.faults
+    assert assembled(seen) == BOTH[:1]
+
+
 @pytest.mark.parametrize("pieces", [[], ['{"a":', "1}"]], ids=len)
 def test_an_empty_object_for_arguments_stays_as_it_is(pieces: list[str]) -> None:
     """It may mean no arguments, or none yet: `arguments or ""` reads both."""

@@ -192,7 +192,7 @@ class Chat(ChatState):
             return ChunkType.OTHER
         before = state.finish_reason
         carried = self._see_text(choice, state) if self.name == "completions" else self._see_delta(choice, state, event)
-        if before is not None and carried not in _SILENT:
+        if before is not None and carried not in _SILENT and says_something(choice):
             self.record(FINISH_REASON_PREMATURE, Level.NEVER)
         finish_reason(choice, state, self)
         if before is not None or state.finish_reason is None:

@@ -118,9 +118,23 @@ class Choice:
 
 
 def calls_function(delta: dict[str, Any]) -> bool:
-    """Return whether a delta has a piece of a legacy call: some gateways add one that is empty to whatever they send."""
+    """Return whether a delta has a piece of a legacy call: some gateways add an empty one to whatever they send."""
     said = delta.get("function_call")
     return isinstance(said, dict) and any(said.values())
+
+
+def says_calls(delta: dict[str, Any]) -> bool:
+    """Return whether a delta has a piece of a call with anything in it: some servers end calls with an empty one."""
+    calls = delta.get("tool_calls")
+    if not isinstance(calls, list):
+        return bool(calls) or calls_function(delta)
+    return any(not isinstance(call, dict) or "custom" in call or says_call(call) for call in calls)
+
+
+def says_call(call: dict[str, Any]) -> bool:
+    """Return whether a piece of a call has an id, or anything in its function."""
+    function = call.get("function")
+    return bool(call.get("id") or (any(function.values()) if isinstance(function, dict) else function))
 
 
 def type_of(delta: dict[str, Any]) -> ChunkType:

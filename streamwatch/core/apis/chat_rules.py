@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.chat_choice import Choice, type_of
+from streamwatch.core.apis.chat_choice import Choice, says_calls, type_of
 from streamwatch.core.apis.chat_state import ChatState, kept
 from streamwatch.core.apis.chat_text import REPLAY_WHOLE
 from streamwatch.core.kinds import (
@@ -40,9 +40,10 @@ _ABSENT: Any = object()
 def says_something(choice: dict[str, Any]) -> bool:
     """Return whether a choice carries a part of an answer, or of its reasoning."""
     delta = choice.get("delta")
-    return bool(choice.get("text")) or (
-        isinstance(delta, dict) and type_of(delta) not in (ChunkType.OTHER, ChunkType.ROLE)
-    )
+    if not isinstance(delta, dict) or choice.get("text"):
+        return bool(choice.get("text"))
+    type = type_of(delta)
+    return says_calls(delta) if type is ChunkType.TOOL_CALL else type not in (ChunkType.OTHER, ChunkType.ROLE)
 
 
 # --- rules of a chunk

@@ -54,6 +54,7 @@ class FragmentRules:
         fields = fragment.fields
         self._types(fields, fragment.function)
         if not fields.get("type") and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
+            call.is_typed = "type" not in fields
             fields["type"] = "function"
         self._arguments(call, fragment)
         if not (call.id and call.name) and self._ledger.record(TOOL_CALL_HEADER_INCOMPLETE):
@@ -139,6 +140,8 @@ class FragmentRules:
     def _end(self, call: Call) -> None:
         if call.header is not None:
             self._make_up_id(call, call.header)
+            if call.is_typed and not (call.id or call.name):
+                del call.header["type"]  # it is no call: neither an id nor a name came
             self._is_patient, call.header = False, None
         self._settle(call)
 
