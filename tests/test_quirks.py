@@ -104,7 +104,7 @@ FOREIGN: dict[str, bytes] = {
     "Gemini": body([{"candidates": [{"content": {"parts": [{"text": "One"}]}}]}], done=False),
     "Ollama": body([{"model": "m", "message": {"role": "assistant", "content": "One"}, "done": False}], done=False),
     "Assistants": body([{"object": "thread.message.delta", "delta": {}}], done=False),
-    "nobody's": body([{"value": "One"}], done=False),
+    "nobody's, with [DONE]": body([{"value": "One"}]),
     "llama.cpp": body([{"content": "One", "stop": False}, {"content": "", "stop": True}], done=False),
     "DashScope": body([{"output": {"text": "One", "finish_reason": "stop"}, "request_id": "r"}], done=False),
     "Cohere": body([{"type": "content-delta", "delta": {"message": {"content": {"text": "One"}}}}], done=False),
@@ -136,11 +136,10 @@ def test_a_foreign_event_in_an_answer_is_no_other_protocol(name: str) -> None:
     assert seen.report.verdict is Verdict.COMPLETE
 
 
-@pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
-@pytest.mark.parametrize("wire", [sse({"type": "ping"}), sse({})], ids=str)
-def test_signs_of_life_are_no_protocol(wire: bytes, done: bytes) -> None:
-    """They say nothing, and so nothing foreign."""
-    seen = watch("chat", wire + done, request=Request(n=1))
+@pytest.mark.parametrize("wire", [b'data: {"value":"One"}\n\n', sse({"type": "ping"}) + DONE, sse({}) + DONE], ids=str)
+def test_of_what_nobody_knows_nothing_is_said(wire: bytes) -> None:
+    """Neither an answer nor a protocol: signs of life, and a format of its own without [DONE], as Writer has one."""
+    seen = watch("chat", wire, request=Request(n=1))
 
     assert not seen.faults
     assert seen.report.verdict is Verdict.COMPLETE

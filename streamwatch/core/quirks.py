@@ -135,10 +135,15 @@ def _member(payload: Any, path: tuple[str, ...]) -> Any:
 #: Types of events that only keep a connection open: Anthropic's, and relays'.
 _PINGS = frozenset(("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"))
 
-#: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API.
-_FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_")
-#: Members that stand together: Gemini; Ollama's chat and generate APIs; text-generation-inference's own API.
-_FOREIGN_MEMBERS = (("candidates",), ("message", "done"), ("response", "done"), ("token", "generated_text"))
+#: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API,
+#: Cohere's chat API.
+_FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_", "message-", "content-", "tool-call-")
+#: Members that stand together: Gemini; Ollama's chat and generate APIs; text-generation-inference's own API;
+#: llama.cpp's own API; DashScope's own API.
+_FOREIGN_MEMBERS = (
+    *(("candidates",), ("message", "done"), ("response", "done"), ("token", "generated_text")),
+    *(("content", "stop"), ("output", "request_id")),
+)
 
 
 def is_of_another_api(payload: Mapping[str, Any]) -> bool:

@@ -350,7 +350,8 @@ class Chat(ChatState):
     @property
     def _is_of_another_api(self) -> bool:
         shaped = self.any_choices if self.name == "chat" else any(len(state.text) for state in self.choices.values())
-        foreign = self.is_foreign or (self.any_unknown and not self.any_choices)
+        # [DONE] says that this was a chat completion; without it nothing is known of what nobody knows.
+        foreign = self.is_foreign or (self.done and self.any_unknown and not self.any_choices)
         return foreign and not (shaped or self.error)
 
     def finished(self) -> bool:
