@@ -113,14 +113,16 @@ class FragmentRules:
     def _complete(self, call: Call, header: dict[str, Any], fragment: Fragment) -> None:
         """Move what a header lacks from a later fragment into its own."""
         if fragment.id and not call.id:
-            header["id"] = fragment.fields.pop("id")
+            _exchange("id", header, fragment.fields)
             call.id, fragment.id = fragment.id, ""
         if fragment.name and not call.name:
             if not isinstance(header.get("function"), dict):
                 header["function"] = {}
-            header["function"]["name"] = fragment.function.pop("name")
+            _exchange("name", header["function"], fragment.function)
             call.name, fragment.name = fragment.name, ""
         if call.id and call.name:
+            if fragment.id == call.id:  # with its name gone it opens nothing
+                fragment.fields["id"] = fragment.id = ""
             call.header = None
             self._settle(call)
 
@@ -242,6 +244,14 @@ class FragmentRules:
         call.places.clear()
         if call.header is None and self._awaited.pop(id(call), None) is not None and not self._awaited:
             self._doubts.close(self)
+
+
+def _exchange(name: str, header: dict[str, Any], later: dict[str, Any]) -> None:
+    """Move a member into the header; what stood there goes in its place, for who takes it for granted in each piece."""
+    said = later.pop(name)
+    if name in header:
+        later[name] = header[name]
+    header[name] = said
 
 
 def _irregular(call: Call, fragment: Fragment) -> list[tuple[dict[str, Any], str]]:
