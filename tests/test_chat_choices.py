@@ -188,6 +188,29 @@ def test_calls_that_stand_elsewhere_become_the_delta() -> None:
     assert [tuple(each) for each in said_.calls] == [("call_a", "weather", '{"a":1}')]
 
 
+def test_an_answer_beside_an_empty_delta_is_read_where_the_choice_ends_and_nothing_else_was_said() -> None:
+    """hermes-browser-extension#11 and its cousins: a whole message in the last chunk."""
+    whole = {"role": "assistant", "content": "One two"}
+    last = {**bare(), "choices": [{"index": 0, "delta": {}, "message": whole, "finish_reason": "stop"}]}
+    alone, after = (watch("chat", body(wire), request=Request(n=1)) for wire in ([last], [*said("One two")[:2], last]))
+
+    assert read("chat", alone.delivered).said[0].text == "One two"
+    assert alone.outcome(CONTENT_MISPLACED) == UNVERIFIED
+    assert after.payloads == [*said("One two")[:2], last]
+    assert not after.faults
+
+
+@pytest.mark.parametrize("finish", [None, ""])
+def test_an_answer_beside_a_delta_is_not_read_before_the_choice_ends(finish: str | None) -> None:
+    """Its deltas may follow: Foundry Local has both in every chunk."""
+    wire = [{**bare(), "choices": [{"index": 0, "delta": {}, "message": {"content": "O"}, "finish_reason": finish}]}]
+    wire += said("One")
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert read("chat", seen.delivered).said[0].text == "One"
+    assert CONTENT_MISPLACED not in seen.report.anomalies
+
+
 @pytest.mark.parametrize("pieces", [["One ", "two"], ["ha", "ha"], ["0123456789abcdef", "0123456789abcdef!"]], ids=str)
 def test_a_message_after_deltas_closes_them_or_is_told(pieces: list[str]) -> None:
     """Where the deltas said something, nothing more becomes a delta: the same text is no fault, another one is."""

@@ -105,6 +105,9 @@ FOREIGN: dict[str, bytes] = {
     "Ollama": body([{"model": "m", "message": {"role": "assistant", "content": "One"}, "done": False}], done=False),
     "Assistants": body([{"object": "thread.message.delta", "delta": {}}], done=False),
     "nobody's, with [DONE]": body([{"value": "One"}]),
+    "llama.cpp": body([{"content": "One", "stop": False}, {"content": "", "stop": True}], done=False),
+    "DashScope": body([{"output": {"text": "One", "finish_reason": "stop"}, "request_id": "r"}], done=False),
+    "Cohere": body([{"type": "content-delta", "delta": {"message": {"content": {"text": "One"}}}}], done=False),
 }
 
 
@@ -135,7 +138,7 @@ def test_a_foreign_event_in_an_answer_is_no_other_protocol(name: str) -> None:
 
 @pytest.mark.parametrize("wire", [b'data: {"value":"One"}\n\n', sse({"type": "ping"}) + DONE, sse({}) + DONE], ids=str)
 def test_of_what_nobody_knows_nothing_is_said(wire: bytes) -> None:
-    """Neither an answer nor a protocol: signs of life, and a format of its own without [DONE]."""
+    """Neither an answer nor a protocol: signs of life, and a format of its own without [DONE], as Writer has one."""
     seen = watch("chat", wire, request=Request(n=1))
 
     assert not seen.faults

@@ -1360,6 +1360,31 @@ def test_reasoning_without_parts_is_healthy() -> None:
         assert seen.report.anomalies == {}
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_a_part_of_a_reasoning_item_is_one_of_reasoning_whatever_its_type(done: bool) -> None:
+    """vllm#24788 types it as text, and at first did not close it: id and index agree on what is meant."""
+    at = {"item_id": "rs_0", "output_index": 0, "content_index": 0}
+    item = {"id": "rs_0", "type": "reasoning", "summary": []}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    made = [
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.content_part.added", **at, "part": part},
+        *({"type": "response.reasoning_text.delta", **at, "delta": piece} for piece in ("Hm", "!")),
+        {"type": "response.reasoning_text.done", **at, "text": "Hm!"},
+        *[{"type": "response.content_part.done", **at, "part": {**part, "text": "Hm!"}}][:done],
+        {
+            "type": "response.output_item.done",
+            "output_index": 0,
+            "item": {**item, "content": [{"type": "reasoning_text", "text": "Hm!"}]},
+        },
+    ]
+    events = numbered(response(made, message(1, "One")))
+    seen = watch("responses", named(events))
+
+    assert seen.payloads == events
+    assert seen.faults == (set() if done else {"response_event_missing"})
+
+
 def test_nothing_is_put_in_behind_the_item() -> None:
     """Parts close before their item, also where the next item follows at once."""
     events = [e for e in PLAIN if e["type"] not in ("response.output_text.done", "response.content_part.done")]

@@ -266,3 +266,24 @@ def test_arguments_in_question_wait_no_longer_than_the_window() -> None:
 
     assert stream.deadline == 4.0
     assert TOOL_CALL_ARGUMENTS_INVALID not in stream.anomalies
+
+
+@pytest.mark.parametrize("accumulated", [True, False])
+def test_a_header_that_is_said_again_in_whole_opens_nothing_more(accumulated: bool) -> None:
+    """vmlx#244: an opener without a name, and then all of the call: what moved into the opener is empty behind it."""
+    opener = fragment(0, "", id="call_a", name="")
+    whole = fragment(0, '{"city":"Paris"}', id="call_a", name="weather")
+    seen = watch(
+        "chat",
+        body([begin(), chunk({"tool_calls": [opener]}), chunk({"tool_calls": [whole]}), chunk({}, "tool_calls")]),
+        request=Request(n=1, tools=frozenset({"weather"}), accumulated=accumulated),
+    )
+
+    first, second = (payload["choices"][0]["delta"]["tool_calls"][0] for payload in seen.payloads[1:3])
+    assert (first["id"], first["function"]["name"]) == ("call_a", "weather")
+    assert not second.get("id")
+    assert second["function"].items() >= {"arguments": '{"city":"Paris"}'}.items()
+    if not accumulated:  # a program that joins takes both for texts
+        assert (second["id"], second["function"]["name"]) == ("", "")
+    (call,) = read("chat", seen.delivered).said[0].calls
+    assert call == Call("call_a", "weather", '{"city":"Paris"}')

@@ -115,6 +115,26 @@ def test_where_indexes_are_missing_too_an_unfinished_call_goes_on(accumulated: b
     assert TOOL_CALL_ID_CHANGED in seen.report.anomalies
 
 
+@pytest.mark.parametrize("accumulated", [True, False])
+def test_whose_the_arguments_are_that_follow_two_headers_is_not_guessed(accumulated: bool) -> None:
+    """OmniRoute#11144: both calls open under 0, and their arguments come under 0 and 1. Others mean the last call by 0."""
+    first, second = tool_call(0, "call_a", "weather", PARIS), tool_call(0, "call_b", "time", '{"zone":"UTC"}')
+    wire = [first[0], second[0], first[1], {**second[1], "index": 1}]
+    seen = seen_of(*wire, accumulated=accumulated)
+
+    kept = [{k: v for k, v in each.items() if k != "type"} for each in handed_on(seen)]
+    assert kept == [{k: v for k, v in each.items() if k != "type"} for each in wire]
+    assert seen.outcome(TOOL_CALL_INDEX_REUSED) == UNREPAIRED
+
+
+def test_a_second_header_after_arguments_opens_a_call_whose_tail_comes_under_its_own_index() -> None:
+    """agno#8880: the head collides with the call before it, and its arguments do not."""
+    first, second = tool_call(0, "call_a", "weather", PARIS), tool_call(0, "call_b", "time", '{"zone":', '"UTC"}')
+    seen = seen_of(*first, second[0], *({**each, "index": 1} for each in second[1:]))
+
+    assert by_index(seen) == [Call("call_a", "weather", PARIS), Call("call_b", "time", '{"zone":"UTC"}')]
+
+
 # --- an id that was announced
 
 
@@ -300,9 +320,22 @@ def test_a_name_that_is_no_text_is_told() -> None:
 # --- calls that were promised, and the API before tools
 
 
-@pytest.mark.parametrize("reason", ["tool_calls", "function_call", "tool_use"])
+def test_a_fragment_that_says_nothing_gets_no_type() -> None:
+    """Programs take what has one for a call of a function."""
+    empty = {"index": 0, "id": "", "function": {"name": "", "arguments": ""}}
+    seen = watch("chat", body([begin(), chunk({"tool_calls": [empty]}), chunk({"content": "One"}), chunk({}, "stop")]))
+
+    assert handed_on(seen) == [empty]
+
+
+@pytest.mark.parametrize("reason", ["tool_calls", "function_call", "tool_use", "tool-calls", "TOOL_CALLS"])
 @pytest.mark.parametrize(
-    "delta", [{"content": "How can I help?"}, {"tool_calls": []}, {"function_call": None}], ids=str
+    "delta",
+    [
+        *({"content": "How can I help?"}, {"tool_calls": []}, {"function_call": None}),
+        {"function_call": {"name": "", "arguments": ""}},  # workbuddy-gateway#3: on every last chunk
+    ],
+    ids=str,
 )
 def test_a_call_that_was_promised_and_never_came_is_told(reason: str, delta: Payload) -> None:
     """Whoever waits for it waits in vain; and an empty list is no call."""

@@ -655,6 +655,36 @@ def test_a_call_that_was_opened_without_an_index_has_the_next_one() -> None:
 
 
 @pytest.mark.parametrize(
+    "delta",
+    [
+        {"tool_calls": []},
+        {"tool_calls": [fragment(0, "")]},
+        {"tool_calls": [{"index": 0, "id": "", "type": "function", "function": {"arguments": None}}]},
+        {"function_call": {"name": "", "arguments": ""}},
+    ],
+    ids=str,
+)
+def test_what_comes_behind_the_finish_reason_and_says_nothing_is_no_more_of_a_call(delta: Payload) -> None:
+    """ainovel-cli#52, workbuddy-gateway#3: DashScope and gateways close a call with a fragment that is empty."""
+    wire = [begin(), chunk({"tool_calls": A}), chunk({}, "tool_calls"), chunk(delta)]
+    seen = watch("chat", body(wire), request=Request(n=1, tools=TOOLS))
+
+    assert not seen.faults
+    assert assembled(seen) == BOTH[:1]
+
+
+@pytest.mark.parametrize("pieces", [[], ['{"a":', "1}"]], ids=len)
+def test_an_empty_object_for_arguments_stays_as_it_is(pieces: list[str]) -> None:
+    """It may mean no arguments, or none yet: `arguments or ""` reads both."""
+    wire = [{**A[0], "function": {"name": "weather", "arguments": {}}}, *(fragment(0, piece) for piece in pieces)]
+    seen = seen_of(*wire)
+
+    assert [each for (each,) in fragments_of(seen)] == wire
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED}
+    assert TOOL_CALL_ARGUMENTS_INVALID not in seen.report.anomalies
+
+
+@pytest.mark.parametrize(
     ("before", "arguments", "mended"),
     [("", {"a": "é"}, '{"a": "é"}'), ("", [1], "[1]"), ("", 7, 7), ("", True, True), ("{", {"a": 1}, {"a": 1})],
     ids=str,

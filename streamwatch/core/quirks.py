@@ -50,6 +50,15 @@ SYNONYMS: Mapping[str, str] = {
 }
 
 
+def finish_word(finish_reason: str) -> str:
+    """Return OpenAI's word for a finish reason; "" where nobody knows what it means.
+
+    The same word in capitals or with hyphens means the same: the AI SDK's `tool-calls` (eliza#12945).
+    """
+    same = finish_reason.lower().replace("-", "_")
+    return SYNONYMS.get(finish_reason, same if same in FINISH_REASONS else "")
+
+
 def is_failure(finish_reason: str) -> bool:
     """Return whether a finish reason says that the answer failed."""
     return finish_reason.lower() in FAILURES
@@ -126,10 +135,15 @@ def _member(payload: Any, path: tuple[str, ...]) -> Any:
 #: Types of events that only keep a connection open: Anthropic's, and relays'.
 _PINGS = frozenset(("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"))
 
-#: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API.
-_FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_")
-#: Members that stand together: Gemini; Ollama's chat and generate APIs; text-generation-inference's own API.
-_FOREIGN_MEMBERS = (("candidates",), ("message", "done"), ("response", "done"), ("token", "generated_text"))
+#: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API,
+#: Cohere's chat API.
+_FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_", "message-", "content-", "tool-call-")
+#: Members that stand together: Gemini; Ollama's chat and generate APIs; text-generation-inference's own API;
+#: llama.cpp's own API; DashScope's own API.
+_FOREIGN_MEMBERS = (
+    *(("candidates",), ("message", "done"), ("response", "done"), ("token", "generated_text")),
+    *(("content", "stop"), ("output", "request_id")),
+)
 
 
 def is_of_another_api(payload: Mapping[str, Any]) -> bool:

@@ -117,11 +117,11 @@ def _parses(text: str) -> bool:
 def with_headers(events: Events) -> list[Events]:
     """Return the events with id and name of a call in one fragment, where they come in two of the same index.
 
-    In the first one; or in the one that completes them, with all arguments so far, where the call begins then: the
+    In the first one, where what is left of the later ones may be empty instead of gone; or in the one that completes them, with all arguments so far, where the call begins then: the
     fragments before it go, alone or with chunks that have nothing else.
     """
     late = _late_members(events)
-    return [_with_first(events, late), *_held(events, late)] if late else []
+    return [_with_first(events, late), _with_first_blank(events, late), *_held(events, late)] if late else []
 
 
 Place = tuple[int, int, int]  # of an event, of a choice in it, of a fragment in that
@@ -203,6 +203,29 @@ def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -
     for places, id, name in late.values():
         edits[places[0]] = _header(id, name)
         edits |= dict.fromkeys(places[1:], _bare)
+    return _rewritten(events, edits)
+
+
+def _blank(first: Any) -> Any:
+    """Return the edit that leaves a member empty where the first fragment has it too, and else takes it away."""
+
+    def edit(call: Any) -> None:
+        for said, there in ((call, first), (call.get("function"), first.get("function"))):
+            for name in ("id", "name") if isinstance(said, dict) else ():
+                if name in said and isinstance(there, dict) and name in there:
+                    said[name] = "" if there[name] else there[name]
+                elif name in said:
+                    del said[name]
+
+    return edit
+
+
+def _with_first_blank(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Events:
+    fragments = {place: call for place, call, _ in _fragments(events)}
+    edits: dict[Place, Any] = {}
+    for places, id, name in late.values():
+        edits[places[0]] = _header(id, name)
+        edits |= dict.fromkeys(places[1:], _blank(fragments[places[0]]))
     return _rewritten(events, edits)
 
 

@@ -46,7 +46,7 @@ from streamwatch.core.kinds import (
     ChunkType,
     Level,
 )
-from streamwatch.core.quirks import FINISH_REASONS, SYNONYMS, error_message, says_failure
+from streamwatch.core.quirks import error_message, finish_word, says_failure
 from streamwatch.core.sse import Event
 
 #: Bytes of a chunk whose usage is kept for the last one: those of OpenAI have some hundred.
@@ -192,7 +192,7 @@ class Chat(ChatState):
             return ChunkType.OTHER
         before = state.finish_reason
         carried = self._see_text(choice, state) if self.name == "completions" else self._see_delta(choice, state, event)
-        if before is not None and carried not in _SILENT:
+        if before is not None and carried not in _SILENT and says_something(choice):
             self.record(FINISH_REASON_PREMATURE, Level.NEVER)
         finish_reason(choice, state, self)
         if before is not None or state.finish_reason is None:
@@ -337,9 +337,8 @@ class Chat(ChatState):
                 continue
             level = Level.OPT_IN if state.parse() is not False else Level.NEVER
             if self.record(FINISH_REASON_MISSING, level):
-                native = SYNONYMS.get(state.native_reason, state.native_reason)
                 reason = "tool_calls" if state.calls.calls else "stop"
-                self._insert_finish(index, native if native in FINISH_REASONS else reason)
+                self._insert_finish(index, finish_word(state.native_reason) or reason)
 
     def _insert_finish(self, index: int, reason: str) -> None:
         """Put in a chunk that never came, in the shape of the last one."""

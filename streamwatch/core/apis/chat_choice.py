@@ -26,7 +26,7 @@ from streamwatch.core.kinds import (
     Level,
 )
 from streamwatch.core.ledger import Ledger
-from streamwatch.core.quirks import CALLING, NO_ANSWER, REASONING, SYNONYMS
+from streamwatch.core.quirks import CALLING, NO_ANSWER, REASONING, finish_word
 from streamwatch.core.report import Request
 
 _ABSENT: Any = object()
@@ -86,7 +86,7 @@ class Choice:
     @property
     def reason(self) -> str:
         """Its finish_reason in OpenAI's words, as far as it is known what is meant; "" while there is none."""
-        return SYNONYMS.get(self.finish_reason or "", self.finish_reason or "")
+        return finish_word(self.finish_reason or "") or self.finish_reason or ""
 
     @property
     def is_finished(self) -> bool:
@@ -117,9 +117,29 @@ class Choice:
         return is_cut
 
 
+def calls_function(delta: dict[str, Any]) -> bool:
+    """Return whether a delta has a piece of a legacy call: some gateways add an empty one to whatever they send."""
+    said = delta.get("function_call")
+    return isinstance(said, dict) and any(said.values())
+
+
+def says_calls(delta: dict[str, Any]) -> bool:
+    """Return whether a delta has a piece of a call with anything in it: some servers end calls with an empty one."""
+    calls = delta.get("tool_calls")
+    if not isinstance(calls, list):
+        return bool(calls) or calls_function(delta)
+    return any(not isinstance(call, dict) or "custom" in call or says_call(call) for call in calls)
+
+
+def says_call(call: dict[str, Any]) -> bool:
+    """Return whether a piece of a call has an id, or anything in its function."""
+    function = call.get("function")
+    return bool(call.get("id") or (any(function.values()) if isinstance(function, dict) else function))
+
+
 def type_of(delta: dict[str, Any]) -> ChunkType:
     """Return what a delta mainly carries."""
-    if delta.get("tool_calls") or delta.get("function_call"):
+    if delta.get("tool_calls") or ("function_call" in delta and calls_function(delta)):
         return ChunkType.TOOL_CALL
     if delta.get("content"):
         return ChunkType.TEXT
@@ -139,7 +159,7 @@ def see_delta(delta: dict[str, Any], state: Choice, ledger: Ledger) -> bool:
         state.has_answer = any(delta[name] for name in delta if name not in _NO_ANSWER)
     if "tool_calls" in delta:
         state.see_calls(delta)
-    if isinstance(delta.get("function_call"), dict):
+    if calls_function(delta):
         state.call_function(delta["function_call"])
     fills = content(delta, ledger)
     text(delta, "content", state, ledger)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.chat_choice import Choice, type_of
+from streamwatch.core.apis.chat_choice import Choice, says_calls, type_of
 from streamwatch.core.apis.chat_state import ChatState, kept
 from streamwatch.core.apis.chat_text import REPLAY_WHOLE
 from streamwatch.core.kinds import (
@@ -23,8 +23,8 @@ from streamwatch.core.kinds import (
 from streamwatch.core.quirks import (
     FINISH_REASONS,
     PLACEHOLDERS,
-    SYNONYMS,
     error_message,
+    finish_word,
     is_failure,
     is_of_another_api,
     is_ping,
@@ -40,9 +40,10 @@ _ABSENT: Any = object()
 def says_something(choice: dict[str, Any]) -> bool:
     """Return whether a choice carries a part of an answer, or of its reasoning."""
     delta = choice.get("delta")
-    return bool(choice.get("text")) or (
-        isinstance(delta, dict) and type_of(delta) not in (ChunkType.OTHER, ChunkType.ROLE)
-    )
+    if not isinstance(delta, dict) or choice.get("text"):
+        return bool(choice.get("text"))
+    type = type_of(delta)
+    return says_calls(delta) if type is ChunkType.TOOL_CALL else type not in (ChunkType.OTHER, ChunkType.ROLE)
 
 
 # --- rules of a chunk
@@ -222,6 +223,7 @@ def _opens(choice: dict[str, Any], index: int, chat: ChatState) -> bool:
 def delta_missing(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:
     """Have a delta in every choice, if an empty one; what stands elsewhere instead belongs there."""
     if isinstance(choice.get("delta"), dict):
+        _beside(choice, choice["delta"], state, chat)
         return
     elsewhere = _elsewhere(choice, state)
     if elsewhere is not None and not _closes(elsewhere, state):
@@ -234,6 +236,16 @@ def delta_missing(choice: dict[str, Any], state: Choice, chat: ChatState) -> Non
         return
     if chat.ledger.wants(DELTA_MISSING):
         choice["delta"] = {}
+
+
+def _beside(choice: dict[str, Any], delta: dict[str, Any], state: Choice, chat: ChatState) -> None:
+    """Take the answer that stands beside a delta without one, where the choice ends and nothing else was said."""
+    message, reason = choice.get("message"), choice.get("finish_reason")
+    if not isinstance(message, dict) or not reason or reason in PLACEHOLDERS or state.is_answered:
+        return
+    answer = {name: message[name] for name in ("content", "tool_calls") if message.get(name)}
+    if answer and not says_something(choice) and chat.record(CONTENT_MISPLACED):
+        choice["delta"] = {**delta, **answer}
 
 
 def _closes(message: dict[str, Any], state: Choice) -> bool:
@@ -268,7 +280,7 @@ def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> Non
     reason = str(reason)
     chat.finishes += 1
     chat.error = chat.error or is_failure(reason)
-    better = SYNONYMS.get(reason, "")
+    better = "" if reason in FINISH_REASONS else finish_word(reason)
     contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
     if contradicts and state.calls.parse() is not False:
         better = "tool_calls"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Part, Statement, told_by
-from streamwatch.core.apis.response_families import PARTS, Family, Said, family_of, is_index, said_by
+from streamwatch.core.apis.response_families import BY_PART, PARTS, Family, Said, family_of, is_index, said_by
 from streamwatch.core.apis.response_references import announced_part, introduce, item_of, level_of, part_of
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
@@ -57,7 +57,7 @@ def see_text_done(state: ResponseState, family: Family, payload: dict[str, Any])
 def see_part(state: ResponseState, name: str, verb: str, payload: dict[str, Any]) -> None:
     """Look at the event that announces or closes a part."""
     key, said = PARTS[name], payload.get("part")
-    family = family_of(said)
+    family = _family_at(state, key, payload)
     item = item_of(state, payload, family.item or ("reasoning" if key == "summary_index" else ""))
     if verb == "added":
         introduce(state, item, payload)
@@ -70,6 +70,15 @@ def see_part(state: ResponseState, name: str, verb: str, payload: dict[str, Any]
     closed = part_of(state, payload, family, item, closes=True) if family.name else item.part(key, payload.get(key))
     if closed is not None:
         _see_part_done(state, item, closed, text, payload)
+
+
+def _family_at(state: ResponseState, key: str, payload: dict[str, Any]) -> Family:
+    """Return the family of a part; that of its item where id and index agree on it: vLLM's types of parts are wrong."""
+    family, item = family_of(payload.get("part")), state.items.by_id(payload.get("item_id"))
+    is_reasoning = key == "content_index" and item is not None and item.type == "reasoning"
+    if family.item == "message" and is_reasoning and item is state.items.at(payload.get("output_index")):
+        return BY_PART["reasoning_text"]
+    return family
 
 
 def _see_part_done(state: ResponseState, item: Item, part: Part, text: Any, payload: dict[str, Any]) -> None:

@@ -64,7 +64,10 @@ _ABOUT_ITEMS = {
         *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call", "mcp_call"),
         *("mcp_list_tools", "computer_call", "local_shell_call", "apply_patch_call"),
     )
-} | {"response.apply_patch_call_operation_diff": "apply_patch_call"}
+} | {
+    "response.apply_patch_call_operation_diff": "apply_patch_call",
+    "response.reasoning_part": "reasoning",  # vLLM's own, beside the parts of the API (vllm#24938)
+}
 #: What servers and relays call an event that keeps the connection open, however they write it: OpenAI sends
 #: `keepalive`, a gateway `response.keep_alive`, Azure an event of that name with {}.
 _KEEPALIVES = frozenset({"keepalive"})

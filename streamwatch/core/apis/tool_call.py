@@ -70,6 +70,7 @@ class Call:
         "id_changes",
         "index",
         "is_made_up",
+        "is_typed",
         "name",
         "places",
         "size",
@@ -83,6 +84,7 @@ class Call:
         self.size = 0  #: characters of the arguments
         self.id_changes = False  #: a continuation had another id
         self.is_made_up = False  #: a repair wrote some of its arguments: that they parse proves nothing
+        self.is_typed = False  #: a repair put its type in
         self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name
         self.places: list[dict[str, Any]] = []  #: functions with arguments that may be said twice, in events that wait
         self.again = ""  #: those arguments

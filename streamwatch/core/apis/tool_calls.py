@@ -263,7 +263,8 @@ class ToolCalls:
 
     def _reused(self, fragment: Fragment, call: Call) -> Call | None:
         wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED)
-        if wanted and call.parses() is False:
+        # Two headers, and no arguments yet: nothing says which of them those that follow under this index are of.
+        if wanted and (call.parses() is False or call.size == len(fragment.arguments) == 0):
             self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
             return self._placed(fragment, call)
         return self._opened(fragment, self._free() if wanted else fragment.index)

@@ -54,6 +54,7 @@ class FragmentRules:
         fields = fragment.fields
         self._types(fields, fragment.function)
         if not fields.get("type") and self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
+            call.is_typed = "type" not in fields
             fields["type"] = "function"
         self._arguments(call, fragment)
         if not (call.id and call.name) and self._ledger.record(TOOL_CALL_HEADER_INCOMPLETE):
@@ -112,14 +113,16 @@ class FragmentRules:
     def _complete(self, call: Call, header: dict[str, Any], fragment: Fragment) -> None:
         """Move what a header lacks from a later fragment into its own."""
         if fragment.id and not call.id:
-            header["id"] = fragment.fields.pop("id")
+            _exchange("id", header, fragment.fields)
             call.id, fragment.id = fragment.id, ""
         if fragment.name and not call.name:
             if not isinstance(header.get("function"), dict):
                 header["function"] = {}
-            header["function"]["name"] = fragment.function.pop("name")
+            _exchange("name", header["function"], fragment.function)
             call.name, fragment.name = fragment.name, ""
         if call.id and call.name:
+            if fragment.id == call.id:  # with its name gone it opens nothing
+                fragment.fields["id"] = fragment.id = ""
             call.header = None
             self._settle(call)
 
@@ -139,6 +142,8 @@ class FragmentRules:
     def _end(self, call: Call) -> None:
         if call.header is not None:
             self._make_up_id(call, call.header)
+            if call.is_typed and not (call.id or call.name):
+                del call.header["type"]  # it is no call: neither an id nor a name came
             self._is_patient, call.header = False, None
         self._settle(call)
 
@@ -160,7 +165,9 @@ class FragmentRules:
             if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
                 function["arguments"] = ""
             return
-        if not isinstance(arguments, str):
+        if arguments == {}:  # nothing yet, or no arguments: only the end would say which
+            self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
+        elif not isinstance(arguments, str):
             only = isinstance(arguments, (dict, list)) and not call.size
             fragment.arguments = json.dumps(arguments, ensure_ascii=False)
             call.is_made_up = True
@@ -237,6 +244,14 @@ class FragmentRules:
         call.places.clear()
         if call.header is None and self._awaited.pop(id(call), None) is not None and not self._awaited:
             self._doubts.close(self)
+
+
+def _exchange(name: str, header: dict[str, Any], later: dict[str, Any]) -> None:
+    """Move a member into the header; what stood there goes in its place, for who takes it for granted in each piece."""
+    said = later.pop(name)
+    if name in header:
+        later[name] = header[name]
+    header[name] = said
 
 
 def _irregular(call: Call, fragment: Fragment) -> list[tuple[dict[str, Any], str]]:
