@@ -286,7 +286,7 @@ CONTENT_MISPLACED = _kind(
     Severity.FAULT,
     _CHAT,
     (Strategy.NORMALIZE_CHOICES, Level.DEFAULT, Evidence.NONE),
-    "A choice without a delta carries its answer in `message` or `text`, where no reader of a stream looks.",
+    "A choice carries its answer in `message` or `text` and nothing in its delta: no reader of a stream looks there.",
 )
 CHOICE_INDEX_INVALID = _kind(
     "choice_index_invalid",
