@@ -320,10 +320,12 @@ def test_a_name_that_is_no_text_is_told() -> None:
 # --- calls that were promised, and the API before tools
 
 
-def test_a_fragment_that_says_nothing_gets_no_type() -> None:
+@pytest.mark.parametrize("helper", [False, True])
+def test_a_fragment_that_says_nothing_gets_no_type(helper: bool) -> None:
     """Programs take what has one for a call of a function."""
     empty = {"index": 0, "id": "", "function": {"name": "", "arguments": ""}}
-    seen = watch("chat", body([begin(), chunk({"tool_calls": [empty]}), chunk({"content": "One"}), chunk({}, "stop")]))
+    wire = body([begin(), chunk({"tool_calls": [empty]}), chunk({"content": "One"}), chunk({}, "stop")])
+    seen = watch("chat", wire, request=Request(n=1, accumulated=helper))
 
     assert handed_on(seen) == [empty]
 

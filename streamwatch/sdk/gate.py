@@ -23,6 +23,9 @@ from streamwatch.sdk.interruption import is_interruption
 from streamwatch.sdk.lines import AsyncLine
 
 _AT_GATE: Any = object()
+#: The gates at which a read is suspended. A generator that is collected in the middle of a read can't be closed, so all
+#: below the gate is kept until its reader is gone, and the read has come to its end.
+_SUSPENDED: set[Gate] = set()
 
 
 class Left(BaseException):
@@ -78,6 +81,8 @@ class Gate:
                 data = await self._drive()
             while data is _AT_GATE:
                 if not await self._wait(end - time.perf_counter()):
+                    if self._read is not None:
+                        _SUSPENDED.add(self)
                     return None
                 self._open = True
                 data = await self._drive()
@@ -133,10 +138,10 @@ class Gate:
             try:
                 passed = self._step(value, thrown, gated=gated)
             except StopIteration as end:
-                self._read = None
+                self._end()
                 return end.value
             except BaseException:
-                self._read = None
+                self._end()
                 raise
             value = thrown = None
             if passed is not _AT_GATE:
@@ -167,8 +172,14 @@ class Gate:
         network = self._line.network
         return await type(network).read(network, *args, **kwargs)
 
-    def __del__(self) -> None:
-        # Older releases of the SDK leave a response to the garbage collector without closing it.
+    def _end(self) -> None:
+        self._read = None
+        _SUSPENDED.discard(self)
+
+    def abandon(self) -> None:
+        """Let a suspended read come to its end in its own loop: its reader was collected as garbage."""
         if self._read is not None:
-            with contextlib.suppress(Exception):  # the loop may be closed
+            try:
                 self._line.later(self.leave)
+            except Exception:  # the loop is closed
+                _SUSPENDED.discard(self)

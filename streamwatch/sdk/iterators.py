@@ -212,6 +212,12 @@ class AsyncEvents(Source):
             self._known(session.time_is_over())
         return data
 
+    def __del__(self) -> None:
+        # Older releases of the SDK leave a response to the garbage collector without closing it.
+        gate = self.session.gate
+        if gate is not None:
+            gate.abandon()
+
     async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if rest:
             yield rest

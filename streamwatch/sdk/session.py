@@ -127,7 +127,7 @@ class StreamSession:
                 self._capture(data)
             readable = watch.take(data)
             if watch.holding or watch.behind:
-                self.busy, self._size, self._left = True, len(data), now
+                self.busy, self._size, self._left = True, len(data), time.perf_counter()
             if now > self._due:
                 self._tick(now)
             if not readable:
