@@ -13,7 +13,6 @@ from dashboards import names, records
 from dashboards.records import total_of
 from streamwatch.core.kinds import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, WORKAROUNDS, CaseDefinition, Z
-from streamwatch.core.stream_cases import FIXED as FIXED_OUTCOMES
 from streamwatch.export.telemetry import ANOMALIES, STREAMS, Instrument
 
 RATE_INTERVAL = "$__rate_interval"
@@ -22,9 +21,7 @@ RANGE = "$__range"
 #: One step of a graph. Steps of totals meet, so that no stream is counted twice or left out.
 INTERVAL = "$__interval"
 
-_Z = Z
-
-FIXED = f'streamwatch_outcome=~"{"|".join(outcome.value for outcome in FIXED_OUTCOMES)}"'
+FIXED = records.WHERE_FIXED
 DECIDED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.FAILED.value}"'
 VERIFIED = f'streamwatch_outcome="{Outcome.VERIFIED.value}"'
 BROKEN = 'streamwatch_condition="broken"'
@@ -89,9 +86,9 @@ def wilson(part: str, whole: str, sign: str) -> str:
     Wilson's score interval: it stays within 0 and 1, and is honest for ten streams and for shares near 1.
     Where no part is counted, the ends are written out, for nothing has no square root to be taken of.
     """
-    of_none = f"0 * ({whole} > 0)" if sign == "-" else f"{_Z**2:.4f} / (({whole} > 0) + {_Z**2:.4f})"
-    spread = f"{_Z} * sqrt({part} * ({whole} - {part}) / ({whole} > 0) + {_Z**2 / 4:.4f})"
-    return f"(({part} + {_Z**2 / 2:.4f} {sign} {spread}) / ({whole} + {_Z**2:.4f}) or {of_none})"
+    of_none = f"0 * ({whole} > 0)" if sign == "-" else f"{Z**2:.4f} / (({whole} > 0) + {Z**2:.4f})"
+    spread = f"{Z} * sqrt({part} * ({whole} - {part}) / ({whole} > 0) + {Z**2 / 4:.4f})"
+    return f"(({part} + {Z**2 / 2:.4f} {sign} {spread}) / ({whole} + {Z**2:.4f}) or {of_none})"
 
 
 def distance(part: str, whole: str, published: str, on: str) -> str:
@@ -102,7 +99,7 @@ def distance(part: str, whole: str, published: str, on: str) -> str:
     match = f"on ({on}) group_left ()"
     expected = f"{whole} * {match} {published}"
     variance = f"({whole} > 0) * {match} ({published} * (1 - {published}))"
-    return f"clamp((({part} or 0 * {whole}) - {expected}) / ({_Z} * sqrt({variance})), -1, 1)"
+    return f"clamp((({part} or 0 * {whole}) - {expected}) / ({Z} * sqrt({variance})), -1, 1)"
 
 
 def quantile(share: float, row: Instrument, *by: str, where: tuple[str, ...] = ()) -> str:

@@ -54,7 +54,7 @@ MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
 
 _ANSWERED = 'streamwatch_verdict=~"complete|abandoned"'
 _CUT = 'streamwatch_verdict=~"truncated|empty"'
-_FIXED = f'streamwatch_outcome=~"{"|".join(outcome.value for outcome in FIXED)}"'
+WHERE_FIXED = f'streamwatch_outcome=~"{"|".join(outcome.value for outcome in FIXED)}"'
 #: What was tried in the shadow is never added to what was applied.
 APPLIED, SHADOW = 'streamwatch_applied="true"', 'streamwatch_applied="false"'
 
@@ -296,7 +296,7 @@ def cases(*definitions: CaseDefinition, how: str = APPLIED) -> str:
 def _fix_rates(options: Options) -> tuple[Record, ...]:
     """How many cases of the known issues there were in a day, how many reached the application whole, and how sure."""
     by = (*MODEL, "streamwatch_issue")
-    fixed = total(CASES, options, "1d", cases(*KNOWN, how=f"{APPLIED},{_FIXED}"), by=by)
+    fixed = total(CASES, options, "1d", cases(*KNOWN, how=f"{APPLIED},{WHERE_FIXED}"), by=by)
     z2, n, ratio = f"{Z * Z:.4f}", CASES_OF_DAY, FIX_RATIO
     upper = f"""
         (

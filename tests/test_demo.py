@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +24,7 @@ for library in ("openai", "starlette", "uvicorn", "rich"):
     pytest.importorskip(library, reason="the extra `demo` is not installed")
 
 import openai
+from demo_server import serving
 from rich.console import Console
 
 from streamwatch.core.kinds import KINDS, Outcome, Strategy
@@ -172,15 +173,8 @@ def test_each_fault_is_found_as_the_kinds_it_names(fault: Fault, shape: Shape) -
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The base URL of a running server."""
-    child = processes.Child("server", processes.server_command(1))
-    try:
-        deadline = time.monotonic() + 30
-        while not child.last_line and time.monotonic() < deadline:
-            child.check()
-            time.sleep(0.05)
-        yield child.last_line
-    finally:
-        child.end()
+    with serving(1) as url:
+        yield url
 
 
 def count(server: str) -> dict[str, Any]:
@@ -225,20 +219,15 @@ def test_the_server_answers_without_a_stream_as_well(server: str) -> None:
 
 def test_a_paused_server_lets_new_requests_wait() -> None:
     """After a pause no stream begins, so that all counters can come to rest."""
-    with ExitStack() as ended:
-        child = processes.Child("server", processes.server_command(1))
-        ended.callback(child.end)
-        while not child.last_line:
-            child.check()
-            time.sleep(0.05)
-        processes._fetch(child.last_line.removesuffix("/v1") + "/pause", b"")
+    with serving(1) as url:
+        processes._fetch(url.removesuffix("/v1") + "/pause", b"")
         with (
-            openai.OpenAI(base_url=child.last_line, api_key="test", max_retries=0, timeout=0.5) as client,
+            openai.OpenAI(base_url=url, api_key="test", max_retries=0, timeout=0.5) as client,
             pytest.raises(openai.APITimeoutError),
         ):
             client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "?"}], stream=True)
 
-        assert 0 == count(child.last_line)["streams"]
+        assert 0 == count(url)["streams"]
 
 
 # --- the application

@@ -17,13 +17,14 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from demo_server import serving
 from wires import watch
 
 from streamwatch.cli.common.measured import Measured, parse
@@ -115,15 +116,8 @@ def fetched(url: str) -> str:
 @pytest.fixture
 def server() -> Iterator[str]:
     """A server that breaks its streams and keeps the truth; its base URL."""
-    from streamwatch.demo import processes
-
-    with ExitStack() as ended:
-        child = processes.Child("server", processes.server_command(7))
-        ended.callback(child.end)
-        while not child.last_line:
-            child.check()
-            time.sleep(0.05)
-        yield child.last_line
+    with serving(7) as url:
+        yield url
 
 
 @contextmanager

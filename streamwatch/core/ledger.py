@@ -49,17 +49,12 @@ class Ledger:
         `level` is the level of this repair where it is another one than the kind's own. A rule that has no
         repair to offer says `Level.NEVER`.
         """
-        count = self.anomalies.get(kind)
-        if count is None:
-            count = self.anomalies[kind] = AnomalyCount()
-        count.count += 1
         wanted = self.wants(kind, level)
-        if wanted:
-            count.repaired += 1
+        self.add(kind, repaired=wanted)
         return wanted
 
     def add(self, kind: AnomalyKind, *, repaired: bool) -> None:
-        """Count one more anomaly of a kind that is frequent, and of which is known whether the repair is wanted."""
+        """Count an anomaly of which is known whether its repair is wanted."""
         count = self.anomalies.get(kind)
         if count is None:
             count = self.anomalies[kind] = AnomalyCount()

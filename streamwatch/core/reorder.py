@@ -402,7 +402,7 @@ class ReorderBuffer:
 
     def _is_felt(self) -> bool:
         """Return whether the event that has waited longest has done so for a time that anybody may notice."""
-        return self._clock() - next(iter(self.waiting.values())).since >= _FELT_SECONDS
+        return self._now - next(iter(self.waiting.values())).since >= _FELT_SECONDS
 
     def _keep_best(self, *, in_vain: bool) -> None:
         best = self._candidates.best(in_vain=in_vain)

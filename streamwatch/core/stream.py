@@ -155,7 +155,8 @@ class StreamWatch:
         if self._at < len(self._queue):
             while self.more():
                 pass
-        self._queue, self._at, self.unfed = queue, _, _ = decoder.push(data), 0, b""
+        queue = decoder.push(data)
+        self._queue, self._at, self.unfed = queue, 0, b""
         if len(queue) == 1:  # as it mostly is
             self._current = event = queue.pop()
             if not self._step(event) or self.holding:

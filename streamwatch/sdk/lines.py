@@ -11,7 +11,6 @@ them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import os
 import select
@@ -203,11 +202,6 @@ class AsyncioLine(AsyncLine):
 
     def later(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a function in the loop of the reader; may be called from anywhere."""
-        with contextlib.suppress(RuntimeError):  # no loop runs in this thread
-            if asyncio.get_running_loop() is self._loop:
-                # At once: the loop closes the generators below in tasks of its own, which must find them at rest.
-                self._loop.create_task(function())
-                return
         self._loop.call_soon_threadsafe(lambda: self._loop.create_task(function()))
 
 

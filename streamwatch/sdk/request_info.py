@@ -156,6 +156,7 @@ def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
 
 
 def surface_of(path: str, stream: Any) -> tuple[str, str]:
+    """Return the surface of a stream, and what its operation is called: by the class of its events, or by the path."""
     known = _TYPES.get(getattr(getattr(stream, "_cast_to", None), "__name__", ""))
     if known is not None:
         return known
@@ -203,6 +204,7 @@ def _prompts(body: dict[str, Any]) -> int | None:
 
 
 def tools_of(body: dict[str, Any]) -> frozenset[str]:
+    """Return the names of the tools that a request offers; none where they are not known."""
     tools = body.get("tools")
     if not tools or not isinstance(tools, (list, tuple)):
         return _NO_TOOLS

@@ -276,6 +276,5 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return list(one) == list(other) and all(map(same, one.values(), other.values()))
     if hasattr(one, "__pydantic_fields_set__"):
-        inside = ("__dict__", "__pydantic_extra__", "__pydantic_fields_set__", "__pydantic_private__")
-        return all(same(getattr(one, name), getattr(other, name)) for name in inside)
+        return all(same(getattr(one, name), getattr(other, name)) for name in _INSIDE)
     return bool(one == other)

@@ -77,9 +77,7 @@ class ApiState:
             self.see_text(event)
         else:
             self.see(event)
-        if len(self._in) == 1 and self._out == [
-            event
-        ]:  # nothing is held, and nothing of it need be kept until the next one
+        if len(self._in) == 1 and self._out == [event]:  # nothing is held: nothing of it is kept until the next one
             self._in.clear()
             self._out.clear()
             return (event,)

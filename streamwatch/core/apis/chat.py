@@ -58,7 +58,7 @@ class Chat(ChatState):
     """The rules of one streamed chat completion."""
 
     __slots__ = (
-        *("_early", "_fills_dicts", "_fills_attributes", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
+        *("_early", "_fills_attributes", "_fills_dicts", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
         *("_takes_out_text", "_texts", "_usage", "_waits"),
     )
 

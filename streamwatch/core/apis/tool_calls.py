@@ -90,7 +90,7 @@ class ToolCalls:
         self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
-        self._taken: dict[int, None] = {}  # indexes that readers got
+        self._taken: set[int] = set()  # indexes that readers got
         self._last: Call | None = None
         self._is_quick = not ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE)
@@ -200,7 +200,7 @@ class ToolCalls:
             call.forget()
             self.calls.append(call)
             self._by_index[index] = call
-            self._taken[index] = None
+            self._taken.add(index)
 
     def _has_room(self) -> bool:
         return len(self.calls) < _MAX_CALLS and self._budget.allows_call()
@@ -357,7 +357,7 @@ class ToolCalls:
             self._by_index.setdefault(len(self.calls) if index is None else index, call)
         self.calls.append(call)
         if index is not None:
-            self._taken[index] = None
+            self._taken.add(index)
         return self._placed(fragment, call)
 
     # --- one call under several indexes

@@ -1,0 +1,24 @@
+"""The server of the demo, in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def serving(seed: int) -> Iterator[str]:
+    """Run a server that breaks its streams; its base URL."""
+    from streamwatch.demo import processes
+
+    child = processes.Child("server", processes.server_command(seed))
+    try:
+        deadline = time.monotonic() + 30
+        while not child.last_line:
+            child.check()
+            assert time.monotonic() < deadline, "the server has not said where it is"
+            time.sleep(0.05)
+        yield child.last_line
+    finally:
+        child.end()
