@@ -570,7 +570,8 @@ def test_leaving_after_the_window_leaves_nothing_behind(
 
 def test_closing_from_another_thread(impatient: Watched) -> None:
     """The reader that waits with held events gets them, and then the exception that it gets anyway."""
-    with sockets.server(GAP) as serving, client(serving.url) as asking:
+    at_once: Script = [b"".join([*BEFORE, *HELD]), UNTIL_ASKED, *AFTER]  # what was not read before closing, nobody gets
+    with sockets.server(at_once) as serving, client(serving.url) as asking:
         stream = sdk.create(asking, "responses")
         reading = Reading(serving, stays=True)
 
