@@ -756,6 +756,26 @@ def test_who_says_nothing_blocks_nobody_and_is_let_go(
     assert ("", "") == capfd.readouterr()
 
 
+def test_a_crowd_that_says_nothing_takes_32_threads_and_keeps_nobody_out(scraped: Scraped) -> None:
+    """One more connection ends the oldest: a scrape is answered at once."""
+    one = distro.Endpoint({"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
+    one.serve(scraped.registry, moved=logging.DEBUG)
+    one.server.socket.listen(64)  # the kernel lets a crowd of more wait for seconds
+    before = threading.active_count()
+    silent = [socket.create_connection(one.server.server_address, 10) for _ in range(50)]
+    try:
+        started = time.monotonic()
+        assert 200 == asked(one)[0]
+        assert time.monotonic() - started < 10
+        assert threading.active_count() <= before + 32
+        assert b"" == silent[0].recv(1)
+    finally:
+        for client in silent:
+            client.close()
+        one.server.shutdown()
+        one.server.server_close()
+
+
 # --- a real Prometheus
 
 
