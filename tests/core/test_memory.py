@@ -50,9 +50,23 @@ def wandering() -> list[Payload]:
     return [chunk({"tool_calls": [each]}) for each in (first, *rest)]
 
 
+def parts() -> list[Payload]:
+    """Items, each announced with long names and a few parts: in each half more than are remembered."""
+    events = []
+    for n in range(1100):
+        names = {name: f"{n}" + "x" * 1000 for name in ("id", "call_id", "name", "role", "phase")}
+        said = {"type": "message", **names, "content": []}
+        at = {"item_id": names["id"], "output_index": n}
+        part = {"type": "output_text", "text": "", "annotations": []}
+        events.append({"type": "response.output_item.added", "output_index": n, "item": said})
+        events += ({"type": "response.content_part.added", **at, "content_index": i, "part": part} for i in range(3))
+    return events
+
+
 GROWING: dict[str, tuple[str, Callable[[], list[Payload]]]] = {
     "stragglers that leave a hole each": ("responses", strays),
     "fragments of a call, each under another index": ("chat", wandering),
+    "items of long names and many parts": ("responses", parts),
 }
 
 
