@@ -19,6 +19,7 @@ from typing import Any
 
 import openai
 import pytest
+from helpers.listening import Listener
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,6 @@ from streamwatch.core.stream_cases import KNOWN
 from streamwatch.cli import main
 from streamwatch.cli.top import command as module
 from streamwatch.cli.top import rates
-from streamwatch.cli.common import scraping
 from streamwatch.cli.doctor import selftest
 from streamwatch.cli.top import sources
 from streamwatch.cli import top  # noqa: F401 -- the modules
@@ -56,7 +56,7 @@ def serving(answer: Answer, port: int = 0) -> Iterator[str]:
     handler = type("Handler", (http.server.BaseHTTPRequestHandler,), {})
     handler.do_GET = answer  # type: ignore[attr-defined]
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = Listener(("127.0.0.1", port), handler)
     server.daemon_threads = True
     server.block_on_close = False
     server.handle_error = lambda *_: None  # type: ignore[method-assign] # who was cut off is no news

@@ -12,7 +12,6 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from socket import create_server
 from typing import Any
 

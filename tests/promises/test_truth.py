@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from helpers.ports import free_port
 from helpers.demo_server import serving
 from helpers.stream_builders import watch
 
@@ -170,9 +171,8 @@ class TestOverSockets:
 
     def test_the_counters_are_the_truth(self, server: str, level: str) -> None:
         """What was broken, whether it can be repaired, and what the application ended with: to the unit."""
-        from streamwatch.demo import processes
 
-        with application(server, level, processes.free_port(0)) as metrics:
+        with application(server, level, free_port()) as metrics:
             measured, truth = parse(fetched(metrics)), told(server)
 
         assert STREAMS == len(truth) == measured.streams
@@ -186,9 +186,8 @@ class TestOverSockets:
     def test_records_and_panels_are_the_truth_over_a_restart(self, server: str, level: str) -> None:
         """Two lives of one application on one port, scraped until each ended: totals, headline and top say the same."""
         pytest.importorskip("grafana_foundation_sdk")
-        from streamwatch.demo import processes
 
-        port = processes.free_port(0)
+        port = free_port()
         served: Counter[tuple[str, bool, str]] = Counter()
         with scraped(port) as prometheus:
             for _ in range(2):
@@ -218,7 +217,6 @@ def scraped(port: int) -> Iterator[str]:
     """A Prometheus that scrapes a port every second, and records thirty times as fast as in production."""
     from dashboards import rules
     from dashboards.records import Options
-    from streamwatch.demo import processes
 
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -231,7 +229,7 @@ def scraped(port: int) -> Iterator[str]:
         }
         settings["rule_files"] = ["rules/*.yml"]
         (folder / "prometheus.yml").write_text(json.dumps(settings), "utf-8")  # JSON is YAML
-        address = f"127.0.0.1:{processes.free_port(0)}"
+        address = f"127.0.0.1:{free_port()}"
         where = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"]
         environ = {**os.environ, "NO_PROXY": "localhost"}
         with subprocess.Popen(["prometheus", *where], cwd=folder, env=environ, stderr=subprocess.DEVNULL) as program:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import openai
 import pytest
+from helpers.listening import Listener
 from helpers import sdk
 from conftest import Watched
 from openai.types.chat import ChatCompletionChunk
@@ -95,7 +96,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server on this machine."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as serving:
+    with Listener(("127.0.0.1", 0), Server) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{serving.server_port}"
         serving.shutdown()
