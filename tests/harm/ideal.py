@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Any
 
 from .ideal_calls import by_announcement, with_headers, with_text_arguments
@@ -198,16 +199,16 @@ def with_tails(events: Events) -> Iterator[Events]:
     """Return the events with a delta before each closing event whose text the deltas only begin.
 
     The delta has no number, or that of the event before it, or after it: nothing says which. A delta of a text that is
-    closed and whole comes too late, and goes.
+    closed and whole comes too late, and goes. What the terminal event alone says may be left to who reads that.
     """
     totals = _totals(events)
-    for numbering in ("none", "before", "after"):
+    for numbering, ends in product(("none", "before", "after"), (_ENDS, ())):
         said: Counter[Key] = Counter()
         begun: dict[Key, str] = {}
         whole: set[Key] = set()
         result: Events = []
         for event in events:
-            for key, text, about in closing_texts(event):
+            for key, text, about in closing_texts(event) if event.type in ends or event.type not in _ENDS else ():
                 tail = text.removeprefix(begun.get(key, ""))
                 fits = said[_of_whole(key)] + len(tail) <= totals.get(_of_whole(key), 1 << 30)
                 if text != begun.get(key, "") and text.startswith(begun.get(key, "")) and fits:

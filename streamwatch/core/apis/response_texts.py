@@ -175,7 +175,7 @@ def _restore_tail(
     if not part.begun:
         introduce(state, item, payload, level)
         part.put_in = bool(part.family.part) and not part.announced and _is_shown(item, part)
-        part.missed, part.made_up = part.put_in, part.put_in or at > Statement.TEXT
+        part.missed, part.made_up = part.put_in, part.put_in or item.put_in
     if not part.begun and part.put_in:
         state.put_in(f"{part.family.announcement}.added", **_where(item, part), part=part.family.empty_part())
     tail = said[len(part.text) :]
