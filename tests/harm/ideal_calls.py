@@ -18,10 +18,10 @@ Events = list[Event]
 def by_announcement(events: Events) -> Iterator[Events]:
     """Return the events with the indexes that the announcements give to their calls.
 
-    All calls anew, 0, 1, 2; or those alone that come under the index of another one, under the next number or after
-    the highest.
+    All calls anew, 0, 1, 2, where an id that comes again may be the call that it was; or those alone that come under
+    the index of another one, under the next number or after the highest.
     """
-    for numbering in ("anew", "next", "highest"):
+    for numbering in ("anew", "by id", "next", "highest"):
         choices: dict[Any, _Calls] = {}
 
         def edit(choice: Any, choices: dict[Any, _Calls] = choices, numbering: str = numbering) -> None:
@@ -70,7 +70,7 @@ class _Calls:
 
     def __init__(self, numbering: str) -> None:
         self.numbering = numbering
-        self.ids: set[str] = set()
+        self.ids: dict[str, Any] = {}
         self.used: list[Any] = []
         self.arguments: dict[Any, str] = {}
         self.meant: dict[str, Any] = {}
@@ -83,7 +83,9 @@ class _Calls:
             if self.announces(call.get("id"), function.get("name"), raw):
                 self.meant[raw] = self.next(call.get("index"))
                 self.used.append(self.meant[raw])
-                self.ids.add(call["id"])
+                self.ids[call["id"]] = self.meant[raw]
+            elif self.numbering == "by id" and call.get("id") in self.ids:
+                self.meant[raw] = self.ids[call["id"]]
             index = self.meant.get(raw, self.used[-1] if self.used else None)
             if isinstance(function.get("arguments"), str):
                 self.arguments[index] = self.arguments.get(index, "") + function["arguments"]
@@ -94,12 +96,14 @@ class _Calls:
         """Whether a fragment announces a call: by a new id, or by a name after arguments that are whole."""
         if not id or not isinstance(id, str) or not name:
             return False
+        if id not in self.ids or self.numbering == "by id":
+            return id not in self.ids
         before = self.arguments.get(self.meant.get(raw), "")
-        return id not in self.ids or (before.strip().startswith("{") and _parses(before))
+        return before.strip().startswith("{") and _parses(before)
 
     def next(self, index: Any) -> Any:
         """Return the index of a call that is announced under an index."""
-        if self.numbering == "anew" or not isinstance(index, int):
+        if self.numbering in ("anew", "by id") or not isinstance(index, int):
             return len(self.used)
         if index not in self.used:
             return index
