@@ -1210,6 +1210,17 @@ SPLICES = {
 }
 
 
+@pytest.mark.parametrize("early", [1, 2, 3])
+def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
+    """What was announced before it is of the same response: references to it are known, and nothing is spliced."""
+    late = [{**event, "item_id": "other"} if event["type"].endswith("text.done") else event for event in PLAIN]
+    late = [*late[2 : 2 + early], *late[:2], *late[2 + early :]]
+    seen = watch("responses", named(late))
+
+    assert STREAM_SPLICED not in seen.report.anomalies
+    assert [event for event in PLAIN if event not in late] == [event for event in seen.payloads if event not in late]
+
+
 @pytest.mark.parametrize("name", SPLICES)
 def test_another_response_is_known_by_evidence(name: str) -> None:
     """Behind the end: a lifecycle, an item or a delta. By default it passes."""
