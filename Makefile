@@ -34,20 +34,17 @@ e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, an
 
 e2e-servers: $(VENV)/dev ## real servers of a tiny model, real proxies: 6 GB once [STREAMWATCH_E2E_SERVERS=all: vLLM, llama.cpp]
 	STREAMWATCH_E2E=1 STREAMWATCH_E2E_SERVERS=$${STREAMWATCH_E2E_SERVERS:-1} \
-	$(BIN)/python -m pytest -m e2e --timeout 7200 tests/test_servers.py
+	$(BIN)/python -m pytest -m e2e --timeout 7200 tests/promises/test_servers.py
 
 releases: $(VENV)/matrix ## the ends of every line of releases of the SDK, each in an environment of its own; and the table of what came of it
 	$(BIN)/nox -t core
 
-CORE := anomalies assistants bounds cases chat chat_choices chat_text media patience quirks recordings reorder report responses \
-  sequence settings sse stream stream_cases texts tool_call_headers tool_call_identity tool_calls
-
 coverage: $(VENV)/dev ## every line and branch of the core, by tests that run the same each time
-	$(BIN)/coverage run -m pytest -q -m "not e2e and not hypothesis" $(CORE:%=tests/test_%.py)
+	$(BIN)/coverage run -m pytest -q -m "not e2e and not hypothesis" tests/core tests/promises/test_recordings.py
 	$(BIN)/coverage report
 
 fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as STREAMWATCH_FUZZ says
-	STREAMWATCH_FUZZ=$${STREAMWATCH_FUZZ:-100000} $(BIN)/python -m pytest -n auto tests/test_fuzz.py
+	STREAMWATCH_FUZZ=$${STREAMWATCH_FUZZ:-100000} $(BIN)/python -m pytest -n auto tests/promises/test_fuzz.py
 
 harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n] [MINUTES=n]
 	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),inf)
@@ -56,7 +53,7 @@ check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_package.py
+	$(BIN)/python -m pytest -q tests/project/test_package.py
 
 bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
 	@rm -f $(VENV)/plain.json $(VENV)/watched.json
@@ -77,8 +74,8 @@ wheel: $(VENV)/dev ## wheel and sdist in dist/, looked through; the unit tests a
 	rm -rf $(DIST)
 	$(BIN)/python -m build --no-isolation --outdir $(DIST) .
 	$(BIN)/python -m twine check --strict $(DIST)/*
-	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -q tests/test_wheel.py
-	$(BIN)/python tests/installed.py $(DIST)/*.whl $(TESTS)
+	STREAMWATCH_E2E=1 $(BIN)/python -m pytest -q tests/project/test_wheel.py
+	$(BIN)/python tests/helpers/installed.py $(DIST)/*.whl $(TESTS)
 
 sbom: $(VENV)/dev ## what comes with the wheel and what the image holds, with licenses, as CycloneDX in dist/
 	rm -rf $(VENV)/built

@@ -37,12 +37,15 @@ PYTHON, OTHERS = "3.11", ("3.10", "3.12", "3.13", "3.14")
 
 #: What depends on the SDK; two thirds of the suite do not, and are run by `make test`.
 TESTS = [
-    f"tests/test_{name}.py"
-    for name in (
-        *("canary", "instrumentor", "lifecycle", "chunk_builder", "dict_forms", "pydantic", "recordings"),
-        *("assistants", "testing"),
-        *("oracles", "known_issues", "do_no_harm", "transports", "concurrency"),
-    )
+    *(
+        f"tests/sdk/test_{name}.py"
+        for name in (
+            *("canary", "instrumentor", "lifecycle", "chunk_builder", "dict_forms", "pydantic"),
+            *("transports", "concurrency"),
+        )
+    ),
+    *(f"tests/promises/test_{name}.py" for name in ("recordings", "oracles", "known_issues", "do_no_harm")),
+    *("tests/core/test_assistants.py", "tests/test_testing.py"),
 ]
 #: test_known_issues makes an environment with 1.23.0 itself. Of some 300 functions that test_do_no_harm makes fail,
 #: those at the seam: what they catch, and what they call first.

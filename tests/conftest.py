@@ -22,7 +22,7 @@ from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.core.report import Report
 from streamwatch.sdk.interruption import is_interruption
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "helpers.ports"]
 
 # A gate gives the same answer to the same code; new examples are looked for wherever else the tests run.
 hypothesis.settings.register_profile("gate", derandomize=True)
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave what was imported out of garbage collection: tests collect often, and it would cost 70 ms a time."""
     if any("watch" in getattr(item, "fixturenames", ()) for item in session.items):
-        import sdk
+        from helpers import sdk
 
         sdk.read_with_helpers()  # which build most of what the SDK builds, when they are first used
     gc.collect()

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-import sdk
+from helpers import sdk
 from openai import _streaming
 
 from streamwatch.sdk import instrumentor
@@ -123,7 +123,7 @@ def test_switching_on_again_changes_the_level() -> None:
 
 
 USERS_TEST = """
-import sdk
+from helpers import sdk
 
 def test_mine(streamwatch_reports):
     sdk.read("sync", sdk.healthy("chat"))

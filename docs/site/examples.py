@@ -1,7 +1,7 @@
 """A small stream for each kind of anomaly, put through the core: what a server sends, and what the SDK gets instead.
 
-The streams are those of the acceptance cases (`tests/cases.py`), so what is shown is what is tested. Everything but
-the kind in question is left unrepaired, so that a page shows one repair at a time.
+The streams are those of the acceptance cases (`tests/helpers/cases.py`), so what is shown is what is tested. Everything
+but the kind in question is left unrepaired, so that a page shows one repair at a time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from streamwatch.core.sse import Event
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from cases import CASES, Case
-from wires import Seen, bare, completion, watch
+from helpers.cases import CASES, Case
+from helpers.stream_builders import Seen, bare, completion, watch
 
 #: Kinds that no bytes alone show: the time between two reads does.
 OF_TIME = {"stream_stalled"}

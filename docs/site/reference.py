@@ -316,7 +316,7 @@ def kinds_page() -> str:
     ]
     return _page(
         "Kinds of anomaly",
-        "streamwatch/core/kinds.py and tests/cases.py",
+        "streamwatch/core/kinds.py and tests/helpers/cases.py",
         "Each with a stream that has it. Lines with `-` are what the server sent, lines with `+` what the application"
         " gets instead; all other repairs are off. What all chunks of a stream have in common (id, object, created,"
         " model) is left out, and long lines are cut in the middle.",

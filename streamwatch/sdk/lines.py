@@ -4,8 +4,8 @@ Only HTTP/1.1 of httpcore is known so well. Bytes are there when h11, the TLS la
 some, or the socket is readable; so the reader can wait for the socket or its timer, whichever is first, before it reads
 at all. On HTTP/2 another stream's reader may take our frames off the socket; of other transports nothing is known.
 
-All of this rests on private names: where one is missing there is no such connection, and `tests/test_canary.py` watches
-them.
+All of this rests on private names: where one is missing there is no such connection, and `tests/sdk/test_canary.py`
+watches them.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ CORE = (
 )
 #: Tests that kill most, and then the others: to collect all of them takes longer than to fail.
 TESTS = (
-    ("bounds", "settings", "report", "texts"),
-    ("chat", "responses", "tool_calls", "sequence", "sse", "assistants", "anomalies"),
+    ("bounds", "settings", "report", "digest"),
+    ("chat", "responses", "tool_calls", "sequence", "sse", "assistants", "kinds"),
     ("stream", "cases"),
 )
 #: Where a wire is cut, and what it costs, is no matter of tables; these tests take most of the time.
@@ -152,7 +152,7 @@ def passes(folder: str, tests: tuple[str, ...]) -> bool:
     """Whether some test files pass on the package in a folder."""
     pid = os.fork()
     if not pid:
-        run_tests(folder, [str(ROOT / "tests" / f"test_{name}.py") for name in tests])
+        run_tests(folder, [str(ROOT / "tests" / "core" / f"test_{name}.py") for name in tests])
     for _ in range(TIMEOUT * 10):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import loading
-import sdk
+from helpers import sdk
 from faults import Fault, faults
 from judging import judge, parts, plain
 from opentelemetry import trace

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import sdk
+from helpers import sdk
 
 PIECES = ("Hello", " brave", " new", " world")
 TEXT = "".join(PIECES)

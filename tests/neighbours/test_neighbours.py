@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sdk
+from helpers import sdk
 from conftest import Watched
 from faults import Fault, faults
 from judging import judge, parts

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from streamwatch.core.report import Request  # noqa: E402
-from wires import (  # noqa: E402
+from helpers.stream_builders import (  # noqa: E402
     DONE,
     Payload,
     answered,

@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from servers import environments, programs  # noqa: E402
 from servers.questions import TOOL, ask  # noqa: E402
 from servers.relay import Relay  # noqa: E402
-from wires import watch  # noqa: E402
+from helpers.stream_builders import watch  # noqa: E402
 
 from streamwatch.core.report import Request  # noqa: E402
 

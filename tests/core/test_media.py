@@ -1,0 +1,75 @@
+"""Streamed images and transcriptions: where they end, what fails in them, and that nothing is touched."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.stream_builders import DONE, Payload, named, watch
+
+from streamwatch.core.kinds import ERROR_IN_STREAM, STREAM_TRUNCATED, ChunkType, Verdict
+
+#: The events of one answer, by API and by what was asked for; the last one ends it.
+ANSWERS: dict[str, tuple[str, list[Payload]]] = {
+    "an image": (
+        "images",
+        [
+            {"type": "image_generation.partial_image", "b64_json": "AAAA", "partial_image_index": 0},
+            {"type": "image_generation.completed", "b64_json": "AAAA", "usage": {"total_tokens": 100}},
+        ],
+    ),
+    "an edit": (
+        "images",
+        [
+            {"type": "image_edit.partial_image", "b64_json": "AAAA", "partial_image_index": 0},
+            {"type": "image_edit.completed", "b64_json": "AAAA", "usage": {"total_tokens": 100}},
+        ],
+    ),
+    "a transcription": (
+        "transcriptions",
+        [
+            {"type": "transcript.text.delta", "delta": "One "},
+            {"type": "transcript.text.delta", "delta": "two"},
+            {"type": "transcript.text.done", "text": "One two"},
+        ],
+    ),
+}
+_EACH = pytest.mark.parametrize("name", ANSWERS)
+
+
+@_EACH
+@pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
+def test_an_answer_ends_with_its_own_last_event(name: str, done: bytes) -> None:
+    """[DONE] or not: every event as it came, and nothing found."""
+    surface, events = ANSWERS[name]
+    seen = watch(surface, named(events) + done)
+
+    assert seen.payloads == events
+    assert seen.report.verdict is Verdict.COMPLETE
+    assert seen.report.anomalies == {}
+    assert seen.report.chunks[ChunkType.FINISH] == 1
+    assert seen.report.chunks.get(ChunkType.TEXT, 0) == (len(events) - 1) * (surface == "transcriptions")
+    assert sum(seen.report.chunks.values()) == len(events)
+
+
+@_EACH
+@pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
+def test_an_answer_without_its_last_event_is_cut(name: str, done: bytes) -> None:
+    """[DONE] is no end of these APIs: what the other API ends with is none, either."""
+    surface, events = ANSWERS[name]
+    other = "image_edit.completed" if surface == "transcriptions" else "transcript.text.done"
+    seen = watch(surface, named([*events[:-1], {"type": other}]) + done)
+
+    assert seen.report.verdict is Verdict.TRUNCATED
+    assert set(seen.report.anomalies) == {STREAM_TRUNCATED}
+
+
+@_EACH
+def test_an_error_is_an_error_and_no_chunk(name: str) -> None:
+    """The SDK raises on it, as it came."""
+    surface, events = ANSWERS[name]
+    error: Payload = {"type": "error", "error": {"message": "Overloaded"}}
+    seen = watch(surface, named([*events[:-1], error]))
+
+    assert seen.payloads == [*events[:-1], error]
+    assert seen.report.verdict is Verdict.ERROR
+    assert set(seen.report.anomalies) == {ERROR_IN_STREAM}
+    assert sum(seen.report.chunks.values()) == len(events) - 1

@@ -1,0 +1,222 @@
+"""What providers do otherwise: failures in members of their own, and events of other protocols."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
+
+from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN, ChunkType, Outcome, Verdict
+from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
+from streamwatch.core.report import Request
+
+#: How servers say that a request failed, where the SDK does not look, and in which words.
+FAILED: list[tuple[Payload, str]] = [
+    ({"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, "insufficient balance"),
+    ({"error_code": 336003, "error_msg": "too long"}, "too long"),
+    ({"error_type": "rate_limit", "error_message": "slow down"}, "slow down"),
+    ({"status": 429, "message": "slow down"}, "slow down"),
+    ({"status": "error", "msg": "no"}, "no"),
+    ({"code": "InvalidParameter", "message": "bad", "request_id": "1"}, "bad"),
+    ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, "404 NOT_FOUND"),
+    ({"success": False, "errors": [{"message": "x"}]}, ""),
+    ({"fault": {"faultstring": "quota"}}, "quota"),
+    ({"__type": "ThrottlingException", "message": "slow down"}, "slow down"),
+    ({"statusCode": 503, "detail": "down"}, "down"),
+]
+#: What looks like it, and says nothing of a failure.
+FINE: list[Payload] = [
+    {"base_resp": {"status_code": 0, "status_msg": ""}},
+    {"base_resp": None},
+    {"code": 0, "message": "Success"},
+    {"code": 200, "message": "ok"},
+    {"code": "200", "message": "ok"},
+    {"code": "InvalidParameter"},
+    {"status": "completed", "success": True},
+    {"status": 200},
+    {"error_code": 0, "error_message": "", "error_type": None, "errors": []},
+    {"error_code": []},
+    {"__type": "Heartbeat"},
+    {"message": "hello"},
+]
+_FAILED = pytest.mark.parametrize(("failure", "words"), FAILED, ids=[json.dumps(failure) for failure, _ in FAILED])
+
+
+@_FAILED
+@pytest.mark.parametrize("choices", [{}, {"choices": None}, {"choices": []}], ids=["absent", "null", "empty"])
+def test_a_failure_in_a_member_of_a_vendor_is_an_error(failure: Payload, words: str, choices: Payload) -> None:
+    """A chunk without an answer that says so: told by default, and shown to the SDK on request."""
+    wire = body([*said("One")[:2], {**failure, **choices, "usage": {"total_tokens": 0}}])
+    default, asked = (watch("chat", wire, repair) for repair in ("default", "default,+error_hidden"))
+
+    assert default.payloads[-1] == {**failure, **choices, "usage": {"total_tokens": 0}}
+    assert default.outcome(ERROR_HIDDEN) == {Outcome.UNREPAIRED}
+    assert default.report.verdict is asked.report.verdict is Verdict.ERROR
+    assert asked.payloads[-1]["error"].items() >= failure.items()
+    assert asked.payloads[-1]["error"]["message"] == words
+
+
+@_FAILED
+def test_the_same_beside_an_answer_is_none(failure: Payload, words: str) -> None:
+    """With choices, or with tokens that were used, it is about something else."""
+    beside = [{**each, **failure} for each in said("One")]
+    used = [*said("One"), {**bare(), **failure, "usage": {"total_tokens": 3}}]
+
+    for wire in (beside, used):
+        assert watch("chat", body(wire)).report.verdict is Verdict.COMPLETE
+
+
+@_FAILED
+def test_a_body_that_is_no_stream_says_it_too(failure: Payload, words: str) -> None:
+    """A JSON document, which the SDK silently skips."""
+    text = json.dumps(failure).encode()
+
+    assert watch("chat", text).report.verdict is Verdict.ERROR
+    (shown,) = watch("chat", text, "default,+error_hidden").payloads
+    assert shown["error"].items() >= failure.items()
+
+
+@pytest.mark.parametrize("fine", FINE, ids=json.dumps)
+def test_members_that_say_nothing_of_a_failure_are_none(fine: Payload) -> None:
+    """In a chunk without an answer, between others."""
+    wire = [*said("One")[:2], {**bare(), **fine}, *said("One")[2:]]
+    seen = watch("chat", body(wire))
+
+    assert seen.payloads == wire
+    assert not seen.faults
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+# --- other protocols
+
+ANTHROPIC: list[Payload] = [
+    {"type": "message_start", "message": {"id": "msg_1", "content": []}},
+    {"type": "ping"},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "One"}},
+    {"type": "message_stop"},
+]
+#: Answers of other protocols, as a gateway sends them where chat completions were asked for.
+FOREIGN: dict[str, bytes] = {
+    "Responses": named(answered("One ", "two")),
+    "Anthropic": named(ANTHROPIC),
+    "Gemini": body([{"candidates": [{"content": {"parts": [{"text": "One"}]}}]}], done=False),
+    "Ollama": body([{"model": "m", "message": {"role": "assistant", "content": "One"}, "done": False}], done=False),
+    "Assistants": body([{"object": "thread.message.delta", "delta": {}}], done=False),
+    "nobody's, with [DONE]": body([{"value": "One"}]),
+    "llama.cpp": body([{"content": "One", "stop": False}, {"content": "", "stop": True}], done=False),
+    "DashScope": body([{"output": {"text": "One", "finish_reason": "stop"}, "request_id": "r"}], done=False),
+    "Cohere": body([{"type": "content-delta", "delta": {"message": {"content": {"text": "One"}}}}], done=False),
+}
+
+
+@pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_an_answer_of_another_protocol_is_foreign_and_not_complete(name: str, done: bytes) -> None:
+    """Every event goes on untouched, and [DONE] ends no other protocol."""
+    seen = watch("chat", FOREIGN[name] + done, request=Request(n=1))
+
+    assert seen.report.anomalies[PROTOCOL_FOREIGN] == 1
+    assert seen.report.verdict is Verdict.TRUNCATED
+    assert [each.value for each in seen.delivered] == [
+        each.value for each in watch("other", FOREIGN[name] + done).delivered
+    ]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_foreign_event_in_an_answer_is_no_other_protocol(name: str) -> None:
+    """A gateway's own, before it or amid it."""
+    events = FOREIGN[name].removesuffix(DONE)
+    seen = watch(
+        "chat", events + body(said("One")[:2], done=False) + events + body(said("One")[2:]), request=Request(n=1)
+    )
+
+    assert PROTOCOL_FOREIGN not in seen.report.anomalies
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("wire", [b'data: {"value":"One"}\n\n', sse({"type": "ping"}) + DONE, sse({}) + DONE], ids=str)
+def test_of_what_nobody_knows_nothing_is_said(wire: bytes) -> None:
+    """Neither an answer nor a protocol: signs of life, and a format of its own without [DONE], as Writer has one."""
+    seen = watch("chat", wire, request=Request(n=1))
+
+    assert not seen.faults
+    assert seen.report.verdict is Verdict.COMPLETE
+
+
+def test_an_error_of_another_protocol_is_an_error() -> None:
+    """It says what happened."""
+    seen = watch("chat", named([{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}]))
+
+    assert seen.report.verdict is Verdict.ERROR
+    assert PROTOCOL_FOREIGN not in seen.report.anomalies
+
+
+# --- an answer that is missing
+
+
+@pytest.mark.parametrize(
+    ("delta", "answers"),
+    [
+        ({}, False),
+        ({"content": ""}, False),
+        ({"content": None, "tool_calls": [], "audio": None}, False),
+        *(({name: "Hm"}, False) for name in sorted(NO_ANSWER - {"role", "index"})),
+        ({"content": "x"}, True),
+        ({"content": [{"type": "text", "text": "x"}]}, True),
+        ({"refusal": "No"}, True),
+        ({"audio": {"data": "AAAA"}}, True),
+        ({"images": [{"image_url": {"url": "data:"}}]}, True),
+        ({"function_call": {"name": "run", "arguments": ""}}, True),
+        ({"something": "that nobody knows"}, True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_a_clean_end_without_an_answer_is_told(delta: Payload, answers: bool, finish: str) -> None:
+    """A hazard: reasoning alone, or nothing at all; what nobody knows may be an answer."""
+    wire = [begin(content=None), chunk(delta), chunk({}, finish)]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert (ANSWER_MISSING in seen.report.anomalies) is not answers
+    assert seen.faults <= {"content_not_string"}
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        body([begin(), chunk({}, "content_filter")]),
+        body([begin()], done=False),
+        body([begin(), chunk({}, "error")]),
+        body([begin(), {"error": {"message": "x"}}]),
+        body([begin(), chunk({"content": "x"}, index=1), chunk({}, "stop"), chunk({}, "stop", index=1)]),
+    ],
+    ids=["filtered", "cut", "failed", "error", "another choice"],
+)
+def test_what_explains_a_missing_answer_is_told_instead(wire: bytes) -> None:
+    """A filter, a cut, an error; and one choice of several that has an answer."""
+    assert ANSWER_MISSING not in watch("chat", wire, request=Request(n=2)).report.anomalies
+
+
+# --- the tables
+
+
+def test_a_word_has_one_meaning() -> None:
+    """A finish reason is OpenAI's own, another name of one, a placeholder, or a failure."""
+    tables: list[set[str]] = [set(FINISH_REASONS), set(SYNONYMS), set(PLACEHOLDERS), set(FAILURES)]
+
+    assert len(set[str]().union(*tables)) == sum(map(len, tables))
+    assert set(SYNONYMS.values()) <= FINISH_REASONS
+    assert all(word == word.lower() for word in FAILURES)
+    assert set(REASONING) <= NO_ANSWER
+
+
+@pytest.mark.parametrize("member", [name for name in sorted(NO_ANSWER) if name not in REASONING])
+def test_members_beside_an_answer_are_of_no_type(member: str) -> None:
+    """What is no answer is no text and no reasoning either."""
+    value: Any = "assistant" if member == "role" else 1
+    counts = watch("chat", body([begin(), chunk({member: value}), *said("One")[1:]])).report.chunks
+
+    assert counts.get(ChunkType.REASONING, 0) == 0
+    assert counts[ChunkType.TEXT] == 1

@@ -1,0 +1,357 @@
+"""What the records count when pods come and go: to the unit, with the ranges of Prometheus 2 and of Prometheus 3.
+
+Each scenario was one in which an earlier set of rules counted wrongly. Samples are what Prometheus would have scraped;
+the figure beside them is what had happened half a minute before, when all scrapes are sure to have arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+pytest.importorskip("yaml", reason="PyYAML is not installed")
+
+from dashboards import promql, records, rules
+from dashboards.records import CASES, STREAMS, Options, total_of
+
+ROOT = Path(__file__).parents[2]
+TOOLS = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
+#: The one of Debian, 2.42, and one of Prometheus 3, where it was built: see `.ci/run`.
+PROMTOOLS = [tool for tool in (shutil.which("promtool"), *map(str, TOOLS.glob("promtool-*/promtool"))) if tool]
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not PROMTOOLS, reason="promtool is not installed: it comes with Prometheus"),
+]
+each_promtool = pytest.mark.parametrize("promtool", PROMTOOLS, ids=lambda path: Path(path).parent.name)
+
+Sample = float | str | None
+Series = dict[str, Sequence[Sample] | str]
+
+_LABELS = (
+    'job="shop",server_address="api",gen_ai_operation_name="chat",gen_ai_request_model="{model}",'
+    'gen_ai_response_model="{model}-1",streamwatch_openai_version="3.57.0",gen_ai_provider_name="openai",'
+    'instance="{instance}"'
+)
+
+
+def streams(instance: str, verdict: str, condition: str, model: str = "gpt-4o") -> str:
+    """Return the counter of streams of one process."""
+    labels = _LABELS.format(model=model, instance=instance)
+    return f'streamwatch_streams_total{{{labels},streamwatch_verdict="{verdict}",streamwatch_condition="{condition}"}}'
+
+
+def cases(instance: str, issue: str, outcome: str, applied: str = "true") -> str:
+    """Return the counter of cases of one process."""
+    labels = _LABELS.format(model="gpt-4o", instance=instance)
+    own = f'streamwatch_issue="{issue}",streamwatch_outcome="{outcome}",streamwatch_applied="{applied}"'
+    return f"streamwatch_cases_total{{{labels},{own}}}"
+
+
+def started(instance: str) -> str:
+    """Return the gauge that says when a process began to count."""
+    return f'streamwatch_start_time_seconds{{job="shop",instance="{instance}"}}'
+
+
+def written(samples: Sequence[Sample] | str) -> str:
+    """Return samples as promtool reads them, runs of one value put together."""
+    if isinstance(samples, str):
+        return samples
+    words, at = [], 0
+    while at < len(samples):
+        end = at
+        while end < len(samples) and samples[end] == samples[at]:
+            end += 1
+        value, more = samples[at], end - at - 1
+        if value is None:
+            words.append(f"_x{more + 1}")
+        elif value == "stale":
+            words += ["stale"] * (more + 1)
+        else:
+            words.append(f"{value:.10g}x{more}")
+        at = end
+    return " ".join(words)
+
+
+def measured(
+    promtool: str, folder: Path, series: Series, asked: Mapping[str, tuple[str, float | None]], interval: str = "15s"
+) -> None:
+    """Assert what each expression comes to at a time; None stands for nothing at all."""
+    test = {
+        "interval": interval,
+        "input_series": [{"series": name, "values": written(samples)} for name, samples in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"round({expression}, 0.0001)",
+                "eval_time": time,
+                "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+            }
+            for expression, (time, value) in asked.items()
+        ],
+    }
+    document = {
+        "rule_files": [str(path) for path in sorted(rules.FOLDER.glob("*.yml"))],
+        "evaluation_interval": "1m",
+        "group_eval_order": ["streamwatch-records", "streamwatch-records-of-days", "streamwatch-alerts"],
+        "tests": [test],
+    }
+    path = folder / "scenario.yml"
+    path.write_text(json.dumps(document), "utf-8")  # JSON is YAML
+    ran = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert 0 == ran.returncode, ran.stdout + ran.stderr
+
+
+def grown(record: str, selector: str, window: str) -> str:
+    """Return what rules and dashboards make of a window."""
+    return records.total(record, Options(keep=()), window, selector, by=())
+
+
+BROKEN, CLEAN = '{streamwatch_condition="broken"}', '{streamwatch_condition="clean"}'
+
+
+@each_promtool
+@pytest.mark.parametrize("life", [20, 50, 100, 240])
+def test_pods_of_seconds_count_in_full(promtool: str, life: int, tmp_path: Path) -> None:
+    """Sixty pods, one a minute, one broken stream of ten each: all that was ever scraped of them."""
+    length, series, seen = 7200 // 15, dict[str, Sequence[Sample] | str](), {"clean": 0.0, "broken": 0.0}
+    for pod in range(60):
+        start = pod * 60 + Random(pod).uniform(0, 18)
+        scrapes = [at for at in range(length) if start <= at * 15 < start + life]
+        for condition, count in (("clean", 9), ("broken", 1)):
+            samples: list[Sample] = [None] * (scrapes[-1] + 2) if scrapes else []
+            for at in scrapes:
+                samples[at] = max(1, round(count * min(1, (at * 15 - start + 1) / life)))
+            if scrapes:
+                samples[scrapes[-1] + 1] = "stale"
+                series[streams(f"p{pod}", "complete", condition)] = samples
+                seen[condition] += float(samples[scrapes[-1]] or 0)
+    assert seen["broken"] == 60
+    asked = {
+        grown(STREAMS, BROKEN, "2h"): ("75m", seen["broken"]),
+        grown(STREAMS, CLEAN, "2h"): ("75m", seen["clean"]),
+        f"sum({total_of(STREAMS)})": ("110m", sum(seen.values())),
+    }
+    measured(promtool, tmp_path, series, asked)
+
+
+@each_promtool
+def test_pods_that_are_replaced_every_five_minutes(promtool: str, tmp_path: Path) -> None:
+    """Each broke one stream at some time of its life, and ended: 24 broken, 24 times 39 clean."""
+    series: Series = {}
+    for pod in range(24):
+        start, end = pod * 20, pod * 20 + 20
+        born = start + Random(pod).randrange(1, 19)
+        clean: list[Sample] = [None] * start + [float(1 + at * 2) for at in range(20)] + ["stale"]
+        broken: list[Sample] = [None] * born + [1.0] * (end - born) + ["stale"]
+        series[streams(f"pod{pod}", "complete", "clean")] = clean
+        series[streams(f"pod{pod}", "complete", "broken")] = broken
+        series[cases(f"pod{pod}", "any_fault", "unrepaired")] = broken
+    asked = {
+        grown(STREAMS, BROKEN, "3h"): ("128m", 24.0),
+        grown(STREAMS, CLEAN, "3h"): ("128m", 24.0 * 39),
+        grown(CASES, '{streamwatch_issue="any_fault"}', "3h"): ("128m", 24.0),
+    }
+    measured(promtool, tmp_path, series, asked)
+
+
+@each_promtool
+def test_a_process_that_restarts_under_its_own_name(promtool: str, tmp_path: Path) -> None:
+    """What it counted before and after is added up; a gap between scrapes is no restart."""
+    series: Series = {
+        streams("i1", "complete", "broken"): [1.0] * 40 + [5.0] * 40 + [None] * 8 + [2.0] * 40 + [4.0] * 60,
+        streams("i2", "complete", "broken"): [7.0] * 40 + [None] * 60 + [9.0] * 80,
+    }
+    asked = {grown(STREAMS, BROKEN, "1h"): ("45m", 5.0 + 4.0 + 9.0)}
+    measured(promtool, tmp_path, series, asked)
+
+
+@each_promtool
+def test_a_second_life_under_the_same_name_counts_in_full(promtool: str, tmp_path: Path) -> None:
+    """Whatever it comes to: less than the first, as much, or more, at once or after a while."""
+    series: Series = {started("i1"): [0.0] * 80 + [None] * 4 + [21 * 60.0] * 400}
+    for condition, second in (("clean", 7.0), ("repaired", 3.0), ("broken", 2.0)):
+        for verdict, wait in (("complete", 1), ("error", 20), ("truncated", 120)):
+            samples: list[Sample] = [3.0] * 80 + ["stale"] + [None] * (3 + wait) + [second] * (400 - wait)
+            series[streams("i1", verdict, condition)] = samples
+    asked = {
+        grown(STREAMS, f'{{streamwatch_condition="{condition}"}}', "3h"): ("110m", 3 * (3.0 + second))
+        for condition, second in (("clean", 7.0), ("repaired", 3.0), ("broken", 2.0))
+    }
+    measured(promtool, tmp_path, series, asked)
+
+
+@each_promtool
+def test_a_young_process_that_was_not_scraped_for_a_while(promtool: str, tmp_path: Path) -> None:
+    """What it had counted before is not counted again."""
+    series: Series = {
+        started("i1"): [0.0] * 80 + ["stale"] + [None] * 11 + [0.0] * 300,
+        streams("i1", "complete", "broken"): [5.0] * 80 + ["stale"] + [None] * 11 + [6.0] * 300,
+    }
+    measured(promtool, tmp_path, series, {grown(STREAMS, BROKEN, "2h"): ("60m", 6.0)})
+
+
+@each_promtool
+def test_windows_hold_what_happened_in_them_and_no_minute_more(promtool: str, tmp_path: Path) -> None:
+    """30,000 streams a minute: a range that is closed to the left added a twentieth to an hour's, a fifth to five minutes'."""
+    series: Series = {
+        streams("i1", "complete", "clean"): "0+29640x150",
+        streams("i1", "complete", "broken"): "0+360x150",
+    }
+    asked: dict[str, tuple[str, float | None]] = {
+        "sum(job:streamwatch_streams:sum5m)": ("100m", 5 * 30_000),
+        "sum(job:streamwatch_streams:sum1h)": ("100m", 60 * 30_000),
+        "sum(model:streamwatch_streams:sum15m)": ("100m", 15 * 30_000),
+        "sum(job:streamwatch_broken_per_stream:ratio1h)": ("100m", 0.012),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_the_first_scrape_of_an_old_process_counts_from_there_on(promtool: str, tmp_path: Path) -> None:
+    """A week of cuts is no news; what it cuts from then on is, and a series that is born later counts in full."""
+    series: Series = {
+        started("i1"): "_x10 -600000x60",
+        streams("i1", "complete", "clean"): "_x10 920000+20x60",
+        streams("i1", "truncated", "broken"): "_x10 80000x20 80003x40",
+        streams("i1", "complete", "broken"): "_x40 2x30",
+    }
+    asked: dict[str, tuple[str, float | None]] = {
+        'count(ALERTS{alertstate="firing"})': ("29m", None),
+        grown(STREAMS, BROKEN, "1h"): ("60m", 5.0),
+        grown(STREAMS, CLEAN, "1h"): ("60m", 20.0 * 49),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_the_first_scrape_of_a_young_process_counts_in_full(promtool: str, tmp_path: Path) -> None:
+    """It began while Prometheus was there."""
+    series: Series = {started("i1"): "_x10 570x60", streams("i1", "complete", "broken"): "_x10 8+1x60"}
+    measured(promtool, tmp_path, series, {grown(STREAMS, BROKEN, "1h"): ("20m", 17.0)}, interval="1m")
+
+
+@each_promtool
+def test_three_broken_streams_an_hour(promtool: str, tmp_path: Path) -> None:
+    """Born at one, as counters of Streamwatch are."""
+    counts: list[Sample] = [math.floor(at / 240 * 3) or None for at in range(14 * 240)]
+    asked: dict[str, tuple[str, float | None]] = {
+        "sum(job:streamwatch_broken_streams:sum6h)": ("8h", 18.0),
+        "sum(model:streamwatch_damaged_streams:sum1h)": ("8h", 3.0),
+    }
+    measured(promtool, tmp_path, {streams("i1", "complete", "broken"): counts}, asked)
+
+
+@each_promtool
+def test_one_noisy_model_among_many(promtool: str, tmp_path: Path) -> None:
+    """Two streams a minute of it, three in ten cut: its own share is 30 %, whatever the others do."""
+    series: Series = {streams("i1", "complete", "clean", f"m{one}"): "0+16x420" for one in range(6)}
+    series[streams("i1", "complete", "clean", "noisy")] = "0+1.4x420"
+    series[streams("i1", "truncated", "broken", "noisy")] = "0+0.6x420"
+    noisy = '{gen_ai_request_model="noisy"}'
+    asked: dict[str, tuple[str, float | None]] = {
+        f"sum(model:streamwatch_truncated_streams:sum15m{noisy} / model:streamwatch_streams:sum15m{noisy})": (
+            "6h50m",
+            0.3,
+        ),
+        "sum(job:streamwatch_broken_per_stream:ratio6h)": ("6h50m", round(0.6 / 98, 4)),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_traffic_that_moves_to_a_gateway_which_reorders(promtool: str, tmp_path: Path) -> None:
+    """0.6 events a stream there, from the first minute on; none at the old one."""
+    new = streams("i1", "complete", "clean").replace('"api"', '"new"')
+    early = f"streamwatch_anomalies_total{{{_LABELS.format(model='gpt-4o', instance='i1')}"
+    early = (
+        early.replace('"api"', '"new"') + ',streamwatch_anomaly="sequence_out_of_order",streamwatch_severity="fault"}'
+    )
+    series: Series = {
+        streams("i1", "complete", "clean"): "0+20x60 1200x120",
+        new: "_x61 14+14x120",
+        new.replace("clean", "repaired"): "_x61 6+6x120",
+        early: "_x61 12+12x120",
+    }
+    ratio = 'sum by () (model:streamwatch_reordered_per_stream:ratio15m{{server_address="{}"}})'
+    asked: dict[str, tuple[str, float | None]] = {
+        ratio.format("new"): ("90m", 0.6),
+        ratio.format("api"): ("50m", 0.0),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_cases_of_pods_that_end_are_in_the_rate_of_the_day(promtool: str, tmp_path: Path) -> None:
+    """Half of the broken order was put right, in pods of half an hour; what was tried in the shadow is apart."""
+    series: Series = {}
+    for pod in range(20):
+        alive = [None] * (pod * 30) + [1.0] * 30 + ["stale"]
+        series[cases(f"p{pod}", "llm/streaming-chunk-order-mismatch", ("verified", "unrepaired")[pod % 2])] = alive
+        series[cases(f"p{pod}", "llm/streaming-chunk-order-mismatch", "verified", "false")] = alive
+    asked: dict[str, tuple[str, float | None]] = {
+        "sum(model_issue:streamwatch_cases:sum1d)": ("11h", 20.0),
+        "sum(model_issue:streamwatch_fixed_per_case:ratio1d)": ("11h", 0.5),
+        "sum(model_issue:streamwatch_fixed_per_case:ratio1d_upper)": ("11h", 0.7007),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+def panel(board: str, title: str, window: str, before: str) -> list[str]:
+    """Return the queries of a panel as Grafana sends them where everything is chosen."""
+    document = json.loads((ROOT / "dashboards" / "json" / f"streamwatch-{board}.json").read_text("utf-8"))
+    (found,) = [one for one in document["panels"] if one["title"] == title]
+    values = {"__range": window, "before": before, "job": ".+"}
+    return [
+        re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), target["expr"])
+        for target in found["targets"]
+    ]
+
+
+@each_promtool
+def test_before_and_after_a_release_that_replaces_all_pods(promtool: str, tmp_path: Path) -> None:
+    """Twenty old pods break one stream each, twenty new ones two: the panel says what the pods took with them as well."""
+    series: Series = {}
+    rng = Random(1)
+    for pod in range(20):
+        last = rng.randrange(5, 55)
+        series[started(f"old{pod}")] = [-600_000.0] * 61 + ["stale"]
+        series[streams(f"old{pod}", "complete", "clean")] = [100.0 + at for at in range(61)] + ["stale"]
+        broken: list[Sample] = [5.0] * last + [6.0] * (61 - last) + ["stale"]
+        series[streams(f"old{pod}", "complete", "broken")] = broken
+        series[cases(f"old{pod}", "any_fault", "unrepaired")] = broken
+        series[cases(f"old{pod}", "any_fault", "verified")] = broken
+        first, second = (61 + rng.randrange(5, 50) for _ in range(2))
+        series[started(f"new{pod}")] = [None] * 61 + [3600.0] * 60
+        series[streams(f"new{pod}", "complete", "clean")] = [None] * 61 + [1.0 + at for at in range(60)]
+        series[streams(f"new{pod}", "complete", "broken")] = [None] * first + [1.0] * (121 - first)
+        series[streams(f"new{pod}", "truncated", "broken")] = [None] * second + [1.0] * (121 - second)
+        series[cases(f"new{pod}", "any_fault", "unrepaired")] = [None] * first + [1.0] * (121 - first)
+    title = "The range, and as long a time $before earlier"
+    figures = (0.5, 0.0, 20 / 1180, 40 / 1240, 1180.0, 1240.0)  # what was scraped half a minute before
+    asked = {
+        f"sum({query})": ("119m", round(figure, 4))
+        for query, figure in zip(panel("fix-rates", title, "1h", "1h"), figures, strict=True)
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_rules_and_panels_agree(promtool: str, tmp_path: Path) -> None:
+    """Of one window they make one number, pods that ended included."""
+    series: Series = {}
+    for pod in range(12):
+        alive: list[Sample] = [None] * (pod * 20) + [float(1 + at) for at in range(20)] + ["stale"]
+        series[cases(f"p{pod}", "any_fault", ("verified", "failed", "unrepaired")[pod % 3])] = alive
+    selector = '{streamwatch_issue="any_fault",streamwatch_outcome="verified"}'
+    of_panel = promql.grown(total_of(CASES) + selector, over="6h")
+    asked = {of_panel: ("5h", 80.0), grown(CASES, selector, "6h"): ("5h", 80.0)}
+    measured(promtool, tmp_path, series, asked, interval="1m")

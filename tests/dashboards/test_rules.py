@@ -1,0 +1,234 @@
+"""The Prometheus rules and the runbooks: fresh, valid, about metrics that exist, and tested one by one."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+
+from dashboards import alerts, names, records, rules, runbooks
+from dashboards.records import Options, Record
+from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
+from streamwatch.cli.kinds.explanations import EXPLANATIONS
+from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED
+
+ROOT = Path(__file__).parents[2]
+FILES = rules.files(Options())
+ALL = [rule for groups in FILES.values() for group in groups for rule in group.rules]
+ALERTS = [rule for rule in ALL if isinstance(rule, alerts.Alert)]
+NAMES = sorted({alert.name for alert in ALERTS})
+TESTS = sorted((ROOT / "tests" / "rules").glob("*.yml"))
+PAGES = sorted((ROOT / "docs" / "runbooks").rglob("*.md"))
+
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: it comes with Prometheus")
+
+
+def promtool(*arguments: str) -> None:
+    """Run it; what it complains of is the failure."""
+    ran = subprocess.run([str(PROMTOOL), *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert 0 == ran.returncode, ran.stdout + ran.stderr
+
+
+# --- what is committed
+
+
+def test_rule_files_are_fresh() -> None:
+    """`python -m dashboards.rules` would write what is there."""
+    written = {path.name: path.read_text("utf-8") for path in rules.FOLDER.iterdir()}
+    assert rules.render() == written
+
+
+def test_runbooks_are_fresh() -> None:
+    """Pages of kinds, and the rules in the pages of alerts, are those of the tables."""
+    assert runbooks.render() == {path.name: path.read_text("utf-8") for path in (runbooks.FOLDER / "kinds").iterdir()}
+    assert runbooks.filled() == {f"{name}.md": (runbooks.FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
+
+
+def test_every_alert_and_every_kind_has_its_page_and_no_page_is_left_over() -> None:
+    """A page for each, with the rule in it, and all in the index."""
+    assert {path.name for path in runbooks.FOLDER.glob("*.md")} == {"README.md", *(f"{name}.md" for name in NAMES)}
+    index = (runbooks.FOLDER / "README.md").read_text("utf-8")
+    for alert in ALERTS:
+        assert re.search(rf"\[{alert.name}\]\({alert.name}\.md\) \| [a-z, ]*{alert.severity}", index)
+        assert f"severity **{alert.severity}**" in (runbooks.FOLDER / f"{alert.name}.md").read_text("utf-8")
+    assert set(EXPLANATIONS) == set(KINDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """Every relative link is a file or folder."""
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+# --- what the rules say
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert.name}-{alert.severity}")
+def test_an_alert_tells_a_person_what_and_where(alert: alerts.Alert) -> None:
+    """A severity, one fixed sentence, a description with its labels, a runbook that exists, a dashboard."""
+    rule = rules._rule(alert, Options())
+    assert {"severity": alert.severity} == rule["labels"]
+    assert alert.severity in ("critical", "warning", "info")
+    said = rule["annotations"]
+    assert said["summary"].endswith(".")
+    assert "{{" not in said["summary"]
+    assert "{{ $labels.job }}" in said["description"]
+    assert all("{{ $labels." + label in said["description"] for label in alert.labels)
+    runbook = said["runbook_url"].removeprefix(f"{records.REPOSITORY}/blob/main/")
+    assert (ROOT / runbook).is_file()
+    boards = {"streamwatch-overview", "streamwatch-fix-rates", "streamwatch-anatomy", "streamwatch-agent"}
+    assert said["dashboard_url"].removeprefix(f"{records.GRAFANA}/d/").partition("?")[0] in boards
+
+
+def test_only_what_users_lose_is_critical() -> None:
+    """The oddities of somebody else's API wake nobody."""
+    critical = {alert.name for alert in ALERTS if alert.severity == "critical"}
+    assert {"StreamwatchErrorBudgetBurn", "StreamwatchTruncatedStreams"} == critical
+
+
+def test_hazards_and_dialects_make_no_alert() -> None:
+    """They are in healthy streams: no alert can come of a kind that is not a fault."""
+    for kind in KINDS.values():
+        assert bool(runbooks.alerts_of(kind)) is (kind.severity is Severity.FAULT)
+    assert f'streamwatch_issue=~"{TOOL_CALLS.name}"' in str(rules._rule(ALERTS[4], Options()))
+
+
+INSTRUMENTS = {names.metric(row): row for row in names.INSTRUMENTS.values()}
+VALUES = {
+    "streamwatch_verdict": {verdict.value for verdict in Verdict},
+    "streamwatch_condition": {condition.value for condition in Condition},
+    "streamwatch_outcome": {outcome.value for outcome in Outcome},
+    "streamwatch_severity": {severity.value for severity in Severity},
+    "streamwatch_strategy": {"any", "a delta accumulator", *(strategy.value for strategy in Strategy)},
+    "streamwatch_applied": {"true", "false"},
+    "streamwatch_anomaly": set(KINDS),
+    "streamwatch_issue": set(DEFINITIONS),
+}
+
+
+def selectors(expression: str) -> list[tuple[str, str, str, str]]:
+    """Every (metric, label, operator, value) in an expression."""
+    found = re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression)
+    return [
+        (metric, *matcher)
+        for metric, matchers in found
+        for matcher in re.findall(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"', matchers)
+    ]
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.name)
+def test_a_rule_reads_metrics_labels_and_values_that_exist(rule: Any) -> None:
+    """Everything named is exported by telemetry, or recorded by another rule."""
+    recorded = {each.name for each in ALL if isinstance(each, Record)}
+    text = re.sub(r'"[^"]*"|\b(?:by|on) \([^)]*\)|\{[^}]*\}', "", rule.expr)
+    raw = {name for name in re.findall(r"(?<![\w:])streamwatch_\w+", text)}
+    assert raw <= set(INSTRUMENTS)
+    levels = {name for name in re.findall(r"\w+:\w+:\w+", text)}
+    assert levels <= recorded
+    for _, label, operator, value in selectors(rule.expr):
+        values = value.split("|") if "~" in operator else [value]
+        assert set(values) <= VALUES[label]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in ALL if "_total[" in rule.expr], ids=lambda rule: rule.name)
+def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
+    """What the first records keep of a counter, the counter has."""
+    (metric,) = {name for name in re.findall(r"streamwatch_\w+", rule.expr) if name in INSTRUMENTS}
+    row = INSTRUMENTS[metric]
+    common = () if row in (PUBLISHED, STARTED, INTERNAL_ERRORS) else COMMON
+    has = {"job", *(attribute.replace(".", "_") for attribute in (*common, *row.attributes))}
+    (asked,) = re.findall(r"by \(([^)]*)\)", rule.expr)
+    assert set(asked.split(", ")) <= has
+
+
+def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
+    """--keep, --repository and --grafana reach every rule; the default ones are nowhere then."""
+    options = Options("https://git.test/sw", "https://graf.test", keep=("namespace", "service"))
+    text = "".join(rules.render(options).values())
+    assert "https://git.test/sw/blob/main/docs/runbooks/StreamwatchAbsent.md" in text
+    assert "https://graf.test/d/streamwatch-overview" in text
+    assert ".example" not in text
+    assert not re.search(r"\bjob\b(?!_|:)", text)
+    assert all(by.startswith("namespace, service") for by in re.findall(r"(?:by|on) \(([^)]*)\)", text))
+
+
+def test_every_duration_can_be_divided() -> None:
+    """The tests' own option leaves no window as long as it was, and no threshold changed."""
+    slow, fast = ("".join(rules.render(Options(faster=faster)).values()) for faster in (1, 60))
+    durations = r"(?:\[|offset |interval: |for: )(\d+)(ms|[smhd])"
+    seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    lengths = [[int(number) * seconds[unit] for number, unit in re.findall(durations, text)] for text in (slow, fast)]
+    assert [length / 60 for length in lengths[0]] == lengths[1]
+    assert re.findall(r">=? [\d.]+$", slow, re.MULTILINE) == re.findall(r">=? [\d.]+$", fast, re.MULTILINE)
+
+
+# --- what promtool says
+
+
+@needs_promtool
+def test_promtool_finds_nothing_to_complain_of() -> None:
+    """`promtool check rules --lint=all`, for the committed files."""
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, sorted(rules.FOLDER.iterdir())))
+
+
+@needs_promtool
+def test_other_options_make_valid_rules_too(tmp_path: Path) -> None:
+    """Other labels to keep, and windows of a second."""
+    rules.write(tmp_path, rules.render(Options(keep=("namespace", "service"), faster=60, objective=0.999)))
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, sorted(tmp_path.iterdir())))
+
+
+@needs_promtool
+def test_queries_in_runbooks_can_be_pasted(tmp_path: Path) -> None:
+    """Every block of PromQL parses."""
+    queries = {
+        f"{page.stem}:query:{number}".replace(".", "_"): query
+        for page in PAGES
+        for number, query in enumerate(re.findall(r"```promql\n(.*?)```", page.read_text("utf-8"), re.DOTALL))
+    }
+    document = {"groups": [{"name": "runbooks", "rules": [{"record": n, "expr": q} for n, q in queries.items()]}]}
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump(document))
+    assert len(queries) > len(KINDS)
+    promtool("check", "rules", str(tmp_path / "queries.yml"))
+
+
+def test_every_alert_is_tested_to_fire_and_to_be_silent() -> None:
+    """A case that fires, with all that is said; cases that must not: restarts, little traffic, no data at all."""
+    assert NAMES == [path.stem for path in TESTS]
+    for path in TESTS:
+        cases = yaml.safe_load(path.read_text("utf-8"))["tests"]
+        told = [alert for case in cases for test in case.get("alert_rule_test", ()) for alert in test["exp_alerts"]]
+        assert any(alert["exp_annotations"] for alert in told)
+        asked = [[test["exp_samples"] for test in case.get("promql_expr_test", ())] for case in cases]
+        silent = [case["name"] for case, samples in zip(cases, asked, strict=True) if samples and not any(samples)]
+        assert len(silent) >= 2, path.stem
+        assert any("restart" in case["name"] for case in cases), path.stem
+        assert not cases[-1].get("input_series"), path.stem
+
+
+@needs_promtool
+@pytest.mark.e2e
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_alerts_fire_when_they_must_and_only_then(path: Path) -> None:
+    """`promtool test rules`: days of simulated minutes."""
+    promtool("test", "rules", str(path))
+
+
+def test_modules_and_functions_keep_their_budgets() -> None:
+    """Modules under 500 lines, functions under 30."""
+    for path in (ROOT / "dashboards" / f"{name}.py" for name in ("alerts", "records", "rules", "runbooks")):
+        source = path.read_text("utf-8")
+        assert len(source.splitlines()) < 500
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 30, f"{path.stem}.{node.name}"

@@ -1,0 +1,267 @@
+"""Healthy streams: no fault is found in them, nothing of them is held, and careful readers see no difference.
+
+The project's own recordings are always read; those of real servers where they lie beside the checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import sdk
+from recordings.build import HERE, RECORDINGS, surface_of
+from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
+
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED, Verdict
+from streamwatch.core.report import Report, Request
+from streamwatch.core.stream import StreamWatch
+from streamwatch.testing import reports
+
+_EACH = pytest.mark.parametrize("name", RECORDINGS)
+FILLED = {"content_absent", "content_null"}
+
+
+def wire_of(name: str) -> bytes:
+    """A recording."""
+    return (HERE / f"{name}.sse").read_bytes()
+
+
+def careful(request: Request) -> Request:
+    """The same request, read by a framework."""
+    return Request(n=request.n, names_tool=request.names_tool, starting_after=request.starting_after)
+
+
+def test_the_files_are_those_that_are_built() -> None:
+    """No recording was edited by hand, and none is left over."""
+    assert {path.stem: path.read_bytes() for path in HERE.glob("*.sse")} == {
+        name: recording.wire for name, recording in RECORDINGS.items()
+    }
+
+
+@_EACH
+@pytest.mark.parametrize("loads", parsers(), ids=lambda loads: loads.__module__.partition(".")[0])
+def test_no_fault_is_found_however_it_is_cut(name: str, loads: Callable[[bytes], Any]) -> None:
+    """Whole, byte by byte and in random reads: no fault, complete, and the same each way."""
+    wire, request = wire_of(name), RECORDINGS[name].request
+    whole = watch(surface_of(name), wire, request=request, loads=loads)
+
+    assert whole.faults == set()
+    assert whole.report.verdict is Verdict.COMPLETE
+    for reads in (bytewise(wire), *(split(wire, f"{name} {seed}") for seed in range(3))):
+        assert watch(surface_of(name), reads, request=request, loads=loads).comparable() == whole.comparable()
+
+
+@_EACH
+def test_nothing_is_held(name: str) -> None:
+    """Every event is there with its last byte; only a usage that comes too early makes one chunk wait for the next."""
+    recording = RECORDINGS[name]
+    stream, held = StreamWatch(surface_of(name), recording.request), 0
+    for at in range(len(recording.wire)):
+        stream.receive(recording.wire[at : at + 1])
+        whole = recording.wire[: at + 1]
+        if whole.endswith((b"\n\n", b"\r\n\r\n")):
+            held += len(reference(whole)) - len(stream.ready)
+
+    assert held == 0 or USAGE_MISPLACED in stream.report().anomalies
+    assert held <= 2
+
+
+@_EACH
+def test_a_repair_leaves_alone_what_it_does_not_mend(name: str) -> None:
+    """Where nothing was repaired no event differs; and never does the number of events that hold data."""
+    wire, request = wire_of(name), careful(RECORDINGS[name].request)
+    seen = watch(surface_of(name), wire, request=request)
+    came = [sdk_value(event) for event in reference(wire)]
+
+    if not seen.repaired - {"sse_framing_variant"}:
+        assert [each.value for each in seen.delivered][: len(came)] == came[: len(seen.delivered)]
+    assert len(seen.payloads) == len([value for value in came if isinstance(value, dict)])
+
+
+# --- through the SDK
+
+
+def ask(client: Any, surface: str) -> Any:
+    """A stream of a surface; None where this release of the SDK has no such API."""
+    if surface == "completions":
+        return client.completions.create(model="gpt-4o", prompt="hi", stream=True)
+    if surface == "assistants":
+        return client.beta.threads.runs.create(thread_id="thread_1", assistant_id="asst_1", stream=True)
+    return sdk.create(client, surface)
+
+
+def offered(surface: str) -> bool:
+    """Whether this release of the SDK has the API, streaming."""
+    if surface == "assistants":
+        return sdk.VERSION >= (1, 21)
+    return surface != "responses" or sdk.HAS_RESPONSES
+
+
+def through_sdk(name: str, wire: bytes, surface: str) -> tuple[list[tuple[str, Any]], str]:
+    """What an application gets: the type and data of every chunk, and what was raised."""
+    chunks, raised = [], ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK's, of deprecated APIs and of values that its models do not know
+        try:
+            for each in ask(sdk.client(split(wire, name, most=400)), surface):
+                chunks.append((type(each).__qualname__, sdk.dump(each)))
+        except Exception as error:
+            raised = repr(error)
+    return chunks, raised
+
+
+def without_content(chunks: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Chunks without the content of their deltas."""
+    plain = json.loads(json.dumps(chunks, default=repr))
+    for _, data in plain:
+        for choice in (data.get("choices") or []) if isinstance(data, dict) else []:
+            (choice.get("delta") or {}).pop("content", None)
+    return [tuple(each) for each in plain]
+
+
+def assert_same_through_sdk(name: str, surface: str, wire: bytes) -> Report:
+    """Observing, no chunk differs; repairing, none in which nothing was repaired, but for content."""
+    unwatched = through_sdk(name, wire, surface)
+    with reports("none"):
+        assert through_sdk(name, wire, surface) == unwatched
+    with reports("default") as seen:
+        chunks, raised = through_sdk(name, wire, surface)
+    repaired = {kind.name for kind, outcomes in seen[-1].outcomes.items() if set(outcomes) - {"unrepaired"}}
+    repaired -= {"sse_framing_variant", "keepalive_frame"}
+    if not repaired:
+        assert (chunks, raised) == unwatched
+    elif repaired <= FILLED:
+        assert (without_content(chunks), raised) == (without_content(unwatched[0]), unwatched[1])
+    else:
+        assert raised == unwatched[1]
+    return seen[-1]
+
+
+@_EACH
+def test_the_application_gets_the_same_chunks(name: str) -> None:
+    """Through the SDK: type and data of every chunk, with Streamwatch and without."""
+    surface = surface_of(name)
+    if not offered(surface):
+        pytest.skip("this release of the SDK has no such API")
+    report = assert_same_through_sdk(name, surface, wire_of(name))
+
+    assert report.verdict is Verdict.COMPLETE
+
+
+# --- recordings of real servers, beside the checkout
+
+
+@pytest.fixture(scope="module")
+def corpus(shared: Path) -> Path:
+    """The folder of the recordings."""
+    return shared / "corpus"
+
+
+@pytest.fixture(scope="module")
+def index(corpus: Path) -> list[dict[str, Any]]:
+    """What is known of each recording of origin `recorded`."""
+    lines = (corpus / "index.jsonl").read_text("utf-8").splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["origin"] == "recorded"]
+
+
+@pytest.fixture(scope="module")
+def known(corpus: Path) -> set[str]:
+    """The recordings in which something is really wrong."""
+    lines = (corpus / "known_faults.jsonl").read_text("utf-8").splitlines()
+    return {json.loads(line)["id"] for line in lines}
+
+
+def request_of(entry: dict[str, Any]) -> Request:
+    """What is known of the request of a recording."""
+    named = str(entry["request_tool_choice"] or "").startswith("named:")
+    return Request(n=entry["request_n"], names_tool=named)
+
+
+def recorded(corpus: Path, entry: dict[str, Any]) -> bytes:
+    """The body of a recording."""
+    return (corpus / "streams" / f"{entry['id']}.sse").read_bytes()
+
+
+def sample(index: list[dict[str, Any]], count: int, longest: int) -> list[dict[str, Any]]:
+    """Some recordings, the same each time, of every provider at least one."""
+    mixed = [entry for entry in index if entry["n_events"] <= longest]
+    random.Random(7).shuffle(mixed)
+    by_provider = {(entry["provider"], entry["surface"]): entry for entry in mixed}
+    chosen = {entry["id"]: entry for entry in [*by_provider.values(), *mixed[:count]]}
+    return list(chosen.values())
+
+
+def test_no_fault_is_found_on_real_servers(corpus: Path, index: list[dict[str, Any]], known: set[str]) -> None:
+    """Every recording, whole: faults only where something is known to be wrong."""
+    loads = parsers()[-1]
+    alarms = {}
+    for entry in index:
+        seen = watch(entry["surface"], recorded(corpus, entry), request=request_of(entry), loads=loads)
+        faults = seen.faults
+        if entry["fidelity"] in ("parsed", "reframed"):
+            faults -= {"stream_truncated"}  # [DONE] was not recorded
+        if faults:
+            alarms[entry["id"]] = faults
+
+    assert len(index) > 1000
+    assert {id: faults for id, faults in alarms.items() if id not in known} == {}
+    assert len(alarms) >= 15  # and known faults are found
+
+
+def test_a_cut_makes_no_difference_on_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
+    """A sample of every provider in random reads, and a smaller one byte by byte."""
+    loads = parsers()[-1]
+    for entry in sample(index, 150, 200):
+        wire, request = recorded(corpus, entry), request_of(entry)
+        whole = watch(entry["surface"], wire, request=request, loads=loads).comparable()
+        assert (
+            watch(entry["surface"], split(wire, entry["id"], 300), request=request, loads=loads).comparable() == whole
+        )
+    for entry in sample(index, 20, 20):
+        wire, request = recorded(corpus, entry), request_of(entry)
+        whole = watch(entry["surface"], wire, request=request, loads=loads).comparable()
+        assert watch(entry["surface"], bytewise(wire), request=request, loads=loads).comparable() == whole
+
+
+def test_observing_changes_nothing_on_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
+    """Every recording: the SDK reads of each event what stands in its bytes."""
+    for entry in index:
+        wire = recorded(corpus, entry)
+        seen = watch(entry["surface"], wire, "none", request=request_of(entry))
+        events = [(event.event, sdk_value(event)) for event in reference(wire)]
+        ends = (at for at, (_, value) in enumerate(events, 1) if value == "[DONE]")
+        assert [tuple(each) for each in seen.delivered] == events[: next(ends, None)], entry["id"]
+
+
+def test_the_application_gets_the_same_chunks_of_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
+    """A sample of every provider through the SDK, with Streamwatch and without."""
+    entries = [entry for entry in sample(index, 40, 60) if offered(entry["surface"])]
+    for entry in entries:
+        assert_same_through_sdk(entry["id"], entry["surface"], recorded(corpus, entry))
+
+    assert len(entries) > 30
+
+
+def test_real_numbers_are_gapless(corpus: Path, index: list[dict[str, Any]]) -> None:
+    """What the reordering stands on: no recorded response lacks a number, or has one twice."""
+    for entry in (entry for entry in index if entry["surface"] == "responses"):
+        seen = watch("responses", recorded(corpus, entry), loads=parsers()[-1])
+        assert not {kind.name for kind in seen.report.anomalies} & {
+            *("sequence_gap", "sequence_duplicate", "sequence_out_of_order")
+        }, entry["id"]
+
+
+def test_the_kinds_of_known_issue_2_are_everywhere(corpus: Path, index: list[dict[str, Any]]) -> None:
+    """Why they are hazards and not faults: most healthy chat streams have deltas without content."""
+    chats = [entry for entry in index if entry["surface"] == "chat" and entry["fidelity"] == "exact"]
+    with_hazard = 0
+    for entry in chats:
+        found = watch("chat", recorded(corpus, entry), request=request_of(entry), loads=parsers()[-1]).report.anomalies
+        with_hazard += bool({CONTENT_ABSENT, CONTENT_NULL} & set(found))
+
+    assert with_hazard > len(chats) / 2

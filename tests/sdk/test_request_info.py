@@ -1,0 +1,98 @@
+"""What is known of a request: what was asked for decides what is right in the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from helpers import sdk
+from helpers.stream_builders import DONE, body, chunk, completion, fragment, said
+
+from streamwatch.core.report import Request
+from streamwatch.sdk import request_info
+from streamwatch.testing import reports
+
+COMPLETION = [body([completion("One"), completion("", "stop")])]
+
+
+def asked(read: Any) -> Request:
+    """The request of the one stream that `read` reads."""
+    with reports("default") as seen:
+        read()
+    (report,) = seen
+    return report.request
+
+
+@pytest.mark.parametrize(
+    ("prompt", "prompts"),
+    [
+        ("One", 1),
+        (["One"], 1),
+        (["One", "two", "three"], 3),
+        ([1, 2, 3], 1),  # one text, in tokens
+        ([[1, 2], [3]], 2),
+        ([], None),
+        ([1, "two"], None),
+        (["One", None], None),
+    ],
+    ids=str,
+)
+def test_a_completion_is_asked_for_each_prompt(prompt: Any, prompts: int | None) -> None:
+    """A list of texts, or of texts in tokens; one text in tokens is one."""
+    client = sdk.client(COMPLETION)
+    known = asked(lambda: list(client.completions.create(model="m", prompt=prompt, stream=True, n=2)))
+
+    assert (known.n, known.prompts) == (2, prompts)
+
+
+def test_three_prompts_get_three_texts() -> None:
+    """The choices of a list of prompts, `n` unset, reach the application as they came."""
+    pieces = [completion(text, index=index) for text, index in zip("abcdef", (0, 1, 2, 0, 1, 2), strict=True)]
+    client = sdk.client([body([*pieces, *(completion("", "stop", index=index) for index in range(3))])])
+    texts: dict[int, str] = {}
+    with reports("default") as seen:
+        for each in client.completions.create(model="m", prompt=["x", "y", "z"], stream=True):
+            for choice in each.choices:
+                texts[choice.index] = texts.get(choice.index, "") + choice.text
+
+    assert texts == {0: "ad", 1: "be", 2: "cf"}
+    assert not seen[0].anomalies
+
+
+@pytest.mark.parametrize(("n", "known"), [(None, 1), (1, 1), (3, 3)])
+def test_a_chat_completion_has_one_choice_unless_more_was_asked(n: int | None, known: int) -> None:
+    """And nothing is known of prompts."""
+    client = sdk.client([body(said("One"))])
+    given = {} if n is None else {"n": n}
+    request = asked(lambda: list(client.chat.completions.create(model="m", messages=[], stream=True, **given)))
+
+    assert (request.n, request.prompts, request.accumulated, request.joins_fragments) == (known, None, False, True)
+
+
+def read_by_helper(reads: list[bytes]) -> Any:
+    """Read a stream with the SDK's accumulating helper; its completion."""
+    client = sdk.client(reads)
+    chat = getattr(client.chat.completions, "stream", None) or client.beta.chat.completions.stream
+    with chat(model="m", messages=[]) as stream:
+        for _ in stream:
+            pass
+        return stream.get_final_completion()
+
+
+@pytest.mark.skipif(sdk.VERSION < (1, 40), reason="this release of the SDK has no helper")
+def test_the_helper_ends_with_one_call_whatever_it_joins_by_itself() -> None:
+    """Fragments of one call in its first chunk: old releases keep them apart."""
+    pieces = [fragment(0, '{"a"', id="call_a", name="weather"), fragment(0, ":1}")]
+    wire = body([chunk({"role": "assistant", "tool_calls": pieces}), chunk({}, "tool_calls")], done=False) + DONE
+    with reports("default") as seen:
+        (call,) = read_by_helper([wire]).choices[0].message.tool_calls
+
+    assert (call.function.name, call.function.arguments) == ("weather", '{"a":1}')
+    assert seen[0].request.accumulated
+
+
+def test_a_helper_that_nobody_knows_is_taken_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that has moved its function: nothing is done for it."""
+    monkeypatch.setitem(request_info.sys.modules, "openai.lib.streaming._deltas", None)
+
+    assert request_info._attempt(request_info._joins_fragments, default=True) is True
