@@ -166,7 +166,7 @@ def moved_in_client(source: Source) -> Moved:
         yield "BaseClient._make_sse_decoder does not make an SSEDecoder(): instrumentor._wrap takes it for somebody else's"
     process = find(client, "BaseClient", "_process_response_data")
     if "self._strict_response_validation" not in all_of(process, ast.Attribute):
-        yield "_process_response_data does not ask _strict_response_validation: chunk_builder._constructs_as_known does"
+        yield "_process_response_data does not ask _strict_response_validation: chunk_builder.constructs_as_known does"
     if {"type_", "value"} not in keywords(process, "construct_type"):
         yield "_process_response_data does not call construct_type(type_=, value=): chunk_builder.ChunkBuilder does it in its place"
 
