@@ -175,7 +175,7 @@ def _restore_tail(
     if not part.begun:
         introduce(state, item, payload, level)
         part.put_in = bool(part.family.part) and not part.announced and _is_shown(item, part)
-        part.missed, part.made_up = part.put_in, part.put_in or item.put_in
+        part.missed, part.made_up = part.put_in, part.put_in or at > Statement.TEXT
     if not part.begun and part.put_in:
         state.put_in(f"{part.family.announcement}.added", **_where(item, part), part=part.family.empty_part())
     tail = said[len(part.text) :]
@@ -232,8 +232,8 @@ def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, An
 
 def _closes(state: ResponseState, item: Item, part: Part) -> bool:
     """Return whether an event that closes a text or its part is to be put in."""
-    if part.made_up:
-        return True  # it is one repair
+    if part.made_up:  # it is one repair, and deltas are enough but for who waits for the end of each text
+        return state.ledger.wants(RESPONSE_TEXT_LOST, level_of(item.type))
     return state.missing(Level.NEVER if part.disputed else level_of(item.type))
 
 
