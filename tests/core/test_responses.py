@@ -1217,6 +1217,20 @@ SPLICES = {
 }
 
 
+@pytest.mark.parametrize("delta", [None, 7, {"text": "a"}], ids=str)
+@pytest.mark.parametrize("wrong", [{"output_index": 7}, {"content_index": 7}, {"item_id": "other"}], ids=str)
+def test_references_are_set_right_of_deltas_without_a_text_too(delta: object, wrong: Payload) -> None:
+    """Who goes by an index finds all events of an item under the same one."""
+    wire = [{**event, **wrong} if event["type"] == "response.output_text.delta" else event for event in PLAIN]
+    place = next(place for place, event in enumerate(wire) if event["type"] == "response.output_text.delta")
+    odd = {**wire[place], "delta": delta}
+    seen = watch("responses", named(numbered([*wire[: place + 1], odd, *wire[place + 1 :]])))
+    deltas = [event for event in seen.payloads if event["type"] == "response.output_text.delta"]
+
+    assert 1 == len({(event["output_index"], event["content_index"], event["item_id"]) for event in deltas})
+    assert 1 + sum(event["type"] == "response.output_text.delta" for event in PLAIN) == len(deltas)
+
+
 @pytest.mark.parametrize("early", [1, 2, 3])
 def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
     """What was announced before it is of the same response: references to it are known, and nothing is spliced."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
-from .ideal_calls import by_announcement, with_headers, with_text_arguments
+from .ideal_calls import by_announcement, with_headers, with_listed_calls, with_text_arguments
 from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage
 from .ideal_frames import reframed
 from .ideal_items import by_identity, in_parts
@@ -51,6 +51,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
     if stream.api == "chat":
         yield "without names said again", names_once(events, declared(stream))
         yield from (("by the announcements of calls", better) for better in by_announcement(events))
+        yield "with calls in a list", with_listed_calls(events)
         yield from (("with arguments as text", better) for better in with_text_arguments(events))
         yield from (("with the delta that stands elsewhere", better) for better in with_deltas(events))
         yield from (("with whole headers", better) for better in with_headers(events))
@@ -61,6 +62,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         yield "with the items that are done", with_output(events)
         yield from with_protocol(events)
     if stream.api == "responses":
+        yield "without what was said twice", _said_once(events)
         if helper:
             yield "for the helper", without_bare_lifecycle(events)
         yield "by the ids of items", by_identity(events)
@@ -166,6 +168,18 @@ def _each_once(events: Iterable[Event], field: str) -> Events:
         if found is None or found not in seen:
             kept.append(event)
         seen |= {found} if found is not None else set()
+    return kept
+
+
+def _said_once(events: Events) -> Events:
+    """Return the events without those that came already, under the number that the protocol gives to one alone."""
+    seen: list[Any] = []
+    kept = []
+    for event in events:
+        numbered = event.is_object and event.payload.get("sequence_number") is not None
+        if not (numbered and event.payload in seen):
+            kept.append(event)
+        seen += [event.payload] if numbered else []
     return kept
 
 

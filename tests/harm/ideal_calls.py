@@ -43,6 +43,17 @@ def with_text_arguments(events: Events) -> Iterator[Events]:
         yield _edited(events, edit)
 
 
+def with_listed_calls(events: Events) -> Events:
+    """Return the events with a list of calls where a single one stands in its place."""
+
+    def edit(choice: Any) -> None:
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("tool_calls"), dict):
+            delta["tool_calls"] = [delta["tool_calls"]]
+
+    return _edited(events, edit)
+
+
 def _edited(events: Events, edit: Callable[[Any], None]) -> Events:
     """Return the events after an edit of a copy of each choice."""
     result = []

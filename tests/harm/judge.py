@@ -179,9 +179,9 @@ class _Court:
 
 
 def _goes_further(before: Any, after: Any) -> bool:
-    """Whether a list begins with all that another one has."""
-    lists = isinstance(before, list) and isinstance(after, list)
-    return lists and len(before) < len(after) and equal(before, after[: len(before)])
+    """Whether a list or a text begins with all that another one has."""
+    alike = isinstance(before, (list, str)) and type(before) is type(after)
+    return alike and len(before) < len(after) and equal(before, after[: len(before)])
 
 
 def _grew(before: Any, after: Any, most: int) -> bool:

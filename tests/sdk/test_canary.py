@@ -138,8 +138,7 @@ def moved_in_stream(streaming: str, name: str, way: str) -> Moved:
 def is_assigned(class_: ast.AST, name: str) -> bool:
     """Whether a class has a member of its own with a name, beside what its instances have."""
     return any(
-        isinstance(each, ast.Assign) and name in map(ast.unparse, each.targets)
-        for each in getattr(class_, "body", ())
+        isinstance(each, ast.Assign) and name in map(ast.unparse, each.targets) for each in getattr(class_, "body", ())
     )
 
 
