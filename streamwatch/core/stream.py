@@ -75,6 +75,9 @@ _APIS: Mapping[str, type[ApiState]] = {
 #: can hold 200,000, and a healthy one holds a handful.
 _EVENTS_A_STEP = 64
 
+#: Chunks without tool calls, on which a program that looks for nothing else has raised already.
+_WITHOUT_CALLS = frozenset((ChunkType.TEXT, ChunkType.REASONING, ChunkType.REFUSAL, ChunkType.ROLE))
+
 
 class StreamWatch:
     """The state of one stream.
@@ -386,7 +389,7 @@ class StreamWatch:
         empty: dict[str, Any] = {}
         if CONTENT_ABSENT not in self.anomalies and CONTENT_NULL not in self.anomalies:
             empty["content"] = ""
-        if counts.keys() <= {ChunkType.TOOL_CALL, ChunkType.FINISH}:
+        if _WITHOUT_CALLS.isdisjoint(counts):
             empty["tool_calls"] = []
         raw = filled(last.raw, empty) if last.added and empty else None
         if raw is not None:
