@@ -167,7 +167,10 @@ def filled(options: Options | None = None) -> dict[str, str]:
     for rule in alerts.alerts(options):
         rules.setdefault(rule.name, []).append(rule)
     for name, same in rules.items():
-        text = (FOLDER / f"{name}.md").read_text("utf-8")
+        path = FOLDER / f"{name}.md"
+        if not path.exists():
+            raise SystemExit(f"{name} has no page: write {path}, with `<!-- rule -->` and `<!-- /rule -->` in it")
+        text = path.read_text("utf-8")
         facts = f"{_BEGIN}\n\n{_facts(same, options)}\n\n{_END}"
         pages[f"{name}.md"] = re.sub(f"{_BEGIN}.*?{_END}", lambda _: facts, text, flags=re.DOTALL)  # noqa: B023 -- used at once
     return pages

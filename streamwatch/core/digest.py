@@ -9,8 +9,8 @@ from zlib import crc32
 
 #: Deltas joined before they are summed: a checksum for each would cost more than all else per chunk.
 _BATCH = 64
-#: Characters of a delta that is summed at once, so that 64 large ones are never kept.
-_LARGE = 4096
+#: Characters of a delta that is summed at once: 64 of that size are kept of each choice, and a stream may have 256.
+_LARGE = 128
 
 
 class RunningDigest:

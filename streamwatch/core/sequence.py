@@ -426,10 +426,7 @@ class Numbers:
 
     def skip_to(self, number: int) -> None:
         """Give up what is missing before a number."""
-        if len(self._gaps) >= _HOLES:
-            del self._gaps[next(iter(self._gaps))]
-            self._forgotten += 1
-        self._gaps[self.expected] = number
+        self._miss(self.expected, number)
         self._leave_out(number)
 
     def stray(self, number: int, event: Event) -> None:
@@ -437,21 +434,26 @@ class Numbers:
         self.strays += 1
         self.last = number
         if number < self.first:
-            if number + 1 < self.first:
-                self._gaps[number + 1] = self.first
+            self._miss(number + 1, self.first)
             self.first = number
             self.trust.start_was_missed()
             return
         self.count += 1
         start, end = next(gap for gap in self._gaps.items() if gap[0] <= number < gap[1])
         del self._gaps[start]
-        if start < number:
-            self._gaps[start] = number
-        if number + 1 < end:
-            self._gaps[number + 1] = end
+        self._miss(start, number)
+        self._miss(number + 1, end)
         at = len(self.digests) - (self.expected - number)
         if at >= 0:
             self.digests[at] = hash(event.raw)
+
+    def _miss(self, start: int, end: int) -> None:
+        """Remember a hole, if it is one: as many as there is room for, the latest ones."""
+        if start < end:
+            if len(self._gaps) >= _HOLES:
+                del self._gaps[next(iter(self._gaps))]
+                self._forgotten += 1
+            self._gaps[start] = end
 
     def _count(self, digest: int) -> None:
         self.expected += 1

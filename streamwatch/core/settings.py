@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
-
-_T = TypeVar("_T")
 
 #: The policies that a text may begin with.
 _BASES = ("none", "default", "all")
@@ -114,35 +112,27 @@ class Settings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         """The settings of an environment, and one sentence for each value that is not usable."""
-        defaults, complaints = cls(), list[str]()
-
-        def read(name: str, default: _T, parse: Callable[[str], _T], used: str | None = None) -> _T:
-            text = environ.get(f"STREAMWATCH_{name}", "").strip()
+        values, complaints = dict[str, Any](), list[str]()
+        for name, parse in _PARSERS.items():
+            variable = f"STREAMWATCH_{name.upper()}"
+            text = environ.get(variable, "").strip()
             if not text:
-                return default
+                continue
             try:
-                return parse(text)
+                values[name] = parse(text)
             except ValueError as error:
-                shown = used if used is not None else repr(default)
-                complaints.append(f"STREAMWATCH_{name}={text[:100]!r} is not usable ({error}); using {shown}")
-                return default
+                used = _written(getattr(cls(), name))
+                complaints.append(f"{variable}={text[:100]!r} is not usable ({error}); using {used}")
+        return cls(**values), complaints
 
-        settings = cls(
-            repair=read("REPAIR", defaults.repair, Policy, defaults.repair.text),
-            window_events=read("WINDOW_EVENTS", defaults.window_events, _positive_int),
-            window_bytes=read("WINDOW_BYTES", defaults.window_bytes, _positive_int),
-            window_seconds=read("WINDOW_SECONDS", defaults.window_seconds, _seconds),
-            sequence_fields=read("SEQUENCE_FIELDS", defaults.sequence_fields, _names, ",".join(SEQUENCE_FIELDS)),
-            stall_seconds=read("STALL_SECONDS", defaults.stall_seconds, _seconds),
-            max_event_bytes=read("MAX_EVENT_BYTES", defaults.max_event_bytes, _positive_int),
-            build_chunks=read("BUILD_CHUNKS", defaults.build_chunks, _boolean, "true"),
-            max_label_values=read("MAX_LABEL_VALUES", defaults.max_label_values, _positive_int),
-            capture_dir=read("CAPTURE_DIR", defaults.capture_dir, str),
-            capture_content=read("CAPTURE_CONTENT", defaults.capture_content, _boolean, "false"),
-            capture_files=read("CAPTURE_FILES", defaults.capture_files, _positive_int),
-            capture_bytes=read("CAPTURE_BYTES", defaults.capture_bytes, _positive_int),
-        )
-        return settings, complaints
+
+def _written(value: Any) -> str:
+    """Return a value as one would set it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Policy):
+        return value.text
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _positive_int(text: str) -> int:
@@ -175,3 +165,21 @@ def _names(text: str) -> tuple[str, ...]:
         msg = "names no field"
         raise ValueError(msg)
     return names
+
+
+#: How the text of each variable is read, by the name of its field.
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "repair": Policy,
+    "window_events": _positive_int,
+    "window_bytes": _positive_int,
+    "window_seconds": _seconds,
+    "sequence_fields": _names,
+    "stall_seconds": _seconds,
+    "max_event_bytes": _positive_int,
+    "build_chunks": _boolean,
+    "max_label_values": _positive_int,
+    "capture_dir": str,
+    "capture_content": _boolean,
+    "capture_files": _positive_int,
+    "capture_bytes": _positive_int,
+}

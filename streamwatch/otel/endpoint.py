@@ -35,6 +35,12 @@ PORTS = 10
 #: connects and says nothing is to hold no thread for longer.
 _PATIENCE = 15.0
 
+#: Connections at once, each of which takes a thread: a scrape takes one for a moment.
+_CONNECTIONS = 32
+
+#: Seconds that a new connection waits for the end of the oldest one.
+_MAKING_ROOM = 1.0
+
 #: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
 
@@ -100,6 +106,7 @@ class Endpoint:
             raise
         server.RequestHandlerClass = type("_Patient", (server.RequestHandlerClass,), {"timeout": _PATIENCE})
         server.handle_error = _hung_up
+        _Connections(server)
         server.set_app(self._obliging(server.get_app(), server.server_port))
         return server
 
@@ -171,6 +178,39 @@ class Endpoint:
             if not add_reader:
                 raise RuntimeError("it takes opentelemetry-sdk 1.43 or newer")
             self.serve(registry, moved=logging.INFO)
+
+
+class _Connections:
+    """The connections of a server: one more than there may be ends the oldest, so that nobody keeps others out."""
+
+    def __init__(self, server: Any) -> None:
+        self._process, self._close = server.process_request, server.shutdown_request
+        self._free = threading.Semaphore(_CONNECTIONS)
+        self._open: dict[Any, None] = {}  # the oldest first
+        self._lock = threading.Lock()
+        server.process_request, server.shutdown_request = self._begin, self._end
+
+    def _begin(self, connection: Any, address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self._end_oldest()
+            if not self._free.acquire(timeout=_MAKING_ROOM):
+                self._close(connection)
+                return
+        with self._lock:
+            self._open[connection] = None
+        self._process(connection, address)
+
+    def _end_oldest(self) -> None:
+        with self._lock, contextlib.suppress(StopIteration, OSError):
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.shutdown(socket.SHUT_RDWR)  # which wakes its thread
+
+    def _end(self, connection: Any) -> None:
+        with self._lock:
+            self._open.pop(connection, None)
+        self._close(connection)
+        self._free.release()
 
 
 def _hung_up(_request: object, address: object) -> None:

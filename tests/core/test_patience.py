@@ -166,6 +166,17 @@ def test_servers_are_told_apart_and_the_oldest_are_forgotten() -> None:
     assert servers.of("gateway", "model") is not first
 
 
+def test_512_servers_and_models_are_remembered() -> None:
+    """The latest ones: with one more the first is forgotten."""
+    for others, remembered in ((511, True), (512, False)):
+        servers = PatienceByServer()
+        first = servers.of("gateway", "model")
+        for number in range(others):
+            servers.of("gateway", f"model {number}")
+
+        assert (servers.of("gateway", "model") is first) == remembered
+
+
 def test_what_is_known_of_a_server_is_a_few_numbers() -> None:
     """One wait in vain is enough where nothing is known; a wait that paid makes up for three of them."""
     trust = Patience().of("seq")

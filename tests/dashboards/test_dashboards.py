@@ -60,7 +60,7 @@ def queries(name: str) -> Iterator[tuple[str, str]]:
 
 def test_the_files_are_fresh(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is committed is what the tables give; `--check` says so."""
-    assert (0, "") == (generator.main(["--check"]), capsys.readouterr().out)
+    assert (0, "") == (generator.main(["--check"]), capsys.readouterr().out), "make dashboards"
     assert {path.name for path in generator.FOLDER.glob("*.json")} == set(generator.generated())
 
 

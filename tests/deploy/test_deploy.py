@@ -125,7 +125,8 @@ def generator() -> Any:
 def test_generated_resources_are_fresh() -> None:
     """`python deploy/kubernetes/generate.py` would write what is there, and no file is left over."""
     generate = generator()
-    assert generate.generated() == {path: path.read_text("utf-8") for path in generate.generated()}
+    written = {path: path.read_text("utf-8") for path in generate.generated()}
+    assert generate.generated() == written, "python deploy/kubernetes/generate.py"
     rules = {path for path in generate.generated() if path.parent.name == "rules"}
     assert rules == set((KUBERNETES / "base" / "rules").iterdir())
 

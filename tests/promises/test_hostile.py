@@ -63,6 +63,11 @@ def fragment(number: int, **function: Any) -> dict[str, Any]:
     return sdk.chunk({"tool_calls": [{"index": 0, "function": {"arguments": "word ", **function}}]})
 
 
+def indexed(number: int) -> dict[str, Any]:
+    """A fragment of the first call under an index of its own."""
+    return sdk.chunk({"tool_calls": [{"index": number, "id": "call_0", "function": {"arguments": "word "}}]})
+
+
 def named_call(number: int) -> dict[str, Any]:
     """A new tool call in each chunk."""
     call = {"index": number, "id": f"call_{number}", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -82,8 +87,10 @@ ENDLESS: dict[str, tuple[str, Callable[[int], Iterator[bytes]]]] = {
     "backwards": ("responses", lambda count: numbered(iter(range(count, 4, -1)))),
     "duplicates": ("responses", lambda count: numbered(iter([number // 2 + 4 for number in range(count)]))),
     "swaps": ("responses", lambda count: numbered(iter([4 + (number ^ 1) for number in range(count)]))),
+    "stragglers": ("responses", lambda count: numbered(iter([*range(4, 1000), 10**12, *range(1001, 2 * count, 2)]))),
     "text": ("chat", lambda count: chunks(lambda number: sdk.chunk({"content": "word "}), count)),
     "arguments": ("chat", lambda count: chunks(fragment, count)),
+    "indexes": ("chat", lambda count: chunks(indexed, count)),
     "names": ("chat", lambda count: chunks(lambda number: fragment(number, name="f"), count)),
     "headless": ("chat", lambda count: (sdk.frame(fragment(number)) for number in range(count))),
     "stamped": ("chat", lambda count: chunks(lambda number: {**sdk.chunk({"content": "a"}), "seq": number * 2}, count)),

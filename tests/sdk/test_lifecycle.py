@@ -546,6 +546,20 @@ def test_a_response_that_is_parsed_twice_is_one_stream(read: int | None, watched
     assert {} == watched.samples("streamwatch.unobserved_streams")
 
 
+def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watched) -> None:
+    """No more of them wait than were open at once: each opening counts all that the garbage collector found."""
+    client = sdk.client(sdk.healthy("chat"))
+    for dropped in range(5):
+        stream = sdk.create(client)
+        assert dropped == len(watched.reports)
+        next(iter(stream))
+        del stream
+        gc.collect()
+    sdk.create(client).response.close()
+
+    assert [Verdict.ABANDONED] * 6 == [report.verdict for report in watched.reports]
+
+
 def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:
     """Beyond what the SDK itself holds: ten thousand open streams are to cost 40 MiB."""
 

@@ -11,6 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -317,6 +318,17 @@ def test_the_applications_own_timeout_comes(mode: str, script: Script, watch: Ca
     assert IN_TIME == plain.numbers == watched.numbers
     assert type(plain.error) is type(watched.error) is not None
     assert str(plain.error) == str(watched.error)
+
+
+def test_64_types_of_bodies_are_remembered_as_blocking() -> None:
+    """A process has a handful of transports; one that makes a class for each response costs no memory."""
+    blocking: set[type] = set()
+    for _ in range(70):
+        body = type("Body", (), {"__module__": "app"})
+        response = SimpleNamespace(stream=body(), extensions={}, request=SimpleNamespace(extensions={}))
+        waiting.Waiting(response, iter(()), blocking).took(1.0, WINDOW)
+
+    assert len(blocking) == 64
 
 
 @EACH_ASYNC_MODE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.base import ApiState
+from streamwatch.core.apis.base import ApiState, kept
 from streamwatch.core.kinds import PAYLOAD_INVALID, ChunkType, Level
 from streamwatch.core.sse import Event
 
@@ -42,8 +42,8 @@ class Assistants(ApiState):
             self.error = True
         elif name == "thread.message.delta":
             sort = ChunkType.TEXT
-        self.id = self.id or str(payload.get("id") or "")
-        self.model = str(payload.get("model") or self.model)
+        self.id = self.id or kept(payload.get("id"))
+        self.model = kept(payload.get("model")) or self.model
         self.count(sort)
         if name == (event.event or ""):
             self.release(event)

@@ -19,6 +19,14 @@ from streamwatch.core.context import Context
 from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, AnomalyKind, ChunkType, Evidence, Level
 from streamwatch.core.sse import Event
 
+#: Characters of an id, a model or a finish reason that is remembered: OpenAI's have 40.
+_MAX_NAME = 512
+
+
+def kept(name: Any) -> str:
+    """Return a name to remember; "" for what is no name, or too long to be one."""
+    return name if isinstance(name, str) and len(name) <= _MAX_NAME else ""
+
 
 class ApiState:
     """One streamed answer.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamwatch.core.apis.base import kept
 from streamwatch.core.apis.chat_choice import Choice, says_calls, type_of
-from streamwatch.core.apis.chat_state import ChatState, kept
+from streamwatch.core.apis.chat_state import ChatState
 from streamwatch.core.apis.chat_text import REPLAY_WHOLE
 from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,

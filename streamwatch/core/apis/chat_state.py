@@ -13,13 +13,6 @@ from streamwatch.core.context import Context
 _OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
 #: Choices that are remembered; the API gives 128 at most. A server that makes up more gets them passed on.
 MAX_CHOICES = 256
-#: Characters of an id, a model or a finish reason that is remembered: OpenAI's have 40.
-_MAX_NAME = 512
-
-
-def kept(name: Any) -> str:
-    """Return a name to remember; "" for what is no name, or too long to be one."""
-    return name if isinstance(name, str) and len(name) <= _MAX_NAME else ""
 
 
 def choices_of(chunk: dict[str, Any]) -> list[dict[str, Any]]:

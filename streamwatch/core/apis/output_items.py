@@ -25,6 +25,8 @@ _MAX_KEPT = 128 << 10
 #: Characters of an id up to which it is its own key; of a longer one its hash is enough to know it again. OpenAI's
 #: have 55.
 _LONGEST_KEY = 64
+#: Bits of an index that is kept as it came.
+_INDEX_BITS = 64
 #: The first index of an item that no server announced: no announcement of the server ever asks for it, as the items of
 #: an answer are numbered from 0.
 _FIRST_MADE_UP = 10_000
@@ -60,6 +62,14 @@ def key_of(value: Any) -> Hashable:
     if type(value) is not str or not value:
         return None
     return value if len(value) <= _LONGEST_KEY else (len(value), hash(value))
+
+
+def kept_index(value: Any) -> Any:
+    """Return an index to be written into events, as it came; None for what may be long."""
+    short = (
+        value.bit_length() <= _INDEX_BITS if type(value) is int else type(value) is str and len(value) <= _LONGEST_KEY
+    )
+    return value if short else None
 
 
 class Part:
@@ -175,8 +185,10 @@ class Item:
         return says and (self.type not in ITEM_TYPES or type_ not in ITEM_TYPES)
 
     def refer(self, payload: dict[str, Any]) -> None:
-        """Take note of how an event says that it is about this item; no long id is kept."""
+        """Take note of how an event says that it is about this item; nothing long is kept."""
         self.reference = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
+        if "output_index" in payload:
+            self.reference["output_index"] = kept_index(payload["output_index"])
         if self.reference.get("item_id"):
             self.reference["item_id"] = self.id
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.output_items import Item, Part, key_of
+from streamwatch.core.apis.output_items import Item, Part, kept_index, key_of
 from streamwatch.core.apis.response_families import OTHER, Family, is_index
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID, Level
@@ -144,7 +144,7 @@ def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item:
         part.family = family
     if index != part.index:
         _place_part(state, item, part, payload)
-        part.reference = {part.key: payload[part.key]} if part.key in payload else {}
+        part.reference = {part.key: kept_index(payload[part.key])} if part.key in payload else {}
     return part
 
 
@@ -158,7 +158,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     part = state.new_part(item, family, key, index if is_index(index) else position)
     if index != position and not item.partial and state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
         part.index = payload[key] = position
-    part.reference = {key: payload[key]} if key in payload else {}
+    part.reference = {key: kept_index(payload[key])} if key in payload else {}
     return part
 
 

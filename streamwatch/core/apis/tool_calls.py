@@ -31,6 +31,8 @@ from streamwatch.core.report import Request
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256
+#: Indexes that are remembered beside those of the calls: servers that give each fragment another one give it no id.
+_MAX_INDEXES = 2 * _MAX_CALLS
 
 
 class NoCalls:
@@ -293,7 +295,8 @@ class ToolCalls:
             if wanted:
                 self._ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
             return call
-        self._by_index[index] = call
+        if len(self._by_index) < _MAX_INDEXES:
+            self._by_index[index] = call
         return self._placed(fragment, call)
 
     def _without_index(self, fragment: Fragment) -> Call | None:
