@@ -48,6 +48,8 @@ NEW = 60
 #: Minutes for which a total that does not move is kept: what a dashboard may look back.
 KEPT = 7 * 24 * 60
 MINUTE, HOUR, DAY = 1, 60, 24 * 60
+#: Streams that a baseline needs behind it, and minutes for which everything about a model or a server is new.
+FEWEST_HISTORY, LEARNING = 100, 6 * HOUR
 
 #: The labels of one model at one endpoint, beside those that tell services apart.
 MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
@@ -81,9 +83,13 @@ OF_JOBS = {
     JOB_ANOMALIES: (ANOMALIES, ("streamwatch_severity",)),
 }
 PROCESSES = "job:streamwatch_processes:count"
+#: In how many evaluations of the last hour a service was watched: a job that comes and goes has few.
+WATCHED = "job:streamwatch_processes:minutes1h"
 MODEL_SEEN = "request_model:streamwatch_streams:first_seen_timestamp_seconds"
 FAULT_SEEN = "snapshot_anomaly:streamwatch_faults:first_seen_timestamp_seconds"
 REORDERED = "model:streamwatch_reordered_per_stream:ratio"
+#: What the same was in the day before.
+USUAL = "model:streamwatch_reordered_per_stream:usual"
 FIX_RATIO = "model_issue:streamwatch_fixed_per_case:ratio1d"
 CASES_OF_DAY = "model_issue:streamwatch_cases:sum1d"
 FIXED_OF_DAY = "model_issue:streamwatch_fixed_cases:sum1d"
@@ -194,8 +200,8 @@ def _sum(record: str, options: Options) -> Record:
     return Record(total, expr)
 
 
-def _totals(options: Options) -> tuple[Record, ...]:
-    """The records that all others are made of, and how many processes are watched at all."""
+def _processes(options: Options) -> tuple[Record, ...]:
+    """How old the processes are, and how many are watched at all."""
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
     started, new = "streamwatch_start_time_seconds", options.time(NEW)
     late = f"""
@@ -207,6 +213,15 @@ def _totals(options: Options) -> tuple[Record, ...]:
     return (
         Record(FOUND_LATE, late),
         Record(AGE, age),
+        # Every process exports this gauge from its start on, whether it streams or not.
+        Record(PROCESSES, f"count {options.by()} ({published})"),
+        Record(WATCHED, f"count_over_time({PROCESSES}[{options.time(HOUR)}])"),
+    )
+
+
+def _totals(options: Options) -> tuple[Record, ...]:
+    """The records that all others are made of."""
+    return (
         *(
             rule
             for record, labels in TOTALS.items()
@@ -221,8 +236,6 @@ def _totals(options: Options) -> tuple[Record, ...]:
             )
         ),
         Record(RELEASES, f"sum {options.by(*RELEASE)} ({total_of(STREAMS)})"),
-        # Every process exports this gauge from its start on, whether it streams or not.
-        Record(PROCESSES, f"count {options.by()} ({published})"),
     )
 
 
@@ -268,6 +281,27 @@ def _reordered(options: Options, window: str) -> Record:
     streams = counted("streams", window)
     per_model = textwrap.indent(f"{early}\nor\n0 * {streams}", "  ")
     return Record(f"{REORDERED}{window}", f"(\n{per_model}\n)\n/\n({streams} > 0)")
+
+
+def _usual(options: Options) -> Record:
+    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new."""
+    late, since = (f"offset {options.time(minutes)}" for minutes in (30, LEARNING))
+    ratio, streams = f"{REORDERED}1d", counted("streams", "1d")
+    model = options.by("gen_ai_operation_name", "gen_ai_request_model")
+    everywhere = f"sum {model} ({streams} {late})"
+    return Record(
+        USUAL,
+        f"""
+        ({ratio} {late} and {streams} {since} >= {FEWEST_HISTORY})
+        or
+        0 * {counted("streams", "15m")}
+          + {options.on("gen_ai_operation_name", "gen_ai_request_model")}
+        (
+            sum {model} ({ratio} {late} * {streams} {late})
+          /
+            ({everywhere} >= {FEWEST_HISTORY})
+        )""",
+    )
 
 
 def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
@@ -352,10 +386,12 @@ def _first_seen(options: Options) -> tuple[Record, ...]:
 def short(options: Options) -> tuple[Record, ...]:
     """What is recorded every minute."""
     return (
+        *_processes(options),
         *_totals(options),
         *_counts(options, "15m", "disturbed_streams", "truncated_streams"),
-        *_counts(options, "1h", "damaged_streams"),
+        *_counts(options, "1h", "damaged_streams", "truncated_streams"),
         _reordered(options, "15m"),
+        _usual(options),
         *_burned(options, ("5m", "30m", "1h")),
     )
 
