@@ -25,7 +25,7 @@ from dashboards.panels import (
     rows,
     share,
 )
-from dashboards.records import JOB_CASES
+from dashboards.records import CASES
 from streamwatch.core.kinds import Outcome, Severity, Strategy
 from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH
 from streamwatch.core.stream_cases import (
@@ -106,8 +106,8 @@ def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
 def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
     """Cases that reached the application whole, and all cases."""
     return (
-        q.grown(q.cases(definitions, q.APPLIED, q.FIXED), *by),
-        q.grown(q.cases(definitions, q.APPLIED), *by),
+        q.cases(definitions, *by, where=(q.APPLIED, q.FIXED)),
+        q.cases(definitions, *by, where=(q.APPLIED,)),
     )
 
 
@@ -115,8 +115,8 @@ def _pair_over_time(definition: CaseDefinition, *by: str) -> tuple[str, str]:
     """The same for each step of a graph, of whole services."""
     issue = f'{_ISSUE}="{definition.name}"'
     return (
-        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED, q.FIXED)),
-        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED)),
+        q.over_time(CASES, *by, where=(issue, q.APPLIED, q.FIXED)),
+        q.over_time(CASES, *by, where=(issue, q.APPLIED)),
     )
 
 
@@ -168,7 +168,7 @@ def _not_repairable() -> Panel:
         "They count as broken in the first table.",
         "StreamwatchUnrepairedFaults",
         {_ISSUE: "Kind"},
-        [Column("Streams", f"{q.grown(q.cases(kinds, q.APPLIED), _ISSUE)} > 0")],
+        [Column("Streams", f"{q.cases(kinds, _ISSUE, where=(q.APPLIED,))} > 0")],
         size=(10, 7),
         sort="Streams",
         links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
@@ -192,7 +192,7 @@ def _over_time(definition: CaseDefinition) -> Panel:
     panel = lines(
         f"{title[0].upper()}{title[1:]}: fix rate",
         f"`{definition.name}`, published at {figure:.0%}. The band is the 95 % interval of the cases of each "
-        "step, in the chosen jobs. Wholly below the dashed line: the repair does worse here; open the runbook.",
+        "step. Wholly below the dashed line: the repair does worse here; open the runbook.",
         _PAGE,
         [
             Query(q.wilson(part, whole, "+"), "at most"),
@@ -224,9 +224,7 @@ def _workarounds() -> Panel:
 
 
 def _strategies() -> Panel:
-    part, whole = (
-        q.grown(q.of_jobs(BY_STRATEGY.values(), *how), _ISSUE) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,))
-    )
+    part, whole = _pair(tuple(BY_STRATEGY.values()), _ISSUE)
     return rows(
         "By strategy",
         "Streams with a fault that the strategy is for, and how many of them it put right. Low: the runbooks of its "
@@ -241,9 +239,9 @@ def _strategies() -> Panel:
 def _kinds() -> Panel:
     kinds = tuple(row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE)
     chosen = 'streamwatch_issue=~"$kind"'
-    whole = q.grown(q.cases(kinds, q.APPLIED, chosen), _ISSUE)
+    whole = q.cases(kinds, _ISSUE, where=(q.APPLIED, chosen))
     part, failed = (
-        q.grown(q.cases(kinds, q.APPLIED, chosen, how), _ISSUE)
+        q.cases(kinds, _ISSUE, where=(q.APPLIED, chosen, how))
         for how in (q.FIXED, f'streamwatch_outcome="{Outcome.FAILED.value}"')
     )
     return rows(
@@ -337,7 +335,7 @@ def _by_version() -> Panel:
 
 def _shadow() -> Panel:
     label = "streamwatch_applied"
-    part, whole = q.grown(q.faults(q.FIXED), label), q.grown(q.faults(), label)
+    part, whole = q.cases((ANY_FAULT,), label, where=(q.FIXED,)), q.cases((ANY_FAULT,), label)
     return rows(
         "Repairs applied, and repairs tried in the shadow",
         "With `STREAMWATCH_REPAIR=none` repairs run on a copy, and what they would have come to is counted as not "
@@ -356,8 +354,8 @@ def _shadow() -> Panel:
 def _outcomes() -> Panel:
     other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
     headline = (f'{_ISSUE}="{ANY_FAULT.name}"', q.APPLIED)
-    ended = q.over_time(JOB_CASES, "streamwatch_outcome", where=(*headline, other))
-    shares = f"{ended} / on () group_left () {q.over_time(JOB_CASES, where=headline)}"
+    ended = q.over_time(CASES, "streamwatch_outcome", where=(*headline, other))
+    shares = f"{ended} / on () group_left () {q.over_time(CASES, where=headline)}"
     return lines(
         "Streams whose repair was not proved right",
         "Shares of the streams in which something went wrong; the rest is verified: the stream itself agrees. "
@@ -373,7 +371,7 @@ def _outcomes() -> Panel:
 
 def _servers() -> Panel:
     label = "server_address"
-    found = q.grown(q.cases((ORDER,)), label)
+    found = q.cases((ORDER,), label)
     streams = q.grown(q.streams(), label)
     each = q.ratio(found, streams)
     measured_only = (f"{name} ({ratio:.0%})" for name, ratio in ORDER_MISMATCH.workarounds if name not in set(Strategy))

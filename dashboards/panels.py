@@ -31,7 +31,10 @@ DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
 _FINDINGS = (
     *(metric(row) for row in (ANOMALIES, REORDER_DISTANCE, REORDER_DELAY)),
-    *map(records.total_of, (records.CASES, records.ANOMALIES, records.JOB_CASES, records.JOB_ANOMALIES)),
+    *map(
+        records.total_of,
+        (records.CASES, records.ANOMALIES, records.OF_JOBS[records.CASES][0], records.OF_JOBS[records.ANOMALIES][0]),
+    ),
 )
 
 GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#1D8061", "#3B82C4", "#C43304", "#AC8C02", "#B238BE", "#8992A6"
