@@ -21,6 +21,7 @@ from dashboards.panels import (
     number,
     rows,
     share,
+    unnamed,
 )
 from dashboards.records import ANOMALIES, CHUNKS, STREAMS
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Verdict
@@ -35,6 +36,7 @@ from streamwatch.export.telemetry import (
 )
 
 #: Where the data source knows the one for traces; see `provisioning`.
+_DOT = "example"
 _DOTS = "A dot is one stream: click on it for its trace."
 #: What a window is by default.
 _WINDOW = Settings()
@@ -204,7 +206,7 @@ def _chunks() -> list[Panel]:
 
 def _dots(row: Instrument) -> Query:
     """What draws the dots: records have no exemplars, and the buckets have them."""
-    return Query(q.examples(row), "example", exemplars=True)
+    return Query(q.examples(row), _DOT, exemplars=True)
 
 
 def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str) -> Panel:
@@ -213,7 +215,7 @@ def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str) -
     panel = lines(title, f"{advice} {_DOTS}", page, [*queries, _dots(row)], unit)
     for percent, color in colors.items():
         panel = drawn(panel, f"p{percent}", color)
-    return panel
+    return unnamed(panel, _DOT)
 
 
 def _order() -> tuple[Panel, Panel]:

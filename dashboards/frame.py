@@ -29,6 +29,8 @@ _HEADERS = {
 _BEFORE, _STEP = "10m", "600s"
 #: How far back "before" lies, for panels that compare: the deployment just now, today's, last week's.
 _COMPARE = ("15m", "1h", "6h", "1d", "7d")
+#: What a point of a fix rate is of: steps of a graph hold too few cases to say anything.
+_POOLED = ("15m", "1h", "6h", "1d")
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,17 @@ def _variables(*, compares: bool) -> list[Any]:
     found = [dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")]
     found += [_label_variable(name) for name in VARIABLES]
     if compares:
-        options = [d.VariableOption(text=value, value=value, selected=value == "1d") for value in _COMPARE]
-        before = dashboard.CustomVariable("before").label("Compare with").values(",".join(_COMPARE))
-        found.append(before.options(options).current(options[_COMPARE.index("1d")]))
+        found += [
+            _duration("before", "Compare with", _COMPARE, "1d"),
+            _duration("window", "Points of the last", _POOLED, "1h"),
+        ]
     return found
+
+
+def _duration(name: str, label: str, values: Sequence[str], default: str) -> dashboard.CustomVariable:
+    options = [d.VariableOption(text=value, value=value, selected=value == default) for value in values]
+    variable = dashboard.CustomVariable(name).label(label).values(",".join(values)).options(options)
+    return variable.current(options[values.index(default)])
 
 
 def _label_variable(name: str) -> dashboard.QueryVariable:

@@ -20,6 +20,9 @@ RANGE = "$__range"
 #: One step of a graph. Steps of totals meet, so that no stream is counted twice or left out.
 INTERVAL = "$__interval"
 
+#: What a point of a fix rate is of: the cases of so long a time before it.
+WINDOW = "$window"
+
 #: Long before there were dashboards: a selector reads nothing then.
 _LONG_AGO = "20y"
 

@@ -215,7 +215,7 @@ def prometheus(
 
 def asked(url: str, expression: str, end: float, step: int = 0, **chosen: str) -> tuple[list[Any], int]:
     """Return the answer to a query, for each step or for the end alone, and how many samples it read."""
-    values = {"__range": f"{HOURS}h", "__range_s": f"{HOURS * 3600}", "before": "1h"}
+    values = {"__range": f"{HOURS}h", "__range_s": f"{HOURS * 3600}", "before": "1h", "window": "1h"}
     values |= {"__interval": "5m", "__interval_ms": "300000", "job": ".+", "instance": ".+", **chosen}
     query = re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), expression)
     when: dict[str, Any] = {"start": end - HOURS * 3600, "end": end, "step": step} if step else {"time": end}
