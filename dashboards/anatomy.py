@@ -24,7 +24,7 @@ from dashboards.panels import (
     unnamed,
 )
 from dashboards.records import ANOMALIES, CHUNKS, STREAMS
-from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Verdict
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Severity, Verdict
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND
 from streamwatch.export.telemetry import (
@@ -271,11 +271,12 @@ def _kinds() -> Panel:
     kinds = (q.APPLIED, 'streamwatch_issue=~"$kind"')
     whole = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=kinds))
     fixed = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=(*kinds, q.FIXED)))
-    joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({found} > bool 0)"
+    faults = q.counted(ANOMALIES, *by, where=(f'streamwatch_severity="{Severity.FAULT.value}"',))
+    joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({faults} > bool 0)"
     return rows(
         "Anomalies by kind",
         "Everything that was found in the range. Click on a kind for what it means and what to do. The fix "
-        "rate is of streams; none: the kind is legal, and reported only.",
+        "rate is of streams with a fault; what is no fault is legal, and nothing that must be fixed.",
         "StreamwatchNewAnomalyKind",
         {by[0]: "Kind", by[1]: "Severity"},
         [

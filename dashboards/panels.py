@@ -252,10 +252,10 @@ def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to:
 
 
 def unnamed(panel: Panel, *names: str) -> Panel:
-    """Lines that are drawn and need no name in the legend, as the edges of a band."""
-    hidden = {"legend": True, "tooltip": False, "viz": False}
+    """Lines that need no name in the legend and no points, as the edges of a band."""
+    hidden = {"custom.hideFrom": {"legend": True, "tooltip": False, "viz": False}, "custom.showPoints": "never"}
     for name in names:
-        panel = panel.override_by_name(name, [d.DynamicConfigValue(id_val="custom.hideFrom", value=hidden)])
+        panel = panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=at) for key, at in hidden.items()])
     return panel
 
 

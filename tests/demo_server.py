@@ -6,15 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 
 @contextmanager
-def serving(seed: int, program: Path | None = None) -> Iterator[str]:
+def serving(seed: int, *program: str) -> Iterator[str]:
     """Run a server that breaks its streams, the demo's or another; its base URL."""
     from streamwatch.demo import processes
 
-    own = [sys.executable, str(program), "--seed", str(seed)]
+    own = [sys.executable, *program, "--seed", str(seed)]
     child = processes.Child("server", own if program else processes.server_command(seed))
     try:
         deadline = time.monotonic() + 30

@@ -105,7 +105,9 @@ e2e = [
     ),
 ]
 APP = Path(__file__).parent / "apps" / "truthful.py"
-STREAMS = 180
+SERVER = str(APP.with_name("truthful_server.py"))
+#: Multiples of 24, so that each life begins with streams whose holes are filled; see the server.
+STREAMS, SHORT = 192, 72
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -118,7 +120,7 @@ def fetched(url: str) -> str:
 @pytest.fixture
 def server() -> Iterator[str]:
     """A server that breaks its streams and keeps the truth; its base URL."""
-    with serving(7) as url:
+    with serving(7, SERVER) as url:
         yield url
 
 
@@ -246,7 +248,7 @@ class TestOverSockets:
             "OTEL_SERVICE_NAME": "truth",
         }
         with ExitStack() as running:
-            url = running.enter_context(serving(7, Path(__file__).parent / "apps" / "pausing_server.py"))
+            url = running.enter_context(serving(7, SERVER, "--pauses"))
             running.callback(collector.end)
             collector.start()
             prometheus = running.enter_context(scraped(collector.ports["metrics"], faster=6, honor_labels=True))
@@ -268,9 +270,6 @@ class TestOverSockets:
         )
         shows(truth, shown, applied=level != "none")
         agrees_on_top(truth, said, applied=level != "none")
-
-
-SHORT = 60
 
 
 def killed_at(collector: pipeline.Collector, url: str, count: int) -> None:

@@ -25,7 +25,7 @@ _IMAGES = _HERE.parents[1] / "docs" / "images"
 #: What "before" is on the pictures: the part of the run before the spike.
 _BEFORE = "2m"
 #: What a point of a fix rate is of on them: cases enough.
-_WINDOW = "1m"
+_WINDOW = "90s"
 #: Long enough for the spike of `traffic`, with calm on both sides.
 _SECONDS = 300
 
