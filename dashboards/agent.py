@@ -32,6 +32,7 @@ def dashboard() -> d.Dashboard:
         "streamwatch-agent",
         "Streamwatch's own health: is it measured, does it fail, and which versions are deployed?",
         [Row("", _answer()), Row("Processes", [_processes()]), Row("Over time", _over_time())],
+        of_processes=True,
     )
 
 

@@ -35,8 +35,8 @@ APPLIED = records.APPLIED
 
 
 def selector(row: Instrument, *matchers: str, suffix: str = "") -> str:
-    """The series of an instrument, filtered by every variable that fits it."""
-    own = {"job", "instance", *names.labels(row)}
+    """The series of an instrument in all processes, filtered by every variable that fits it."""
+    own = {"job", *names.labels(row)}
     filters = [f'{label}=~"${variable}"' for variable, label in names.VARIABLES.items() if label in own]
     return f"{names.metric(row)}{suffix}{{{','.join((*filters, *matchers))}}}"
 
