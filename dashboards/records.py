@@ -215,7 +215,7 @@ def _same_process(options: Options) -> str:
 
 
 def _growth_of_buckets(record: str, labels: tuple[str, ...], options: Options) -> Record:
-    """Record the same of the buckets of a histogram, at a sixth of the cost."""
+    """Record the same of the buckets of a histogram: they are many, and no process is looked for over an hour."""
     buckets = f"{record.partition(':')[2]}[{options.time(ENDED)}]"
     now, before = (f"last_over_time({buckets} offset {options.time(at)})" for at in (LATE, LATE + INTERVAL))
     expr = f"""

@@ -399,11 +399,13 @@ def panel(board: str, title: str, window: str, before: str) -> list[str]:
     """Return the queries of a panel as Grafana sends them where everything is chosen."""
     document = json.loads((ROOT / "dashboards" / "json" / f"streamwatch-{board}.json").read_text("utf-8"))
     (found,) = [one for one in document["panels"] if one["title"] == title]
-    values = {"__range": window, "before": before, "job": ".+"}
-    return [
-        re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), target["expr"])
-        for target in found["targets"]
-    ]
+    return [filled_in(target["expr"], window, before) for target in found["targets"]]
+
+
+def filled_in(expression: str, window: str, before: str, **chosen: str) -> str:
+    """Return a query as Grafana sends it, where everything is chosen but for what is named."""
+    values = {"__range": window, "before": before, "job": ".+", **chosen}
+    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), expression)
 
 
 @each_promtool
@@ -443,5 +445,13 @@ def test_rules_and_panels_agree(promtool: str, tmp_path: Path) -> None:
         series[cases(f"p{pod}", "any_fault", ("verified", "failed", "unrepaired")[pod % 3])] = alive
     selector = '{streamwatch_issue="any_fault",streamwatch_outcome="verified"}'
     of_panel = promql.grown(total_of(CASES) + selector, over="6h")
-    asked = {of_panel: ("5h", 80.0), grown(CASES, selector, "6h"): ("5h", 80.0)}
+    where = ('streamwatch_issue="any_fault"', 'streamwatch_outcome="verified"')
+    asked = {
+        of_panel: ("5h", 80.0),
+        grown(CASES, selector, "6h"): ("5h", 80.0),
+        filled_in(promql.counted(CASES, where=where), "6h", ""): ("5h", 80.0),
+        filled_in(promql.counted(CASES, where=where), "6h", "", model="gpt-4o"): ("5h", 80.0),
+        filled_in(promql.counted(CASES, where=where), "6h", "", model="gpt-4"): ("5h", None),
+        f"sum({filled_in(promql.counted(CASES, 'gen_ai_request_model', where=where), '6h', '')})": ("5h", 80.0),
+    }
     measured(promtool, tmp_path, series, asked, interval="1m")
