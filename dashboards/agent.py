@@ -9,14 +9,16 @@ from dashboards import promql as q
 from dashboards.frame import Row, build
 from dashboards.names import BUILD_INFO
 from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
+from dashboards.records import ERRORS, PROCESS_SEEN, RELEASES, total_of
+from dashboards.records import STREAMS as STREAM_TOTALS
 from streamwatch.core.settings import Settings
 from streamwatch.export import labels
-from streamwatch.export.telemetry import INTERNAL_ERRORS, PUBLISHED, STREAMS, UNOBSERVED
+from streamwatch.export.telemetry import INTERNAL_ERRORS, STREAMS, UNOBSERVED
 
 _FILTER = '{job=~"$job",instance=~"$instance"}'
-#: Every process has the published figures from its first scrape on: who has them is one of ours. Taken over the
-#: range, it also finds those that are down now.
-_OURS = f"on (job, instance) group by (job, instance) (present_over_time({q.selector(PUBLISHED)}[{q.RANGE}]))"
+#: Who is one of ours: seen in the range, and so also those that are down now.
+_SEEN = q.recorded(PROCESS_SEEN)
+_OURS = f"on (job, instance) ({_SEEN} > time() - $__range_s)"
 #: What a value beyond the limit is counted as, and the limit.
 OTHER = labels.OTHER
 _LIMIT = Settings().max_label_values
@@ -30,6 +32,7 @@ def dashboard() -> d.Dashboard:
         "streamwatch-agent",
         "Streamwatch's own health: is it measured, does it fail, and which versions are deployed?",
         [Row("", _answer()), Row("Processes", [_processes()]), Row("Over time", _over_time())],
+        of_processes=True,
     )
 
 
@@ -38,8 +41,8 @@ def _of_ours(series: str) -> str:
 
 
 def _capped() -> str:
-    parts = (q.selector(STREAMS, f'{label}="{OTHER}"') for label in _CAPPED)
-    return " + ".join(f"({q.total(part)} or vector(0))" for part in parts)
+    parts = (q.streams(f'{label}="{OTHER}"') for label in _CAPPED)
+    return " + ".join(f"({q.grown(part)} or vector(0))" for part in parts)
 
 
 def _processes_up() -> Panel:
@@ -69,7 +72,7 @@ def _processes_down() -> Panel:
 
 
 def _internal_errors() -> Panel:
-    errors = q.total(q.selector(INTERNAL_ERRORS))
+    errors = q.grown(q.recorded(total_of(ERRORS)))
     return number(
         "Internal errors",
         "Errors of Streamwatch itself; the application saw none of them. Any: report it with the line that "
@@ -112,7 +115,7 @@ def _sdk_versions() -> Panel:
         "SDK versions",
         "How many versions of the openai package were seen. More than one outside a rollout: pin it.",
         "StreamwatchAbsent",
-        Query(f"count(group by (streamwatch_openai_version) (last_over_time({q.of_process()}[{q.RANGE}])))"),
+        Query(f"count({q.grown(q.recorded(RELEASES), 'streamwatch_openai_version')} > 0)"),
         units.Short,
         color=((None, BLUE),),
         decimals=0,
@@ -134,7 +137,6 @@ def _processes() -> Panel:
     keys = {"job": "Job", "instance": "Instance"}
     by = tuple(keys)
     up = (((1, 1), "up", GREEN), ((0, 0), "down", VERMILION))
-    errors, unobserved = q.selector(INTERNAL_ERRORS), q.selector(UNOBSERVED)
     versions = f"count by (job, instance, version) ({BUILD_INFO}{_FILTER})"
     return rows(
         "Processes",
@@ -145,9 +147,12 @@ def _processes() -> Panel:
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [
             Column("State", f"max by (job, instance) ({_of_ours('up')})", words=up),
-            Column("Streams", q.total(q.of_process(), *by, "streamwatch_openai_version")),
-            Column("Unobserved", f"{q.total(unobserved, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
-            Column("Internal errors", f"{q.total(errors, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
+            Column("Streams", q.of_process(STREAMS, *by, "streamwatch_openai_version")),
+            Column("Unobserved", f"{q.of_process(UNOBSERVED, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
+            Column(
+                "Internal errors",
+                f"{q.of_process(INTERNAL_ERRORS, *by)} or 0 * max by (job, instance) ({_of_ours('up')})",
+            ),
             Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
             Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds),
             Column("", versions),
@@ -157,7 +162,7 @@ def _processes() -> Panel:
 
 
 def _internal_errors_by_type() -> Panel:
-    errors = q.step(INTERNAL_ERRORS, "error_type")
+    errors = q.grown(q.recorded(total_of(ERRORS)), "error_type", over=q.INTERVAL)
     return lines(
         "Internal errors by type",
         "Errors of Streamwatch itself, in each step. They cost measurements, never the application's streams. "
@@ -171,7 +176,7 @@ def _internal_errors_by_type() -> Panel:
 
 
 def _streams_per_second_by_job() -> Panel:
-    streams = f"sum by (job) (rate({q.of_process()}[{q.RATE_INTERVAL}]))"
+    streams = f"{q.over_time(STREAM_TOTALS, 'job')} / ($__interval_ms / 1000)"
     return lines(
         "Streams per second by job",
         "Streams that ended. A job at zero while it serves requests: it was started without "

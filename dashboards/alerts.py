@@ -19,11 +19,14 @@ from dashboards.records import (
     FAULT_SEEN,
     FIX_RATIO,
     HOUR,
+    LEARNING,
     MODEL,
     MODEL_SEEN,
     PROCESSES,
     REORDERED,
     REQUEST_LABELS,
+    USUAL,
+    WATCHED,
     Options,
     counted,
     tool_calls_broken,
@@ -38,8 +41,6 @@ FEWEST_STREAMS = 20
 FEWEST_HIT = 10
 #: The same for a spike of reordering, which is told early.
 FEWEST_REORDERED = 5
-#: Streams that a baseline needs behind it.
-FEWEST_HISTORY = 100
 #: A spike is three times the model's own baseline, and one reordered event in fifty streams at least: no
 #: recording of a healthy provider has any.
 SPIKE_FACTOR, SPIKE_FLOOR = 3, 0.02
@@ -54,8 +55,10 @@ SLOW: Windows = ((3, "1d", "2h"), (1, "3d", "6h"))
 #: What a fix rate is expected of: hazards are legal, and make no alert.
 FAULTS_WITH_FIGURES = tuple(definition for definition in KNOWN if definition.severity is Severity.FAULT)
 
-#: Minutes for which everything about a model is new, and for which a new fault of it is news.
-LEARNING, NEWS = 6 * HOUR, HOUR
+#: Minutes for which a new fault of a model is news.
+NEWS = HOUR
+#: Evaluations of an hour in which a service must have been watched, for its absence to be one: not a job of minutes.
+FEWEST_WATCHED = 30
 
 #: What the words in angle brackets in a description stand for.
 _MODEL = "{{ $labels.gen_ai_request_model }} at {{ $labels.server_address }} ({{ $labels.gen_ai_operation_name }})"
@@ -86,20 +89,18 @@ def _told(text: str, options: Options) -> str:
 
 
 def _reorder_spike(options: Options) -> Alert:
-    now, before = f"{REORDERED}15m", f"{REORDERED}1d offset {options.time(30)}"
+    now = f"{REORDERED}15m"
     return Alert(
         "StreamwatchReorderSpike",
         "warning",
         f"""
         {now} > {SPIKE_FLOOR}
         and
-        {now} > {SPIKE_FACTOR} * {before}
+        {now} > {SPIKE_FACTOR} * {USUAL}
         and
         {counted("streams", "15m")} >= {FEWEST_STREAMS}
         and
-        {counted("disturbed_streams", "15m")} >= {FEWEST_REORDERED}
-        and
-        {counted("streams", "1d")} offset {options.time(30)} >= {FEWEST_HISTORY}""",
+        {counted("disturbed_streams", "15m")} >= {FEWEST_REORDERED}""",
         wait=5,
         hold=15,
         summary="Stream events arrive out of order more often than they used to.",
@@ -172,11 +173,18 @@ def _unrepaired_faults(options: Options) -> Alert:
 
 
 def _truncated_streams(options: Options) -> Alert:
-    cut, streams = counted("truncated_streams", "15m"), counted("streams", "15m")
+    now, hour = ((counted("truncated_streams", window), counted("streams", window)) for window in ("15m", "1h"))
     return Alert(
         "StreamwatchTruncatedStreams",
         "critical",
-        f"{cut} / {streams} > {TRUNCATED_SHARE}\nand\n{cut} >= {FEWEST_HIT}",
+        f"""
+        {now[0]} / {now[1]} > {TRUNCATED_SHARE}
+        and
+        (
+            {now[0]} >= {FEWEST_HIT}
+          or
+            ({hour[0]} >= {FEWEST_HIT} and {hour[0]} / {hour[1]} > {TRUNCATED_SHARE})
+        )""",
         wait=5,
         hold=10,
         summary="Answers are cut off before their end, and the SDK says nothing.",
@@ -281,7 +289,8 @@ def _absent(options: Options) -> Alert:
     return Alert(
         "StreamwatchAbsent",
         "warning",
-        f"last_over_time({PROCESSES}[{options.time(DAY)}])\nunless\n{PROCESSES}",
+        f"(\n  last_over_time({PROCESSES}[{options.time(DAY)}])\n  and\n"
+        f"  max_over_time({WATCHED}[{options.time(DAY)}]) >= {FEWEST_WATCHED}\n)\nunless\n{PROCESSES}",
         wait=15,
         hold=0,
         summary="A service that was watched is no longer watched.",

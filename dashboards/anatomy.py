@@ -21,13 +21,13 @@ from dashboards.panels import (
     number,
     rows,
     share,
+    unnamed,
 )
-from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Verdict
+from dashboards.records import ANOMALIES, CHUNKS, STREAMS
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Severity, Verdict
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND
 from streamwatch.export.telemetry import (
-    ANOMALIES,
-    CHUNKS,
     DURATION,
     REORDER_DELAY,
     REORDER_DISTANCE,
@@ -36,6 +36,7 @@ from streamwatch.export.telemetry import (
 )
 
 #: Where the data source knows the one for traces; see `provisioning`.
+_DOT = "example"
 _DOTS = "A dot is one stream: click on it for its trace."
 #: What a window is by default.
 _WINDOW = Settings()
@@ -95,38 +96,43 @@ def _held_back() -> Panel:
 
 
 def _cut_short() -> Panel:
-    streams = q.grown(q.streams())
+    streams = q.counted(STREAMS)
     return number(
         "Cut short",
         "Streams that ended truncated, empty or in an error. Look at Verdicts below, then at the server.",
         "StreamwatchTruncatedStreams",
-        Query(q.ratio(q.grown(q.streams(_INCOMPLETE)), streams)),
+        Query(q.ratio(q.counted(STREAMS, where=(_INCOMPLETE,)), streams)),
         color=((None, GREEN), (0.01, AMBER), (0.05, VERMILION)),
         decimals=1,
     )
 
 
+def _found(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
+    """Anomalies to be set beside chunks, which have no kind to choose."""
+    return q.over_time(ANOMALIES, *by, where=(kinds,), over=over, without=("kind",))
+
+
 def _missing_content() -> Panel:
-    missing = q.total(q.found_in_chunks(_CONTENT_MISSING))
+    missing = _found(_CONTENT_MISSING, over=q.RANGE)
     return number(
         "Missing content",
         "Share of chunks whose delta has no `content`, or null: legal, and what naive code raises "
         'KeyError: \'content\' on. Read it as `delta.get("content") or ""`.',
         f"kinds/{CONTENT_ABSENT.name}",
-        Query(q.ratio(missing, q.total(q.selector(CHUNKS)))),
+        Query(q.ratio(missing, q.counted(CHUNKS))),
         color=((None, BLUE),),
         decimals=1,
     )
 
 
 def _odd_tool_calls() -> Panel:
-    tools = q.total(q.found_in_chunks(_TOOL_KINDS))
+    tools = _found(_TOOL_KINDS, over=q.RANGE)
     return number(
         "Odd tool calls",
         "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
         "see which kind below.",
         "StreamwatchToolCallsBroken",
-        Query(q.ratio(tools, q.total(q.selector(CHUNKS, _TOOL_CHUNKS)))),
+        Query(q.ratio(tools, q.counted(CHUNKS, where=(_TOOL_CHUNKS,)))),
         color=((None, BLUE),),
         decimals=1,
     )
@@ -137,7 +143,7 @@ def _answer() -> list[Panel]:
 
 
 def _chunk_mix() -> Panel:
-    mix = f"{q.step(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.step(CHUNKS)}"
+    mix = f"{q.over_time(CHUNKS, 'streamwatch_chunk')} / on () group_left () {q.over_time(CHUNKS)}"
     return lines(
         "Chunk mix",
         "What chunks carry. A new share of reasoning or other means that the model or its server changed: check "
@@ -152,8 +158,8 @@ def _chunk_mix() -> Panel:
 
 def _verdicts_other_than_complete() -> Panel:
     other = f'streamwatch_verdict!="{Verdict.COMPLETE.value}"'
-    ended = q.grown(q.streams(other), "streamwatch_verdict", over=q.INTERVAL)
-    verdicts = f"{ended} / on () group_left () {q.grown(q.streams(), over=q.INTERVAL)}"
+    ended = q.over_time(STREAMS, "streamwatch_verdict", where=(other,))
+    verdicts = f"{ended} / on () group_left () {q.over_time(STREAMS)}"
     return lines(
         "Verdicts other than complete",
         "Shares of all streams. Truncated: the connection was cut, mostly by a proxy's timeout. Empty: HTTP 200, "
@@ -166,19 +172,19 @@ def _verdicts_other_than_complete() -> Panel:
 
 
 def _missing_content_over_time() -> Panel:
-    missing = q.step(ANOMALIES, "streamwatch_anomaly", where=(_CONTENT_MISSING,), without=("kind",))
+    missing = _found(_CONTENT_MISSING, "streamwatch_anomaly")
     return lines(
         "Missing content, share of chunks",
         "Deltas without `content` or with null. A rise with a snapshot is harmless to code that reads content "
         "with care, and a KeyError in code that does not.",
         f"kinds/{CONTENT_ABSENT.name}",
-        [Query(f"{missing} / on () group_left () {q.step(CHUNKS)}", "{{streamwatch_anomaly}}")],
+        [Query(f"{missing} / on () group_left () {q.over_time(CHUNKS)}", "{{streamwatch_anomaly}}")],
         units.PercentUnit,
     )
 
 
 def _tool_calls() -> Panel:
-    tools = q.step(ANOMALIES, "streamwatch_anomaly", where=(_TOOL_KINDS,), without=("kind",))
+    tools = _found(_TOOL_KINDS, "streamwatch_anomaly")
     return lines(
         "Tool calls: anomalies per 100 of their chunks",
         "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
@@ -186,7 +192,7 @@ def _tool_calls() -> Panel:
         "StreamwatchToolCallsBroken",
         [
             Query(
-                f"100 * {tools} / on () group_left () {q.step(CHUNKS, where=(_TOOL_CHUNKS,))}",
+                f"100 * {tools} / on () group_left () {q.over_time(CHUNKS, where=(_TOOL_CHUNKS,))}",
                 "{{streamwatch_anomaly}}",
             )
         ],
@@ -198,13 +204,18 @@ def _chunks() -> list[Panel]:
     return [_chunk_mix(), _verdicts_other_than_complete(), _missing_content_over_time(), _tool_calls()]
 
 
+def _dots(row: Instrument) -> Query:
+    """What draws the dots: records have no exemplars, and the buckets have them."""
+    return Query(q.examples(row), _DOT, exemplars=True)
+
+
 def _quantiles(title: str, advice: str, page: str, row: Instrument, unit: str) -> Panel:
     colors = {50: GREEN, 95: BLUE, 99: VERMILION}
-    queries = [Query(q.quantile(percent / 100, row), f"p{percent}", exemplars=True) for percent in colors]
-    panel = lines(title, f"{advice} {_DOTS}", page, queries, unit)
+    queries = [Query(q.quantile(percent / 100, row), f"p{percent}") for percent in colors]
+    panel = lines(title, f"{advice} {_DOTS}", page, [*queries, _dots(row)], unit)
     for percent, color in colors.items():
         panel = drawn(panel, f"p{percent}", color)
-    return panel
+    return unnamed(panel, _DOT)
 
 
 def _order() -> tuple[Panel, Panel]:
@@ -242,7 +253,7 @@ def _time() -> tuple[Panel, Panel]:
             "From the request to the end. Truncated streams that all last equally long point to a timeout of that "
             f"length between you and the server. {_DOTS}",
             "StreamwatchTruncatedStreams",
-            [Query(q.quantile(0.95, DURATION, "streamwatch_verdict"), "{{streamwatch_verdict}}", exemplars=True)],
+            [Query(q.quantile(0.95, DURATION, "streamwatch_verdict"), "{{streamwatch_verdict}}"), _dots(DURATION)],
             units.Seconds,
         ),
     )
@@ -256,20 +267,21 @@ def _under_its_kind(cases: str) -> str:
 
 def _kinds() -> Panel:
     by = ("streamwatch_anomaly", "streamwatch_severity")
-    found = q.grown(q.anomalies(), *by)
+    found = q.counted(ANOMALIES, *by)
     kinds = (q.APPLIED, 'streamwatch_issue=~"$kind"')
-    whole = _under_its_kind(q.grown(q.cases(BY_KIND.values(), *kinds), "streamwatch_issue"))
-    fixed = _under_its_kind(q.grown(q.cases(BY_KIND.values(), *kinds, q.FIXED), "streamwatch_issue"))
-    joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({found} > bool 0)"
+    whole = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=kinds))
+    fixed = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=(*kinds, q.FIXED)))
+    faults = q.counted(ANOMALIES, *by, where=(f'streamwatch_severity="{Severity.FAULT.value}"',))
+    joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({faults} > bool 0)"
     return rows(
         "Anomalies by kind",
         "Everything that was found in the range. Click on a kind for what it means and what to do. The fix "
-        "rate is of streams; none: the kind is legal, and reported only.",
+        "rate is of streams with a fault; what is no fault is legal, and nothing that must be fixed.",
         "StreamwatchNewAnomalyKind",
         {by[0]: "Kind", by[1]: "Severity"},
         [
             Column("Found", f"{found} > 0"),
-            Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.grown(q.streams())}", decimals=1),
+            Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.counted(STREAMS)}", decimals=1),
             share("Fix rate", joined),
         ],
         size=(24, 12),

@@ -21,11 +21,13 @@ from dashboards.panels import (
     end,
     lines,
     matrix,
+    number,
     prose,
     rows,
     share,
+    unnamed,
 )
-from dashboards.records import JOB_CASES
+from dashboards.records import CASES, STREAMS
 from streamwatch.core.kinds import Outcome, Severity, Strategy
 from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH
 from streamwatch.core.stream_cases import (
@@ -45,6 +47,8 @@ _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"
 #: A fix rate is red below four in five: nobody publishes a workaround that does worse.
 _FIX_COLOR = ((None, VERMILION), (0.8, AMBER), (0.95, GREEN))
 _VERDICT = (((-1, -1), "worse", VERMILION), ((-0.9999, 0.9999), "no difference shown", GRAY), ((1, 1), "better", GREEN))
+#: Widths of an interval: at the first the figure can be believed, beyond the second it says nothing.
+_NARROW, _WIDE = 0.1, 0.3
 #: What a published figure is compared with: streams of the same definition.
 _FAULTS = tuple(definition for definition in KNOWN if definition.severity is Severity.FAULT)
 
@@ -56,7 +60,7 @@ def dashboard() -> d.Dashboard:
         "streamwatch-fix-rates",
         "What repairs come to in this production, beside the figures that are published for the known issues.",
         [
-            Row("", [_headline(), _issues(), *map(_over_time, _FAULTS), _words()]),
+            Row("", [*_answer(), _jobs(), _issues(), *map(_over_time, _FAULTS), _words()]),
             Row("Hazards defused, and what cannot be repaired", [_hazards(), _not_repairable()]),
             Row("Repairs", [_workarounds(), _strategies(), _kinds(), _outcomes()]),
             Row("Model snapshot and SDK version", [*_matrices()]),
@@ -70,7 +74,8 @@ def dashboard() -> d.Dashboard:
 def _published(strategy: str = "") -> str:
     """What is published for the issues as a whole, or for each of their workarounds."""
     matcher = f'{_STRATEGY}="{strategy}"' if strategy else f'{_STRATEGY}!="any"'
-    return f"max by ({_ISSUE}{'' if strategy else f', {_STRATEGY}'}) ({q.selector(PUBLISHED, matcher)})"
+    known = f'{_ISSUE}=~"{"|".join(issue.name for issue in ISSUES)}"'
+    return f"max by ({_ISSUE}{'' if strategy else f', {_STRATEGY}'}) ({q.selector(PUBLISHED, known, matcher)})"
 
 
 def _figures(definitions: tuple[CaseDefinition, ...]) -> str:
@@ -106,26 +111,73 @@ def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
 def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
     """Cases that reached the application whole, and all cases."""
     return (
-        q.grown(q.cases(definitions, q.APPLIED, q.FIXED), *by),
-        q.grown(q.cases(definitions, q.APPLIED), *by),
+        q.cases(definitions, *by, where=(q.APPLIED, q.FIXED)),
+        q.cases(definitions, *by, where=(q.APPLIED,)),
     )
 
 
 def _pair_over_time(definition: CaseDefinition, *by: str) -> tuple[str, str]:
-    """The same for each step of a graph, of whole services."""
+    """The same for each point of a graph, where there are cases enough."""
     issue = f'{_ISSUE}="{definition.name}"'
-    return (
-        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED, q.FIXED)),
-        q.over_time(JOB_CASES, *by, where=(issue, q.APPLIED)),
+    part, whole = (q.over_time(CASES, *by, where=(issue, q.APPLIED, *how), over=q.WINDOW) for how in ((q.FIXED,), ()))
+    return part, f"({whole} >= {FEWEST_CASES})"
+
+
+def _answer() -> list[Panel]:
+    """The headline: what the fix rate is, and whether it can be believed."""
+    part, whole = _pair((ANY_FAULT,))
+    low, high = q.wilson(part, whole, "-"), q.wilson(part, whole, "+")
+    return [
+        number(
+            "Fix rate",
+            "Of the streams in which something went wrong, how many reached the application whole. What cannot be "
+            "repaired counts as broken; hazards do not count. Low: see the kinds below.",
+            _PAGE,
+            Query(q.ratio(part, whole)),
+            color=_FIX_COLOR,
+            size=(5, 4),
+            decimals=1,
+        ),
+        _end("At least", "lower", "Decide by this one.", low),
+        _end("At most", "upper", "Below a figure that was promised: the promise is not kept.", high),
+        _believed(f"{high} - {low}"),
+        _count("Went wrong", "in which something went wrong: what the rate stands on", whole, _PAGE),
+        _count("Of streams", "whole or not", q.counted(STREAMS), "StreamwatchAbsent"),
+    ]
+
+
+def _end(title: str, which: str, advice: str, expression: str) -> Panel:
+    means = f"The {which} end of the interval that holds the true rate 95 times in 100. {advice}"
+    return number(title, means, _PAGE, Query(expression), size=(4, 4), decimals=1)
+
+
+def _believed(width: str) -> Panel:
+    return number(
+        "Can it be believed?",
+        f"Yes: the interval is {_NARROW:.0%} wide or less. Roughly: {_WIDE:.0%} or less. Not yet: there are too "
+        "few streams; choose a longer range.",
+        _PAGE,
+        Query(width),
+        size=(5, 4),
+        words=(
+            ((0, _NARROW), "yes", GREEN),
+            ((_NARROW, _WIDE), "roughly", AMBER),
+            ((_WIDE, 1), "not yet", VERMILION),
+        ),
     )
 
 
-def _headline() -> Panel:
+def _count(title: str, which: str, expression: str, page: str) -> Panel:
+    means = f"Streams of the range, {which}. Few: choose a longer range."
+    return number(title, means, page, Query(expression), units.LocaleFormat, size=(3, 4), decimals=0)
+
+
+def _jobs() -> Panel:
     part, whole = _pair((ANY_FAULT,), "job")
     return rows(
-        "Of the streams in which something went wrong: how many reached the application whole",
-        "Repaired / (repaired + broken), by job; what cannot be repaired, counts as broken, and hazards do not count "
-        "at all. Low: see which kind below; `STREAMWATCH_REPAIR` may be off for it.",
+        "Of the streams in which something went wrong: how many reached the application whole, by job",
+        "Repaired / (repaired + broken). A job with repairs off is not here: see `Repairs tried in the shadow` below. "
+        "One job low: see which kind, with that job chosen above.",
         _PAGE,
         {"job": "Job"},
         [*_measured(part, whole), Column("Streams", f"{whole} > 0")],
@@ -154,8 +206,13 @@ def _hazards() -> Panel:
         "Streams with a delta whose content is absent or null: legal, in most healthy streams, and naive code raises "
         "KeyError: 'content' on them. They are part of no rate of faults. Low: `STREAMWATCH_REPAIR` leaves them alone.",
         _PAGE,
-        {_ISSUE: "Known issue"},
-        _compared(part, whole, _figures((CONTENT,)), _ISSUE),
+        {_ISSUE: "Hazard"},
+        [
+            share("Published", _figures((CONTENT,))),
+            share("Defused", q.ratio(part, whole)),
+            end("At least", q.wilson(part, whole, "-")),
+            Column("Streams", f"{whole} > 0"),
+        ],
         size=(14, 7),
     )
 
@@ -168,7 +225,7 @@ def _not_repairable() -> Panel:
         "They count as broken in the first table.",
         "StreamwatchUnrepairedFaults",
         {_ISSUE: "Kind"},
-        [Column("Streams", f"{q.grown(q.cases(kinds, q.APPLIED), _ISSUE)} > 0")],
+        [Column("Streams", f"{q.cases(kinds, _ISSUE, where=(q.APPLIED,))} > 0")],
         size=(10, 7),
         sort="Streams",
         links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
@@ -191,8 +248,9 @@ def _over_time(definition: CaseDefinition) -> Panel:
     figure = definition.published[1] if definition.published else 0
     panel = lines(
         f"{title[0].upper()}{title[1:]}: fix rate",
-        f"`{definition.name}`, published at {figure:.0%}. The band is the 95 % interval of the cases of each "
-        "step, in the chosen jobs. Wholly below the dashed line: the repair does worse here; open the runbook.",
+        f"`{definition.name}`, published at {figure:.0%}. The band is the 95 % interval of the cases of the last "
+        f"$window; fewer than {FEWEST_CASES}: no line. Wholly below the dashed line: the repair does worse here; open "
+        "the runbook.",
         _PAGE,
         [
             Query(q.wilson(part, whole, "+"), "at most"),
@@ -205,7 +263,7 @@ def _over_time(definition: CaseDefinition) -> Panel:
         maximum=1,
     )
     panel = drawn(panel, "at most", BLUE, fill_to="at least", width=0)
-    panel = drawn(panel, "at least", BLUE, width=0)
+    panel = unnamed(drawn(panel, "at least", BLUE, width=0), "at most", "at least")
     return drawn(drawn(panel, "measured", BLUE), "published", AMBER, dashed=True)
 
 
@@ -224,9 +282,7 @@ def _workarounds() -> Panel:
 
 
 def _strategies() -> Panel:
-    part, whole = (
-        q.grown(q.of_jobs(BY_STRATEGY.values(), *how), _ISSUE) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,))
-    )
+    part, whole = _pair(tuple(BY_STRATEGY.values()), _ISSUE)
     return rows(
         "By strategy",
         "Streams with a fault that the strategy is for, and how many of them it put right. Low: the runbooks of its "
@@ -241,9 +297,9 @@ def _strategies() -> Panel:
 def _kinds() -> Panel:
     kinds = tuple(row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE)
     chosen = 'streamwatch_issue=~"$kind"'
-    whole = q.grown(q.cases(kinds, q.APPLIED, chosen), _ISSUE)
+    whole = q.cases(kinds, _ISSUE, where=(q.APPLIED, chosen))
     part, failed = (
-        q.grown(q.cases(kinds, q.APPLIED, chosen, how), _ISSUE)
+        q.cases(kinds, _ISSUE, where=(q.APPLIED, chosen, how))
         for how in (q.FIXED, f'streamwatch_outcome="{Outcome.FAILED.value}"')
     )
     return rows(
@@ -326,7 +382,7 @@ def _by_version() -> Panel:
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
-        "The new one lower: hold the rollout.",
+        f"The new one lower: hold the rollout. Points are of the last $window, and of {FEWEST_CASES} cases or more.",
         _PAGE,
         [Query(expression, "openai {{streamwatch_openai_version}}")],
         units.PercentUnit,
@@ -337,7 +393,7 @@ def _by_version() -> Panel:
 
 def _shadow() -> Panel:
     label = "streamwatch_applied"
-    part, whole = q.grown(q.faults(q.FIXED), label), q.grown(q.faults(), label)
+    part, whole = q.cases((ANY_FAULT,), label, where=(q.FIXED,)), q.cases((ANY_FAULT,), label)
     return rows(
         "Repairs applied, and repairs tried in the shadow",
         "With `STREAMWATCH_REPAIR=none` repairs run on a copy, and what they would have come to is counted as not "
@@ -356,8 +412,9 @@ def _shadow() -> Panel:
 def _outcomes() -> Panel:
     other = f'streamwatch_outcome!="{Outcome.VERIFIED.value}"'
     headline = (f'{_ISSUE}="{ANY_FAULT.name}"', q.APPLIED)
-    ended = q.over_time(JOB_CASES, "streamwatch_outcome", where=(*headline, other))
-    shares = f"{ended} / on () group_left () {q.over_time(JOB_CASES, where=headline)}"
+    ended = q.over_time(CASES, "streamwatch_outcome", where=(*headline, other), over=q.WINDOW)
+    whole = q.over_time(CASES, where=headline, over=q.WINDOW)
+    shares = f"{ended} / on () group_left () ({whole} >= {FEWEST_CASES})"
     return lines(
         "Streams whose repair was not proved right",
         "Shares of the streams in which something went wrong; the rest is verified: the stream itself agrees. "
@@ -373,7 +430,7 @@ def _outcomes() -> Panel:
 
 def _servers() -> Panel:
     label = "server_address"
-    found = q.grown(q.cases((ORDER,)), label)
+    found = q.cases((ORDER,), label)
     streams = q.grown(q.streams(), label)
     each = q.ratio(found, streams)
     measured_only = (f"{name} ({ratio:.0%})" for name, ratio in ORDER_MISMATCH.workarounds if name not in set(Strategy))

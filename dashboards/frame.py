@@ -29,6 +29,8 @@ _HEADERS = {
 _BEFORE, _STEP = "10m", "600s"
 #: How far back "before" lies, for panels that compare: the deployment just now, today's, last week's.
 _COMPARE = ("15m", "1h", "6h", "1d", "7d")
+#: What a point of a fix rate is of: steps of a graph hold too few cases to say anything.
+_POOLED = ("15m", "1h", "6h", "1d")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,20 @@ class Row:
     panels: Sequence[Panel]
 
 
-def build(name: str, uid: str, description: str, rows: Sequence[Row], *, compares: bool = False) -> d.Dashboard:
-    """A whole dashboard; panels are numbered in order, so that links to one of them stay right."""
+def build(
+    name: str,
+    uid: str,
+    description: str,
+    rows: Sequence[Row],
+    *,
+    compares: bool = False,
+    of_processes: bool = False,
+) -> d.Dashboard:
+    """A whole dashboard; panels are numbered in order, so that links to one of them stay right.
+
+    Records know no instance: only a dashboard of processes can choose one.
+    """
+    without = () if of_processes else ("instance",)
     board = (
         dashboard.Dashboard(f"Streamwatch / {name}")
         .uid(uid)
@@ -51,8 +65,8 @@ def build(name: str, uid: str, description: str, rows: Sequence[Row], *, compare
         .time("now-1h", "now")
         .timezone("browser")
         .tooltip(d.DashboardCursorSync.CROSSHAIR)
-        .variables(_variables(compares=compares))
-        .annotations(_annotations())
+        .variables(_variables(without, compares=compares))
+        .annotations(_annotations(without))
         .link(_other_dashboards())
     )
     number = 0
@@ -77,20 +91,27 @@ def _other_dashboards() -> dashboard.DashboardLink:
     )
 
 
-def _variables(*, compares: bool) -> list[Any]:
+def _variables(without: tuple[str, ...], *, compares: bool) -> list[Any]:
     found = [dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")]
-    found += [_label_variable(name) for name in VARIABLES]
+    found += [_label_variable(name, without) for name in VARIABLES if name not in without]
     if compares:
-        options = [d.VariableOption(text=value, value=value, selected=value == "1d") for value in _COMPARE]
-        before = dashboard.CustomVariable("before").label("Compare with").values(",".join(_COMPARE))
-        found.append(before.options(options).current(options[_COMPARE.index("1d")]))
+        found += [
+            _duration("before", "Compare with", _COMPARE, "1d"),
+            _duration("window", "Points of the last", _POOLED, "1h"),
+        ]
     return found
 
 
-def _label_variable(name: str) -> dashboard.QueryVariable:
+def _duration(name: str, label: str, values: Sequence[str], default: str) -> dashboard.CustomVariable:
+    options = [d.VariableOption(text=value, value=value, selected=value == default) for value in values]
+    variable = dashboard.CustomVariable(name).label(label).values(",".join(values)).options(options)
+    return variable.current(options[values.index(default)])
+
+
+def _label_variable(name: str, without: tuple[str, ...]) -> dashboard.QueryVariable:
     row = ANOMALIES if name == "kind" else STREAMS
     chosen = {"job": (), "instance": ("job",)}.get(name, ("job", "instance"))
-    filters = ",".join(f'{VARIABLES[other]}=~"${other}"' for other in chosen)
+    filters = ",".join(f'{VARIABLES[other]}=~"${other}"' for other in chosen if other not in without)
     series = metric(row) + (f"{{{filters}}}" if filters else "")
     query = f"label_values({series}, {VARIABLES[name]})"
     everything = d.VariableOption(text="All", value="$__all", selected=True)
@@ -110,9 +131,10 @@ def _label_variable(name: str) -> dashboard.QueryVariable:
     )
 
 
-def _annotations() -> list[dashboard.AnnotationQuery]:
+def _annotations(without: tuple[str, ...]) -> list[dashboard.AnnotationQuery]:
     series = recorded(RELEASES)
-    built = f'{BUILD_INFO}{{job=~"$job",instance=~"$instance"}}'
+    chosen = ",".join(f'{name}=~"${name}"' for name in ("job", "instance") if name not in without)
+    built = f"{BUILD_INFO}{{{chosen}}}"
     return [
         _annotation("Alerts firing", alerts("firing"), "{{alertname}}", VERMILION),
         _annotation("New model snapshot", _new(series, VARIABLES["snapshot"]), "{{gen_ai_response_model}}", BLUE),

@@ -5,7 +5,17 @@ Derived from the tables of `streamwatch.export.telemetry`, so that a metric that
 
 from __future__ import annotations
 
-from dashboards.records import MODEL, OF_JOBS, RELEASE, RELEASES, REORDERED, TOTALS, total_of
+from dashboards.records import (
+    MODEL,
+    OF_JOBS,
+    OF_PROCESSES,
+    PROCESS_SEEN,
+    RELEASE,
+    RELEASES,
+    REORDERED,
+    TOTALS,
+    total_of,
+)
 from streamwatch.export import telemetry
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
@@ -62,10 +72,21 @@ def labels(row: Instrument) -> tuple[str, ...]:
     return (*names, "le") if is_histogram(row) else names
 
 
-#: What is recorded, and its labels: nothing of a process, which ends.
+#: A label that nothing has: where a variable narrows what is shown, `{narrowed!~"..."}` lets series in, and else none.
+NARROWED = "narrowed"
+
+
+def _of_variables(source: str) -> set[str]:
+    """The labels of a record that variables choose by: its sum over all of them is shown where none is chosen."""
+    return {*TOTALS[source]} & {*VARIABLES.values()}
+
+
+#: What is recorded, and its labels: nothing of a process, which ends, but for three sums.
 RECORDS = {
-    **{total_of(record): {"job", *labels} for record, labels in TOTALS.items()},
-    **{total_of(record): {"job", *labels} for record, (_, labels) in OF_JOBS.items()},
+    **{total_of(record): {"job", NARROWED, *labels} for record, labels in TOTALS.items()},
+    **{total_of(record): {"job", *labels, *_of_variables(source)} for source, (record, labels) in OF_JOBS.items()},
+    **{record: {"job", *labels} for record, labels in OF_PROCESSES.values()},
+    PROCESS_SEEN: {"job", "instance"},
     RELEASES: {"job", *RELEASE},
     f"{REORDERED}15m": {"job", *MODEL},
 }

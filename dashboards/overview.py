@@ -23,9 +23,9 @@ from dashboards.panels import (
     rows,
     share,
 )
-from dashboards.records import JOB_ANOMALIES, JOB_STREAMS, REORDERED
+from dashboards.records import ANOMALIES, REORDERED, STREAMS
 from streamwatch.core.kinds import Condition, Severity
-from streamwatch.core.stream_cases import BY_KIND
+from streamwatch.core.stream_cases import ANY_FAULT, BY_KIND
 
 #: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
 #: usually allows, five are what users tell each other about.
@@ -45,9 +45,9 @@ def dashboard() -> d.Dashboard:
 
 
 def _condition(condition: Condition, means: str, color: str, page: str) -> Panel:
-    one = q.grown(q.streams(f'streamwatch_condition="{condition.value}"'))
+    one = q.counted(STREAMS, where=(f'streamwatch_condition="{condition.value}"',))
     steps = BROKEN_COLOR if condition is Condition.BROKEN else ((None, color),)
-    query = Query(q.ratio(one, q.grown(q.streams())))
+    query = Query(q.ratio(one, q.counted(STREAMS)))
     return number(f"{condition.value.capitalize()} streams", means, page, query, color=steps, decimals=1)
 
 
@@ -57,7 +57,7 @@ def _streams() -> Panel:
         "Streams that ended in the range. None: no request was made, or the endpoint on port 9464 is not scraped; "
         "see Streamwatch / Agent.",
         "StreamwatchAbsent",
-        Query(q.grown(q.streams())),
+        Query(q.counted(STREAMS)),
         units.LocaleFormat,
         size=(3, 4),
         decimals=0,
@@ -90,7 +90,7 @@ def _fix_rate() -> Panel:
         "Of the streams in which something went wrong, the share that reached the application whole; what cannot be "
         "repaired is among them. Low: see which kind in Streamwatch / Fix rates; `STREAMWATCH_REPAIR` may be off.",
         "StreamwatchFixRateBelowPublished",
-        Query(q.ratio(q.grown(q.faults(q.APPLIED, q.FIXED)), q.grown(q.faults(q.APPLIED)))),
+        Query(q.ratio(*(q.cases((ANY_FAULT,), where=how) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,))))),
         color=((None, BLUE),),
         size=(3, 4),
         decimals=1,
@@ -98,7 +98,7 @@ def _fix_rate() -> Panel:
 
 
 def _proved_right() -> Panel:
-    verified, decided = (q.grown(q.faults(q.APPLIED, how)) for how in (q.VERIFIED, q.DECIDED))
+    verified, decided = (q.cases((ANY_FAULT,), where=(q.APPLIED, how)) for how in (q.VERIFIED, q.DECIDED))
     return number(
         "Verified rate",
         "Of the streams whose repair the rest of the stream can judge, the share it agrees with. Below 100 %: look at "
@@ -138,11 +138,11 @@ def _answer() -> list[Panel]:
 
 def _streams_repaired_or_broken() -> Panel:
     touched = f'streamwatch_condition!="{Condition.CLEAN.value}"'
-    touched_shares = q.over_time(JOB_STREAMS, "streamwatch_condition", where=(touched,))
-    shares = f"{touched_shares} / on () group_left () {q.over_time(JOB_STREAMS)}"
+    touched_shares = q.over_time(STREAMS, "streamwatch_condition", where=(touched,))
+    shares = f"{touched_shares} / on () group_left () {q.over_time(STREAMS)}"
     return lines(
         "Streams repaired or broken",
-        "Shares of streams, of the chosen jobs; the rest is clean. A step in broken that begins at an annotation is a "
+        "Shares of streams; the rest is clean. A step in broken that begins at an annotation is a "
         "release: compare before and after in Streamwatch / Fix rates.",
         "StreamwatchErrorBudgetBurn",
         [Query(shares, "{{streamwatch_condition}}")],
@@ -152,7 +152,7 @@ def _streams_repaired_or_broken() -> Panel:
 
 
 def _anomalies_by_severity() -> Panel:
-    found, streams = q.over_time(JOB_ANOMALIES, "streamwatch_severity"), q.over_time(JOB_STREAMS)
+    found, streams = q.over_time(ANOMALIES, "streamwatch_severity"), q.over_time(STREAMS)
     per_stream = f"100 * {found} / on () group_left () {streams}"
     return on_the_right(
         lines(
@@ -188,8 +188,8 @@ def _faults() -> Panel:
     label = "streamwatch_issue"
     faults = tuple(row for row in BY_KIND.values() if row.severity is Severity.FAULT)
     chosen = 'streamwatch_issue=~"$kind"'
-    most = f"topk({_TOP}, {q.grown(q.cases(faults, chosen), label)} > 0)"
-    fixed, all_ = (q.grown(q.cases(faults, chosen, *how), label) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
+    most = f"topk({_TOP}, {q.cases(faults, label, where=(chosen,))} > 0)"
+    fixed, all_ = (q.cases(faults, label, where=(chosen, *how)) for how in ((q.APPLIED, q.FIXED), (q.APPLIED,)))
     return rows(
         f"Faults by kind, the {_TOP} most frequent",
         "What goes wrong in most streams of the range. Click on a kind for what it means, and what to do. "
@@ -198,7 +198,7 @@ def _faults() -> Panel:
         {label: "Kind"},
         [
             Column("Streams", most),
-            Column("Per 100 streams", f"100 * {most} / on () group_left () {q.grown(q.streams())}", decimals=1),
+            Column("Per 100 streams", f"100 * {most} / on () group_left () {q.counted(STREAMS)}", decimals=1),
             share("Fix rate", f"{q.ratio(fixed, all_)} and {most}"),
         ],
         size=(12, 8),

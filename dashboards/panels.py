@@ -31,7 +31,10 @@ DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
 _FINDINGS = (
     *(metric(row) for row in (ANOMALIES, REORDER_DISTANCE, REORDER_DELAY)),
-    *map(records.total_of, (records.CASES, records.ANOMALIES, records.JOB_CASES, records.JOB_ANOMALIES)),
+    *map(
+        records.total_of,
+        (records.CASES, records.ANOMALIES, records.OF_JOBS[records.CASES][0], records.OF_JOBS[records.ANOMALIES][0]),
+    ),
 )
 
 GREEN, BLUE, VERMILION, AMBER, MAGENTA, GRAY = "#1D8061", "#3B82C4", "#C43304", "#AC8C02", "#B238BE", "#8992A6"
@@ -161,8 +164,9 @@ def number(
     color: Sequence[tuple[float | None, str]] = ((None, GRAY),),
     size: tuple[int, int] = (4, 4),
     decimals: int | None = None,
+    words: Sequence[tuple[tuple[float, float], str, str]] = (),
 ) -> Panel:
-    """One big number for the whole range."""
+    """One big number for the whole range, or the word that stands for it."""
     panel = _dressed(stat.Panel(), title, description, page, size, _nothing("", query.expression))
     panel = (
         panel.unit(unit)
@@ -175,7 +179,14 @@ def number(
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .text(common.VizTextDisplayOptions().value_size(_NUMBER))
     )
+    panel = panel.mappings([_word(*one) for one in words]) if words else panel
     return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=True)
+
+
+def _word(ends: tuple[float, float], word: str, color: str) -> d.RangeMap:
+    """A word, in its color, for the numbers between two ends."""
+    result = d.ValueMappingResult(text=word, color=color)
+    return d.RangeMap(options=d.DashboardRangeMapOptions(from_val=ends[0], to=ends[1], result=result))
 
 
 def lines(
@@ -238,6 +249,14 @@ def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to:
     if fill_to:
         properties.append(d.DynamicConfigValue(id_val="custom.fillBelowTo", value=fill_to))
     return panel.override_by_name(name, properties)
+
+
+def unnamed(panel: Panel, *names: str) -> Panel:
+    """Lines that need no name in the legend and no points, as the edges of a band."""
+    hidden = {"custom.hideFrom": {"legend": True, "tooltip": False, "viz": False}, "custom.showPoints": "never"}
+    for name in names:
+        panel = panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=at) for key, at in hidden.items()])
+    return panel
 
 
 def on_the_right(panel: Panel, name: str) -> Panel:
@@ -346,7 +365,10 @@ def matrix(
         panel = panel.thresholds(_steps(column.color)).cell_options(m.TableColorTextCellOptions())
         panel = panel.color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
     panel = panel.override_by_regexp(".*", [d.DynamicConfigValue(id_val="noValue", value="-")])
-    corner = [d.DynamicConfigValue(id_val="displayName", value=down[1])]
+    corner = [
+        d.DynamicConfigValue(id_val="displayName", value=down[1]),
+        d.DynamicConfigValue(id_val="mappings", value=[_NAMELESS]),
+    ]
     panel = panel.override_by_name(f"{down[0]}\\{across}", [*corner, _plain()])
     return panel.show_header(show_header=True).cell_height(m.TableCellHeight.SM)
 

@@ -1,8 +1,8 @@
 """The arithmetic of the dashboards, as PromQL.
 
 Streams, cases and anomalies are drawn from the records that the rules are made of (`dashboards.records`): a window is
-the difference of two totals, in whole streams, whatever pods came and went. What is not recorded goes through `total`,
-which takes a series that is born in the window at its full value: `increase` and `rate` never see its first step.
+the difference of two totals, in whole streams, whatever pods came and went. `increase` and `rate` never see the first
+step of a series, and read every sample of a window.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from dashboards import names, records
 from dashboards.records import total_of
 from streamwatch.core.kinds import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, WORKAROUNDS, CaseDefinition, Z
-from streamwatch.export.telemetry import ANOMALIES, STREAMS, Instrument
+from streamwatch.export.telemetry import Instrument
 
-RATE_INTERVAL = "$__rate_interval"
 RANGE = "$__range"
 
 #: One step of a graph. Steps of totals meet, so that no stream is counted twice or left out.
 INTERVAL = "$__interval"
+
+#: What a point of a fix rate is of: the cases of so long a time before it.
+WINDOW = "$window"
+
+#: Long before there were dashboards: a selector reads nothing then.
+_LONG_AGO = "20y"
 
 FIXED = records.WHERE_FIXED
 DECIDED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.FAILED.value}"'
@@ -29,28 +34,32 @@ BROKEN = 'streamwatch_condition="broken"'
 APPLIED = records.APPLIED
 
 
-def selector(row: Instrument, *matchers: str, suffix: str = "", without: tuple[str, ...] = ()) -> str:
-    """The series of an instrument, filtered by every variable that fits it, but for those in `without`."""
-    own = {"job", "instance", *names.labels(row)}
-    filters = [
-        f'{label}=~"${variable}"'
-        for variable, label in names.VARIABLES.items()
-        if label in own and variable not in without
-    ]
+def selector(row: Instrument, *matchers: str, suffix: str = "") -> str:
+    """The series of an instrument in all processes, filtered by every variable that fits it."""
+    own = {"job", *names.labels(row)}
+    filters = [f'{label}=~"${variable}"' for variable, label in names.VARIABLES.items() if label in own]
     return f"{names.metric(row)}{suffix}{{{','.join((*filters, *matchers))}}}"
 
 
-def recorded(record: str, *matchers: str) -> str:
-    """The totals of a record, filtered by every variable that fits it."""
+def recorded(record: str, *matchers: str, without: tuple[str, ...] = ()) -> str:
+    """The totals of a record, filtered by every variable that fits it, but for those in `without`."""
     has = names.RECORDS[record]
-    filters = [f'{label}=~"${variable}"' for variable, label in names.VARIABLES.items() if label in has]
+    filters = [
+        f'{label}=~"${variable}"'
+        for variable, label in names.VARIABLES.items()
+        if label in has and variable not in without
+    ]
     return f"{record}{{{','.join((*filters, *matchers))}}}"
 
 
 def grown(total: str, *by: str, over: str = RANGE, offset: str = "") -> str:
     """How much totals grew in a window: what they are, less what they were; new ones, and those begun anew, by all."""
-    grew = summed(f"\n  ({total} - {total} offset {over} >= 0)\n  or {total}\n", *by)
+    grew = summed(f"\n  {_grew(total, over)}\n", *by)
     return f"last_over_time(({grew})[10s:10s] offset {offset})" if offset else grew
+
+
+def _grew(total: str, over: str) -> str:
+    return f"({total} - {total} offset {over} >= 0)\n  or {total}"
 
 
 def alerts(state: str) -> str:
@@ -61,18 +70,6 @@ def alerts(state: str) -> str:
 def summed(expression: str, *by: str) -> str:
     """The sum over all labels but those named."""
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
-
-
-def step(row: Instrument, *by: str, where: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> str:
-    """How much the counters grew in each step, for a line over time."""
-    return total(selector(row, *where, without=without), *by, over=RATE_INTERVAL)
-
-
-def total(series: str, *by: str, over: str = RANGE) -> str:
-    """How much the counters grew in a window, from nothing for those that were born in it."""
-    # Born is what was not there in the hour before: after a shorter gap between scrapes nothing is counted again.
-    born = f"last_over_time({series}[{over}]) unless present_over_time({series}[1h] offset {over})"
-    return summed(f"\n  ({born})\n  or increase({series}[{over}])\n", *by)
 
 
 def ratio(part: str, whole: str) -> str:
@@ -102,15 +99,23 @@ def distance(part: str, whole: str, published: str, on: str) -> str:
     return f"clamp((({part} or 0 * {whole}) - {expected}) / ({Z} * sqrt({variance})), -1, 1)"
 
 
-def quantile(share: float, row: Instrument, *by: str, where: tuple[str, ...] = ()) -> str:
+def quantile(share: float, row: Instrument, *by: str) -> str:
     """A quantile of a histogram over time."""
-    buckets = selector(row, *where, suffix="_bucket")
-    return f"histogram_quantile({share:g}, {total(buckets, 'le', *by, over=RATE_INTERVAL)})"
+    return f"histogram_quantile({share:g}, {over_time(_buckets(row), 'le', *by)})"
 
 
 def range_quantile(share: float, row: Instrument) -> str:
     """A quantile of a histogram over the whole range."""
-    return f"histogram_quantile({share:g}, {total(selector(row, suffix='_bucket'), 'le')})"
+    return f"histogram_quantile({share:g}, {counted(_buckets(row), 'le')})"
+
+
+def _buckets(row: Instrument) -> str:
+    return records.BUCKETS[names.metric(row)]
+
+
+def examples(row: Instrument) -> str:
+    """What has the exemplars of a histogram: its own buckets, which are asked for at a time when there were none."""
+    return f"{selector(row, suffix='_bucket')} offset {_LONG_AGO}"
 
 
 # --- what is asked again and again
@@ -121,48 +126,50 @@ def streams(*matchers: str) -> str:
     return recorded(total_of(records.STREAMS), *matchers)
 
 
-def anomalies(*matchers: str) -> str:
-    """The anomalies found."""
-    return recorded(total_of(records.ANOMALIES), *matchers)
-
-
-def cases(definitions: Iterable[CaseDefinition], *matchers: str) -> str:
-    """The streams that are cases of some definitions."""
-    named = "|".join(definition.name for definition in definitions)
-    return recorded(total_of(records.CASES), f'streamwatch_issue=~"{named}"', *matchers)
-
-
-def of_jobs(definitions: Iterable[CaseDefinition], *matchers: str) -> str:
-    """The same of whole services: for tables whose rows are many, and for graphs."""
-    named = "|".join(definition.name for definition in definitions)
-    return recorded(total_of(records.JOB_CASES), f'streamwatch_issue=~"{named}"', *matchers)
+def of_process(counter: Instrument, *by: str) -> str:
+    """How much processes counted that are there; those that began in the range, all of it."""
+    return grown(recorded(records.OF_PROCESSES[names.metric(counter).removesuffix("_total")][0]), *by)
 
 
 def faults(*matchers: str) -> str:
     """The streams in which something went wrong."""
-    return cases((ANY_FAULT,), *matchers)
+    return recorded(total_of(records.CASES), f'streamwatch_issue="{ANY_FAULT.name}"', *matchers)
 
 
-def over_time(record: str, *by: str, where: tuple[str, ...] = ()) -> str:
-    """What a service counted in each step of a graph."""
-    return grown(recorded(total_of(record), *where), *by, over=INTERVAL)
+def over_time(
+    record: str, *by: str, where: tuple[str, ...] = (), over: str = INTERVAL, without: tuple[str, ...] = ()
+) -> str:
+    """What was counted in each step of a graph: of whole services, until a variable narrows them down.
+
+    A point of a graph of services reads a few series. Where a model is chosen, there are few of its own. So both are
+    asked for, and variables let in one of them: `.*` matches a label that is not there, and any name does not.
+    """
+    services, labels = records.OF_JOBS[record]
+    narrowing = (name for name, label in names.VARIABLES.items() if label in {*records.TOTALS[record]} - {*labels})
+    narrowed = f'{names.NARROWED}!~"{"".join(f"${name}" for name in narrowing)}"'
+    series = ((total_of(services), where), (total_of(record), (narrowed, *where)))
+    grew = "\n  or ".join(_grew(recorded(name, *matchers, without=without), over) for name, matchers in series)
+    return summed(f"\n  {grew}\n", *by)
 
 
-def of_process(*matchers: str) -> str:
-    """The streams as processes count them."""
-    return selector(STREAMS, *matchers)
+def counted(record: str, *by: str, where: tuple[str, ...] = ()) -> str:
+    """What was counted in the range; of whole services, if they know what is asked for, until a model is chosen."""
+    if {*by} <= {"job", *records.OF_JOBS[record][1]}:
+        return over_time(record, *by, where=where, over=RANGE)
+    return grown(recorded(total_of(record), *where), *by)
 
 
-def found_in_chunks(*matchers: str) -> str:
-    """The anomalies as processes count them, to be set beside chunks, which are not recorded."""
-    return selector(ANOMALIES, *matchers, without=("kind",))
+def cases(definitions: Iterable[CaseDefinition], *by: str, where: tuple[str, ...] = ()) -> str:
+    """The streams of the range that are cases of some definitions."""
+    named = "|".join(definition.name for definition in definitions)
+    return counted(records.CASES, *by, where=(f'streamwatch_issue=~"{named}"', *where))
 
 
 def by_workaround(*matchers: str) -> str:
     """The cases of each published workaround that is applied, under the labels that the published figures have."""
     terms = []
     for (issue, workaround), definition in WORKAROUNDS.items():
-        counted = grown(of_jobs((definition,), *matchers))
-        named = f'label_replace({counted}, "streamwatch_issue", "{issue.name}", "", "")'
+        found = cases((definition,), where=matchers)
+        named = f'label_replace({found}, "streamwatch_issue", "{issue.name}", "", "")'
         terms.append(f'label_replace({named}, "streamwatch_strategy", "{workaround}", "", "")')
     return "(" + " or ".join(terms) + ")"

@@ -9,6 +9,9 @@ no sum would be a whole number. So two recording rules stand for each counter:
                      all that was scraped has arrived
     ...:total        the sum of that for as long as Prometheus has been there: a counter that no pod's end takes away
 
+Buckets of histograms are recorded in the same way, but for an outage: whether a series was there is looked for over
+minutes and not over an hour, for a quantile is a share, and buckets are three series in four.
+
 Whatever looks at a window subtracts two values of the total: it counts streams, to the unit, and reads two samples
 where a sum over minutes reads hundreds. Both rules read ranges by their last sample only, so that ranges which are
 closed to the left (Prometheus 2) and those which are open (Prometheus 3) give the same.
@@ -48,6 +51,8 @@ NEW = 60
 #: Minutes for which a total that does not move is kept: what a dashboard may look back.
 KEPT = 7 * 24 * 60
 MINUTE, HOUR, DAY = 1, 60, 24 * 60
+#: Streams that a baseline needs behind it, and minutes for which everything about a model or a server is new.
+FEWEST_HISTORY, LEARNING = 100, 6 * HOUR
 
 #: The labels of one model at one endpoint, beside those that tell services apart.
 MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
@@ -63,27 +68,53 @@ RELEASE = ("gen_ai_response_model", "streamwatch_openai_version")
 STREAMS = "snapshot_version_condition:streamwatch_streams"
 CASES = "snapshot_version_issue:streamwatch_cases"
 ANOMALIES = "snapshot_anomaly:streamwatch_anomalies"
+CHUNKS = "snapshot_version_chunk:streamwatch_chunks"
 ERRORS = "job_error:streamwatch_internal_errors"
 #: What is recorded of each counter, and the labels that it keeps beside those that tell services apart.
 TOTALS = {
     STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition"),
     CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied"),
     ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity"),
+    CHUNKS: (*MODEL, *RELEASE, "streamwatch_chunk"),
     ERRORS: ("error_type",),
 }
-#: The same of a whole service, for graphs: a point of one reads a few series, and not hundreds.
-JOB_STREAMS = "job_condition:streamwatch_streams"
-JOB_CASES = "job_version_issue:streamwatch_cases"
-JOB_ANOMALIES = "job_severity:streamwatch_anomalies"
-OF_JOBS = {
-    JOB_STREAMS: (STREAMS, ("streamwatch_condition",)),
-    JOB_CASES: (CASES, (RELEASE[1], "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied")),
-    JOB_ANOMALIES: (ANOMALIES, ("streamwatch_severity",)),
+#: The same of histograms, by the metric whose buckets they are.
+HISTOGRAMS = {
+    "streamwatch_stream_duration_seconds": ("streamwatch_verdict", "le"),
+    "streamwatch_stream_time_to_first_chunk_seconds": ("le",),
+    "streamwatch_reorder_delay_seconds": ("le",),
+    "streamwatch_reorder_distance": ("le",),
 }
+BUCKETS = {metric: f"snapshot_version_le:{metric}_bucket" for metric in HISTOGRAMS}
+TOTALS |= {BUCKETS[metric]: (*MODEL, *RELEASE, *labels) for metric, labels in HISTOGRAMS.items()}
+#: The same of a whole service, for graphs: a point of one reads a few series, and not hundreds.
+OF_JOBS = {
+    STREAMS: ("job_condition:streamwatch_streams", ("streamwatch_verdict", "streamwatch_condition")),
+    CASES: (
+        "job_version_issue:streamwatch_cases",
+        (RELEASE[1], "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied"),
+    ),
+    ANOMALIES: ("job_anomaly:streamwatch_anomalies", ("streamwatch_anomaly", "streamwatch_severity")),
+    CHUNKS: ("job_chunk:streamwatch_chunks", ("streamwatch_chunk",)),
+    **{BUCKETS[metric]: (f"job_le:{metric}_bucket", labels) for metric, labels in HISTOGRAMS.items()},
+}
+JOB_STREAMS = OF_JOBS[STREAMS][0]
+#: What each process has counted since it began, without what tells its models apart: by the counter.
+OF_PROCESSES = {
+    "streamwatch_streams": ("instance_version:streamwatch_streams:sum", ("instance", RELEASE[1])),
+    "streamwatch_unobserved_streams": ("instance:streamwatch_unobserved_streams:sum", ("instance",)),
+    "streamwatch_internal_errors": ("instance:streamwatch_internal_errors:sum", ("instance",)),
+}
+#: When a process was watched last; forgotten after a day.
+PROCESS_SEEN = "instance:streamwatch_processes:last_seen_timestamp_seconds"
 PROCESSES = "job:streamwatch_processes:count"
+#: In how many evaluations of the last hour a service was watched: a job that comes and goes has few.
+WATCHED = "job:streamwatch_processes:minutes1h"
 MODEL_SEEN = "request_model:streamwatch_streams:first_seen_timestamp_seconds"
 FAULT_SEEN = "snapshot_anomaly:streamwatch_faults:first_seen_timestamp_seconds"
 REORDERED = "model:streamwatch_reordered_per_stream:ratio"
+#: What the same was in the day before.
+USUAL = "model:streamwatch_reordered_per_stream:usual"
 FIX_RATIO = "model_issue:streamwatch_fixed_per_case:ratio1d"
 CASES_OF_DAY = "model_issue:streamwatch_cases:sum1d"
 FIXED_OF_DAY = "model_issue:streamwatch_fixed_cases:sum1d"
@@ -153,7 +184,7 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
     What a process of the same name counted before this one began is nothing to take off: how far back a value is
     looked for depends on the age of the process. Whether one that has just begun was away, its stale series tell.
     """
-    counter, process = f"{record.partition(':')[2]}_total", f"on ({', '.join((*options.keep, 'instance'))})"
+    counter, process = f"{record.partition(':')[2]}_total", _same_process(options)
     late, earlier = (f"offset {options.time(minutes)}" for minutes in (LATE, LATE + INTERVAL))
     minute, life = 60 / options.faster, f"{process} {AGE}"
     first, young = (f"{process} ({AGE} < {minutes * minute:g})" for minutes in (INTERVAL, ENDED + INTERVAL))
@@ -179,6 +210,28 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
     return Record(f"{record}:increase1m", expr)
 
 
+def _same_process(options: Options) -> str:
+    return f"on ({', '.join((*options.keep, 'instance'))})"
+
+
+def _growth_of_buckets(record: str, labels: tuple[str, ...], options: Options) -> Record:
+    """Record the same of the buckets of a histogram: they are many, and no process is looked for over an hour."""
+    buckets = f"{record.partition(':')[2]}[{options.time(ENDED)}]"
+    now, before = (f"last_over_time({buckets} offset {options.time(at)})" for at in (LATE, LATE + INTERVAL))
+    expr = f"""
+        sum {options.by(*labels)} (
+            {now}
+          - (
+              {before} <= {now}
+            or
+              {now} and {_same_process(options)} {FOUND_LATE}
+            or
+              0 * {now}
+          )
+        )"""
+    return Record(f"{record}:increase1m", expr)
+
+
 def _sum(record: str, options: Options) -> Record:
     """Record the sum of all growth; one that has not moved for as long as anybody looks back is let go."""
     total, growth = total_of(record), f"{record}:increase1m"
@@ -194,8 +247,8 @@ def _sum(record: str, options: Options) -> Record:
     return Record(total, expr)
 
 
-def _totals(options: Options) -> tuple[Record, ...]:
-    """The records that all others are made of, and how many processes are watched at all."""
+def _processes(options: Options) -> tuple[Record, ...]:
+    """How old the processes are, and how many are watched at all."""
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
     started, new = "streamwatch_start_time_seconds", options.time(NEW)
     late = f"""
@@ -207,22 +260,43 @@ def _totals(options: Options) -> tuple[Record, ...]:
     return (
         Record(FOUND_LATE, late),
         Record(AGE, age),
+        # Every process exports this gauge from its start on, whether it streams or not.
+        Record(PROCESSES, f"count {options.by()} ({published})"),
+        Record(WATCHED, f"count_over_time({PROCESSES}[{options.time(HOUR)}])"),
+        Record(PROCESS_SEEN, _seen(published, options)),
+        *(Record(name, f"sum {options.by(*by)} ({counter}_total)") for counter, (name, by) in OF_PROCESSES.items()),
+    )
+
+
+def _seen(series: str, options: Options) -> str:
+    """Return when each process had a series last; a day later nothing."""
+    forgotten = f"time() - {DAY * 60 / options.faster:g}"
+    return f"""
+        0 * max {options.by("instance")} ({series}) + time()
+        or
+        last_over_time({PROCESS_SEEN}[{options.time(NEW)}]) > {forgotten}"""
+
+
+def _totals(options: Options) -> tuple[Record, ...]:
+    """The records that all others are made of."""
+    return (
         *(
             rule
             for record, labels in TOTALS.items()
-            for rule in (_growth(record, labels, options), _sum(record, options))
+            for rule in (
+                (_growth_of_buckets if "le" in labels else _growth)(record, labels, options),
+                _sum(record, options),
+            )
         ),
         *(
             rule
-            for record, (source, labels) in OF_JOBS.items()
+            for source, (record, labels) in OF_JOBS.items()
             for rule in (
                 Record(f"{record}:increase1m", f"sum {options.by(*labels)} ({source}:increase1m)"),
                 _sum(record, options),
             )
         ),
         Record(RELEASES, f"sum {options.by(*RELEASE)} ({total_of(STREAMS)})"),
-        # Every process exports this gauge from its start on, whether it streams or not.
-        Record(PROCESSES, f"count {options.by()} ({published})"),
     )
 
 
@@ -268,6 +342,27 @@ def _reordered(options: Options, window: str) -> Record:
     streams = counted("streams", window)
     per_model = textwrap.indent(f"{early}\nor\n0 * {streams}", "  ")
     return Record(f"{REORDERED}{window}", f"(\n{per_model}\n)\n/\n({streams} > 0)")
+
+
+def _usual(options: Options) -> Record:
+    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new."""
+    late, since = (f"offset {options.time(minutes)}" for minutes in (30, LEARNING))
+    ratio, streams = f"{REORDERED}1d", counted("streams", "1d")
+    model = options.by("gen_ai_operation_name", "gen_ai_request_model")
+    everywhere = f"sum {model} ({streams} {late})"
+    return Record(
+        USUAL,
+        f"""
+        ({ratio} {late} and {streams} {since} >= {FEWEST_HISTORY})
+        or
+        0 * {counted("streams", "15m")}
+          + {options.on("gen_ai_operation_name", "gen_ai_request_model")}
+        (
+            sum {model} ({ratio} {late} * {streams} {late})
+          /
+            ({everywhere} >= {FEWEST_HISTORY})
+        )""",
+    )
 
 
 def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
@@ -352,10 +447,12 @@ def _first_seen(options: Options) -> tuple[Record, ...]:
 def short(options: Options) -> tuple[Record, ...]:
     """What is recorded every minute."""
     return (
+        *_processes(options),
         *_totals(options),
         *_counts(options, "15m", "disturbed_streams", "truncated_streams"),
-        *_counts(options, "1h", "damaged_streams"),
+        *_counts(options, "1h", "damaged_streams", "truncated_streams"),
         _reordered(options, "15m"),
+        _usual(options),
         *_burned(options, ("5m", "30m", "1h")),
     )
 

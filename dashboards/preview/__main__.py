@@ -17,13 +17,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from dashboards.preview.live import MAY_BE_EMPTY, RATE_INTERVAL, Application, Live
+from dashboards.preview.live import MAY_BE_EMPTY, STEP, Application, Live
 
 _HERE = Path(__file__).parent
 _BOARDS = _HERE.parent / "json"
 _IMAGES = _HERE.parents[1] / "docs" / "images"
 #: What "before" is on the pictures: the part of the run before the spike.
 _BEFORE = "2m"
+#: What a point of a fix rate is of on them: cases enough.
+_WINDOW = "90s"
 #: Long enough for the spike of `traffic`, with calm on both sides.
 _SECONDS = 300
 
@@ -106,7 +108,8 @@ def _pictures(origin: str, prometheus: str, options: argparse.Namespace) -> Any:
                     "prometheus": prometheus,
                     "end": end,
                     "seconds": options.seconds,
-                    "rate": RATE_INTERVAL,
+                    "step": STEP,
+                    "window": _WINDOW,
                     "before": _BEFORE,
                     "theme": theme,
                 }

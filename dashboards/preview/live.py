@@ -33,8 +33,8 @@ from streamwatch.demo.processes import Child, app_environ
 _SCRAPE = 2
 #: Seconds until an application must have been scraped: importing openai takes ten on a slow machine.
 _START = 60
-#: What Grafana makes of `$__rate_interval` at this scrape interval: four scrapes, and one more.
-RATE_INTERVAL = f"{_SCRAPE * 5}s"
+#: Seconds of one step of a graph.
+STEP = 10
 
 #: So much faster than in production the records are made: a run of a minute is half an hour to them.
 _FASTER = 30
@@ -45,6 +45,12 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 MAY_BE_EMPTY = {
     ("streamwatch-overview", "Alerts firing or pending", "A"): "nothing is wrong long enough, or no rules are loaded",
     ("streamwatch-agent", "Internal errors by type", "A"): "Streamwatch makes no errors",
+    ("streamwatch-agent", "Internal errors", "A"): "Streamwatch makes no errors",
+    **{
+        ("streamwatch-anatomy", title, "D"): "it asks for exemplars, and for no sample"
+        for title in ("Reorder distance, in events", "Reorder delay", "Time to first chunk")
+    },
+    ("streamwatch-anatomy", "Duration by verdict, p95", "B"): "it asks for exemplars, and for no sample",
 }
 #: Whether applications tell which Streamwatch they have: the reader of their metrics does.
 TELLS_ITS_VERSION = find_spec("streamwatch.otel.prometheus_reader") is not None
@@ -126,7 +132,7 @@ class Live:
         """What Prometheus answers now, or over the last seconds; an error of the query is raised with its words."""
         now = time.time()
         query: dict[str, Any] = {"query": expression}
-        query |= {"start": now - seconds, "end": now, "step": _SCRAPE} if seconds else {"time": now}
+        query |= {"start": now - seconds, "end": now, "step": STEP} if seconds else {"time": now}
         path = "query_range" if seconds else "query"
         body = urllib.parse.urlencode(query).encode()
         try:
@@ -141,10 +147,12 @@ class Live:
 def filled_in(expression: str, seconds: int, before: str) -> str:
     """An expression as Grafana sends it when everything is chosen."""
     values = {
-        "__rate_interval": RATE_INTERVAL,
         "__range": f"{seconds}s",
-        "__interval": f"{_SCRAPE * 5}s",
+        "__range_s": f"{seconds}",
+        "__interval": f"{STEP}s",
+        "__interval_ms": f"{STEP * 1000}",
         "before": before,
+        "window": f"{seconds}s",
         "job": ".+",
         "instance": ".+",
     }

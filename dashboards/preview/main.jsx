@@ -147,7 +147,7 @@ function Variables({ board }) {
       {board.templating.list.map((variable) => (
         <span key={variable.name} style={box}>
           <span style={{ color: theme.colors.text.secondary, paddingRight: 8 }}>{variable.label}</span>
-          {variable.type === 'query' ? 'All' : variable.type === 'custom' ? asked.get('before') : 'Prometheus'}
+          {variable.type === 'query' ? 'All' : variable.type === 'custom' ? asked.get(variable.name) : 'Prometheus'}
         </span>
       ))}
     </div>
@@ -194,11 +194,11 @@ function Board({ board, data, width }) {
 
 const problems = [];
 
-async function answered(panel, width) {
+async function answered(panel) {
   const frames = await Promise.all(
     (panel.targets ?? []).map(async (target) => {
       try {
-        const found = await run(target, panel, width);
+        const found = await run(target, panel);
         if (!found.length) {
           problems.push([board.uid, panel.title, target.refId, 'no data']);
         }
@@ -216,7 +216,7 @@ document.body.style.margin = '0';
 const width = document.documentElement.clientWidth;
 const board = await (await fetch(asked.get('board'))).json();
 const data = new Map(
-  await Promise.all(board.panels.map(async (panel) => [panel.id, await answered(panel, (panel.gridPos.w / 24) * width)]))
+  await Promise.all(board.panels.map(async (panel) => [panel.id, await answered(panel)]))
 );
 const context = { eventsScope: 'preview', eventBus: new EventBusSrv(), sync: () => 0, onSeriesColorChange() {} };
 createRoot(document.getElementById('root')).render(

@@ -7,17 +7,23 @@ export const prometheus = asked.get('prometheus');
 export const end = Number(asked.get('end'));
 export const seconds = Number(asked.get('seconds'));
 
+// Seconds of one step of a graph.
+const step = Number(asked.get('step'));
+
 const values = {
-  __rate_interval: asked.get('rate'),
+  __interval: `${step}s`,
+  __interval_ms: `${step * 1000}`,
   __range: `${seconds}s`,
+  __range_s: `${seconds}`,
   before: asked.get('before'),
+  window: asked.get('window'),
   job: '.+',
   instance: '.+',
 };
 
 // What Grafana fills in when `All` is chosen in every variable.
 export function filledIn(text) {
-  return text.replace(/\$\{(\w+)\}|\$(\w+)/g, (whole, braced, bare) => {
+  return text.replace(/\$\{(\w+)\}|\$([a-z_]\w*)/g, (whole, braced, bare) => {
     const name = braced ?? bare;
     return values[name] ?? (whole.startsWith('${__') || name.startsWith('__') ? whole : '.*');
   });
@@ -71,10 +77,9 @@ function table(target, result, only) {
 }
 
 // The frames of one query; nothing, where there are none.
-export async function run(target, panel, width) {
+export async function run(target, panel) {
   const query = filledIn(target.expr);
   if (!target.instant) {
-    const step = Math.max(2, Math.round(seconds / width));
     const start = end - seconds;
     const result = await ask('query_range', { query, start, end, step });
     return result.map((one) => series(target, one.metric, one.values));

@@ -9,12 +9,17 @@ _PLACES = ("item_id", "item", "output_index")
 
 
 def opens_chat(payload: dict[str, Any], *, several: bool) -> bool:
-    """Return whether a chunk is one that an answer begins with; `several` says that it has several choices."""
+    """Return whether a chunk is one that an answer begins with; `several` says that it has several choices.
+
+    A role beside a piece of the answer says nothing: many servers write it into every chunk.
+    """
     choices = payload.get("choices")
     if type(choices) is not list:
         return False
     if not choices:
         return not payload.get("usage")  # Azure's verdict on the prompt comes before the answer
+    if any(_says_something(choice, "role") for choice in choices):
+        return False
     return any(_has_role(choice) and not (several and choice.get("index")) for choice in choices)
 
 

@@ -116,7 +116,12 @@ class ReorderBuffer:
         if candidates.exhausted:
             self.idle = True
             return (event,)
-        return self._place(event) if candidates.all or candidates.look_at(event) else (event,)
+        if not (candidates.all or candidates.look_at(event)):
+            return (event,)
+        released = self._place(event)
+        for each in candidates.all:
+            each.settle()
+        return released
 
     def flush(self) -> Sequence[Event]:
         """Return what is held, in order, because nothing more comes."""
@@ -152,6 +157,8 @@ class ReorderBuffer:
         while deadline is not None and now >= deadline:
             self._give_way(in_vain=self._clock() >= deadline)
             deadline = self.deadline
+        for each in self._candidates.all:
+            each.settle()
         return self._leave()
 
     @property

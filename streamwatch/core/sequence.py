@@ -82,8 +82,8 @@ class Numbers:
     """
 
     __slots__ = (
-        *("_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
-        *("_lost_patience", "_outliers", "_permuted", "_repeats", "_spent", "_stood", "_stutters"),
+        *("_before", "_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
+        *("_lost_patience", "_outliers", "_permuted", "_repeats", "_settled", "_spent", "_stood", "_stutters"),
         *("_unnumbered", "_unnumbered_at"),
         *("begun", "count", "digests", "expected", "first", "held", "highest", "last", "late", "lowest"),
         *("name", "paid", "patient", "promised", "rises", "strays", "trust", "waited"),
@@ -121,6 +121,7 @@ class Numbers:
         self._jump = -1  # the number after the last of them
         self._stutters = False  # the same event came again before the numbers proved anything
         self._stood = False  # another event came under the number of the last one
+        self._before = self._settled = -1  # the number that came last, and what was expected when it had its place
 
     # --- what the numbers prove
 
@@ -223,8 +224,11 @@ class Numbers:
 
     @property
     def _goes_down(self) -> bool:
-        """Whether all that came is held, each number below the one before: a countdown, for all that is known."""
-        return not self.begun and not self.rises
+        """Whether all that came is held, each number below the one before: a countdown, for all that is known.
+
+        One that the protocol promises goes down to its first event by accident alone.
+        """
+        return not (self.rises or self.count or (self.promised and self.begun))
 
     def runs(self, length: int) -> bool:
         """Return whether what is held came in order, that many numbers in a row."""
@@ -260,20 +264,24 @@ class Numbers:
 
     def place(self, number: int, event: Event, *, content: bool) -> Place:
         """Return where an event belongs. `content` says that it is no keep-alive."""
-        if not self.begun and number < self.expected:
-            self.expected = 0  # streams of this server began higher so far
+        if number < self.expected and (not self.begun or (self.held and not self.count and number < self.first)):
+            self.begun, self.expected = False, 0  # it begins lower than others did, or than its opening event
         while self.expected in self._spent:
             self._spent.remove(self.expected)
             self._outliers -= 1
             self.strays += 1
             self._count(0)
+        # Whatever was expected since then has come, and gone on at once.
+        before, self._before = self._before if self.expected == self._settled else self.expected - 1, number
+        stands = not self.name and number == before
         if number in self.held:
-            return self._again(number, same=self.held[number].raw == event.raw, content=content)
+            return self._again(number, same=self.held[number].raw == event.raw, content=content, stands=stands)
         if number >= self.expected:
             return self._beyond(number, content=content)
         if number >= self.first and not any(start <= number < end for start, end in self._gaps.items()):
             at = len(self.digests) - (self.expected - number)
-            return self._again(number, same=at >= 0 and self.digests[at] == hash(event.raw), content=content)
+            same = at >= 0 and self.digests[at] == hash(event.raw)
+            return self._again(number, same=same, content=content, stands=stands)
         # Numbers that go down are none; a single one may be what was missing at the start.
         return Place.LATE if self.is_proved or self.strays <= self.steps else Place.WRONG
 
@@ -290,9 +298,12 @@ class Numbers:
             return self._outlier(number, content=content)
         return Place.NEXT if number == self.expected else Place.AHEAD
 
-    def _again(self, number: int, *, same: bool, content: bool) -> Place:
-        """Return what a number says that came before."""
-        stands = not self.name and number in (self.last, self.expected - 1)
+    def settle(self) -> None:
+        """Take note that the event that came last has its place."""
+        self._settled = self.expected
+
+    def _again(self, number: int, *, same: bool, content: bool, stands: bool) -> Place:
+        """Return what a number says that came before; `stands`: an `id:` line before may be where it is from."""
         if same and not (self._contradictions or self._stutters or (stands and self._stood)):
             if self.held or self.knows_duplicates:
                 return Place.AGAIN

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from streamwatch.core.kinds import (
@@ -171,8 +172,11 @@ class Decoder:
         events, rest = self._events(blocks, last)
         self.buffer, self.rest, self.queue = bytearray(last), rest, events
 
-    def flush(self) -> list[Event]:
-        """Return the last event, if only its blank line is missing, because nothing more comes."""
+    def flush(self, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> list[Event]:
+        """Return the last event, if only its blank line is missing, because nothing more comes.
+
+        `can_be_read` says whether a program can read it that has read all before; if not, it goes on on request only.
+        """
         self.queue = []
         if self.rest is not None:
             return self.queue
@@ -183,7 +187,7 @@ class Decoder:
             self._record(PAYLOAD_INVALID, Level.NEVER)
             self.rest = bytes(self.buffer)  # the SDK raises on it
             return self.queue
-        events = [event for event in events if not event.added or self._terminate(event)]
+        events = [event for event in events if not event.added or self._terminate(event, can_be_read)]
         self.buffer, self.queue = bytearray(), events
         return self.queue
 
@@ -191,15 +195,17 @@ class Decoder:
         """Return the bytes that came and are not an event yet."""
         return bytes(self.buffer) if self.rest is None else self.rest
 
-    def _terminate(self, event: Event) -> bool:
+    def _terminate(self, event: Event, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> bool:
         """Whether an event without its blank line is handed on all the same."""
         # A pending [DONE] is no fault: nothing is lost with it. A torn payload stays lost.
         self.done_pending = event.raw.startswith(b"[DONE]")
         try:
-            whole = isinstance(json.loads(event.raw), dict)
+            payload = json.loads(event.raw)
         except (ValueError, RecursionError):
-            whole = False
-        return whole and self._record(SSE_EVENT_UNTERMINATED)
+            return False
+        if not isinstance(payload, dict):
+            return False
+        return self._record(SSE_EVENT_UNTERMINATED, None if can_be_read(event, payload) else Level.OPT_IN)
 
     def _start(self, head: bytes) -> bytes:
         """Return the first bytes of the body without a byte order mark, if there are enough to know."""

@@ -38,16 +38,21 @@ from streamwatch.core.apis.media import Media
 from streamwatch.core.apis.responses import Responses
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
+    CONTENT_ABSENT,
+    CONTENT_NULL,
     ERROR_HIDDEN,
+    SSE_EVENT_UNTERMINATED,
     STREAM_EMPTY,
     STREAM_STALLED,
     STREAM_TRUNCATED,
     AnomalyKind,
     ChunkType,
     Evidence,
+    Level,
     Strategy,
     Verdict,
 )
+from streamwatch.core.last_event import can_be_read, filled, is_error
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.patience import Patience
 from streamwatch.core.payloads import Payloads
@@ -69,6 +74,9 @@ _APIS: Mapping[str, type[ApiState]] = {
 #: Events of one read that are worked through before the reader gets the first of them: a read of a compressed body
 #: can hold 200,000, and a healthy one holds a handful.
 _EVENTS_A_STEP = 64
+
+#: Chunks without tool calls, on which a program that looks for nothing else has raised already.
+_WITHOUT_CALLS = frozenset((ChunkType.TEXT, ChunkType.REASONING, ChunkType.REFUSAL, ChunkType.ROLE))
 
 
 class StreamWatch:
@@ -228,7 +236,8 @@ class StreamWatch:
             while self.more():
                 pass
             if error is None:
-                self._queue, self._at = self._decoder.flush(), 0
+                self._queue, self._at = self._decoder.flush(self._can_be_read), 0
+                self._fill_last()
                 self.more()
             self._to_api(self._reorder.flush())
             self._show_document()
@@ -361,6 +370,31 @@ class StreamWatch:
             events.clear()
 
     # --- the end
+
+    def _can_be_read(self, event: Event, payload: dict[str, Any]) -> bool:
+        """Return whether a program that has read all before can read an event without its blank line."""
+        if is_error(event, payload):
+            if not self.ledger.wants(SSE_EVENT_UNTERMINATED, Level.OPT_IN):
+                self._api.error_in_stream({"error": payload})
+            return False
+        api = self._api
+        return can_be_read(api.name, payload, api.chunk_counts(), accumulated=self.request.accumulated)
+
+    def _fill_last(self) -> None:
+        """Give an event without its blank line the members that every chunk before it has: whoever reads them bare."""
+        if self._api.name != "chat" or not self._queue or self.request.accumulated:
+            return
+        last = self._queue[-1]
+        counts = self._api.chunk_counts()
+        empty: dict[str, Any] = {}
+        if CONTENT_ABSENT not in self.anomalies and CONTENT_NULL not in self.anomalies:
+            empty["content"] = ""
+        if _WITHOUT_CALLS.isdisjoint(counts):
+            empty["tool_calls"] = []
+        raw = filled(last.raw, empty) if last.added and empty else None
+        if raw is not None:
+            self._queue[-1] = event = self._event_type(raw.decode(), raw, last.event, last.id, last.retry)
+            event.added = True
 
     def _show_document(self) -> None:
         """Show a body that is a JSON document: what the SDK silently ignores, in a form that it reads."""

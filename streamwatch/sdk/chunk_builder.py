@@ -49,6 +49,8 @@ _CASTS = (
 )
 #: How an object is made of a JSON object; the same JSON object, where it is the SDK's to construct.
 Build = Callable[[dict[str, Any]], Any]
+#: What JSON is parsed to. Nothing of these types was built here.
+_JSON_TYPES = frozenset((dict, list, str, int, float, bool, type(None)))
 
 
 class Shapes:
@@ -205,7 +207,7 @@ class EventTypes:
         self._own = own
         self._failed = failed
         self._builds = builds
-        self._loops = _loops_of(sys.modules.get(own.__module__))
+        self.loops = _loops_of(sys.modules.get(own.__module__))  #: the code of the SDK that makes chunks of events
         self._dict_forms = DictForms(failed)
         self._plain = self._sent_event(None, None)
         self._types: dict[str, type[Event]] = {}
@@ -215,10 +217,10 @@ class EventTypes:
         cast_to = getattr(stream, "_cast_to", None)
         for module, name in _CASTS if cast_to is not None else ():
             if getattr(sys.modules.get(module), name, None) is cast_to:
-                if not _constructs_as_known(stream, cast_to):
+                if not constructs_as_known(stream, cast_to):
                     break
                 if name not in self._types:
-                    self._types[name] = self._sent_event(*self._builders(name, cast_to))
+                    self._types[name] = self._sent_event(*self._builders(name, cast_to), cast_to)
                 return self._types[name]
         return self._plain
 
@@ -245,11 +247,13 @@ class EventTypes:
         finish = partial(_finished, filled, cast_to)
         return plain, ChunkBuilder(filled, cast_to, finish).build if self._builds else finish
 
-    def _sent_event(self, plain: Build | None, filled: Build | None) -> type[Event]:
-        failed, loops, frame = self._failed, self._loops, sys._getframe
+    def _sent_event(self, plain: Build | None, filled: Build | None, cast_to: Any = None) -> type[Event]:
+        failed, loops, frame = self._failed, self.loops, sys._getframe
 
         class SentEvent(Event, self._own):  # type: ignore[misc, name-defined]
             __slots__ = ()
+
+            built_as = _unless_built(cast_to) if plain is not None else None
 
             def json(self) -> Any:
                 payload = self.payload
@@ -282,6 +286,20 @@ def _finished(construct: Callable[..., Any], cast_to: Any, payload: dict[str, An
         return payload
 
 
+def _unless_built(cast_to: Any) -> type:
+    """Return a type for the SDK to cast to, by its `ModelBuilderProtocol`: what was built is left as it is."""
+    base_client = sys.modules["openai._base_client"]
+
+    class Built:
+        @classmethod
+        def build(cls, *, response: Any, data: Any) -> Any:  # noqa: ARG003 -- the protocol of the SDK
+            if type(data) not in _JSON_TYPES:
+                return data
+            return base_client.construct_type(type_=cast_to, value=data)
+
+    return Built
+
+
 def _loops_of(streaming: Any) -> frozenset[CodeType]:
     """Return the code of the SDK that makes chunks of events."""
     streams: list[Any] = [getattr(streaming, name, None) for name in ("Stream", "AsyncStream")]
@@ -289,7 +307,7 @@ def _loops_of(streaming: Any) -> frozenset[CodeType]:
     return frozenset(function.__code__ for function in functions if _home(function) == streaming.__name__)
 
 
-def _constructs_as_known(stream: Any, cast_to: Any) -> bool:
+def constructs_as_known(stream: Any, cast_to: Any) -> bool:
     """Return whether the objects of a stream depend on the JSON alone: nobody validates, or has put himself between."""
     client = getattr(stream, "_client", None)
     functions = (

@@ -45,7 +45,7 @@ from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.request_info import describe_raw, openai_version
-from streamwatch.sdk.session import DecoderProxy, StreamSession
+from streamwatch.sdk.session import CastTo, DecoderProxy, StreamSession
 
 logger = logging.getLogger("streamwatch")
 
@@ -151,7 +151,8 @@ class Agent:
         self.version = openai_version()
         stock = streaming.SSEDecoder
         classes = streaming.Stream, streaming.AsyncStream
-        self._undo = [*(_wrap(stream_class, stock) for stream_class in classes), self._event_types.close]
+        cast_to = CastTo(self._event_types.loops)
+        self._undo = [*(_wrap(stream_class, stock, cast_to) for stream_class in classes), self._event_types.close]
 
     def patch_raw(self, response: ModuleType) -> None:
         """Count the streams that are read as bytes or lines; releases before 1.8 have no such thing."""
@@ -337,7 +338,7 @@ def _count(response_class: Any, name: str) -> Callable[[], None]:
     return undo
 
 
-def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
+def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]:
     """Watch every stream of a class; returns how to undo that."""
     original = stream_class.__init__
     wanted = True
@@ -357,12 +358,16 @@ def _wrap(stream_class: Any, stock: type) -> Callable[[], None]:
 
     __init__.__doc__ = original.__doc__
     stream_class.__init__ = __init__
+    if not hasattr(stream_class, "_cast_to"):
+        stream_class._cast_to = cast_to
 
     def undo() -> None:
         nonlocal wanted
         wanted = False
         if stream_class.__init__ is __init__:
             stream_class.__init__ = original
+        if vars(stream_class).get("_cast_to") is cast_to:
+            del stream_class._cast_to
 
     return undo
 

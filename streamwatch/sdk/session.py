@@ -7,8 +7,8 @@ import functools
 import sys
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from types import FrameType
+from collections.abc import AsyncIterator, Callable, Container, Iterator
+from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from streamwatch.core.patience import PatienceByServer
@@ -19,6 +19,7 @@ from streamwatch.core.stream import StreamWatch
 from streamwatch.export.capture import Captures
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk import request_info as calls
+from streamwatch.sdk.chunk_builder import constructs_as_known
 from streamwatch.sdk.gate import Gate
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
@@ -283,6 +284,11 @@ class StreamSession:
             with unless_interrupted():
                 self.owner.ended(self, None)
 
+    @property
+    def built_as(self) -> type | None:
+        """What the SDK is to cast to, where its objects are built here."""
+        return getattr(self._event_type, "built_as", None)
+
     def begin(self) -> None:
         """Take note that the body is read through us from here on, if nobody has read it already."""
         self.begun = not getattr(self.response, "is_stream_consumed", False) or hasattr(self.response, "_content")
@@ -363,6 +369,40 @@ async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[Stream
         gate.wake()
 
 
+class CastTo:
+    """Stands where streams have `_cast_to`, which stays what it is for everybody but the SDK's own loop.
+
+    The loop asks of every object whether it is what it is cast to; of an event of the Responses API up to 50 classes.
+    What was built after a template is of the right class, and the loop is told so.
+
+    Args:
+        loops: the code of the SDK that makes chunks of events.
+    """
+
+    def __init__(self, loops: Container[CodeType]) -> None:
+        self._loops = loops
+
+    def __get__(self, stream: Any, _owner: type | None = None) -> Any:
+        if stream is None:
+            return self
+        members = vars(stream)
+        if "_cast_to" not in members:
+            msg = f"{type(stream).__name__!r} object has no attribute '_cast_to'"
+            raise AttributeError(msg)
+        cast_to, decoder = members["_cast_to"], members.get("_decoder")
+        if type(decoder) is DecoderProxy and sys._getframe(1).f_code in self._loops:
+            built_as = decoder.built_as
+            if built_as is not None and constructs_as_known(stream, cast_to):
+                return built_as
+        return cast_to
+
+    def __set__(self, stream: Any, cast_to: Any) -> None:
+        vars(stream)["_cast_to"] = cast_to
+
+    def __delete__(self, stream: Any) -> None:
+        del vars(stream)["_cast_to"]
+
+
 class DecoderProxy:
     """Stands where the SDK's own decoder stood; `own` is that one."""
 
@@ -377,6 +417,11 @@ class DecoderProxy:
         if name == "_own":  # a copy that is being made has none yet
             raise AttributeError(name)
         return getattr(self._own, name)
+
+    @property
+    def built_as(self) -> type | None:
+        """What the SDK is to cast to where objects are built for it; None with a decoder that the client brought."""
+        return self._reading.built_as if self._is_stock else None
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
         """The events of a body; a decoder that the client brought is respected, and watched from above."""

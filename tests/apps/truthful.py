@@ -1,7 +1,13 @@
 """An application that reads so many streams to their ends, and tells their server what it made of each.
 
-Set OPENAI_BASE_URL and OPENAI_API_KEY. It instruments nothing by itself. When all is read it prints a line and waits for
-the end of its input, so that its metrics can be looked at.
+    truthful.py STREAMS [FORKS]
+
+Set OPENAI_BASE_URL and OPENAI_API_KEY. It instruments nothing by itself. Each of FORKS children reads as many streams as
+the parent has, one process after the other. When all is read it prints a line and waits for the end of its input, so
+that its metrics can be looked at.
+
+Streams are read one after the other: so the faults that a server's model shows come in the same order in each run, and
+with them how patient the reader is with it.
 """
 
 from __future__ import annotations
@@ -12,7 +18,6 @@ import json
 import os
 import sys
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -59,16 +64,29 @@ def warm_up() -> None:
                 construct_type(type_=kind, value=event).to_dict()
 
 
+def read_all(count: int) -> None:
+    """Read so many streams."""
+    with OpenAI(max_retries=0) as client:
+        jobs = zip(itertools.cycle(JOBS), itertools.cycle(MODELS), strict=False)
+        for (api, request), model in itertools.islice(jobs, count):
+            read(client, api, {**request, "model": model})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("streams", type=int)
-    count = parser.parse_args().streams
+    parser.add_argument("forks", type=int, nargs="?", default=0)
+    options = parser.parse_args()
     warm_up()
-    with OpenAI(max_retries=0) as client, ThreadPoolExecutor(4) as threads:
-        jobs = itertools.islice(zip(itertools.cycle(JOBS), itertools.cycle(MODELS), strict=False), count)
-        done = [threads.submit(read, client, api, {**request, "model": model}) for (api, request), model in jobs]
-        for one in done:
-            one.result()
+    read_all(options.streams)
+    for _ in range(options.forks):
+        receive, send = os.pipe()
+        if not os.fork():
+            read_all(options.streams)
+            os.write(send, b".")
+            sys.stdin.read()
+            sys.exit()
+        assert os.read(receive, 1)
     print("read", flush=True)
     sys.stdin.read()
 

@@ -443,6 +443,17 @@ def test_an_answer_that_was_not_streamed_can_be_read_as_a_stream() -> None:
     assert watch("chat", json.dumps(document).encode()).payloads == []
 
 
+@pytest.mark.parametrize("head", [{"id": "", "model": "", "created": 0}, {}], ids=["empty", "absent"])
+@pytest.mark.parametrize("finish", [None, "stop"], ids=str)
+def test_an_annotation_stays_one_for_the_helper(head: Payload, finish: str | None) -> None:
+    """Without an object the helper skips it: a chunk without a head that says nothing ends no choice there either."""
+    annotation = {"object": "", **head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}
+    wire = [*said("One")[:2], annotation, *said("One")[2:]]
+    seen = watch("chat", body(wire), request=Request(n=1, accumulated=True))
+
+    assert "" == next(payload["object"] for payload in seen.payloads if payload.get("id") == head.get("id"))
+
+
 @pytest.mark.parametrize("document", [[], {}, {"choices": []}, {"x": 1}, "{", {"object": "list"}], ids=str)
 def test_a_document_that_says_nothing_of_an_answer_is_let_be(document: object) -> None:
     """Nothing is made up."""

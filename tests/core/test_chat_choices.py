@@ -88,6 +88,20 @@ def test_a_counter_in_the_place_of_an_index_opens_no_choices(first: int, roles: 
     assert seen.outcome(CHOICE_INDEX_INVALID) == UNVERIFIED
 
 
+@pytest.mark.parametrize("index", [1, 2, -1, 197])
+@pytest.mark.parametrize("finishes_at", [0, None], ids=["ends-at-0", "ends-there"])
+def test_one_answer_under_another_index_stays_one(index: int, finishes_at: int | None) -> None:
+    """What was the first choice once is that in each chunk, whatever role that has."""
+    wire = [chunk({"role": "assistant", "content": f"{number} "}, index=index) for number in range(4)]
+    wire.append(chunk({}, "stop", index=index if finishes_at is None else finishes_at))
+    seen = watch(
+        "chat", body([*wire, chunk({"role": "assistant", "content": "more"}, index=index)]), request=Request(n=1)
+    )
+
+    assert set(indexes(seen.payloads)) == {0}
+    assert seen.outcome(CHOICE_INDEX_INVALID) == UNVERIFIED
+
+
 @pytest.mark.parametrize("n", [None, 2, 3], ids=str)
 def test_where_more_was_asked_or_nobody_knows_no_index_is_changed(n: int | None) -> None:
     """Nothing tells which choice is meant."""

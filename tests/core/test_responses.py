@@ -609,17 +609,24 @@ def test_an_announcement_is_made_of_what_is_known(item: list[Payload], announced
 def test_an_item_that_only_ends_is_told_from_its_beginning(item: list[Payload]) -> None:
     """Who joins deltas, or waits for announcements, would have nothing of it; its id, call id and name are there."""
     only = numbered([*response(item)[:2], item[-1], response(item)[-1]])
-    seen = watch("responses", named(only))
+    seen, of_helper = watch("responses", named(only)), helped(named(only))
 
-    assert types_of(seen.payloads) == types_of(response(item))
+    assert types_of(of_helper.payloads) == types_of(response(item))
+    assert types_of(seen.payloads) == [
+        type_ for type_ in types_of(response(item)) if type_ == item[-1]["type"] or not type_.endswith(".done")
+    ]
     assert seen.payloads[2]["item"] == item[0]["item"]
     assert texts_of(read("responses", seen.delivered)) == texts_of(
         read("responses", watch("responses", named(numbered(response(item)))).delivered)
     )
-    assert seen.report.outcomes == {
-        RESPONSE_EVENT_MISSING: {Outcome.VERIFIED: 1},
-        RESPONSE_TEXT_LOST: {Outcome.VERIFIED: 1},
-    }
+    assert (
+        seen.report.outcomes
+        == of_helper.report.outcomes
+        == {
+            RESPONSE_EVENT_MISSING: {Outcome.VERIFIED: 1},
+            RESPONSE_TEXT_LOST: {Outcome.VERIFIED: 1},
+        }
+    )
 
 
 @pytest.mark.parametrize("twice", ANNOUNCING)
@@ -1208,6 +1215,31 @@ SPLICES = {
     "a delta": [{**WHOLE[4], "sequence_number": 100}],
     "an unknown delta": [{"type": "response.new.delta", "delta": "x", "sequence_number": 100}],
 }
+
+
+@pytest.mark.parametrize("delta", [None, 7, {"text": "a"}], ids=str)
+@pytest.mark.parametrize("wrong", [{"output_index": 7}, {"content_index": 7}, {"item_id": "other"}], ids=str)
+def test_references_are_set_right_of_deltas_without_a_text_too(delta: object, wrong: Payload) -> None:
+    """Who goes by an index finds all events of an item under the same one."""
+    wire = [{**event, **wrong} if event["type"] == "response.output_text.delta" else event for event in PLAIN]
+    place = next(place for place, event in enumerate(wire) if event["type"] == "response.output_text.delta")
+    odd = {**wire[place], "delta": delta}
+    seen = watch("responses", named(numbered([*wire[: place + 1], odd, *wire[place + 1 :]])))
+    deltas = [event for event in seen.payloads if event["type"] == "response.output_text.delta"]
+
+    assert 1 == len({(event["output_index"], event["content_index"], event["item_id"]) for event in deltas})
+    assert 1 + sum(event["type"] == "response.output_text.delta" for event in PLAIN) == len(deltas)
+
+
+@pytest.mark.parametrize("early", [1, 2, 3])
+def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
+    """What was announced before it is of the same response: references to it are known, and nothing is spliced."""
+    late = [{**event, "item_id": "other"} if event["type"].endswith("text.done") else event for event in PLAIN]
+    late = [*late[2 : 2 + early], *late[:2], *late[2 + early :]]
+    seen = watch("responses", named(late))
+
+    assert STREAM_SPLICED not in seen.report.anomalies
+    assert [event for event in PLAIN if event not in late] == [event for event in seen.payloads if event not in late]
 
 
 @pytest.mark.parametrize("name", SPLICES)

@@ -208,6 +208,19 @@ def test_arguments_that_cannot_go_on_with_the_open_call_are_not_put_there(index:
     assert by_index(seen)[0].arguments == PARIS
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["said-again", "parallel"])
+def test_where_announcements_got_their_indexes_here_no_fragment_stays_without_one(again: bool) -> None:
+    """Who collects calls by index would find that of none of them there."""
+    first = tool_call(None, "call_a", "weather", *list(PARIS))
+    second = tool_call(None, "call_b", "time", *list(ROME))
+    wire = [*first, *second, *first, *second] if again else [first[0], second[0], *second[1:], *first[1:]]
+    seen = seen_of(*wire)
+
+    assert len(wire) == len(handed_on(seen))
+    assert all(each["index"] in (0, 1) for each in handed_on(seen))
+    assert {0: "call_a", 1: "call_b"} == {each["index"]: each["id"] for each in handed_on(seen) if each.get("id")}
+
+
 # --- two calls under one index, and one call under several
 
 

@@ -26,11 +26,10 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
 from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Verdict
+from dashboards.records import OF_JOBS, total_of
 from dashboards.records import STREAMS as STREAM_TOTALS
-from dashboards.records import total_of
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.settings import Settings
-from streamwatch.export.telemetry import STREAMS
 
 ROOT = Path(__file__).parents[2]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(generator.FOLDER.glob("*.json"))}
@@ -132,6 +131,11 @@ def test_names_and_defaults(name: str) -> None:
     assert len(found["panels"]) == len({panel["id"] for panel in found["panels"]})
 
 
+def variables(name: str) -> list[str]:
+    """The variables of a dashboard; records know no instance, so that only one of processes can choose it."""
+    return [variable for variable in names.VARIABLES if variable != "instance" or name == "streamwatch-agent"]
+
+
 @board
 def test_variables(name: str) -> None:
     """One data source for all; every other variable is read from Prometheus again when the range changes."""
@@ -144,7 +148,7 @@ def test_variables(name: str) -> None:
         source["query"],
     )
     asked = [variable for variable in others if variable["type"] == "query"]
-    assert list(names.VARIABLES) == [variable["name"] for variable in asked]
+    assert variables(name) == [variable["name"] for variable in asked]
     for variable in asked:
         assert (2, True, True, "${datasource}") == (
             variable["refresh"],
@@ -236,7 +240,7 @@ def test_what_nobody_exports_is_found(expression: str, found: set[str]) -> None:
 _WORDS = {
     *("by", "on", "or", "and", "unless", "bool", "offset", "group_left", "group_right", "group", "sum", "max", "min"),
     *("count", "topk", "sort_desc", "rate", "increase", "last_over_time", "present_over_time", "histogram_quantile"),
-    *("label_replace", "sqrt", "clamp", "vector", "end", "s", "m", "h"),
+    *("label_replace", "sqrt", "clamp", "vector", "end", "time", "s", "m", "h", "y"),
 }
 
 
@@ -251,26 +255,22 @@ def test_no_metric_is_asked_for_without_its_filters(name: str) -> None:
 
 @board
 def test_queries_are_filtered_by_the_variables(name: str) -> None:
-    """Job and instance everywhere but for alerts; model, snapshot, SDK and server wherever a metric has them."""
+    """By job everywhere but for alerts; by model, snapshot, SDK and server wherever a metric has them."""
     for where, expression in queries(name):
         for metric, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression):
-            for variable, label in names.VARIABLES.items():
+            for variable in variables(name):
+                label = names.VARIABLES[variable]
                 if metric != "ALERTS" and variable != "kind" and label in names.known()[metric]:
                     assert f'{label}=~"${variable}"' in matchers, f"{where}: {metric}"
 
 
 @board
-def test_counters_are_rates(name: str) -> None:
-    """No counter is shown as it stands; `rate` takes Grafana's own interval."""
-    annotations = {annotation["name"] for annotation in BOARDS[name]["annotations"]["list"]}
+def test_dashboards_are_drawn_from_the_records(name: str) -> None:
+    """No counter and no bucket of a process is read, but for the dots, which take no sample; nor is any range."""
     for where, expression in queries(name):
-        for function, window in re.findall(r"\b(\w+)\(\w+_(?:total|bucket)\{[^}]*\}\[([^]]*)\]", expression):
-            if function == "rate":
-                assert "$__rate_interval" == window, where
-            else:
-                assert function in ("increase", "last_over_time", "present_over_time"), where
-        if where not in annotations:
-            assert not re.search(r"\w+_(?:total|bucket)\{[^}]*\}(?!\[)", expression), where
+        read = re.sub(r"\w+_bucket\{[^}]*\} offset 20y", "", expression)
+        assert not re.search(r"(?<![\w:])streamwatch_\w+_(?:total|bucket|count|sum)\{", read), where
+        assert set() == set(re.findall(r"\[([^]]*)\]", read)) - {"10s:10s"}, where
 
 
 def test_the_real_linter_has_nothing_to_say() -> None:
@@ -339,18 +339,6 @@ def test_a_difference_is_said_only_when_it_is_shown(tmp_path: Path, part: int, w
     evaluated(tmp_path, f"(({found}) == bool 1) - (({found}) == bool -1)", verdict)
 
 
-def test_what_was_born_in_the_range_counts_in_full(tmp_path: Path) -> None:
-    """A series that begins at 3 adds 3, an old one what it grew by, a gone one what it grew by before."""
-    series = names.metric(STREAMS)
-    total = promql.total(f'{series}{{a!=""}}')
-    ends = {
-        f'{series}{{a="old"}}': "100+1x10",
-        f'{series}{{a="born"}}': "_ _ _ _ _ _ _ _ 3 3 3",
-    }
-    evaluated(tmp_path, total, 5 + 3, ends)
-    evaluated(tmp_path, promql.total(f'{series}{{a!=""}}', over="5m"), 5 + 3, ends)
-
-
 def test_what_a_total_grew_by_is_the_difference_of_two_values(tmp_path: Path) -> None:
     """A new one grew by all it has, one that began anew by what it has now; and as much in an earlier window."""
     total = total_of(STREAM_TOTALS)
@@ -366,12 +354,24 @@ def test_what_a_total_grew_by_is_the_difference_of_two_values(tmp_path: Path) ->
     evaluated(tmp_path, promql.grown(f'{total}{{a="quiet"}}', over="5m"), 0, ends)
 
 
-def test_a_gap_between_scrapes_is_no_birth(tmp_path: Path) -> None:
-    """After Prometheus was away for a while, what was counted long ago is not counted again."""
-    series = names.metric(STREAMS)
-    before_and_after = {f'{series}{{a="old"}}': "1000 1000 _ _ _ _ _ _ 1000 1001 1002"}
+CHOSEN = {"job": ".+", "instance": ".+", "__interval": "5m"}
 
-    evaluated(tmp_path, promql.total(f'{series}{{a!=""}}', over="3m"), 3, before_and_after)
+
+@pytest.mark.parametrize(("model", "streams"), [(".*", 30), ("a", 10), ("(a|b)", 15), ("nobody", None)])
+def test_a_graph_is_of_services_until_a_model_is_chosen(tmp_path: Path, model: str, streams: int | None) -> None:
+    """It reads the sums of services, or what models have, and never adds one to the other."""
+    values = CHOSEN | {"model": model}
+    expression = re.sub(
+        r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), promql.over_time(STREAM_TOTALS)
+    )
+    services = total_of(OF_JOBS[STREAM_TOTALS][0])
+    ends = {
+        f'{services}{{job="shop"}}': "0+6x10",
+        f'{total_of(STREAM_TOTALS)}{{job="shop",gen_ai_request_model="a"}}': "0+2x10",
+        f'{total_of(STREAM_TOTALS)}{{job="shop",gen_ai_request_model="b"}}': "0+1x10",
+    }
+
+    evaluated(tmp_path, f"{expression} or vector(-1)", -1 if streams is None else streams, ends)
 
 
 # --- words, links, colors

@@ -250,9 +250,15 @@ def test_three_broken_streams_an_hour(promtool: str, tmp_path: Path) -> None:
     measured(promtool, tmp_path, {streams("i1", "complete", "broken"): counts}, asked)
 
 
+def firing(alert: str, *times: str, count: float | None = 1.0) -> dict[str, tuple[str, float | None]]:
+    """Return what is asked about an alert, each time in other words, so that one expression has one time."""
+    series = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
+    return {f"{number} * 0 + count({series})": (time, count) for number, time in enumerate(times)}
+
+
 @each_promtool
 def test_one_noisy_model_among_many(promtool: str, tmp_path: Path) -> None:
-    """Two streams a minute of it, three in ten cut: its own share is 30 %, whatever the others do."""
+    """Two streams a minute of it, three in ten cut: its own share is 30 %, whatever the others do, and it is told."""
     series: Series = {streams("i1", "complete", "clean", f"m{one}"): "0+16x420" for one in range(6)}
     series[streams("i1", "complete", "clean", "noisy")] = "0+1.4x420"
     series[streams("i1", "truncated", "broken", "noisy")] = "0+0.6x420"
@@ -263,28 +269,112 @@ def test_one_noisy_model_among_many(promtool: str, tmp_path: Path) -> None:
             0.3,
         ),
         "sum(job:streamwatch_broken_per_stream:ratio6h)": ("6h50m", round(0.6 / 98, 4)),
+        **firing("StreamwatchTruncatedStreams", "1h", "2h", "4h", "6h50m"),
     }
     measured(promtool, tmp_path, series, asked, interval="1m")
 
 
 @each_promtool
-def test_traffic_that_moves_to_a_gateway_which_reorders(promtool: str, tmp_path: Path) -> None:
-    """0.6 events a stream there, from the first minute on; none at the old one."""
-    new = streams("i1", "complete", "clean").replace('"api"', '"new"')
-    early = f"streamwatch_anomalies_total{{{_LABELS.format(model='gpt-4o', instance='i1')}"
-    early = (
-        early.replace('"api"', '"new"') + ',streamwatch_anomaly="sequence_out_of_order",streamwatch_severity="fault"}'
-    )
+def test_a_cut_that_is_over_is_not_told_for_the_rest_of_the_hour(promtool: str, tmp_path: Path) -> None:
+    """Thirty streams of little traffic were cut within an hour, and none since: the last quarter of an hour decides."""
     series: Series = {
-        streams("i1", "complete", "clean"): "0+20x60 1200x120",
-        new: "_x61 14+14x120",
-        new.replace("clean", "repaired"): "_x61 6+6x120",
-        early: "_x61 12+12x120",
+        streams("i1", "complete", "clean"): "0+1.4x60 84+2x60",
+        streams("i1", "truncated", "broken"): "0+0.6x60 36x60",
+    }
+    alert = "StreamwatchTruncatedStreams"
+    measured(promtool, tmp_path, series, firing(alert, "1h"), interval="1m")
+    measured(promtool, tmp_path, series, firing(alert, "1h30m", "1h45m", count=None), interval="1m")
+
+
+def anomalies(instance: str, kind: str) -> str:
+    """Return the counter of anomalies of one process."""
+    labels = _LABELS.format(model="gpt-4o", instance=instance)
+    return f'streamwatch_anomalies_total{{{labels},streamwatch_anomaly="{kind}",streamwatch_severity="fault"}}'
+
+
+@each_promtool
+def test_traffic_that_moves_to_a_gateway_which_reorders(promtool: str, tmp_path: Path) -> None:
+    """0.6 events a stream there, from the first minute on, and none at the old one: a day that it has not is no excuse."""
+    new = streams("i1", "complete", "clean").replace('"api"', '"new"')
+    series: Series = {
+        streams("i1", "complete", "clean"): "0+20x480 9600x300",
+        new: "_x481 14+14x300",
+        new.replace("clean", "repaired"): "_x481 6+6x300",
+        anomalies("i1", "sequence_out_of_order").replace('"api"', '"new"'): "_x481 12+12x300",
     }
     ratio = 'sum by () (model:streamwatch_reordered_per_stream:ratio15m{{server_address="{}"}})'
     asked: dict[str, tuple[str, float | None]] = {
-        ratio.format("new"): ("90m", 0.6),
-        ratio.format("api"): ("50m", 0.0),
+        ratio.format("new"): ("8h30m", 0.6),
+        ratio.format("api"): ("7h50m", 0.0),
+        'sum(model:streamwatch_reordered_per_stream:usual{server_address="new"})': ("8h20m", 0.0),
+        **firing("StreamwatchReorderSpike", "8h10m", "9h", "11h"),
+        "count(ALERTS)": ("7h50m", None),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+@pytest.mark.parametrize("history", [1, 3])
+def test_a_gateway_that_begins_to_reorder(promtool: str, history: int, tmp_path: Path) -> None:
+    """Told after seven minutes, for as long as it is three times what was usual, and then not for ever."""
+    before = history * 60
+    series: Series = {
+        streams("i1", "complete", "clean"): f"0+20x{before} {20 * before + 14}+14x600",
+        streams("i1", "complete", "repaired"): f"_x{before + 1} 6+6x600",
+        anomalies("i1", "sequence_out_of_order"): f"_x{before + 1} 12+12x600",
+    }
+    alert = "StreamwatchReorderSpike"
+    told = firing(alert, f"{before + 9}m", f"{before + 30}m", f"{before + 60}m")
+    measured(promtool, tmp_path, series, told, interval="1m")
+    silent = firing(alert, f"{before}m", f"{before + 5}m", f"{before + 240}m", count=None)
+    measured(promtool, tmp_path, series, silent, interval="1m")
+
+
+@each_promtool
+def test_a_job_that_runs_for_five_minutes_of_each_hour_is_not_missed(promtool: str, tmp_path: Path) -> None:
+    """A service of half an hour is, a quarter of an hour after its end."""
+    published = (
+        'streamwatch_published_fix_ratio{{job="{}",instance="i1",streamwatch_issue="{}",streamwatch_strategy="any"}}'
+    )
+    issue = "llm/streaming-chunk-order-mismatch"
+    series: Series = {
+        published.format("hourly", issue): " ".join(["0.75x4 stale _x54"] * 5),
+        published.format("service", issue): "0.75x40 stale",
+    }
+    asked: dict[str, tuple[str, float | None]] = {
+        'count(ALERTS{job="hourly"})': ("30m", None),
+        'count(ALERTS{job="hourly",alertstate=~"firing|pending"})': ("90m", None),
+        'count(ALERTS{alertstate=~"firing|pending",job="hourly"})': ("210m", None),
+        'count(ALERTS{job="service",alertstate="firing"})': ("62m", 1.0),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_tool_calls_that_all_fail_are_not_drowned_in_hazards(promtool: str, tmp_path: Path) -> None:
+    """A hundred streams an hour with a broken call, none fixed; sixty times as many hazards defused beside them."""
+    published = (
+        'streamwatch_published_fix_ratio{{job="shop",instance="i1",streamwatch_issue="{}",streamwatch_strategy="{}"}}'
+    )
+    series: Series = {
+        streams("i1", "complete", "clean"): "0+100x1440",
+        streams("i1", "complete", "broken"): "0+1.67x1440",
+        cases("i1", "tool_calls", "failed"): "0+1.67x1440",
+        cases("i1", "any_fault", "failed"): "0+1.67x1440",
+        cases("i1", "llm/streaming-assistant-content-empty", "unverified"): "0+100x1440",
+        published.format("llm/streaming-assistant-content-empty", "any"): "0.9x1440",
+        published.format("tool_calls", "a delta accumulator"): "0.85x1440",
+        published.format("llm/streaming-chunk-order-mismatch", "any"): "0.75x1440",
+    }
+    rate = 'sum(model_issue:streamwatch_fixed_per_case:ratio1d{{streamwatch_issue="{}"}})'
+    asked: dict[str, tuple[str, float | None]] = {
+        rate.format("tool_calls"): ("20h", 0.0),
+        rate.format("llm/streaming-assistant-content-empty"): ("20h", 1.0),
+        'count(ALERTS{alertname="StreamwatchFixRateBelowPublished",streamwatch_issue="tool_calls",alertstate="firing"})': (
+            "20h",
+            1.0,
+        ),
+        'count(ALERTS{alertname="StreamwatchFixRateBelowPublished"})': ("20h", 1.0),
     }
     measured(promtool, tmp_path, series, asked, interval="1m")
 
@@ -309,11 +399,13 @@ def panel(board: str, title: str, window: str, before: str) -> list[str]:
     """Return the queries of a panel as Grafana sends them where everything is chosen."""
     document = json.loads((ROOT / "dashboards" / "json" / f"streamwatch-{board}.json").read_text("utf-8"))
     (found,) = [one for one in document["panels"] if one["title"] == title]
-    values = {"__range": window, "before": before, "job": ".+"}
-    return [
-        re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), target["expr"])
-        for target in found["targets"]
-    ]
+    return [filled_in(target["expr"], window, before) for target in found["targets"]]
+
+
+def filled_in(expression: str, window: str, before: str, **chosen: str) -> str:
+    """Return a query as Grafana sends it, where everything is chosen but for what is named."""
+    values = {"__range": window, "before": before, "job": ".+", **chosen}
+    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), expression)
 
 
 @each_promtool
@@ -353,5 +445,13 @@ def test_rules_and_panels_agree(promtool: str, tmp_path: Path) -> None:
         series[cases(f"p{pod}", "any_fault", ("verified", "failed", "unrepaired")[pod % 3])] = alive
     selector = '{streamwatch_issue="any_fault",streamwatch_outcome="verified"}'
     of_panel = promql.grown(total_of(CASES) + selector, over="6h")
-    asked = {of_panel: ("5h", 80.0), grown(CASES, selector, "6h"): ("5h", 80.0)}
+    where = ('streamwatch_issue="any_fault"', 'streamwatch_outcome="verified"')
+    asked = {
+        of_panel: ("5h", 80.0),
+        grown(CASES, selector, "6h"): ("5h", 80.0),
+        filled_in(promql.counted(CASES, where=where), "6h", ""): ("5h", 80.0),
+        filled_in(promql.counted(CASES, where=where), "6h", "", model="gpt-4o"): ("5h", 80.0),
+        filled_in(promql.counted(CASES, where=where), "6h", "", model="gpt-4"): ("5h", None),
+        f"sum({filled_in(promql.counted(CASES, 'gen_ai_request_model', where=where), '6h', '')})": ("5h", 80.0),
+    }
     measured(promtool, tmp_path, series, asked, interval="1m")

@@ -139,7 +139,10 @@ def test_hazards_and_dialects_make_no_alert() -> None:
     assert f'streamwatch_issue=~"{TOOL_CALLS.name}"' in str(rules._rule(ALERTS[4], Options()))
 
 
-INSTRUMENTS = {names.metric(row): row for row in names.INSTRUMENTS.values()}
+#: What each instrument is called where it is read: of a histogram the buckets.
+INSTRUMENTS = {
+    names.metric(row) + ("_bucket" if names.is_histogram(row) else ""): row for row in names.INSTRUMENTS.values()
+}
 VALUES = {
     "streamwatch_verdict": {verdict.value for verdict in Verdict},
     "streamwatch_condition": {condition.value for condition in Condition},
@@ -176,13 +179,16 @@ def test_a_rule_reads_metrics_labels_and_values_that_exist(rule: Any) -> None:
         assert set(values) <= VALUES[label]
 
 
-@pytest.mark.parametrize("rule", [rule for rule in ALL if "_total[" in rule.expr], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in ALL if re.search(r"_(total|bucket)\[", rule.expr)], ids=lambda rule: rule.name
+)
 def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
     """What the first records keep of a counter, the counter has."""
     (metric,) = {name for name in re.findall(r"streamwatch_\w+", rule.expr) if name in INSTRUMENTS}
     row = INSTRUMENTS[metric]
     common = () if row in (PUBLISHED, STARTED, INTERNAL_ERRORS) else COMMON
-    has = {"job", *(attribute.replace(".", "_") for attribute in (*common, *row.attributes))}
+    has = {"job", "le"} if names.is_histogram(row) else {"job"}
+    has |= {attribute.replace(".", "_") for attribute in (*common, *row.attributes)}
     (asked,) = re.findall(r"by \(([^)]*)\)", rule.expr)
     assert set(asked.split(", ")) <= has
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import accumulate, product
 from typing import Any
 
-from .ideal_calls import by_announcement, with_headers, with_text_arguments
+from .ideal_calls import by_announcement, with_headers, with_listed_calls, with_text_arguments
 from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage
 from .ideal_frames import reframed
 from .ideal_items import by_identity, in_parts
 from .ideal_protocol import with_protocol, without_bare_lifecycle
-from .wire import Event, Stream, parsed
+from .wire import DONE, Event, Stream, parsed
 
 Events = list[Event]
 #: Streams. One proof leads to the next, and few streams need more than three.
@@ -50,6 +51,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
     if stream.api == "chat":
         yield "without names said again", names_once(events, declared(stream))
         yield from (("by the announcements of calls", better) for better in by_announcement(events))
+        yield "with calls in a list", with_listed_calls(events)
         yield from (("with arguments as text", better) for better in with_text_arguments(events))
         yield from (("with the delta that stands elsewhere", better) for better in with_deltas(events))
         yield from (("with whole headers", better) for better in with_headers(events))
@@ -60,6 +62,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         yield "with the items that are done", with_output(events)
         yield from with_protocol(events)
     if stream.api == "responses":
+        yield "without what was said twice", _said_once(events)
         if helper:
             yield "for the helper", without_bare_lifecycle(events)
         yield "by the ids of items", by_identity(events)
@@ -83,50 +86,92 @@ def number(event: Event, field: str) -> int | None:
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 
-def in_order(events: Events, field: str) -> Iterator[Events]:
-    """Return the events in order of their numbers, each once, where the numbers prove that.
+#: Contradictions that a run of numbers outlives, and how long it has to be: a gateway's own event, or a finish that is
+#: said once more, bears the number of another event.
+_CONTRADICTIONS, _RUN = 3, 8
+_Kept = list[tuple[Event, int | None]]
 
-    They do if no number stands on two payloads, and few are missing between the first and the last: a permutation of
-    consecutive integers is no accident. Events without a number keep their place, or their predecessor.
+
+def in_order(events: Events, field: str) -> Iterator[Events]:
+    """Return the events in order of their numbers, where the numbers prove that.
+
+    They do if few are missing between the first and the last: a permutation of consecutive integers is no accident; and
+    if no number stands on two payloads, or on a few in a long run: those stay as they came, as if they had none. The
+    same payload under the same number is a repeat, and goes; the first ones may stay, which nothing proves yet. Events
+    without a number keep their place, or their predecessor, or stay behind all that came before them.
     """
-    numbers = [number(event, field) for event in events]
     known: dict[int, Event] = {}
-    kept: list[tuple[Event, int | None]] = []
-    for event, found in zip(events, numbers):
+    kept: list[tuple[Event, int | None, bool]] = []
+    contradictions = 0
+    for event in events:
+        found = number(event, field)
+        repeats = found is not None and found in known and known[found].payload == event.payload
         if found is not None and found in known:
-            if known[found].payload != event.payload:
-                return
-            continue
+            contradictions += not repeats
+            found = None
         if found is not None:
             known[found] = event
-        kept.append((event, found))
-    came = list(known)
-    if came == sorted(came, reverse=True):  # what counts down may count what is left
-        return
-    if len(known) < 3 or max(known) - min(known) + 1 > len(known) + max(2, len(known) // 4):
+        kept.append((event, found, repeats))
+    if contradictions and (contradictions > _CONTRADICTIONS or len(known) < _RUN) or not _counts(list(known)):
         return
     numbered = [known[found] for found in sorted(known)]
-    yield _by_place(kept, numbered)
-    yield _by_predecessor(kept, numbered)
+    for stay in range(sum(repeats for _, _, repeats in kept) + 1):
+        some = list(_with_repeats(kept, stay))
+        yield _by_place(some, numbered)
+        yield _by_predecessor(some, numbered)
+        yield _behind_what_came(some, numbered)
 
 
-def _by_place(kept: list[tuple[Event, int | None]], numbered: Events) -> Events:
+def _counts(came: list[int]) -> bool:
+    """Whether numbers, in the order in which they came, are a permutation of integers of which few are missing."""
+    if len(came) < 3 or came == sorted(came, reverse=True):  # what counts down may count what is left
+        return False
+    return max(came) - min(came) + 1 <= len(came) + max(2, len(came) // 4)
+
+
+def _with_repeats(kept: list[tuple[Event, int | None, bool]], stay: int) -> Iterator[tuple[Event, int | None]]:
+    """Return the events with the first so many repeats, as events without a number."""
+    for event, found, repeats in kept:
+        stay -= repeats
+        if not repeats or stay >= 0:
+            yield event, found
+
+
+def _by_place(kept: _Kept, numbered: Events) -> Events:
     rest = iter(numbered)
     return [event if found is None else next(rest) for event, found in kept]
 
 
-def _by_predecessor(kept: list[tuple[Event, int | None]], numbered: Events) -> Events:
-    followers: dict[str, Events] = {}
-    last = ""
-    for event, found in kept:
+def _by_predecessor(kept: _Kept, numbered: Events) -> Events:
+    places = _places(kept)
+    return _behind(kept, list(accumulate((places.get(found, -1) for _, found in kept), _latest)), numbered)
+
+
+def _behind_what_came(kept: _Kept, numbered: Events) -> Events:
+    """Return the events in order; one without a number overtakes nothing that came before it."""
+    places = _places(kept)
+    return _behind(kept, list(accumulate((places.get(found, -1) for _, found in kept), max)), numbered)
+
+
+def _places(kept: _Kept) -> dict[int | None, int]:
+    """Return the place of each number."""
+    return {found: place for place, found in enumerate(sorted(found for _, found in kept if found is not None))}
+
+
+def _latest(before: int, place: int) -> int:
+    return before if place < 0 else place
+
+
+def _behind(kept: _Kept, places: list[int], numbered: Events) -> Events:
+    """Return the numbered events, each followed by those whose place it is; [DONE] ends them all."""
+    followers: dict[int, Events] = {}
+    for (event, found), place in zip(kept, places):
         if found is None:
-            followers.setdefault(last, []).append(event)
-        else:
-            last = event.tag
-    result = followers.get("", [])
-    for event in numbered:
-        result = [*result, event, *followers.get(event.tag, [])]
-    return result
+            followers.setdefault(len(numbered) if event.payload == DONE else place, []).append(event)
+    result = followers.get(-1, [])
+    for place, event in enumerate(numbered):
+        result = [*result, event, *followers.get(place, [])]
+    return [*result, *followers.get(len(numbered), [])]
 
 
 def nearer(stream: Stream, chunks: Iterable[Any]) -> Iterator[tuple[str, Stream]]:
@@ -168,6 +213,18 @@ def _each_once(events: Iterable[Event], field: str) -> Events:
     return kept
 
 
+def _said_once(events: Events) -> Events:
+    """Return the events without those that came already, under the number that the protocol gives to one alone."""
+    seen: list[Any] = []
+    kept = []
+    for event in events:
+        numbered = event.is_object and event.payload.get("sequence_number") is not None
+        if not (numbered and event.payload in seen):
+            kept.append(event)
+        seen += [event.payload] if numbered else []
+    return kept
+
+
 # --- (b) texts of closing events
 
 #: The members of closing events that hold a whole text, by the family of the event.
@@ -198,16 +255,16 @@ def with_tails(events: Events) -> Iterator[Events]:
     """Return the events with a delta before each closing event whose text the deltas only begin.
 
     The delta has no number, or that of the event before it, or after it: nothing says which. A delta of a text that is
-    closed and whole comes too late, and goes.
+    closed and whole comes too late, and goes. What the terminal event alone says may be left to who reads that.
     """
     totals = _totals(events)
-    for numbering in ("none", "before", "after"):
+    for numbering, ends in product(("none", "before", "after"), (_ENDS, ())):
         said: Counter[Key] = Counter()
         begun: dict[Key, str] = {}
         whole: set[Key] = set()
         result: Events = []
         for event in events:
-            for key, text, about in closing_texts(event):
+            for key, text, about in closing_texts(event) if event.type in ends or event.type not in _ENDS else ():
                 tail = text.removeprefix(begun.get(key, ""))
                 fits = said[_of_whole(key)] + len(tail) <= totals.get(_of_whole(key), 1 << 30)
                 if text != begun.get(key, "") and text.startswith(begun.get(key, "")) and fits:

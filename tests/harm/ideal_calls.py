@@ -18,10 +18,10 @@ Events = list[Event]
 def by_announcement(events: Events) -> Iterator[Events]:
     """Return the events with the indexes that the announcements give to their calls.
 
-    All calls anew, 0, 1, 2; or those alone that come under the index of another one, under the next number or after
-    the highest.
+    All calls anew, 0, 1, 2, where an id that comes again may be the call that it was; or those alone that come under
+    the index of another one, under the next number or after the highest.
     """
-    for numbering in ("anew", "next", "highest"):
+    for numbering in ("anew", "by id", "next", "highest"):
         choices: dict[Any, _Calls] = {}
 
         def edit(choice: Any, choices: dict[Any, _Calls] = choices, numbering: str = numbering) -> None:
@@ -41,6 +41,17 @@ def with_text_arguments(events: Events) -> Iterator[Events]:
                     function["arguments"] = json.dumps(function["arguments"], separators=separators)
 
         yield _edited(events, edit)
+
+
+def with_listed_calls(events: Events) -> Events:
+    """Return the events with a list of calls where a single one stands in its place."""
+
+    def edit(choice: Any) -> None:
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("tool_calls"), dict):
+            delta["tool_calls"] = [delta["tool_calls"]]
+
+    return _edited(events, edit)
 
 
 def _edited(events: Events, edit: Callable[[Any], None]) -> Events:
@@ -70,7 +81,7 @@ class _Calls:
 
     def __init__(self, numbering: str) -> None:
         self.numbering = numbering
-        self.ids: set[str] = set()
+        self.ids: dict[str, Any] = {}
         self.used: list[Any] = []
         self.arguments: dict[Any, str] = {}
         self.meant: dict[str, Any] = {}
@@ -83,7 +94,9 @@ class _Calls:
             if self.announces(call.get("id"), function.get("name"), raw):
                 self.meant[raw] = self.next(call.get("index"))
                 self.used.append(self.meant[raw])
-                self.ids.add(call["id"])
+                self.ids[call["id"]] = self.meant[raw]
+            elif self.numbering == "by id" and call.get("id") in self.ids:
+                self.meant[raw] = self.ids[call["id"]]
             index = self.meant.get(raw, self.used[-1] if self.used else None)
             if isinstance(function.get("arguments"), str):
                 self.arguments[index] = self.arguments.get(index, "") + function["arguments"]
@@ -94,12 +107,14 @@ class _Calls:
         """Whether a fragment announces a call: by a new id, or by a name after arguments that are whole."""
         if not id or not isinstance(id, str) or not name:
             return False
+        if id not in self.ids or self.numbering == "by id":
+            return id not in self.ids
         before = self.arguments.get(self.meant.get(raw), "")
-        return id not in self.ids or (before.strip().startswith("{") and _parses(before))
+        return before.strip().startswith("{") and _parses(before)
 
     def next(self, index: Any) -> Any:
         """Return the index of a call that is announced under an index."""
-        if self.numbering == "anew" or not isinstance(index, int):
+        if self.numbering in ("anew", "by id") or not isinstance(index, int):
             return len(self.used)
         if index not in self.used:
             return index
@@ -117,11 +132,12 @@ def _parses(text: str) -> bool:
 def with_headers(events: Events) -> list[Events]:
     """Return the events with id and name of a call in one fragment, where they come in two of the same index.
 
-    In the first one, where what is left of the later ones may be empty instead of gone; or in the one that completes them, with all arguments so far, where the call begins then: the
+    In the first one, where what is left of the later ones may be empty instead of gone, and the type goes with them or
+    stands in both; or in the one that completes them, with all arguments so far, where the call begins then: the
     fragments before it go, alone or with chunks that have nothing else.
     """
     late = _late_members(events)
-    return [_with_first(events, late), _with_first_blank(events, late), *_held(events, late)] if late else []
+    return [*_with_first(events, late), *_held(events, late)] if late else []
 
 
 Place = tuple[int, int, int]  # of an event, of a choice in it, of a fragment in that
@@ -180,10 +196,11 @@ def _rewritten(events: Events, edits: dict[Place, Any]) -> Events:
     return result
 
 
-def _header(id: str, name: str, arguments: str | None = None) -> Any:
+def _header(id: str, name: str, arguments: str | None = None, type: Any = "function") -> Any:
     def edit(call: Any) -> None:
         call["id"] = id
-        call.setdefault("type", "function")
+        if type and not call.get("type"):
+            call["type"] = type
         function = call["function"] = call["function"] if isinstance(call.get("function"), dict) else {}
         function["name"] = name
         if arguments is not None:
@@ -192,41 +209,48 @@ def _header(id: str, name: str, arguments: str | None = None) -> Any:
     return edit
 
 
-def _bare(call: Any) -> None:
-    call.pop("id", None)
-    if isinstance(call.get("function"), dict):
-        call["function"].pop("name", None)
+def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Iterator[Events]:
+    fragments = {place: call for place, call, _ in _fragments(events)}
+    for leaves in (_bare, _blank):
+        for moves in (("id", "name"), ("id", "name", "type")):
+            edits: dict[Place, Any] = {}
+            for places, id, name in late.values():
+                said = next((fragments[place].get("type") for place in places if fragments[place].get("type")), None)
+                edits[places[0]] = _header(id, name, type=said if "type" in moves else "function")
+                edits |= dict.fromkeys(places[1:], leaves(fragments[places[0]], moves))
+            yield _rewritten(events, edits)
 
 
-def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Events:
-    edits: dict[Place, Any] = {}
-    for places, id, name in late.values():
-        edits[places[0]] = _header(id, name)
-        edits |= dict.fromkeys(places[1:], _bare)
-    return _rewritten(events, edits)
+def _bare(first: Any, moves: tuple[str, ...]) -> Any:
+    """Return the edit that takes away the members that have moved into the first fragment."""
+
+    def edit(call: Any) -> None:
+        for said in (call, call.get("function")):
+            for name in _moved(said, first, moves):
+                del said[name]
+
+    return edit
 
 
-def _blank(first: Any) -> Any:
+def _blank(first: Any, moves: tuple[str, ...]) -> Any:
     """Return the edit that leaves a member empty where the first fragment has it too, and else takes it away."""
 
     def edit(call: Any) -> None:
         for said, there in ((call, first), (call.get("function"), first.get("function"))):
-            for name in ("id", "name") if isinstance(said, dict) else ():
-                if name in said and isinstance(there, dict) and name in there:
+            for name in _moved(said, first, moves):
+                if isinstance(there, dict) and name in there:
                     said[name] = "" if there[name] else there[name]
-                elif name in said:
+                else:
                     del said[name]
 
     return edit
 
 
-def _with_first_blank(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Events:
-    fragments = {place: call for place, call, _ in _fragments(events)}
-    edits: dict[Place, Any] = {}
-    for places, id, name in late.values():
-        edits[places[0]] = _header(id, name)
-        edits |= dict.fromkeys(places[1:], _blank(fragments[places[0]]))
-    return _rewritten(events, edits)
+def _moved(said: Any, first: Any, moves: tuple[str, ...]) -> list[str]:
+    """Return what a fragment, or its function, has of the members that move; a type moves where the first has none."""
+    if not isinstance(said, dict):
+        return []
+    return [name for name in moves if name in said and not (name == "type" and first.get("type"))]
 
 
 def _held(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> list[Events]:

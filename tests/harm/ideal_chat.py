@@ -18,6 +18,7 @@ Events = list[Event]
 def for_helper(events: Events) -> Iterator[tuple[str, Events]]:
     """Return the events as the helper needs them: in one respect each, and in all."""
     every = events
+    yield "for the helper: ids", _edited(events, _ids)
     for name, write in _RESPECTS.items():
         yield f"for the helper: {name}", write(events)
         every = write(every)
@@ -84,6 +85,19 @@ def _calls(choice: Any, seen: dict[Any, Any]) -> None:
     for call in calls if isinstance(calls, list) else ():
         if isinstance(call, dict):
             _call(call, seen, choice.get("index"))
+
+
+def _ids(choice: Any, seen: dict[Any, Any]) -> None:
+    """Take out the ids that continuations repeat; whether a name goes on where it repeats nothing says."""
+    delta = choice.get("delta")
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    for call in calls if isinstance(calls, list) else ():
+        if isinstance(call, dict) and isinstance(call.get("id"), str):
+            known = seen.setdefault((choice.get("index"), call.get("index")), call["id"])
+            if seen.setdefault(("seen", choice.get("index"), call.get("index")), call) is not call:
+                if known == call["id"]:
+                    del call["id"]
+                call.pop("type", None)
 
 
 def _call(call: Any, seen: dict[Any, Any], choice: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from .wire import DONE, Event, parsed
 
@@ -19,10 +20,23 @@ def reframed(events: Events) -> Iterator[tuple[str, Events]]:
     if first.startswith(_BOM):
         yield "without the mark of byte order", [replace(events[0], raw=first[len(_BOM) :]), *events[1:]]
     if not last.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")) and events[-1].is_object:
-        yield "with its last event closed", [*events[:-1], replace(events[-1], raw=last.rstrip(b"\r\n") + b"\n\n")]
+        closed = replace(events[-1], raw=last.rstrip(b"\r\n") + b"\n\n")
+        yield "with its last event closed", [*events[:-1], closed]
+        # Nobody has seen that chunk, and whoever adds up contents, or loops over calls, can read it so.
+        for empty in ({"content": ""}, {"tool_calls": []}, {"content": "", "tool_calls": []}):
+            some = closed.edited(lambda payload, empty=empty: _fill(payload, empty))  # type: ignore[misc]
+            yield f"with its last event closed, and empty {' and '.join(empty)} in it", [*events[:-1], some]
     yield "without what is no object", [event for event in events if not _is_nothing(event)]
     once = [_once(event) for event in events]
     yield "without a second prefix", once
+
+
+def _fill(payload: Any, empty: dict[str, Any]) -> None:
+    """Give each delta the empty members that it lacks."""
+    for choice in payload.get("choices") or ():
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if isinstance(delta, dict):
+            delta.update({name: value for name, value in empty.items() if delta.get(name) is None})
 
 
 def _is_nothing(event: Event) -> bool:

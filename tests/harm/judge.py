@@ -166,14 +166,22 @@ class _Court:
     def _unproved(before: Outcome, after: Outcome) -> tuple[str, str]:
         if before.well:
             return "harmed", "ends otherwise"
-        if before.error is not None and before.error == after.error:
-            return "harmed", "otherwise before the same exception"
         told = before.error is not None and before.error[0] in TELLING
+        if before.error is not None and before.error == after.error:
+            if not told and _goes_further(before.value, after.value):
+                return "left", "further before the same accident"
+            return "harmed", "otherwise before the same exception"
         if told and after.error is None:
             return "harmed", "an exception of the stream is swallowed"
         if not after.well:
             return ("worse", "another exception") if told else ("left", "another exception")
         return "unproved", ""
+
+
+def _goes_further(before: Any, after: Any) -> bool:
+    """Whether a list or a text begins with all that another one has."""
+    alike = isinstance(before, (list, str)) and type(before) is type(after)
+    return alike and len(before) < len(after) and equal(before, after[: len(before)])
 
 
 def _grew(before: Any, after: Any, most: int) -> bool:

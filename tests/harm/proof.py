@@ -95,6 +95,8 @@ class Truths:
             yield "proved", label, stream
         for label, stream in nearer(self.changed, self.watched.chunks) if self.watched is not None else ():
             yield "proved", label, stream
+            for more, better in self._ideals(stream):
+                yield "proved", f"{label}, {more}", better
         for undo, label, stream in self._undone:
             if undo != "never":
                 yield undo, label, stream

@@ -387,6 +387,45 @@ def test_numbers_prove_an_order_or_none(numbers: tuple[int, ...], order: list[in
     assert (None if found is None else [event.payload["n"] for event in found]) == order
 
 
+def placed(*numbers: int | None) -> Events:
+    """Return events with these numbers, or with none; the payload depends on the number alone."""
+    return [
+        made({} if each is None else {"sequence_number": each}, tag=str(place)) for place, each in enumerate(numbers)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "orders"),
+    [
+        ((0, 4, 1, None, 2, 3, 5), {"01234x5", "01x2345", "012x345"}),  # behind all before it, behind 1, the fourth
+        ((0, 1, 1, 3, 2), {"0123", "01123"}),  # a repeat goes, or stays
+        ((0, 0, 1, 2, 2, 4, 3), {"01234", "001234", "0012234"}),  # the first repeats alone may stay
+    ],
+)
+def test_what_has_no_number_keeps_what_stood_before_it(numbers: tuple[int | None, ...], orders: set[str]) -> None:
+    """An event without a number has three places that nothing contradicts, and a repeat is owed nothing."""
+    found = {
+        "".join(str(event.payload.get("sequence_number", "x")) for event in order)
+        for order in in_order(placed(*numbers), "sequence_number")
+    }
+    assert found >= orders
+    assert all(sorted(order.replace("x", "")) == list(order.replace("x", "")) for order in found)
+
+
+def test_what_ends_a_stream_ends_it_in_any_order() -> None:
+    """[DONE] follows no event to another place."""
+    events = [*placed(0, 1, 3, None, 2), made(DONE)]
+    assert {order[-1].payload for order in in_order(events, "sequence_number")} == {DONE}
+
+
+def test_a_long_run_of_numbers_outlives_a_contradiction() -> None:
+    """A finish that is said once more, with its usage, under the same number: it stays where it came."""
+    events = [*numbered(*range(9)), made({"sequence_number": 8, "n": "again"})]
+    disordered = [*events[:2], events[3], events[2], *events[4:]]
+    assert next(in_order(disordered, "sequence_number")) == events
+    assert next(in_order([*numbered(0, 2, 1, 3, 4), made({"sequence_number": 4})], "sequence_number"), None) is None
+
+
 def test_two_changes_are_undone_one_by_one() -> None:
     """The stream with one of two changes is the same as if the other one had never been."""
     stream = next(s for s in (generated("chat", seed) for seed in SEEDS) if "text" in s.name and "calls" not in s.name)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def serving(seed: int) -> Iterator[str]:
-    """Run a server that breaks its streams; its base URL."""
+def serving(seed: int, *program: str) -> Iterator[str]:
+    """Run a server that breaks its streams, the demo's or another; its base URL."""
     from streamwatch.demo import processes
 
-    child = processes.Child("server", processes.server_command(seed))
+    own = [sys.executable, *program, "--seed", str(seed)]
+    child = processes.Child("server", own if program else processes.server_command(seed))
     try:
         deadline = time.monotonic() + 30
         while not child.last_line:

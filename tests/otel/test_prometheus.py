@@ -40,6 +40,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from dashboards import records
 from streamwatch import __version__
 
 from streamwatch.otel import distro
@@ -171,6 +172,25 @@ def test_names_labels_and_values_are_those_of_opentelemetry(
         (family.name, family.type, family.documentation) for family in known
     ]
     assert _values(expected) == _values(known)
+
+
+@pytest.mark.parametrize(("applied", "asked"), [(True, records.APPLIED), (False, records.SHADOW)])
+def test_booleans_are_spelled_as_the_rules_ask_for_them(applied: bool, asked: str) -> None:
+    """By both exporters: a rule that asks for `true` would see nothing of `True`."""
+    upstream = pytest.importorskip("opentelemetry.exporter.prometheus")
+    registry = CollectorRegistry()
+    try:
+        theirs = upstream.PrometheusMetricReader(registry=registry)
+    except TypeError:
+        pytest.skip("this version serves the registry of the process only")
+    scraped = Scraped(theirs)
+    scraped.meter.create_counter("streamwatch.cases").add(1, {"streamwatch.applied": applied})
+
+    for served in (registry, scraped.registry):
+        (line,) = (
+            line for line in generate_latest(served).decode().splitlines() if line.startswith("streamwatch_cases_total")
+        )
+        assert asked in line
 
 
 @pytest.mark.parametrize("unit", [*UNITS, "", "ü", "ü/s", "m/ü", "{a}{b}", "a b"])

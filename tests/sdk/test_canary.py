@@ -122,6 +122,8 @@ def moved_in_stream(streaming: str, name: str, way: str) -> Moved:
     if readers - {f"self._decoder.{way}", "self._decoder = client._make_sse_decoder()"}:
         yield f"{name} does more with its decoder: {sorted(readers)}; reading.Decoder knows {way} alone"
     body = find(streaming, name, "__stream__")
+    if "self._cast_to" not in all_of(body, ast.Attribute) or is_assigned(find(streaming, name), "_cast_to"):
+        yield f"{name}.__stream__ does not read its own _cast_to: session.CastTo tells it there what is built"
     if uses(body, "sse") != {"sse.data", "sse.event", "sse.json"}:
         yield f"{name}.__stream__ reads of an event {sorted(uses(body, 'sse'))}: sse.Event has data, event and json"
     if "sse.data.startswith('[DONE]')" not in all_of(body, ast.Call):
@@ -131,6 +133,13 @@ def moved_in_stream(streaming: str, name: str, way: str) -> Moved:
     calls = keywords(body, "process_data")
     if not calls or any(call != {"data", "cast_to", "response"} for call in calls):
         yield f"{name}.__stream__ calls process_data with {calls}: chunk_builder.ChunkBuilder expects data, cast_to and response"
+
+
+def is_assigned(class_: ast.AST, name: str) -> bool:
+    """Whether a class has a member of its own with a name, beside what its instances have."""
+    return any(
+        isinstance(each, ast.Assign) and name in map(ast.unparse, each.targets) for each in getattr(class_, "body", ())
+    )
 
 
 def attribute_parents(node: ast.AST, attribute: str) -> Iterator[ast.AST]:
@@ -166,7 +175,9 @@ def moved_in_client(source: Source) -> Moved:
         yield "BaseClient._make_sse_decoder does not make an SSEDecoder(): instrumentor._wrap takes it for somebody else's"
     process = find(client, "BaseClient", "_process_response_data")
     if "self._strict_response_validation" not in all_of(process, ast.Attribute):
-        yield "_process_response_data does not ask _strict_response_validation: chunk_builder._constructs_as_known does"
+        yield "_process_response_data does not ask _strict_response_validation: chunk_builder.constructs_as_known does"
+    if {"response", "data"} not in keywords(process, "cast_to.build"):
+        yield "_process_response_data does not call cast_to.build(response=, data=): session.CastTo has it leave alone what is built"
     if {"type_", "value"} not in keywords(process, "construct_type"):
         yield "_process_response_data does not call construct_type(type_=, value=): chunk_builder.ChunkBuilder does it in its place"
 

@@ -23,7 +23,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
 from recordings.build import HERE, RECORDINGS, surface_of
 
-from streamwatch.core.settings import Settings
+from streamwatch.core.settings import Policy, Settings
 from streamwatch.sdk import chunk_builder
 from streamwatch.sdk.chunk_builder import ChunkBuilder, EventTypes
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
@@ -530,6 +530,101 @@ def test_who_stands_between_is_noticed_on_one_client_alone(types: EventTypes) ->
     stream._client._process_response_data = lambda **options: options["data"]
     assert types.of(stream) is types.of(object())
     assert types.of(Stream(ChatCompletionChunk)) is not types.of(object())
+
+
+# --- what the SDK casts to
+
+
+def test_everybody_but_the_loop_finds_the_sdks_own_type(watched: Watched) -> None:
+    """Programs ask a stream what it is a stream of, and make another one of it: before, while and after it is read."""
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    found = [stream._cast_to, vars(stream)["_cast_to"]]
+    next(stream)
+    found += [stream._cast_to, *(stream._cast_to for _ in stream), getattr(stream, "_cast_to", None)]
+
+    assert {ChatCompletionChunk} == set(found)
+    stream._cast_to = Other
+    assert stream._cast_to is Other
+    del stream._cast_to
+    assert not hasattr(stream, "_cast_to")
+
+
+def everything(mode: str, surface: str, body: Any) -> tuple[list[Any], Any]:
+    """The chunks of a stream, and what ended it."""
+    chunks: list[Any] = []
+
+    async def read() -> None:
+        async for chunk in await sdk.create(sdk.async_client(body), surface):
+            chunks.append(chunk)
+
+    try:
+        if mode == "async":
+            asyncio.run(read())
+        else:
+            chunks.extend(sdk.create(sdk.client(body), surface))
+    except Exception as error:
+        return chunks, error
+    return chunks, None
+
+
+STREAMED = [surface for surface in CASTS if surface != "completions"]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("surface", STREAMED)
+def test_the_loop_asks_no_class_what_a_built_object_is(
+    surface: str, mode: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A union of 50 classes costs more than all else of a chunk."""
+    everything(mode, surface, sdk.healthy(surface))
+    casts = []
+    stock = openai._base_client.BaseClient._process_response_data
+
+    def process(self: Any, *, data: Any, cast_to: Any, response: Any) -> Any:
+        casts.append(cast_to)
+        return stock(self, data=data, cast_to=cast_to, response=response)
+
+    monkeypatch.setattr(chunk_builder, "_home", _home_of_stock)
+    monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
+    chunks, error = everything(mode, surface, sdk.healthy(surface))
+
+    assert len(casts) == len(chunks) and error is None
+    assert CASTS[surface] not in casts
+    assert [inside(chunk) for chunk in chunks] == [
+        inside(own(surface, chunk.model_dump(exclude_unset=True))) for chunk in chunks
+    ]
+
+
+def test_who_comes_between_before_the_first_read_finds_the_sdks_own_type(watched: Watched) -> None:
+    """The SDK's loop looks for the method of its client when it begins."""
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+    casts = []
+
+    def process(*, data: Any, cast_to: Any, response: Any) -> Any:
+        casts.append(cast_to)
+        return stock(data=data, cast_to=cast_to, response=response)
+
+    stock = stream._client._process_response_data
+    stream._client._process_response_data = process
+
+    assert list(stream)
+    assert {ChatCompletionChunk} == set(casts)
+
+
+@pytest.mark.parametrize("surface", STREAMED)
+@pytest.mark.parametrize("name", ["thread.run.created", "error", "other"])
+@pytest.mark.parametrize("data", ['{"id": "a"}', "[1]", '"text"', "7", "true", "null", "[]", '{"type": "error"}'])
+def test_what_is_not_built_is_constructed_as_without_us(
+    name: str, data: str, surface: str, watch: Callable[..., Watched]
+) -> None:
+    """Events with a name of their own, of which some releases make an object that holds both, and data of any type."""
+    body = [f"event: {name}\ndata: {data}\n\n".encode(), *sdk.healthy(surface)]
+    plain = everything("sync", surface, body)
+    watch(settings=Settings(repair=Policy("none")))
+    watched = everything("sync", surface, body)
+
+    assert list(map(inside, plain[0])) == list(map(inside, watched[0]))
+    assert repr(plain[1]) == repr(watched[1])
 
 
 # --- who gets objects

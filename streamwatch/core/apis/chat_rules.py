@@ -132,8 +132,9 @@ def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatSta
     if id and id == chat.id and model and model == chat.model and object == chat.object and created:
         return
     chat.any_id = chat.any_id or bool(id)
-    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped.
+    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped: they have no head.
     whole = bool(choices) and len(choices) == len(chunk["choices"]) and all(map(_has_delta, choices))
+    whole = whole and bool(id or model or any(map(says_something, choices)))
     if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
         chunk["object"] = chat.object
     changes = bool(id and chat.id and id != chat.id) or bool(model and chat.model and model != chat.model)
@@ -199,11 +200,12 @@ def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
         return 0
     if 0 <= index and (asked is None or index < asked):
         return index
-    if asked != 1 or index in chat.choices or _opens(choice, index, chat):
+    if index != chat.other_index and (asked != 1 or index in chat.choices or _opens(choice, index, chat)):
         chat.record(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
         return index
     if chat.record(CHOICE_INDEX_INVALID):
         choice["index"] = 0
+        chat.other_index = index
     return 0
 
 

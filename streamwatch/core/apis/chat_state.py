@@ -26,8 +26,8 @@ class ChatState(ApiState):
 
     __slots__ = (
         *("_budget", "any_audio", "any_choices", "any_id", "any_unknown", "any_usage", "asked", "choices", "created"),
-        *("doubts", "finishes", "ids_hold", "is_foreign", "last_empty", "object", "passes", "past_ids", "raw_id"),
-        *("raw_model", "repeats_role", "speaks"),
+        *("doubts", "finishes", "ids_hold", "is_foreign", "last_empty", "object", "other_index", "passes", "past_ids"),
+        *("raw_id", "raw_model", "repeats_role", "speaks"),
     )
 
     number_member = ""
@@ -41,6 +41,7 @@ class ChatState(ApiState):
         self.passes = True  #: whether the chunk that is looked at goes on
         self.speaks = False  #: whether that chunk carries a part of an answer, or of its reasoning
         self.created = 0
+        self.other_index: int | None = None  #: the one under which the only choice comes that was asked for, if not 0
         self.any_usage = False
         self.any_id = self.any_choices = self.any_audio = False
         self.is_foreign = False  #: an event of another protocol came

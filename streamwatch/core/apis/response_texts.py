@@ -11,7 +11,15 @@ from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Part, Statement, told_by
 from streamwatch.core.apis.response_families import BY_PART, PARTS, Family, Said, family_of, is_index, said_by
-from streamwatch.core.apis.response_references import announced_part, introduce, item_of, level_of, part_of
+from streamwatch.core.apis.response_references import (
+    announced_part,
+    find,
+    introduce,
+    item_of,
+    level_of,
+    part_of,
+    settle,
+)
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
 
@@ -22,6 +30,7 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     """Look at a piece of a text, and return whether it goes on."""
     delta = payload.get("delta")
     if not isinstance(delta, str):
+        _refer(state, family, payload)
         return True
     where = type_, payload.get("output_index"), payload.get("content_index", payload.get("summary_index"))
     item = item_of(state, payload, family.item)
@@ -38,6 +47,16 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     if not part.listened:
         len(part.text)  # sums it: only a few texts at a time may keep their last deltas
     return True
+
+
+def _refer(state: ResponseState, family: Family, payload: dict[str, Any]) -> None:
+    """Set the references of a delta right that has no text, where its part is known."""
+    item = find(state, payload, family.item)
+    if item is None:
+        return
+    settle(state, item, payload)
+    if family.part and item.open_part(family.key) is not None:
+        part_of(state, payload, family, item, closes=False)
 
 
 def see_text_done(state: ResponseState, family: Family, payload: dict[str, Any]) -> None:
@@ -232,8 +251,8 @@ def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, An
 
 def _closes(state: ResponseState, item: Item, part: Part) -> bool:
     """Return whether an event that closes a text or its part is to be put in."""
-    if part.made_up:
-        return True  # it is one repair
+    if part.made_up:  # it is one repair, and deltas are enough but for who waits for the end of each text
+        return state.ledger.wants(RESPONSE_TEXT_LOST, level_of(item.type))
     return state.missing(Level.NEVER if part.disputed else level_of(item.type))
 
 

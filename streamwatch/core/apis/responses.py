@@ -83,8 +83,8 @@ class Responses(ResponseState):
     """The state of one streamed response."""
 
     __slots__ = (
-        *("_began", "_foreign", "_key", "_known", "_last_number", "_late", "_set_aside", "_spliced", "_waits"),
-        *("over", "status", "terminal"),
+        *("_began", "_foreign", "_has_head", "_key", "_known", "_last_number", "_late", "_set_aside", "_spliced"),
+        *("_waits", "over", "status", "terminal"),
     )
 
     def __init__(self, name: str, context: Context) -> None:
@@ -94,6 +94,7 @@ class Responses(ResponseState):
         self.status = ""
         self._key: Any = None  # what the id of the response is known again by
         self._began = False  # an event of this API came
+        self._has_head = False  # an event came that holds the response: its beginning, or what follows that
         self._known = False  # an event came that is one of this API
         self._foreign = False  # an event came that is none
         self._spliced = False  # another response began behind the end
@@ -214,11 +215,11 @@ class Responses(ResponseState):
                 self.record(PAYLOAD_INVALID, Level.NEVER)
                 return True
             return not self.record(KEEPALIVE_FRAME, Level.HELPER)
-        if type_ == "response.created" and self._began:
+        if type_ == "response.created" and self._has_head:
             self._begin_again(response)
         elif not self._began and type_ not in {"response.created", "response.failed"}:
             self._begin(payload)
-        self._began = self._known = True
+        self._began = self._known = self._has_head = True
         self._identify(response)
         if type_ in _TERMINAL:
             self._see_terminal(type_, response)

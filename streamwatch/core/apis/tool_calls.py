@@ -69,6 +69,7 @@ class ToolCalls:
     """The tool calls of one choice."""
 
     __slots__ = (
+        "_are_numbered",
         "_budget",
         "_by_id",
         "_by_index",
@@ -94,6 +95,7 @@ class ToolCalls:
         self._by_id: dict[str, Call] = {}
         self._taken: set[int] = set()  # indexes that readers got
         self._last: Call | None = None
+        self._are_numbered = False  # a call came without an index, and got one
         self._is_quick = not ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE)
 
@@ -302,8 +304,10 @@ class ToolCalls:
         call = self._known(fragment)
         if call is None and (fragment.id or fragment.name):
             call = self._opened(fragment, self._free() if wanted else None)
+            self._are_numbered = wanted
         elif call is None:
-            call = self._meant(fragment)
+            # Where nothing proves it, the nearest: without an index it would be of none of those that got theirs here.
+            call = self._meant(fragment) or (self._last if self._are_numbered else None)
         if not wanted:
             return call
         if call is None:

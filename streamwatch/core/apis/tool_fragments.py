@@ -120,6 +120,8 @@ class FragmentRules:
                 header["function"] = {}
             _exchange("name", header["function"], fragment.function)
             call.name, fragment.name = fragment.name, ""
+        if fragment.fields.get("type") and not header.get("type"):
+            _exchange("type", header, fragment.fields)  # what reads the id reads the type there
         if call.id and call.name:
             if fragment.id == call.id:  # with its name gone it opens nothing
                 fragment.fields["id"] = fragment.id = ""
