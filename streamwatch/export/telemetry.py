@@ -23,10 +23,11 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
-from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Outcome
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report
 from streamwatch.core.stream_cases import KNOWN, CaseDefinition
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome
 from streamwatch.export import labels
 from streamwatch.export.forked import start_anew
 from streamwatch.export.labels import LabelValues

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from streamwatch import __version__
 from streamwatch.cli import common
-from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level
+from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.vocabulary import Evidence, Level
 from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.cli import COMMANDS, main
 from streamwatch.cli.kinds.command import matching

@@ -29,7 +29,7 @@ from apps import pipeline
 for library in ("openai", "starlette", "uvicorn", "yaml"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.core.kinds import Severity
+from streamwatch.core.vocabulary import Severity
 from streamwatch.synthetic import faults
 from streamwatch.demo import processes
 

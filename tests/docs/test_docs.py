@@ -27,7 +27,8 @@ from helpers.listening import Listener
 from helpers.tutorial import TEXT
 
 from docs.site.examples import OF_TIME
-from streamwatch.core.kinds import KINDS, Strategy
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Strategy
 from streamwatch.cli import COMMANDS, main
 from streamwatch.core.settings import Settings
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import streamwatch
-from streamwatch.core.kinds import KINDS, Level
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Level
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "streamwatch"

@@ -28,7 +28,7 @@ from apps import pipeline
 for library in ("openai", "starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.core.kinds import Severity
+from streamwatch.core.vocabulary import Severity
 from streamwatch.synthetic import faults
 from streamwatch.cli.common import measured
 from streamwatch.demo import processes

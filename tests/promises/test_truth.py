@@ -31,7 +31,7 @@ from helpers.demo_server import serving
 from helpers.stream_builders import watch
 
 from streamwatch.cli.common.measured import Measured, parse
-from streamwatch.core.kinds import Outcome
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, FIXED, ORDER, TOOL_CALLS
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault

@@ -23,7 +23,7 @@ from conftest import Watched
 from openai.types.chat import ChatCompletionChunk
 
 from streamwatch.sdk import instrumentor
-from streamwatch.core.kinds import Verdict
+from streamwatch.core.vocabulary import Verdict
 
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]

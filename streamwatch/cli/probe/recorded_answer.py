@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from streamwatch.core.kinds import Strategy
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.payloads import read_json
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Decoder
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Strategy
 
 #: What is found in the framing is noted, and stays as it is.
 _NOTHING = Policy(",".join(["none", *(f"-{strategy.value}" for strategy in Strategy if strategy is not Strategy.NONE)]))

@@ -19,9 +19,10 @@ from streamwatch.cli import common
 from streamwatch.cli.probe.endpoint import ProbedEndpoint, Reply
 from streamwatch.cli.probe.invariants import checked, table
 from streamwatch.cli.probe.recorded_answer import RecordedAnswer
-from streamwatch.core.kinds import BROKEN_VERDICTS, KINDS, Outcome, Severity
+from streamwatch.core.kinds import KINDS
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, Outcome, Severity
 from streamwatch.version import __version__
 
 #: Arrivals in a record: what a plot can show.

@@ -20,8 +20,9 @@ import click
 
 from streamwatch.cli.top.rates import Frame, History
 from streamwatch.cli.top.sources import MetricsSource, take_all, usual
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.stream_cases import ANY_FAULT, KNOWN, CaseDefinition, CaseRate
+from streamwatch.core.vocabulary import Outcome, Severity
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 _CONDITIONS = {"clean": "green", "repaired": "yellow", "broken": "red"}
