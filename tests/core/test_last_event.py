@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from wires import (
+from helpers.stream_builders import (
     Payload,
     bare,
     begin,
@@ -22,7 +22,7 @@ from wires import (
     usage_chunk,
     watch,
 )
-from wires import message as item
+from helpers.stream_builders import message as item
 
 from streamwatch.core.kinds import SSE_EVENT_UNTERMINATED, Verdict
 from streamwatch.core.report import Request
