@@ -32,8 +32,8 @@ from dashboards.records import (
     tool_calls_broken,
     total,
 )
-from streamwatch.core.kinds import Severity
 from streamwatch.core.stream_cases import FEWEST_CASES, KNOWN
+from streamwatch.core.vocabulary import Severity
 
 #: Streams below which a share means nothing: at 20 the share is known to some 20 points.
 FEWEST_STREAMS = 20

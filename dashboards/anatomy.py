@@ -24,9 +24,10 @@ from dashboards.panels import (
     unnamed,
 )
 from dashboards.records import ANOMALIES, CHUNKS, STREAMS
-from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS, ChunkType, Severity, Verdict
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND
+from streamwatch.core.vocabulary import ChunkType, Severity, Verdict
 from streamwatch.export.telemetry import (
     DURATION,
     REORDER_DELAY,

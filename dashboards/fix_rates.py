@@ -28,7 +28,6 @@ from dashboards.panels import (
     unnamed,
 )
 from dashboards.records import CASES, STREAMS
-from streamwatch.core.kinds import Outcome, Severity, Strategy
 from streamwatch.core.known_issues import ISSUES, ORDER_MISMATCH
 from streamwatch.core.stream_cases import (
     ANY_FAULT,
@@ -40,6 +39,7 @@ from streamwatch.core.stream_cases import (
     ORDER,
     CaseDefinition,
 )
+from streamwatch.core.vocabulary import Outcome, Severity, Strategy
 from streamwatch.export.telemetry import PUBLISHED
 
 _PAGE = "StreamwatchFixRateBelowPublished"

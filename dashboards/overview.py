@@ -24,8 +24,8 @@ from dashboards.panels import (
     share,
 )
 from dashboards.records import ANOMALIES, REORDERED, STREAMS
-from streamwatch.core.kinds import Condition, Severity
 from streamwatch.core.stream_cases import ANY_FAULT, BY_KIND
+from streamwatch.core.vocabulary import Condition, Severity
 
 #: From where on a share of broken streams is amber, and red: one stream in a hundred is what an error budget
 #: usually allows, five are what users tell each other about.

@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models import units
 
 from dashboards import records
 from dashboards.names import metric
-from streamwatch.core.kinds import ChunkType, Condition, Outcome, Severity, Verdict
+from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Severity, Verdict
 from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
 #: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.

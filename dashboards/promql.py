@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from dashboards import names, records
 from dashboards.records import total_of
-from streamwatch.core.kinds import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, WORKAROUNDS, CaseDefinition, Z
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.export.telemetry import Instrument
 
 RANGE = "$__range"

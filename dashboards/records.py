@@ -28,9 +28,9 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
-from streamwatch.core.kinds import Severity
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.stream_cases import FIXED, KNOWN, TOOL_CALLS, CaseDefinition, Z
+from streamwatch.core.vocabulary import Severity
 
 #: Where runbooks and dashboards are: nobody's domain (RFC 2606), until --repository and --grafana name real ones.
 REPOSITORY = "https://streamwatch.example/openai-streamwatch"

@@ -14,9 +14,10 @@ from dashboards import alerts, records
 from dashboards.alerts import Alert
 from dashboards.records import Options
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
-from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level, Severity, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.known_issues import Issue
 from streamwatch.core.stream_cases import TOOL_CALLS
+from streamwatch.core.vocabulary import Evidence, Level, Severity, Strategy
 
 FOLDER = Path(__file__).parents[1] / "docs" / "runbooks"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from helpers.ports import block
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -22,7 +23,7 @@ from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.core.report import Report
 from streamwatch.sdk.interruption import is_interruption
 
-pytest_plugins = ["pytester", "helpers.ports"]
+pytest_plugins = ["pytester"]
 
 # A gate gives the same answer to the same code; new examples are looked for wherever else the tests run.
 hypothesis.settings.register_profile("gate", derandomize=True)
@@ -184,6 +185,13 @@ def internal_errors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     yield seen
     if seen and not request.node.get_closest_marker("internal_errors_expected"):
         pytest.fail(f"Streamwatch itself failed {len(seen)} times, first with\n{seen[0]}", pytrace=False)
+
+
+@pytest.fixture
+def ports() -> Iterator[range]:
+    """Ten ports in a row that are free, and that no other test takes meanwhile."""
+    with block() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

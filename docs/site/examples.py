@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamwatch.core.kinds import AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import Outcome, Severity, Strategy
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 

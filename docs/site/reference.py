@@ -20,11 +20,12 @@ from typing import Any
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
 from docs.site.examples import OF_TIME, Example, difference, example
-from streamwatch.core import kinds as anomalies
 from streamwatch.core import settings
-from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
+from streamwatch.core import vocabulary as words
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND, DEFINITIONS
+from streamwatch.core.vocabulary import Strategy
 from streamwatch.export import telemetry
 from streamwatch.export.telemetry import COMMON, Instrument
 
@@ -66,11 +67,11 @@ ATTRIBUTES = {
     "streamwatch.verdict": "How the stream ended.",
 }
 _VOCABULARIES: dict[str, type[Enum]] = {
-    "streamwatch.verdict": anomalies.Verdict,
-    "streamwatch.condition": anomalies.Condition,
-    "streamwatch.severity": anomalies.Severity,
-    "streamwatch.outcome": anomalies.Outcome,
-    "streamwatch.strategy": anomalies.Strategy,
+    "streamwatch.verdict": words.Verdict,
+    "streamwatch.condition": words.Condition,
+    "streamwatch.severity": words.Severity,
+    "streamwatch.outcome": words.Outcome,
+    "streamwatch.strategy": words.Strategy,
 }
 
 
@@ -114,7 +115,7 @@ def metrics_page() -> str:
     vocabularies = [
         f"### `{name}`\n\n{table(('value', 'meaning'), _values(kind))}" for name, kind in _VOCABULARIES.items()
     ]
-    chunks = _and(chunk.value for chunk in anomalies.ChunkType)
+    chunks = _and(chunk.value for chunk in words.ChunkType)
     return _page(
         "Metrics, spans and attributes",
         "streamwatch/export/telemetry.py and streamwatch/core/kinds.py",
@@ -147,7 +148,7 @@ def _cases() -> str:
     ]
     return (
         "A stream is at most one case of each issue, and the case ends as the worst of its anomalies did:"
-        f" {_and(outcome.value for outcome in anomalies.Outcome)}, from best to worst. The fix rate of an issue is"
+        f" {_and(outcome.value for outcome in words.Outcome)}, from best to worst. The fix rate of an issue is"
         " (verified + unverified) / all of its cases where `streamwatch.applied` is true; what was tried in the shadow"
         " is never added to it.\n\n"
         + table(("issue", "severity", "a case is", "kinds"), rows)
@@ -169,9 +170,9 @@ def _and(names: Iterable[str]) -> str:
 
 def _values(vocabulary: type[Enum]) -> list[list[str]]:
     """The members of a vocabulary with what the code says of them."""
-    if vocabulary is anomalies.Severity:
-        return [[f"`{member.value}`", _SEVERITIES[member].partition(": ")[2]] for member in anomalies.Severity]
-    said = comments(anomalies, vocabulary.__name__)
+    if vocabulary is words.Severity:
+        return [[f"`{member.value}`", _SEVERITIES[member].partition(": ")[2]] for member in words.Severity]
+    said = comments(words, vocabulary.__name__)
     return [[f"`{member.value}`", getattr(member, "meaning", None) or said[member.name]] for member in vocabulary]
 
 
@@ -301,7 +302,7 @@ def _policy() -> str:
 def _repaired(policy: str) -> set[AnomalyKind]:
     """What a policy repairs; an opt-in kind only where it is asked for."""
     wanted = settings.Policy(policy)
-    default = {kind for kind in wanted.default if kind.level not in (anomalies.Level.OPT_IN, anomalies.Level.HELPER)}
+    default = {kind for kind in wanted.default if kind.level not in (words.Level.OPT_IN, words.Level.HELPER)}
     return default | set(wanted.opt_in)
 
 

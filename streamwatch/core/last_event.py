@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from streamwatch.core.kinds import ChunkType
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType
 
 _CHOICES = ("chat", "completions")
 #: Finish reasons on which the SDK's helper raises.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from streamwatch.core.kinds import AnomalyKind, Level, Outcome
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.settings import Policy
+from streamwatch.core.vocabulary import Level, Outcome
 
 
 class AnomalyCount:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from streamwatch.core.kinds import PAYLOAD_INVALID, Level
+from streamwatch.core.kinds import PAYLOAD_INVALID
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import Level
 
 #: What is returned for something that is not JSON.
 BROKEN: Any = object()

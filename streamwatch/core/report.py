@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from streamwatch.core.kinds import AnomalyKind, ChunkType, Condition, Outcome, Verdict
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.stream_cases import ANY_FAULT, FIXED, CaseDefinition, cases_of
+from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)

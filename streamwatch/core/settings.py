@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamwatch.core.kinds import KINDS, AnomalyKind, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.vocabulary import Strategy
 
 #: The policies that a text may begin with.
 _BASES = ("none", "default", "all")

@@ -22,9 +22,9 @@ from streamwatch.core.kinds import (
     PAYLOAD_INVALID,
     SSE_EVENT_UNTERMINATED,
     SSE_FRAMING_VARIANT,
-    Level,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.vocabulary import Level
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")

@@ -46,11 +46,6 @@ from streamwatch.core.kinds import (
     STREAM_STALLED,
     STREAM_TRUNCATED,
     AnomalyKind,
-    ChunkType,
-    Evidence,
-    Level,
-    Strategy,
-    Verdict,
 )
 from streamwatch.core.last_event import can_be_read, filled, is_error
 from streamwatch.core.ledger import Ledger
@@ -61,6 +56,7 @@ from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
 from streamwatch.core.unnumbered import UNNUMBERED, Unnumbered
+from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Strategy, Verdict
 
 _serials = itertools.count(1)
 _APIS: Mapping[str, type[ApiState]] = {

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from streamwatch.core.kinds import (
-    BROKEN_VERDICTS,
     CONTENT_ABSENT,
     CONTENT_NOT_STRING,
     CONTENT_NULL,
@@ -23,12 +22,9 @@ from streamwatch.core.kinds import (
     SEQUENCE_GAP,
     SEQUENCE_OUT_OF_ORDER,
     AnomalyKind,
-    Outcome,
-    Severity,
-    Strategy,
-    Verdict,
 )
 from streamwatch.core.known_issues import CONTENT_EMPTY, DELTA_ACCUMULATOR, ORDER_MISMATCH, Issue
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, Outcome, Severity, Strategy, Verdict
 
 #: Standard deviations: the interval holds the true rate of 95 services in 100.
 Z = 1.96

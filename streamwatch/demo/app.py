@@ -99,7 +99,7 @@ class TextAndUsage(Text):
             raise ValueError("the answer has no usage")
 
 
-class ToolCalls:
+class ChatCalls:
     """The calls that the model wants made."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class ToolCalls:
                 raise LookupError(f"no tool has the name {call['name']}")
 
 
-class TextAndToolCalls(ToolCalls):
+class TextAndCalls(ChatCalls):
     """The calls that the model wants made, and what it says beside them."""
 
     def __init__(self) -> None:
@@ -177,11 +177,11 @@ class ResponseCalls:
 JOBS: list[tuple[str, dict[str, Any], type[Any]]] = [
     ("chat", {**CHAT, "model": "gpt-4o"}, Text),
     ("responses", {**RESPONSES, "model": "gpt-4o"}, ResponseText),
-    ("chat", {**CHAT_TOOLS, "model": "gpt-4o"}, ToolCalls),
+    ("chat", {**CHAT_TOOLS, "model": "gpt-4o"}, ChatCalls),
     ("responses", {**RESPONSES_TOOLS, "model": "gpt-4.1"}, ResponseCalls),
     ("chat", {**CHAT, "model": "gpt-4-turbo"}, TextFromDict),
     ("responses", {**RESPONSES, "model": "gpt-4.1"}, ResponseText),
-    ("chat", {**CHAT_TOOLS, "model": "gpt-4o-mini"}, TextAndToolCalls),
+    ("chat", {**CHAT_TOOLS, "model": "gpt-4o-mini"}, TextAndCalls),
     ("chat", {**CHAT, "model": "gpt-4o", "response_format": {"type": "json_object"}}, Json),
     ("chat", {**CHAT, "model": "gpt-4.1", "stream_options": {"include_usage": True}}, TextAndUsage),
 ]

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from streamwatch.core.kinds import Severity, Verdict
 from streamwatch.core.report import Report
+from streamwatch.core.vocabulary import Severity, Verdict
 from streamwatch.export import labels
 from streamwatch.export.masking import mask
 

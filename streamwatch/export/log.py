@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from streamwatch.core.kinds import AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
+from streamwatch.core.vocabulary import Outcome, Severity, Strategy
 from streamwatch.export import labels
 
 logger = logging.getLogger("streamwatch")

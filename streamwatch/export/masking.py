@@ -22,7 +22,7 @@ from typing import Any
 from streamwatch.core.digest import RunningDigest
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.export.labels import is_identifier, is_model
-from streamwatch.export.places import FREE, NAMES, NUMBER, PLACES, Place, Rule, api_of
+from streamwatch.export.places import FREE, NAMES, NUMBER, PLACES, PayloadPlace, Rule, api_of
 from streamwatch.export.stand_ins import Aliases, json_text, no_json, plain, positioned
 from streamwatch.export.words import PARTS, WORDS
 
@@ -118,7 +118,7 @@ class _Frame:
 
     __slots__ = ("element", "facts", "is_element", "is_object", "members", "name", "place")
 
-    def __init__(self, place: Place, *, is_object: bool, is_element: bool) -> None:
+    def __init__(self, place: PayloadPlace, *, is_object: bool, is_element: bool) -> None:
         self.is_object = is_object
         self.is_element = is_object and is_element
         #: A server may send one object where a list of them belongs.
@@ -141,7 +141,7 @@ _VALUE, _VALUE_OR_END, _NAME, _NAME_OR_END, _COLON, _MORE, _NOTHING = range(7)
 class _Scanner:
     """JSON, token by token, over as many lines as it takes."""
 
-    def __init__(self, root: Place, mask: _Mask) -> None:
+    def __init__(self, root: PayloadPlace, mask: _Mask) -> None:
         self._root = root
         self._mask = mask
         self._stack: list[_Frame] = []
@@ -152,7 +152,7 @@ class _Scanner:
         """Whether the value is not whole yet."""
         return bool(self._stack)
 
-    def begin(self, root: Place) -> None:
+    def begin(self, root: PayloadPlace) -> None:
         """Expect another value."""
         self._root, self._next = root, _VALUE
         self._stack.clear()
@@ -213,7 +213,7 @@ class _Scanner:
         frame = self._stack[-1]
         known = frame.members.get(name)
         if known is None and len(self._stack) == 1 and name in self._mask.numbers:
-            known = Place(NUMBER)
+            known = PayloadPlace(NUMBER)
         frame.place, frame.name = known or FREE, name if known else ""
         self._next = _COLON
         return name if known else self._mask.alias(name)
@@ -258,7 +258,7 @@ def _number(rule: Rule, number: str) -> str:
 class _Mask:
     """The masking of one stream: what stands in for which name, and how far each of its texts has come."""
 
-    def __init__(self, root: Place, numbers: frozenset[str]) -> None:
+    def __init__(self, root: PayloadPlace, numbers: frozenset[str]) -> None:
         self.numbers = numbers
         self.out: list[str | _Later] = []
         self._root = root

@@ -38,12 +38,12 @@ class Rule(Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class PayloadPlace:
     """What is kept at one place, and the places below it."""
 
     rule: Rule = Rule.MASKED
-    members: Mapping[str, Place] = field(default_factory=dict)
-    element: Place | None = None
+    members: Mapping[str, PayloadPlace] = field(default_factory=dict)
+    element: PayloadPlace | None = None
 
 
 Table: TypeAlias = "Rule | EllipsisType | dict[str, Any] | list[Any] | tuple[Any, ...]"
@@ -401,9 +401,9 @@ _TRANSCRIPT: Table = {
 _UNKNOWN: Table = {"type": TYPE, "event_id": ID, "sequence_number": NUMBER, **_ERRORS}
 
 
-def _place(table: Table) -> Place:
+def _place(table: Table) -> PayloadPlace:
     """Return the place that a table describes."""
-    rule, members, element = Rule.MASKED, dict[str, Place](), None
+    rule, members, element = Rule.MASKED, dict[str, PayloadPlace](), None
     for shape in table if isinstance(table, tuple) else (table,):
         if isinstance(shape, Rule):
             rule = shape
@@ -411,11 +411,11 @@ def _place(table: Table) -> Place:
             members = {name: _place(below) for name, below in shape.items()}
         elif isinstance(shape, list):
             element = _place(shape[0])
-    return Place(rule, members, element)
+    return PayloadPlace(rule, members, element)
 
 
 #: Of each API, the place of a whole payload.
-PLACES: dict[str, Place] = {
+PLACES: dict[str, PayloadPlace] = {
     "chat": _place(_CHUNK),
     "completions": _place(_CHUNK),
     "responses": _place(_EVENT),
@@ -425,7 +425,7 @@ PLACES: dict[str, Place] = {
     "other": _place(_UNKNOWN),
 }
 #: Where nothing is the protocol's own.
-FREE = Place()
+FREE = PayloadPlace()
 
 
 def api_of(payload: object) -> str:
@@ -454,7 +454,7 @@ _BEGINNINGS = (
 )
 
 
-def names_of(place: Place) -> set[str]:
+def names_of(place: PayloadPlace) -> set[str]:
     """Return the names of all members at and below a place."""
     below = [*place.members.values(), *([place.element] if place.element else [])]
     return set(place.members).union(*map(names_of, below))

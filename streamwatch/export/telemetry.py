@@ -23,10 +23,11 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
-from streamwatch.core.kinds import BROKEN_VERDICTS, AnomalyKind, ChunkType, Outcome
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report
 from streamwatch.core.stream_cases import KNOWN, CaseDefinition
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome
 from streamwatch.export import labels
 from streamwatch.export.forked import start_anew
 from streamwatch.export.labels import LabelValues
@@ -148,7 +149,7 @@ class RequestInfo:
 _NOTHING: dict[Any, int] = {}
 
 
-class Recording:
+class RecordedStream:
     """One stream: the context it was opened in, and how much of its report is in the counters already."""
 
     __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start")
@@ -253,15 +254,15 @@ class Telemetry:
         for instrument, observe in ((PUBLISHED, self._published), (STARTED, self._observe_start)):
             meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
 
-    def open(self, call: RequestInfo, start: int | None = None) -> Recording:
+    def open(self, call: RequestInfo, start: int | None = None) -> RecordedStream:
         """Note that a stream was opened, in the context that is current; `start` in ns since the epoch.
 
         Its span is made when it ends, and says then when it began: so a sampler knows how the stream
         went, and a stream that is open holds 2.4 KiB less.
         """
-        return Recording(call, get_current(), time.time_ns() if start is None else start)
+        return RecordedStream(call, get_current(), time.time_ns() if start is None else start)
 
-    def _start_span(self, recording: Recording, attributes: dict[str, Any]) -> Span:
+    def _start_span(self, recording: RecordedStream, attributes: dict[str, Any]) -> Span:
         call = recording.call
         name = f"stream {call.operation} {labels.model(call.request_model)}".rstrip()
         attributes.update(_call_attributes(call))
@@ -270,7 +271,7 @@ class Telemetry:
         )
         return span
 
-    def record(self, recording: Recording, report: Report) -> None:
+    def record(self, recording: RecordedStream, report: Report) -> None:
         """Add to the counters what is new in a report since the last one."""
         series = self._series_of(recording.call, report.response_model)
         with self._lock:
@@ -285,7 +286,7 @@ class Telemetry:
 
     def end(
         self,
-        recording: Recording,
+        recording: RecordedStream,
         report: Report,
         duration: float,
         time_to_first_chunk: float | None,
@@ -318,7 +319,7 @@ class Telemetry:
         for instrument in (*self._observed, *self._histograms):
             start_anew(instrument)
 
-    def close(self, recording: Recording) -> None:
+    def close(self, recording: RecordedStream) -> None:
         """Leave a span of a stream that could not be recorded."""
         span = recording.span or self._start_span(recording, {})
         if span.is_recording():

@@ -350,9 +350,8 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
         try:
             agent.record_collected()
             # The caller's span is current here, and no longer when the stream is read.
-            self._decoder = DecoderProxy(
-                StreamSession(self, agent), self._decoder, is_stock=type(self._decoder) is stock
-            )
+            session = StreamSession(self, agent)
+            self._decoder = DecoderProxy(session, self._decoder, is_stock=type(self._decoder) is stock)
         except Exception as error:
             agent.internal_error(error, "opening a stream")
 

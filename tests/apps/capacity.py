@@ -17,7 +17,7 @@ import time
 import urllib.request
 import uuid
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -25,6 +25,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
 from apps import pipeline  # noqa: E402
+from helpers.listening import Listener  # noqa: E402
+from helpers.ports import free_port  # noqa: E402
 
 from streamwatch.demo import processes  # noqa: E402
 
@@ -61,13 +63,13 @@ def used(pid: int) -> tuple[float, int]:
 
 def one_process(ended: ExitStack) -> bytes:
     """An application after 30 s of the demo: what a scrape of it takes, and what it exports."""
-    sink = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
+    sink = Listener(("127.0.0.1", 0), Sink)
     threading.Thread(target=sink.serve_forever, daemon=True).start()
     ended.callback(sink.shutdown)
     server = processes.Child("server", processes.server_command(1))
     ended.callback(server.end)
     pipeline.wait(lambda: server.last_line, 60, "the server")
-    port = pipeline.free_port()
+    port = free_port()
     environ = {
         **processes.app_environ(server.last_line, port),
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://127.0.0.1:{sink.server_address[1]}/v1/metrics",

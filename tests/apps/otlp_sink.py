@@ -7,6 +7,8 @@ import http.server
 import threading
 from typing import Any
 
+from helpers.listening import Listener
+
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -36,7 +38,7 @@ class Sink:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        self._server = Listener(("127.0.0.1", 0), Receiver)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}{prefix}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from helpers.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -49,11 +50,6 @@ def built(program: str) -> str | None:
 
 def _executable(path: Path) -> str | None:
     return str(path) if os.access(path, os.X_OK) else None
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def get(url: str, timeout: float = 10) -> str:

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.listening import Listener
 from click.testing import CliRunner, Result
 
 from streamwatch import __version__
 from streamwatch.cli import common
-from streamwatch.core.kinds import KINDS, AnomalyKind, Evidence, Level
+from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.vocabulary import Evidence, Level
 from streamwatch.core.known_issues import ISSUES, Issue
-from streamwatch.cli import COMMANDS, kinds, main
+from streamwatch.cli import COMMANDS, main
 from streamwatch.cli.kinds.command import matching
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 
@@ -190,7 +192,7 @@ def endpoint() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counted)
+    server = Listener(("127.0.0.1", 0), Counted)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()

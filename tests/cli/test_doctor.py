@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.listening import Listener
 from click.testing import CliRunner, Result
 
 
 from streamwatch import __version__
-from streamwatch.cli.doctor import destinations
-from streamwatch.cli.doctor import command as doctor
 from streamwatch.cli.doctor import installed
 from streamwatch.cli import main
 from streamwatch.cli.doctor import command as module
@@ -102,7 +101,7 @@ def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None], port: 
     handler = type("Handler", (http.server.BaseHTTPRequestHandler,), {})
     handler.do_GET = handler.do_POST = answer  # type: ignore[attr-defined]
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
-    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+    with Listener(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=functools.partial(server.serve_forever, 0.05), daemon=True)
         thread.start()
         yield server.server_port

@@ -18,7 +18,7 @@ from streamwatch.core.kinds import KINDS
 from streamwatch.cli import main
 from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 from streamwatch.cli.probe.questions import QUESTIONS, TOKENS
-from streamwatch.cli.probe.endpoint import Endpoint
+from streamwatch.cli.probe.endpoint import ProbedEndpoint
 from streamwatch.cli.probe.invariants import checked, table
 from streamwatch.cli.probe.scorecard import providers
 from streamwatch.synthetic import streams
@@ -321,17 +321,17 @@ def test_what_else_a_network_does_is_told(cause: Exception, said: str) -> None:
     failed = RuntimeError("Connection error.")
     failed.__cause__ = cause
 
-    assert said in Endpoint("https://user:pass@h.test/v1", "m")._unreachable(failed)
+    assert said in ProbedEndpoint("https://user:pass@h.test/v1", "m")._unreachable(failed)
 
 
 def test_a_password_in_the_address_is_not_shown() -> None:
     """Nor the query."""
-    endpoint = Endpoint("https://user:pa55word@h.test/v1?token=t0ken", "m", "key")
+    endpoint = ProbedEndpoint("https://user:pa55word@h.test/v1?token=t0ken", "m", "key")
 
     assert endpoint.address == "https://h.test/v1"
     assert not endpoint.sends_key_in_clear
-    assert Endpoint("http://h.test/v1", "m", "key").sends_key_in_clear
-    assert not Endpoint("http://127.0.0.1/v1", "m", "key").sends_key_in_clear
+    assert ProbedEndpoint("http://h.test/v1", "m", "key").sends_key_in_clear
+    assert not ProbedEndpoint("http://127.0.0.1/v1", "m", "key").sends_key_in_clear
 
 
 # --- the comparison

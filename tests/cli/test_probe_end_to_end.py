@@ -19,7 +19,7 @@ from streamwatch.cli.probe import baseline
 from streamwatch.cli.probe import endpoint
 from streamwatch.cli import main
 from streamwatch.cli.probe.questions import QUESTIONS, FEW_TOKENS, TOKENS, plan
-from streamwatch.cli.probe.endpoint import Endpoint
+from streamwatch.cli.probe.endpoint import ProbedEndpoint
 from streamwatch.cli.probe.invariants import table
 from streamwatch.cli.probe.scorecard import company
 from streamwatch.synthetic import streams
@@ -392,14 +392,14 @@ def test_an_interrupted_probe_tells_what_it_has(monkeypatch: pytest.MonkeyPatch)
         return None
 
     raise_soon: list[int] = []
-    ask = Endpoint.ask
+    ask = ProbedEndpoint.ask
 
-    def asks(self: Endpoint, *arguments: Any) -> Any:
+    def asks(self: ProbedEndpoint, *arguments: Any) -> Any:
         if raise_soon:
             raise KeyboardInterrupt
         return ask(self, *arguments)
 
-    monkeypatch.setattr(Endpoint, "ask", asks)
+    monkeypatch.setattr(ProbedEndpoint, "ask", asks)
     with serving(instead=interrupted) as server:
         code, report = probed(server)
 

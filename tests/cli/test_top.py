@@ -19,6 +19,7 @@ from typing import Any
 
 import openai
 import pytest
+from helpers.listening import Listener
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,13 +32,12 @@ from streamwatch.core.stream_cases import KNOWN
 from streamwatch.cli import main
 from streamwatch.cli.top import command as module
 from streamwatch.cli.top import rates
-from streamwatch.cli.common import scraping
 from streamwatch.cli.doctor import selftest
 from streamwatch.cli.top import sources
 from streamwatch.cli import top  # noqa: F401 -- the modules
 from streamwatch.cli.top.rates import Frame, History, Increases
 from streamwatch.cli.common.scraping import Exposition, NoAnswerError, exposition, fetch
-from streamwatch.cli.top.sources import Source
+from streamwatch.cli.top.sources import MetricsSource
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, broken
 from streamwatch.synthetic.streams import Shape, encode
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
@@ -56,7 +56,7 @@ def serving(answer: Answer, port: int = 0) -> Iterator[str]:
     handler = type("Handler", (http.server.BaseHTTPRequestHandler,), {})
     handler.do_GET = answer  # type: ignore[attr-defined]
     handler.log_message = lambda *_: None  # type: ignore[attr-defined]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = Listener(("127.0.0.1", port), handler)
     server.daemon_threads = True
     server.block_on_close = False
     server.handle_error = lambda *_: None  # type: ignore[method-assign] # who was cut off is no news
@@ -298,7 +298,7 @@ def test_headers_that_drip_hold_up_no_frame(monkeypatch: pytest.MonkeyPatch) -> 
                 time.sleep(0.05)
 
     with serving(drip) as url, serving(answering(said(7))) as good:
-        watch = module._Watch([Source(url), Source(good)])
+        watch = module._Watch([MetricsSource(url), MetricsSource(good)])
         began = time.monotonic()
         frames = [watch.look() for _ in range(3)]
         assert time.monotonic() - began < 2.5
@@ -321,7 +321,7 @@ def test_what_an_endpoint_says_cannot_play_with_the_terminal() -> None:
     totals = exposition(said(1, gen_ai_response_model=name).decode()).samples
     frame = Frame(totals, {}, 0.0, ([], []))
     (model,) = frame.models()
-    drawn = text_of(module.draw(frame, [Source("http://a.test")]))
+    drawn = text_of(module.draw(frame, [MetricsSource("http://a.test")]))
 
     assert 200 == len(model.name)
     assert "\x1b" not in drawn
@@ -412,7 +412,7 @@ def test_the_picture_says_the_same(application: Application) -> None:
         application.read(FAULTS[fault], Shape.CHAT_TOOLS)
     application.read(FAULTS["content_null"])
     with serving(answering(application.metrics)) as url:
-        watch = module._Watch([Source(url)])
+        watch = module._Watch([MetricsSource(url)])
         frame = watch.look()
     drawn = text_of(module.draw(frame, watch.sources))
 
@@ -432,7 +432,7 @@ def test_a_picture_fits_its_terminal(height: int) -> None:
         totals["streamwatch_anomalies_total", (("streamwatch_anomaly", kind),)] = 1.0
     for number in range(30):
         totals[SERIES[0], (("gen_ai_response_model", f"m{number}"), *SERIES[1])] = 1.0
-    low = text_of(module.draw(Frame(totals, {}, 0.0, ([0.0], [0.0])), [Source("http://a.test")], height))
+    low = text_of(module.draw(Frame(totals, {}, 0.0, ([0.0], [0.0])), [MetricsSource("http://a.test")], height))
 
     assert height - 2 <= len(low.splitlines()) <= height
     assert "more kinds: enlarge the terminal" in low
@@ -464,7 +464,7 @@ def test_an_endpoint_that_goes_away_is_told_and_comes_back() -> None:
     count = [10.0]
     with serving(answering(lambda: said(count[0]))) as url:
         port = int(url.rpartition(":")[2])
-        watch = module._Watch([Source(url)])
+        watch = module._Watch([MetricsSource(url)])
         watch.look()
         count[0] = 12.0
         assert 2 == watch.look().recent.streams
@@ -493,7 +493,7 @@ def test_several_endpoints_are_added_up() -> None:
 def test_the_usual_ports_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that answer are shown; other programs on them, and empty ones, are not."""
     with serving(answering(said(1))) as ours, serving(answering(b"<html>")) as other:
-        named = [Source(url, named=False) for url in (ours, other, "http://127.0.0.1:1")]
+        named = [MetricsSource(url, named=False) for url in (ours, other, "http://127.0.0.1:1")]
         monkeypatch.setattr(module, "usual", lambda: named)
         result = run("--once", "--interval", "0.2")
 
@@ -506,7 +506,7 @@ def test_the_usual_ports_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nobody_to_look_at_is_told_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2."""
-    monkeypatch.setattr(module, "usual", lambda: [Source("http://127.0.0.1:1", named=False)])
+    monkeypatch.setattr(module, "usual", lambda: [MetricsSource("http://127.0.0.1:1", named=False)])
     result = run("--once", "--interval", "0.2")
 
     assert 2 == result.exit_code
@@ -547,7 +547,7 @@ def test_what_is_no_address_is_told(url: str) -> None:
 )
 def test_an_address_may_be_short(url: str, asked: str) -> None:
     """What is left out is the usual."""
-    assert asked == Source(url).address
+    assert asked == MetricsSource(url).address
 
 
 # --- Prometheus

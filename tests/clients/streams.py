@@ -19,7 +19,7 @@ from environments import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT))  # whatever Python runs this, it is this checkout that it looks with
 
-from streamwatch.core.kinds import Outcome  # noqa: E402
+from streamwatch.core.vocabulary import Outcome  # noqa: E402
 from streamwatch.core.report import Request  # noqa: E402
 from streamwatch.core.settings import Settings  # noqa: E402
 from streamwatch.core.stream import StreamWatch  # noqa: E402

@@ -14,7 +14,8 @@ from helpers import sdk
 from conftest import Watched
 from helpers.stream_builders import DONE, Payload, assistant_delta, bytewise, read, reference, run, sse, watch
 
-from streamwatch.core.kinds import ERROR_IN_STREAM, PAYLOAD_INVALID, ChunkType, Outcome, Verdict
+from streamwatch.core.kinds import ERROR_IN_STREAM, PAYLOAD_INVALID
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.apis.assistants import _NAMES
 
 WIRE = run("One ", "two")

@@ -44,8 +44,8 @@ from streamwatch.core.kinds import (
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_INDEX_REUSED,
     TOOL_CALL_HEADER_INCOMPLETE,
-    Outcome,
 )
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 

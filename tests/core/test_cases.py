@@ -10,7 +10,8 @@ import pytest
 from helpers.cases import CASES, Case
 from helpers.stream_builders import DONE, Delivered, Seen, bytewise, parsers, read, reference, sdk_value, split, watch
 
-from streamwatch.core.kinds import KINDS, Level, Outcome
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Level, Outcome
 from streamwatch.core.sse import Event
 
 _EACH = pytest.mark.parametrize("case", CASES, ids=repr)

@@ -50,10 +50,8 @@ from streamwatch.core.kinds import (
     STREAM_SPLICED,
     TOOL_CALL_INDEX_MISSING,
     USAGE_MISPLACED,
-    ChunkType,
-    Outcome,
-    Verdict,
 )
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.quirks import FAILURES, REASONING
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch

@@ -25,13 +25,8 @@ from helpers.stream_builders import (
     watch,
 )
 
-from streamwatch.core.kinds import (
-    CHOICE_INDEX_INVALID,
-    CONTENT_MISPLACED,
-    DELTA_MISSING,
-    Outcome,
-    Verdict,
-)
+from streamwatch.core.kinds import CHOICE_INDEX_INVALID, CONTENT_MISPLACED, DELTA_MISSING
+from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 

@@ -26,12 +26,8 @@ from helpers.stream_builders import (
     watch,
 )
 
-from streamwatch.core.kinds import (
-    CHUNK_METADATA_IRREGULAR,
-    CONTENT_REPLAYED,
-    STREAM_SPLICED,
-    Outcome,
-)
+from streamwatch.core.kinds import CHUNK_METADATA_IRREGULAR, CONTENT_REPLAYED, STREAM_SPLICED
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 

@@ -5,18 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamwatch.core import kinds as anomalies
-from streamwatch.core.kinds import (
-    CONTENT_MISPLACED,
-    KINDS,
-    ChunkType,
-    Evidence,
-    AnomalyKind,
-    Level,
-    Outcome,
-    Severity,
-    Strategy,
-    Verdict,
-)
+from streamwatch.core.kinds import CONTENT_MISPLACED, KINDS, AnomalyKind
+from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES, ORDER_MISMATCH, Issue
 
 SURFACES = {"chat", "completions", "responses", "assistants", "images", "transcriptions"}

@@ -24,7 +24,8 @@ from helpers.stream_builders import (
 )
 from helpers.stream_builders import message as item
 
-from streamwatch.core.kinds import SSE_EVENT_UNTERMINATED, Verdict
+from streamwatch.core.kinds import SSE_EVENT_UNTERMINATED
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.report import Request
 
 HEAD = [begin(), *texts("One ", "two")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers.stream_builders import DONE, Payload, named, watch
 
-from streamwatch.core.kinds import ERROR_IN_STREAM, STREAM_TRUNCATED, ChunkType, Verdict
+from streamwatch.core.kinds import ERROR_IN_STREAM, STREAM_TRUNCATED
+from streamwatch.core.vocabulary import ChunkType, Verdict
 
 #: The events of one answer, by API and by what was asked for; the last one ends it.
 ANSWERS: dict[str, tuple[str, list[Payload]]] = {

@@ -8,11 +8,8 @@ from helpers.stream_builders import (
     named,
 )
 
-from streamwatch.core.kinds import (
-    SEQUENCE_GAP,
-    SEQUENCE_OUT_OF_ORDER,
-    Outcome,
-)
+from streamwatch.core.kinds import SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.patience import Patience, PatienceByServer
 
 # --- patience

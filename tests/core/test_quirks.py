@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
 
-from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN, ChunkType, Outcome, Verdict
+from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
 from streamwatch.core.report import Request
 

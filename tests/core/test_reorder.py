@@ -54,13 +54,8 @@ from helpers.stream_builders import (
 )
 
 import streamwatch.core
-from streamwatch.core.kinds import (
-    SEQUENCE_GAP,
-    SEQUENCE_OUT_OF_ORDER,
-    SEQUENCE_UNUSABLE,
-    Outcome,
-    Verdict,
-)
+from streamwatch.core.kinds import SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
+from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.patience import Patience
 from streamwatch.core.report import Request
 from streamwatch.core.settings import SEQUENCE_FIELDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.stream_builders import body, called, chunk, said, stamped, tool_call, usage_chunk, watch
 
-from streamwatch.core.kinds import Condition, Outcome
+from streamwatch.core.vocabulary import Condition, Outcome
 from streamwatch.core.ledger import AnomalyCount
 
 SWAPPED = [stamped(said(*"abcdef"))[at] for at in (0, 1, 2, 4, 3, 5, 6, 7)]

@@ -41,10 +41,8 @@ from streamwatch.core.kinds import (
     RESPONSE_TEXT_LOST,
     SEQUENCE_GAP,
     STREAM_SPLICED,
-    ChunkType,
-    Outcome,
-    Verdict,
 )
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 

@@ -38,14 +38,8 @@ from helpers.stream_builders import (
     watch,
 )
 
-from streamwatch.core.kinds import (
-    KINDS,
-    SEQUENCE_DUPLICATE,
-    SEQUENCE_GAP,
-    SEQUENCE_OUT_OF_ORDER,
-    SEQUENCE_UNUSABLE,
-    Outcome,
-)
+from streamwatch.core.kinds import KINDS, SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.patience import Patience
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event

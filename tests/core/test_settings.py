@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, CONTENT_REPLAYED, KINDS, Level, Strategy
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, CONTENT_REPLAYED, KINDS
+from streamwatch.core.vocabulary import Level, Strategy
 from streamwatch.core.settings import SEQUENCE_FIELDS, Policy, Settings
 
 #: Every variable: a value, the field it sets, and what it is then.

@@ -44,7 +44,8 @@ from helpers.stream_builders import (
     watch,
 )
 
-from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, STREAM_STALLED, ChunkType, Outcome, Verdict
+from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, STREAM_STALLED
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch

@@ -11,7 +11,8 @@ from helpers.cases import CASES, Case
 from helpers.stream_builders import body, called, chunk, said, stamped, tool_call, watch
 
 from streamwatch.core import kinds
-from streamwatch.core.kinds import KINDS, AnomalyKind, Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES
 from streamwatch.core.stream_cases import (
     ANY_FAULT,

@@ -24,7 +24,8 @@ from helpers.stream_builders import (
     watch,
 )
 
-from streamwatch.core.kinds import TOOL_CALL_ARGUMENTS_INVALID, TOOL_CALL_HEADER_INCOMPLETE, Outcome
+from streamwatch.core.kinds import TOOL_CALL_ARGUMENTS_INVALID, TOOL_CALL_HEADER_INCOMPLETE
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 

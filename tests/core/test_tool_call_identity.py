@@ -22,9 +22,8 @@ from streamwatch.core.kinds import (
     TOOL_CALL_MALFORMED,
     TOOL_CALL_MISSING,
     TOOL_CALL_NAME_REPEATED,
-    Outcome,
-    Verdict,
 )
+from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.report import Request
 
 often = hypothesis_settings(max_examples=150, deadline=None)

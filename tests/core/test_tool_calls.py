@@ -39,11 +39,8 @@ from streamwatch.core.kinds import (
     TOOL_CALL_NAME_REPEATED,
     TOOL_CALLS_INTERLEAVED,
     AnomalyKind,
-    Evidence,
-    Outcome,
-    Severity,
-    Verdict,
 )
+from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 from streamwatch.core.report import Request
 
 often = hypothesis_settings(max_examples=100, deadline=None)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -18,11 +16,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.listening import Listener
+from helpers.ports import free_port
 
 for library in ("openai", "starlette", "uvicorn", "yaml"):
     pytest.importorskip(library, reason=f"{library} is not installed")
@@ -81,7 +81,7 @@ class Notified:
             def log_message(self, *arguments: Any) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Webhook)
+        self.server = Listener(("127.0.0.1", 0), Webhook)
         self.port = self.server.server_address[1]
 
     def names(self, status: str = "firing") -> set[str]:
@@ -99,11 +99,6 @@ def wait(ready: Callable[[], object], seconds: float, what: str) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.create_server(("localhost", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Site:

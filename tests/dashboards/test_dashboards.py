@@ -25,7 +25,8 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
-from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Verdict
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Verdict
 from dashboards.records import OF_JOBS, total_of
 from dashboards.records import STREAMS as STREAM_TOTALS
 from streamwatch.core.known_issues import ISSUES

@@ -44,7 +44,8 @@ from dashboards.records import (
     STREAMS,
     total_of,
 )
-from streamwatch.core.kinds import KINDS, ChunkType, Outcome, Severity
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import ChunkType, Outcome, Severity
 from streamwatch.core.stream_cases import (
     ANY_FAULT,
     BY_KIND,

@@ -16,7 +16,8 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 from dashboards import alerts, names, records, rules, runbooks
 from dashboards.records import Options, Record
-from streamwatch.core.kinds import KINDS, Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED

@@ -27,7 +27,8 @@ import openai
 from helpers.demo_server import serving
 from rich.console import Console
 
-from streamwatch.core.kinds import KINDS, Outcome, Strategy
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Outcome, Strategy
 from streamwatch.core.stream import StreamWatch
 from streamwatch.core.stream_cases import CONTENT, ORDER, CaseRate
 from streamwatch.synthetic import faults, streams

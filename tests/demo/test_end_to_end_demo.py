@@ -17,7 +17,8 @@ import pytest
 for library in ("openai", "starlette", "uvicorn", "rich"):
     pytest.importorskip(library, reason="the extra `demo` is not installed")
 
-from streamwatch.core.kinds import KINDS, Severity, Verdict
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Severity, Verdict
 from streamwatch.demo import processes
 from streamwatch.cli.common import table
 

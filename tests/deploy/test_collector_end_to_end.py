@@ -17,18 +17,19 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.ports import free_port
 from apps import pipeline
 
 for library in ("openai", "starlette", "uvicorn", "yaml"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.core.kinds import Severity
+from streamwatch.core.vocabulary import Severity
 from streamwatch.synthetic import faults
 from streamwatch.demo import processes
 
@@ -445,7 +446,7 @@ def test_a_full_disk_costs_spans_and_nothing_else(site: Site, small_disk: Path) 
 def test_names_and_labels_are_those_of_the_endpoint_in_the_process(site: Site) -> None:
     """Whatever way the metrics take, dashboards and rules find them."""
     agent = site.agent()
-    port = pipeline.free_port()
+    port = free_port()
     environ = {
         **processes.app_environ(site.server.base_url, port),
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{agent.ports['http']}",

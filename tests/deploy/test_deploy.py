@@ -24,7 +24,9 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 from apps.otlp_sink import Sink
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from helpers.tutorial import Server, free_port, samples, scrape, tutorial
+from helpers.listening import Listener
+from helpers.ports import free_port
+from helpers.tutorial import Server, samples, scrape, tutorial
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -291,10 +293,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     """A model server with the streams of the two known issues."""
-    import http.server
     import threading
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server = Listener(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()

@@ -23,10 +23,12 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from helpers.listening import Listener
 from helpers.tutorial import TEXT
 
 from docs.site.examples import OF_TIME
-from streamwatch.core.kinds import KINDS, Strategy
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Strategy
 from streamwatch.cli import COMMANDS, main
 from streamwatch.core.settings import Settings
 
@@ -124,7 +126,7 @@ class Model(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def environ() -> Iterator[dict[str, str]]:
     """The environment of a program that asks the model, and exports nothing."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    server = Listener(("127.0.0.1", 0), Model)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "STREAMWATCH_", "OPENAI_"))}
     yield clean | {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.server
 import json
 import os
 import re
@@ -24,7 +23,9 @@ from typing import Any
 
 import pytest
 from apps.otlp_sink import Sink
-from helpers.tutorial import Server, free_port, samples
+from helpers.listening import Listener
+from helpers.ports import free_port
+from helpers.tutorial import Server, samples
 
 GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 APPS = Path(__file__).parents[1] / "apps"
@@ -67,7 +68,7 @@ def command(guide: str, program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def model() -> Iterator[str]:
     """A model server whose stream is out of order."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server = Listener(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()

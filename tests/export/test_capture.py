@@ -45,7 +45,8 @@ from helpers.stream_builders import (
     watch,
 )
 
-from streamwatch.core.kinds import RESPONSE_TEXT_LOST, STREAM_TRUNCATED, Verdict
+from streamwatch.core.kinds import RESPONSE_TEXT_LOST, STREAM_TRUNCATED
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.export.capture import Captures, header, is_anomalous, load
 from streamwatch.export.masking import mask
 from streamwatch.core.report import Report, Request

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
 
 from streamwatch.export import log
-from streamwatch.core.kinds import KINDS, AnomalyKind, Severity
+from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.vocabulary import Severity
 from streamwatch.export.log import FindingsLog
 from streamwatch.core.report import Report, Request
 

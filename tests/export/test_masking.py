@@ -19,7 +19,7 @@ from helpers.stream_builders import body, chunk, fragment, watch
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.export.labels import is_identifier
 from streamwatch.export.masking import mask
-from streamwatch.export.places import FREE, NAMES, PLACES, Place, Rule, api_of
+from streamwatch.export.places import FREE, NAMES, PLACES, PayloadPlace, Rule, api_of
 from streamwatch.export.stand_ins import json_text
 from streamwatch.export.words import FINISH_REASONS, PARTS, WORDS, finish_reason
 
@@ -34,7 +34,7 @@ _STAND_INS = re.compile(r"\\u(?:00[67][0-9a-f]|d83d|de00)")
 _KEPT = {SENTENCE: frozenset[Rule](), ID_LIKE: {Rule.ID, Rule.MODEL}, NUMBER: {Rule.NUMBER, Rule.CODE, Rule.ID}}
 
 
-def at(place: Place, path: Path_) -> Place:
+def at(place: PayloadPlace, path: Path_) -> PayloadPlace:
     """The place below another one, read without the code that masks."""
     for step in path:
         below = place.element or FREE
@@ -174,7 +174,7 @@ def test_nothing_planted_in_any_json_is_left(
     check([payload], surface, form, pretty=pretty, escaped=escaped)
 
 
-def places(place: Place, path: Path_ = ()) -> Iterator[tuple[Path_, Place]]:
+def places(place: PayloadPlace, path: Path_ = ()) -> Iterator[tuple[Path_, PayloadPlace]]:
     """Every place of a table, by its path."""
     yield path, place
     for name, below in place.members.items():

@@ -28,7 +28,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from streamwatch.sdk import session as reading
 
 from streamwatch.export import labels, words
-from streamwatch.core.kinds import CONTENT_ABSENT, KINDS, SEQUENCE_GAP, AnomalyKind, Outcome, Verdict
+from streamwatch.core.kinds import CONTENT_ABSENT, KINDS, SEQUENCE_GAP, AnomalyKind
+from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
 from streamwatch.core.report import Report, Request

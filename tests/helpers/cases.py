@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamwatch.core import kinds as a
-from streamwatch.core.kinds import AnomalyKind, Outcome, Verdict
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.report import Request
 from helpers.stream_builders import (
     DONE,

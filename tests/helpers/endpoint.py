@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from random import Random
 from typing import Any
+
+from helpers.listening import Listener
 
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.streams import Event, Mark, Shape
@@ -214,7 +216,7 @@ def serving(**options: Any) -> Iterator[Server]:
         def log_message(self, *_arguments: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+    with Listener(("127.0.0.1", 0), Handler) as listener:
         listener.daemon_threads = True
         server.url = f"http://127.0.0.1:{listener.server_address[1]}/v1"
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02})

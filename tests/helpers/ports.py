@@ -1,32 +1,78 @@
-"""Ports of this machine: those that are free, and one that somebody else has."""
+"""Ports of this machine: those that are free and stay so, and one that somebody else has.
+
+They are below those that the system gives out by itself. A lock on a file for each ten of them keeps the tests of this
+machine apart, in whatever process and checkout they run.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
+import getpass
 import random
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
-import pytest
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+_FIRST, _LAST, _SIZE = 20000, 32000, 10
+_LOCKS = Path(tempfile.gettempdir(), f"streamwatch-ports-{getpass.getuser()}")
 
 
-@pytest.fixture
-def ports() -> Iterator[range]:
-    """Ten ports that are free, below those that the system gives out by itself."""
-    for _ in range(100):
-        # Tests that run beside this one, in other processes, look among others.
-        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
-        found = range(first := 20000 + 1500 * worker + random.randrange(1490), first + 10)
-        with contextlib.ExitStack() as stack:
-            try:
-                for port in found:
-                    stack.enter_context(taken(port))
-            except OSError:
-                continue
-        yield found
-        return
+@contextlib.contextmanager
+def block() -> Iterator[range]:
+    """Ten ports in a row that are free, and that no other test takes meanwhile."""
+    for first in random.sample(range(_FIRST, _LAST, _SIZE), (_LAST - _FIRST) // _SIZE):
+        found = range(first, first + _SIZE)
+        with contextlib.ExitStack() as held:
+            if held.enter_context(_locked(first)) and all(map(is_free, found)):
+                yield found
+                return
     raise AssertionError("no ten free ports in a row")
+
+
+@contextlib.contextmanager
+def _locked(first: int) -> Iterator[bool]:
+    """Whether nobody else has these ports, and until the end of the block nobody will."""
+    _LOCKS.mkdir(exist_ok=True)
+    with (_LOCKS / str(first)).open("w") as file:
+        yield fcntl is None or _lock(file)
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens there."""
+    try:
+        with taken(port):
+            return True
+    except OSError:
+        return False
+
+
+_of_this_process = contextlib.ExitStack()  # the blocks that are held until the process ends
+_left: list[int] = []
+
+
+def free_port() -> int:
+    """A port that is free, and that no other test takes as long as this process lives."""
+    while True:
+        if not _left:
+            _left.extend(_of_this_process.enter_context(block()))
+        port = _left.pop()
+        if is_free(port):
+            return port
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from streamwatch.core.kinds import AnomalyKind, Outcome, Severity
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.vocabulary import Outcome, Severity
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event

@@ -16,7 +16,7 @@ import pytest
 from streamwatch.sdk import instrumentor
 
 from streamwatch import testing
-from streamwatch.core.kinds import Outcome
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Report
 
 #: Where the JSON goes, and how much is repaired: a plugin of `-p` has no options of its own.

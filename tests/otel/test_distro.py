@@ -7,7 +7,6 @@ import http.server
 import importlib
 import logging
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
+from helpers.listening import Listener
 from helpers.instrumented import command, environment
 from helpers.ports import taken
 from prometheus_client import CollectorRegistry
@@ -640,7 +640,7 @@ def collector() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Posts) as server:
+    with Listener(("127.0.0.1", 0), Posts) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}", paths
         server.shutdown()

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -23,7 +22,6 @@ from helpers.instrumented import command, environment
 from helpers.ports import taken
 from prometheus_client import CollectorRegistry, exposition, generate_latest
 
-from streamwatch.otel import endpoint as endpoints
 from streamwatch.otel import making_room
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.prometheus_reader import PrometheusReader

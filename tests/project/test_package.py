@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import streamwatch
-from streamwatch.core.kinds import KINDS, Level
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Level
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "streamwatch"
@@ -176,6 +177,54 @@ def test_every_module_states_its_duty() -> None:
 
 
 # --- names
+
+
+#: What a class is called when nobody knows what it is.
+VAGUE = ("Engine", "Handler", "Helper", "Manager", "Processor", "Util", "Utils")
+
+
+def test_a_class_has_a_name_of_its_own_that_says_what_it_is() -> None:
+    """No two classes of the package have one name, and none a name that fits anything."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name_of(path))
+
+    assert {} == {name: modules for name, modules in places.items() if len(modules) > 1}
+    assert [] == [name for name in places if name.endswith(VAGUE)]
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """The names with an underscore that a file takes from another module of the package."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "streamwatch":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(alias.name))
+            modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and is_private(node.attr):
+            module = modules.get(node.value.id)
+            if module is not None and module.rpartition(".")[2].islower():
+                yield f"{module}.{node.attr}"
+
+
+def is_private(name: str) -> bool:
+    """Whether a name is its module's own."""
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_private_names_cross_no_module(path: Path) -> None:
+    """What two modules need is public in the lower one; ruff's SLF001 watches over members of objects."""
+    assert [] == list(private_names(ast.parse(path.read_text("utf-8"))))
+
+
+def test_a_private_name_of_another_module_is_noticed() -> None:
+    """By import, or through the module."""
+    code = "from streamwatch.core import sse\nfrom streamwatch.core.sse import _BOM\nsse._BOM, sse.Event"
+
+    assert ["streamwatch.core.sse._BOM"] * 2 == list(private_names(ast.parse(code)))
 
 
 def test_public_names_are_there() -> None:

@@ -72,7 +72,7 @@ COLLECTION = {"telemetry.Series.copy", "telemetry.Telemetry._all_series", "telem
 #: Not made to fail, because a failure of theirs is one of the call itself.
 SPARED = {
     "stream.StreamWatch.receive",  # its first statement keeps the bytes for the SDK
-    "telemetry.Recording.__init__",  # holds the span, and nothing else does
+    "telemetry.RecordedStream.__init__",  # holds the span, and nothing else does
 }
 Way = tuple[str, int]
 #: How a stream is read: mode, and bytes in a read, where 0 is one read an event.

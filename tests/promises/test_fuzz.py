@@ -22,7 +22,7 @@ import pytest
 from recordings.build import RECORDINGS, surface_of
 from helpers.stream_builders import Delivered, Seen, bytewise, parsers, reference, sdk_value, settings, split
 
-from streamwatch.core.kinds import Strategy
+from streamwatch.core.vocabulary import Strategy
 from streamwatch.core.report import Report, Request
 from streamwatch.core.stream import StreamWatch
 

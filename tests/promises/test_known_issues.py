@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import subprocess
 import sys
 import threading
@@ -11,14 +10,16 @@ from pathlib import Path
 
 import openai
 import pytest
-from helpers.tutorial import SNAPSHOT, Server, free_port, samples, scrape, tutorial
+from helpers.listening import Listener
+from helpers.ports import free_port
+from helpers.tutorial import SNAPSHOT, Server, samples, scrape, tutorial
 
 PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def base_url():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    server = Listener(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()

@@ -6,7 +6,6 @@ what `undelivered` returns, and the bytes that were not read yet are then all th
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections import Counter

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from helpers import sdk
 
-from streamwatch.core.kinds import KINDS, Strategy
+from streamwatch.core.kinds import KINDS
+from streamwatch.core.vocabulary import Strategy
 
 #: The kinds of the two known issues, and what stands next to them.
 HEADLINE = {

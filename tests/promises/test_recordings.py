@@ -17,7 +17,8 @@ from helpers import sdk
 from recordings.build import HERE, RECORDINGS, surface_of
 from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
 
-from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED, Verdict
+from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.report import Report, Request
 from streamwatch.core.stream import StreamWatch
 from streamwatch.testing import reports

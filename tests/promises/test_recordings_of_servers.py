@@ -15,7 +15,7 @@ from servers.questions import CITIES, TEXT
 from test_recordings import assert_same_through_sdk, offered
 from helpers.stream_builders import bytewise, read, split, watch
 
-from streamwatch.core.kinds import Severity, Verdict
+from streamwatch.core.vocabulary import Severity, Verdict
 from streamwatch.core.report import Request
 
 FOLDER = HERE / "servers"

@@ -12,13 +12,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import pipeline
+from helpers.ports import free_port
 from servers import environments, programs
 from servers.dialects import DIALECTS, ROUTES, Dialect
 from servers.questions import CITIES, TEXT, arguments
@@ -114,7 +114,7 @@ def asked(
     ours["NO_PROXY"] = ours["no_proxy"] = "127.0.0.1,localhost"
     command = [str(python), str(Path(__file__).parents[1] / "servers" / "asking.py"), *questions]
     if repair:
-        ours |= {"OTEL_EXPORTER_PROMETHEUS_PORT": str(pipeline.free_port()), "STREAMWATCH_REPAIR": repair}
+        ours |= {"OTEL_EXPORTER_PROMETHEUS_PORT": str(free_port()), "STREAMWATCH_REPAIR": repair}
         command.insert(0, str(python.with_name("opentelemetry-instrument")))
     done = subprocess.run(command, env={**plain, **ours}, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.ports import free_port
 from apps import pipeline
 
 for library in ("openai", "starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.core.kinds import Severity
+from streamwatch.core.vocabulary import Severity
 from streamwatch.synthetic import faults
 from streamwatch.cli.common import measured
 from streamwatch.demo import processes
@@ -92,7 +93,7 @@ class Proxy(pipeline.Program):
     """A proxy in front of the server."""
 
     def __init__(self, name: str, folder: Path, config: str, server: int) -> None:
-        self.name, self.port = name, pipeline.free_port()
+        self.name, self.port = name, free_port()
         file = folder / f"{name}.conf"
         file.write_text(config.format(own=self.port, server=server, folder=folder))
         own = ["-f", str(file), "-db"] if name == "haproxy" else ["-c", str(file), "-p", str(folder)]
@@ -157,7 +158,7 @@ def test_nothing_grows_and_nothing_is_lost_in_a_long_run_through_proxies(tmp_pat
     for proxy in proxies:
         ended.callback(proxy.end)
         proxy.start()
-    port = pipeline.free_port()
+    port = free_port()
     soak = Soak([proxy.base_url for proxy in proxies], port, tmp_path)
     ended.callback(soak.end)
     pipeline.wait(lambda: soak.lines and soak.lines[-1]["ended"] > STREAMS, 180, "the first streams")

@@ -25,12 +25,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from helpers.ports import free_port
 from apps import pipeline
 from helpers.demo_server import serving
 from helpers.stream_builders import watch
 
 from streamwatch.cli.common.measured import Measured, parse
-from streamwatch.core.kinds import Outcome
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, FIXED, ORDER, TOOL_CALLS
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault
@@ -195,9 +196,8 @@ class TestOverSockets:
 
     def test_the_counters_are_the_truth(self, server: str, level: str) -> None:
         """What was broken, whether it can be repaired, and what the application ended with: to the unit."""
-        from streamwatch.demo import processes
 
-        with application(server, level, processes.free_port(0)) as metrics:
+        with application(server, level, free_port()) as metrics:
             measured, truth = parse(fetched(metrics)), told(server)
             said = on_top(metrics)
 
@@ -213,9 +213,8 @@ class TestOverSockets:
     def test_records_and_panels_are_the_truth_over_a_restart(self, server: str, level: str) -> None:
         """Two lives of one application on one port, scraped until each ended: totals, headline and top say the same."""
         pytest.importorskip("grafana_foundation_sdk")
-        from streamwatch.demo import processes
 
-        port = processes.free_port(0)
+        port = free_port()
         served: Counter[tuple[str, bool, str]] = Counter()
         with scraped(port) as prometheus:
             for _ in range(2):
@@ -309,7 +308,6 @@ def scraped(port: int, *, faster: int = 30, honor_labels: bool = False) -> Itera
     """A Prometheus that scrapes a port every second, and records so many times as fast as in production."""
     from dashboards import rules
     from dashboards.records import Options
-    from streamwatch.demo import processes
 
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -328,7 +326,7 @@ def scraped(port: int, *, faster: int = 30, honor_labels: bool = False) -> Itera
         }
         settings["rule_files"] = ["rules/*.yml"]
         (folder / "prometheus.yml").write_text(json.dumps(settings), "utf-8")  # JSON is YAML
-        address = f"127.0.0.1:{processes.free_port(0)}"
+        address = f"127.0.0.1:{free_port()}"
         where = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"]
         environ = {**os.environ, "NO_PROXY": "localhost"}
         with subprocess.Popen(["prometheus", *where], cwd=folder, env=environ, stderr=subprocess.DEVNULL) as program:

@@ -23,7 +23,7 @@ from conftest import Watched
 from opentelemetry.sdk.metrics import MeterProvider
 
 from streamwatch.sdk import instrumentor
-from streamwatch.core.kinds import Verdict
+from streamwatch.core.vocabulary import Verdict
 
 #: What a relay stamped, one event three places late: each stream needs a repair, and says by its text whether it had it.
 _LETTERS = "abcdefghij"

@@ -19,7 +19,7 @@ import pytest
 from helpers import sdk
 from conftest import Watched, settle
 
-from streamwatch.core.kinds import Verdict
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals here")

@@ -17,7 +17,7 @@ from conftest import Watched
 from opentelemetry.trace import StatusCode
 
 from streamwatch.sdk import instrumentor
-from streamwatch.core.kinds import Verdict
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 

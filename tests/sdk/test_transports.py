@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 import openai
 import pytest
+from helpers.listening import Listener
 from helpers import sdk
 from conftest import Watched
 from openai.types.chat import ChatCompletionChunk
 
 from streamwatch.sdk import instrumentor
-from streamwatch.core.kinds import Verdict
+from streamwatch.core.vocabulary import Verdict
 
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]
@@ -95,7 +96,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """A server on this machine."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as serving:
+    with Listener(("127.0.0.1", 0), Server) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{serving.server_port}"
         serving.shutdown()

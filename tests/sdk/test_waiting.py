@@ -21,7 +21,7 @@ from helpers import sockets
 from conftest import Watched
 from helpers.sockets import UNTIL_ASKED, Raw, Script, chunk
 
-from streamwatch.core.kinds import Verdict
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.sdk import instrumentor, lines, waiting

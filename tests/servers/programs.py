@@ -9,6 +9,8 @@ import subprocess
 import urllib.error
 from pathlib import Path
 
+from helpers.ports import free_port
+
 from apps import pipeline
 from servers import environments
 
@@ -37,7 +39,7 @@ class Server(pipeline.Program):
     patience = 240.0
 
     def __init__(self, folder: Path) -> None:
-        self.port = pipeline.free_port()
+        self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.of = environments.ENVIRONMENTS[self.environment]
         self.name = self.environment
@@ -191,7 +193,7 @@ class Proxy(pipeline.Program):
     def __init__(
         self, kind: str, folder: Path, to: int, *, timeout: str = "60s", buffering: str = "off", http: str = "1.1"
     ) -> None:
-        self.port = pipeline.free_port()
+        self.port = free_port()
         self.name = f"{kind}-{buffering}-{self.port}"
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         file = folder / f"{self.name}.conf"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from streamwatch.cli.check.replay import Position, Replay
-from streamwatch.core.kinds import AnomalyKind, Condition, Outcome, Severity, Strategy
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamwatch.cli.check.recordings import Recording, request_of
-from streamwatch.core.kinds import AnomalyKind, Condition, Level, Outcome, Severity, Verdict
+from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import BLANK_LINE, FALSE_LINE_END, Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Condition, Level, Outcome, Severity, Verdict
 
 #: Positions kept of a kind: enough to see a pattern; its count says how many there are.
 _MAX_POSITIONS = 100

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from streamwatch.cli.common.measured import Measured
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity, Strategy
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.stream_cases import ANY_FAULT, CONTENT, ORDER, TOOL_CALLS, CaseDefinition, CaseRate
+from streamwatch.core.vocabulary import Outcome, Severity, Strategy
 from streamwatch.synthetic.faults import FAULTS
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}

@@ -12,10 +12,11 @@ import click
 
 from streamwatch.cli import common
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.core.stream_cases import KNOWN as KNOWN_CASES
 from streamwatch.core.stream_cases import CaseRate
+from streamwatch.core.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from streamwatch.cli.common.measured import Measured

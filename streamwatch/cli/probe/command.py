@@ -15,7 +15,7 @@ import click
 from streamwatch.cli.probe.questions import QUESTIONS, chosen, plan
 
 if TYPE_CHECKING:
-    from streamwatch.cli.probe.endpoint import Endpoint
+    from streamwatch.cli.probe.endpoint import ProbedEndpoint
     from streamwatch.cli.probe.questions import Question
     from streamwatch.cli.probe.scorecard import Score
 
@@ -105,12 +105,12 @@ def probe(context: click.Context, /, **options: Any) -> None:
     context.exit(_told(endpoint, scores, undone, options))
 
 
-def _endpoint(options: dict[str, Any]) -> Endpoint:
+def _endpoint(options: dict[str, Any]) -> ProbedEndpoint:
     try:
         import openai  # noqa: F401
     except ImportError:
         _leave("the openai client is not installed: pip install 'openai-streamwatch[instruments]'")
-    from streamwatch.cli.probe.endpoint import Endpoint
+    from streamwatch.cli.probe.endpoint import ProbedEndpoint
 
     name = options["api_key_env"]
     key = os.environ.get(name or "OPENAI_API_KEY", "").strip()
@@ -118,7 +118,7 @@ def _endpoint(options: dict[str, Any]) -> Endpoint:
         raise click.UsageError(f"the environment has no {name}, which --api-key-env names")
     if not (key.isascii() and key.isprintable()):
         raise click.UsageError(f"{name or 'OPENAI_API_KEY'} has characters that no header can carry")
-    endpoint = Endpoint(options["base_url"], options["model"], key, options["headers"], options["timeout"])
+    endpoint = ProbedEndpoint(options["base_url"], options["model"], key, options["headers"], options["timeout"])
     if not key:
         click.echo("OPENAI_API_KEY is not set: asking without a key", err=True)
     if endpoint.sends_key_in_clear:
@@ -134,7 +134,7 @@ def _leave(sentence: str) -> None:
 # --- asking
 
 
-def _asked(endpoint: Endpoint, questions: list[Question], repeat: int) -> tuple[list[Score], str]:
+def _asked(endpoint: ProbedEndpoint, questions: list[Question], repeat: int) -> tuple[list[Score], str]:
     """Return every reply with its score, and why no more could be asked, if so."""
     from streamwatch.cli.probe.endpoint import Undone
     from streamwatch.cli.probe.scorecard import judge, try_readers
@@ -174,7 +174,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
 # --- telling
 
 
-def _told(endpoint: Endpoint, scores: list[Score], undone: str, options: dict[str, Any]) -> int:
+def _told(endpoint: ProbedEndpoint, scores: list[Score], undone: str, options: dict[str, Any]) -> int:
     """Write everything that was asked for; the exit code."""
     from streamwatch.cli.probe.scorecard import record
 

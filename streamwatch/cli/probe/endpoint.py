@@ -1,7 +1,7 @@
 """Asking a real endpoint through the real openai client, and keeping the bytes of each answer as they come.
 
 The client's own parser sees nothing of them here: whatever a server sends is kept, and read later. Nothing that came
-from outside is shown before it went through `Endpoint.shown`: no key, no header, no control character.
+from outside is shown before it went through `ProbedEndpoint.shown`: no key, no header, no control character.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Reply:
 
 
 @dataclass
-class Endpoint:
+class ProbedEndpoint:
     """Where questions go, and with what."""
 
     base_url: str

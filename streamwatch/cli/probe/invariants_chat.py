@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from streamwatch.cli.probe.invariants import CHAT, CHOICES, invariant
-from streamwatch.cli.probe.recorded_answer import Fragment, RecordedAnswer, as_dict, as_list, as_text
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer, RecordedFragment, as_dict, as_list, as_text
 
 _KNOWN_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 #: Members of a delta that are an answer, in whatever form.
@@ -218,7 +218,7 @@ def limit_told(answer: RecordedAnswer) -> bool | None:
 # --- tool calls
 
 
-def _calls(answer: RecordedAnswer) -> list[list[Fragment]]:
+def _calls(answer: RecordedAnswer) -> list[list[RecordedFragment]]:
     """The tool calls; none where fragments have no index, which is told by itself, and nothing else can be then."""
     numbered = all(type(fragment.index) is int for call in answer.calls for fragment in call)
     return answer.calls if numbered else []

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from streamwatch.core.kinds import Strategy
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.payloads import read_json
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Decoder
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Strategy
 
 #: What is found in the framing is noted, and stays as it is.
 _NOTHING = Policy(",".join(["none", *(f"-{strategy.value}" for strategy in Strategy if strategy is not Strategy.NONE)]))
@@ -54,7 +54,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Fragment:
+class RecordedFragment:
     """One entry of `delta.tool_calls`: the place of its chunk, and what it says, whatever its types."""
 
     at: int
@@ -171,14 +171,14 @@ class RecordedAnswer:
         pieces = [as_text(delta.get("content")) for delta in self.deltas(index)]
         return "".join(pieces) or "".join(as_text(choice.get("text")) for _, choice in self.choices.get(index, ()))
 
-    def fragments(self, index: int) -> list[Fragment]:
+    def fragments(self, index: int) -> list[RecordedFragment]:
         """The fragments of a choice's tool calls."""
         found = []
         for at, choice in self.choices.get(index, ()):
             for call in as_list(as_dict(choice.get("delta")).get("tool_calls")):
                 said, function = as_dict(call), as_dict(as_dict(call).get("function"))
                 found.append(
-                    Fragment(
+                    RecordedFragment(
                         at,
                         said.get("index"),
                         said.get("id"),
@@ -190,9 +190,9 @@ class RecordedAnswer:
         return found
 
     @cached_property
-    def calls(self) -> list[list[Fragment]]:
+    def calls(self) -> list[list[RecordedFragment]]:
         """The tool calls of all choices, each with the fragments that have its index."""
-        found: dict[tuple[int, str], list[Fragment]] = {}
+        found: dict[tuple[int, str], list[RecordedFragment]] = {}
         for choice in self.choices:
             for fragment in self.fragments(choice):
                 found.setdefault((choice, repr(fragment.index)), []).append(fragment)

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from streamwatch.cli import common
-from streamwatch.cli.probe.endpoint import Endpoint, Reply
+from streamwatch.cli.probe.endpoint import ProbedEndpoint, Reply
 from streamwatch.cli.probe.invariants import checked, table
 from streamwatch.cli.probe.recorded_answer import RecordedAnswer
-from streamwatch.core.kinds import BROKEN_VERDICTS, KINDS, Outcome, Severity
+from streamwatch.core.kinds import KINDS
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, Outcome, Severity
 from streamwatch.version import __version__
 
 #: Arrivals in a record: what a plot can show.
@@ -35,7 +36,7 @@ _FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 
 
 @dataclass(frozen=True)
-class Reading:
+class ClientReading:
     """How one way of reading took one answer, without and with Streamwatch.
 
     An outcome is `reads`, `raises TypeError`, `differs` (another answer than a careful reader gets) `unaware`
@@ -57,7 +58,7 @@ class Score:
     reply: Reply
     report: Report | None = None
     checks: dict[str, bool | None] = field(default_factory=dict)
-    readings: list[Reading] = field(default_factory=list)
+    readings: list[ClientReading] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
@@ -92,7 +93,7 @@ def try_readers(scores: Iterable[Score], model: str) -> None:
                 continue
             before, after = (_outcome(each, reader, got, reference) for got in (one, other))
             each.readings.append(
-                Reading(reader.title, reader.meaning, reader.surface, before, after, (one.error, other.error))
+                ClientReading(reader.title, reader.meaning, reader.surface, before, after, (one.error, other.error))
             )
 
 
@@ -173,7 +174,7 @@ def company_of_kind(name: str) -> dict[str, Any]:
 # --- the record
 
 
-def record(endpoint: Endpoint, scores: list[Score], undone: str, at: str, *, content: bool) -> dict[str, Any]:
+def record(endpoint: ProbedEndpoint, scores: list[Score], undone: str, at: str, *, content: bool) -> dict[str, Any]:
     """Everything that is known, as data."""
     from streamwatch.cli.common.client_code import sdk_version
 
@@ -266,7 +267,7 @@ def _readers(scores: list[Score]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _answer(endpoint: Endpoint, score: Score, *, content: bool) -> dict[str, Any]:
+def _answer(endpoint: ProbedEndpoint, score: Score, *, content: bool) -> dict[str, Any]:
     reply, answer, report = score.reply, score.reply.answer, score.report
     facts: dict[str, Any] = {
         "answer": label(score),
@@ -293,12 +294,12 @@ def _answer(endpoint: Endpoint, score: Score, *, content: bool) -> dict[str, Any
     }
 
 
-def _reading(endpoint: Endpoint, reading: Reading, *, content: bool) -> dict[str, Any]:
+def _reading(endpoint: ProbedEndpoint, reading: ClientReading, *, content: bool) -> dict[str, Any]:
     errors = {"errors": [endpoint.shown(error) for error in reading.errors]} if content else {}
     return {"reader": reading.reader, "plain": reading.plain, "watched": reading.watched, **errors}
 
 
-def _said(endpoint: Endpoint, answer: RecordedAnswer) -> list[str]:
+def _said(endpoint: ProbedEndpoint, answer: RecordedAnswer) -> list[str]:
     """The arguments of the tool calls, as they came."""
     return [endpoint.shown("".join(str(fragment.arguments or "") for fragment in call), 1000) for call in answer.calls]
 

@@ -19,9 +19,10 @@ from typing import Any
 import click
 
 from streamwatch.cli.top.rates import Frame, History
-from streamwatch.cli.top.sources import Source, take_all, usual
-from streamwatch.core.kinds import KINDS, AnomalyKind, Outcome, Severity
+from streamwatch.cli.top.sources import MetricsSource, take_all, usual
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.stream_cases import ANY_FAULT, KNOWN, CaseDefinition, CaseRate
+from streamwatch.core.vocabulary import Outcome, Severity
 
 _COLOURS = {Severity.FAULT: "red", Severity.DIALECT: "yellow", Severity.HAZARD: "cyan"}
 _CONDITIONS = {"clean": "green", "repaired": "yellow", "broken": "red"}
@@ -57,7 +58,7 @@ def top(urls: tuple[str, ...], interval: float, prometheus: bool, once: bool, as
     if prometheus and not urls:
         raise click.UsageError("--prometheus needs the address of one, such as http://localhost:9090.")
     try:
-        sources = [Source(url, prometheus=prometheus) for url in urls] or usual()
+        sources = [MetricsSource(url, prometheus=prometheus) for url in urls] or usual()
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="URL") from error
     watch = _Watch(sources)
@@ -74,7 +75,7 @@ def top(urls: tuple[str, ...], interval: float, prometheus: bool, once: bool, as
         _end(sources)
 
 
-def _end(sources: list[Source]) -> None:
+def _end(sources: list[MetricsSource]) -> None:
     """The exit code of a single frame: whether there was something to see."""
     states = [source.state() for source in sources]
     if not any(state.up for state in states):
@@ -87,7 +88,7 @@ def _end(sources: list[Source]) -> None:
         sys.exit(1)
 
 
-def _nobody(sources: list[Source]) -> str:
+def _nobody(sources: list[MetricsSource]) -> str:
     where = f"{sources[0].address.removeprefix('http://')} to {sources[-1].address.rpartition(':')[2]}"
     return f"No application with Streamwatch answers on {where}. Start one: streamwatch run -- python app.py"
 
@@ -95,7 +96,7 @@ def _nobody(sources: list[Source]) -> str:
 class _Watch:
     """The sources, and what was seen of them."""
 
-    def __init__(self, sources: list[Source]) -> None:
+    def __init__(self, sources: list[MetricsSource]) -> None:
         self.sources = sources
         self.history = History()
         self._last: float | None = None
@@ -178,7 +179,7 @@ def _keys() -> Iterator[Callable[[float], bool]]:
 # --- as data
 
 
-def record(frame: Frame, sources: list[Source]) -> dict[str, Any]:
+def record(frame: Frame, sources: list[MetricsSource]) -> dict[str, Any]:
     """One frame as JSON has it; counts are since the processes started, rates of the window."""
     conditions, recent = frame.conditions(frame.totals), frame.conditions(frame.increases)
     return {
@@ -248,7 +249,7 @@ def _kinds(frame: Frame) -> list[AnomalyKind]:
 # --- as people see it
 
 
-def draw(frame: Frame, sources: list[Source], height: int | None = None) -> Any:
+def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None) -> Any:
     """The whole picture; `height` is that of the terminal it has to fit, None shows everything."""
     from rich.console import Group
     from rich.padding import Padding
@@ -275,7 +276,7 @@ def _rows(frame: Frame, lines: int | None) -> tuple[int | None, int | None]:
     return models, rows - models
 
 
-def _source_lines(sources: list[Source]) -> Iterator[str]:
+def _source_lines(sources: list[MetricsSource]) -> Iterator[str]:
     from rich.markup import escape
 
     seen = [(source, source.state()) for source in sources]

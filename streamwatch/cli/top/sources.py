@@ -47,7 +47,7 @@ class State:
     away: float | None
 
 
-class Source:
+class MetricsSource:
     """One address, what it said last, and what it counted since."""
 
     def __init__(self, url: str, *, named: bool = True, prometheus: bool = False) -> None:
@@ -146,12 +146,12 @@ def _has_no_port(parts: urllib.parse.SplitResult) -> bool:
         return True
 
 
-def usual() -> list[Source]:
+def usual() -> list[MetricsSource]:
     """The ports that Streamwatch itself takes."""
-    return [Source(f"http://localhost:{port}", named=False) for port in range(FIRST_PORT, FIRST_PORT + PORTS)]
+    return [MetricsSource(f"http://localhost:{port}", named=False) for port in range(FIRST_PORT, FIRST_PORT + PORTS)]
 
 
-def take_all(sources: list[Source], clock: Callable[[], float] = time.monotonic) -> dict[Series, float] | None:
+def take_all(sources: list[MetricsSource], clock: Callable[[], float] = time.monotonic) -> dict[Series, float] | None:
     """What increased over all sources, asked at the same time; None if none of them answered."""
     for source in sources:
         source.ask()

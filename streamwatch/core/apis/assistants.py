@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from streamwatch.core.apis.base import ApiState, kept
-from streamwatch.core.kinds import PAYLOAD_INVALID, ChunkType, Level
+from streamwatch.core.kinds import PAYLOAD_INVALID
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType, Level
 
 _RUN = "created queued in_progress requires_action completed incomplete failed cancelling cancelled expired"
 _NAMES = frozenset(

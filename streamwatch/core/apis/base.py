@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, AnomalyKind, ChunkType, Evidence, Level
+from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, AnomalyKind
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType, Evidence, Level
 
 #: Characters of an id, a model or a finish reason that is remembered: OpenAI's have 40.
 _MAX_NAME = 512

@@ -43,11 +43,10 @@ from streamwatch.core.kinds import (
     SSE_FRAMING_VARIANT,
     STREAM_SPLICED,
     USAGE_MISPLACED,
-    ChunkType,
-    Level,
 )
 from streamwatch.core.quirks import error_message, finish_word, says_failure
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType, Level
 
 #: Bytes of a chunk whose usage is kept for the last one: those of OpenAI have some hundred.
 _MAX_USAGE = 16 << 10

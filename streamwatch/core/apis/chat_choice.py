@@ -22,12 +22,11 @@ from streamwatch.core.kinds import (
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_MISSING,
     AnomalyKind,
-    ChunkType,
-    Level,
 )
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.quirks import CALLING, NO_ANSWER, REASONING, finish_word
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import ChunkType, Level
 
 _ABSENT: Any = object()
 _REASONING = frozenset(REASONING)

@@ -18,8 +18,6 @@ from streamwatch.core.kinds import (
     KEEPALIVE_FRAME,
     STREAM_SPLICED,
     USAGE_MISPLACED,
-    ChunkType,
-    Level,
 )
 from streamwatch.core.quirks import (
     FINISH_REASONS,
@@ -32,6 +30,7 @@ from streamwatch.core.quirks import (
     says_failure,
 )
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType, Level
 
 #: Ids of earlier completions that are remembered, to notice when one comes back.
 _MAX_IDS = 16

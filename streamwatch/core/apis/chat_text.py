@@ -15,8 +15,9 @@ from typing import Any
 
 from streamwatch.core.apis.doubts import Doubts
 from streamwatch.core.digest import RunningDigest
-from streamwatch.core.kinds import CONTENT_REPLAYED, STREAM_SPLICED, Level
+from streamwatch.core.kinds import CONTENT_REPLAYED, STREAM_SPLICED
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.vocabulary import Level
 
 #: Characters. A text shorter than this may well be said twice.
 REPLAY_WHOLE = 16

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import ChunkType
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType
 
 #: The events with which an answer ends, by API.
 _ENDS = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, TypeGuard
 
-from streamwatch.core.kinds import ChunkType
+from streamwatch.core.vocabulary import ChunkType
 
 #: An index is a place in a list. What is larger comes from a counter of something else, or from a hostile server.
 _MAX_INDEX = 1 << 31

@@ -11,7 +11,8 @@ from typing import Any
 from streamwatch.core.apis.output_items import Item, Part, kept_index, key_of
 from streamwatch.core.apis.response_families import OTHER, Family, is_index
 from streamwatch.core.apis.response_state import ResponseState
-from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID, Level
+from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID
+from streamwatch.core.vocabulary import Level
 
 #: Items that the SDK's helper builds of their events: without an announcement it raises when their text comes.
 _NEEDED = ("message", "function_call")

@@ -8,7 +8,8 @@ from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.output_items import Item, OutputItems, Part, Statement, key_of
 from streamwatch.core.apis.response_families import Family, is_index
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, Evidence, Level
+from streamwatch.core.kinds import RESPONSE_EVENT_MISSING
+from streamwatch.core.vocabulary import Evidence, Level
 
 #: Texts whose next delta is known at a glance. Answers have one or two that are open at once.
 _MAX_OPEN = 32

@@ -18,8 +18,8 @@ from streamwatch.core.kinds import (
     RESPONSE_EVENT_MISSING,
     RESPONSE_REFERENCE_INVALID,
     RESPONSE_TERMINAL_MISMATCH,
-    Level,
 )
+from streamwatch.core.vocabulary import Level
 
 #: Bytes of finished items that are kept, for a terminal event that forgets them: a stream must not cost memory.
 _MAX_KEPT = 32 << 10

@@ -21,7 +21,8 @@ from streamwatch.core.apis.response_references import (
     settle,
 )
 from streamwatch.core.apis.response_state import ResponseState
-from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST, Level
+from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST
+from streamwatch.core.vocabulary import Level
 
 # --- the events of a text
 

@@ -40,10 +40,9 @@ from streamwatch.core.kinds import (
     RESPONSE_REFERENCE_INVALID,
     RESPONSE_TERMINAL_MISMATCH,
     STREAM_SPLICED,
-    ChunkType,
-    Level,
 )
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import ChunkType, Level
 
 _TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)

@@ -24,10 +24,10 @@ from streamwatch.core.kinds import (
     TOOL_CALL_INDEX_SPARSE,
     TOOL_CALL_MALFORMED,
     TOOL_CALLS_INTERLEAVED,
-    Level,
 )
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Level
 
 #: Calls that are remembered in a choice; the API takes 128 tools. What a server makes up beyond it is passed on.
 _MAX_CALLS = 256

@@ -19,10 +19,10 @@ from streamwatch.core.kinds import (
     TOOL_CALL_HEADER_INCOMPLETE,
     TOOL_CALL_MALFORMED,
     TOOL_CALL_NAME_REPEATED,
-    Level,
 )
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Level
 
 
 class FragmentRules:
