@@ -184,8 +184,7 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
     """Record what was counted in the last minute.
 
     What a process of the same name counted before this one began is nothing to take off: how far back a value is
-    looked for depends on the age of the process. Whether one that has just begun was away, its stale series tell; and
-    of one that was away for long, that it began when it did before.
+    looked for depends on the age of the process. That one was away, its stale series tell, or when it began.
     """
     counter, process = f"{record.partition(':')[2]}_total", _same_process(options)
     late, earlier = (f"offset {options.time(minutes)}" for minutes in (LATE, LATE + INTERVAL))
@@ -198,13 +197,9 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
             {now}
           - (
               (
-                  {before} unless {life}
+                  {before} unless {life} or {lately} and {life} unless {young}
                 or
-                  {lately} and {life} unless {young}
-                or
-                  {counter} {earlier} and {young} unless {first}
-                or
-                  {before} and {process} {RETURNED}
+                  {counter} {earlier} and {young} unless {first} or {before} and {process} {RETURNED}
               ) <= {now}
             or
               {now} and {process} {FOUND_LATE}
