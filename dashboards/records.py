@@ -124,7 +124,7 @@ RELEASES = "job_snapshot_version:streamwatch_streams:total"
 FOUND_LATE = "instance:streamwatch_found_late:start_time"
 #: Seconds since those began that have not counted for an hour yet.
 AGE = "instance:streamwatch_begun:age_seconds"
-#: Processes that were away for longer than ENDED, and are what they were before.
+#: Processes that were not scraped a minute ago, and are the ones that they were before.
 RETURNED = "instance:streamwatch_returned:start_time"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
 BROKEN = "job:streamwatch_broken_streams:sum"
@@ -252,10 +252,8 @@ def _processes(options: Options) -> tuple[Record, ...]:
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
     started, earlier = "streamwatch_start_time_seconds", options.time(LATE + INTERVAL)
     began = f"max {options.by('instance')} ({started} offset {options.time(LATE)})"
-    before, lately = (
-        f"max {options.by('instance')} (last_over_time({started}[{options.time(at)}] offset {earlier}))"
-        for at in (NEW, ENDED)
-    )
+    before = f"max {options.by('instance')} (last_over_time({started}[{options.time(NEW)}] offset {earlier}))"
+    lately = f"max {options.by('instance')} ({started} offset {earlier})"
     late = f"{began} < time() - {NEW * 60 / options.faster:g}\nunless\n{before}"
     age = f"(time() - {LATE * 60 / options.faster:g} - {began}) < {(NEW + INTERVAL) * 60 / options.faster:g}"
     return (

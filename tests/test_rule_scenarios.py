@@ -192,14 +192,14 @@ def test_a_second_life_under_the_same_name_counts_in_full(promtool: str, tmp_pat
 
 
 @each_promtool
-@pytest.mark.parametrize("minutes", [3, 7, 15, 30])
-def test_a_young_process_that_was_not_scraped_for_a_while(promtool: str, minutes: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("age", "minutes"), [(2, 2), (4, 1), (5, 3), (20, 3), (20, 7), (20, 15), (20, 30)])
+def test_a_young_process_that_was_away_for_a_while(promtool: str, age: int, minutes: int, tmp_path: Path) -> None:
     """What it had counted before is not counted again, however long its collector was away; what is new is."""
     away: list[Sample] = ["stale"] + [None] * (minutes * 4 - 1)
     series: Series = {
-        started("i1"): [0.0] * 80 + away + [0.0] * 300,
-        streams("i1", "complete", "broken"): [5.0] * 80 + away + [6.0] * 300,
-        streams("i1", "truncated", "broken"): [None] * 80 + away + [2.0] * 300,
+        started("i1"): [0.0] * age * 4 + away + [0.0] * 300,
+        streams("i1", "complete", "broken"): [5.0] * age * 4 + away + [6.0] * 300,
+        streams("i1", "truncated", "broken"): [None] * age * 4 + away + [2.0] * 300,
     }
     measured(promtool, tmp_path, series, {grown(STREAMS, BROKEN, "2h"): ("80m", 8.0)})
 
