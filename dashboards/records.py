@@ -124,6 +124,8 @@ RELEASES = "job_snapshot_version:streamwatch_streams:total"
 FOUND_LATE = "instance:streamwatch_found_late:start_time"
 #: Seconds since those began that have not counted for an hour yet.
 AGE = "instance:streamwatch_begun:age_seconds"
+#: Processes that were not scraped a minute ago, and are the ones that they were before.
+RETURNED = "instance:streamwatch_returned:start_time"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
 BROKEN = "job:streamwatch_broken_streams:sum"
 
@@ -182,7 +184,7 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
     """Record what was counted in the last minute.
 
     What a process of the same name counted before this one began is nothing to take off: how far back a value is
-    looked for depends on the age of the process. Whether one that has just begun was away, its stale series tell.
+    looked for depends on the age of the process. That one was away, its stale series tell, or when it began.
     """
     counter, process = f"{record.partition(':')[2]}_total", _same_process(options)
     late, earlier = (f"offset {options.time(minutes)}" for minutes in (LATE, LATE + INTERVAL))
@@ -195,11 +197,9 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
             {now}
           - (
               (
-                  {before} unless {life}
+                  {before} unless {life} or {lately} and {life} unless {young}
                 or
-                  {lately} and {life} unless {young}
-                or
-                  {counter} {earlier} and {young} unless {first}
+                  {counter} {earlier} and {young} unless {first} or {before} and {process} {RETURNED}
               ) <= {now}
             or
               {now} and {process} {FOUND_LATE}
@@ -250,16 +250,16 @@ def _sum(record: str, options: Options) -> Record:
 def _processes(options: Options) -> tuple[Record, ...]:
     """How old the processes are, and how many are watched at all."""
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
-    started, new = "streamwatch_start_time_seconds", options.time(NEW)
-    late = f"""
-        max {options.by("instance")} ({started} offset {options.time(LATE)} < time() - {NEW * 60 / options.faster:g})
-        unless
-        max {options.by("instance")} (last_over_time({started}[{new}] offset {options.time(LATE + INTERVAL)}))"""
+    started, earlier = "streamwatch_start_time_seconds", options.time(LATE + INTERVAL)
     began = f"max {options.by('instance')} ({started} offset {options.time(LATE)})"
+    before = f"max {options.by('instance')} (last_over_time({started}[{options.time(NEW)}] offset {earlier}))"
+    lately = f"max {options.by('instance')} ({started} offset {earlier})"
+    late = f"{began} < time() - {NEW * 60 / options.faster:g}\nunless\n{before}"
     age = f"(time() - {LATE * 60 / options.faster:g} - {began}) < {(NEW + INTERVAL) * 60 / options.faster:g}"
     return (
         Record(FOUND_LATE, late),
         Record(AGE, age),
+        Record(RETURNED, f"{began}\n==\n{before}\nunless\n{lately}"),
         # Every process exports this gauge from its start on, whether it streams or not.
         Record(PROCESSES, f"count {options.by()} ({published})"),
         Record(WATCHED, f"count_over_time({PROCESSES}[{options.time(HOUR)}])"),

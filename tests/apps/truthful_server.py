@@ -13,8 +13,9 @@ from streamwatch.demo import server
 from streamwatch.synthetic import faults
 from streamwatch.synthetic.streams import Shape
 
-#: One event in so many comes late, by so many seconds: more than a blink, far less than the window.
-_ONE_IN, _SECONDS = 40, 0.4
+#: One event in so many comes late, by so many seconds: long enough for a reader to count it as a wait, and less than
+#: half of the quarter of a second for which it waits for numbers of which it has seen no more than a few.
+_ONE_IN, _SECONDS = 40, 0.1
 #: Models that readers ask in turn: so many streams of a shape are put in order, and as many have any fault.
 MODELS = 3
 

@@ -386,6 +386,45 @@ def test_numbers_that_go_down_from_the_start_are_none() -> None:
     assert SEQUENCE_OUT_OF_ORDER not in seen.report.anomalies
 
 
+@pytest.mark.parametrize("name", ["seq", "id"])
+@pytest.mark.parametrize("head", [0, 1, 2])
+@pytest.mark.parametrize("last", [0, 3, 996])
+def test_a_countdown_is_handed_on_as_it_came(name: str, head: int, last: int) -> None:
+    """Also one that goes down to 0, and one whose opening chunk comes behind a gateway's own frames."""
+    for count in range(1, 9):
+        payloads = [*({"type": "ping", "n": at} for at in range(head)), *said(*WORDS[:count])]
+        numbers = range(len(payloads) + last - 1, last - 1, -1)
+        read = opened("chat")
+        for mark, (payload, number) in enumerate(zip(payloads, numbers, strict=True)):
+            stamp = {name: number} if name == "seq" else {}
+            read.take(sse({**payload, "mark": mark, **stamp}, id=None if stamp else number), 0.001)
+        assert read.close().marks == list(range(len(payloads)))
+
+
+def test_a_start_that_was_taken_for_one_is_none_where_a_lower_number_comes() -> None:
+    """A chunk of a role alone opens the answer, and what came before it is late; a gateway's own frame is before both."""
+    for order in ([3, 1, 0, 2, 4, 5, 6, 7, 8], [2, 1, 0, 3, 4, 5, 6, 7, 8]):
+        payloads = [{"type": "ping"}, *said(*WORDS[:7])]
+        read = opened("chat")
+        for place in order:
+            read.take(sse({**payloads[place], "mark": place, "seq": 40 + place}), 0.001)
+        assert read.close().marks == sorted(order)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_a_frame_without_an_id_stands_on_is_the_event_before_it(seed: int) -> None:
+    """A relay that resumes sends again what it sent, in a stream with frames that have no `id:` of their own."""
+    chance = random.Random(seed)
+    wires = [sse({**payload, "mark": mark}, id=mark) for mark, payload in enumerate(said(*WORDS[:12]))]
+    place = chance.randint(4, len(wires) - 1)
+    again = chance.randint(2, place)  # the last one alone might be another one under its id
+    at = chance.randint(1, place)
+    read = opened("chat")
+    for wire in [*wires[:at], sse({"type": "ping"}), *wires[at:place], *wires[place - again : place], *wires[place:]]:
+        read.take(wire, 0.001)
+    assert read.close().marks == list(range(len(wires)))
+
+
 def test_what_came_beside_a_gap_is_not_what_is_missing() -> None:
     """6 was lost: 5 or 7 again is a duplicate."""
     for late in (5, 7):

@@ -193,7 +193,7 @@ def missing_records(site: Site) -> list[str]:
     groups = [group for groups in rules.files(Options()).values() for group in groups]
     names = {rule.name for group in groups for rule in group.rules if isinstance(rule, rules.Record)}
     errors = {f"{rules.records.ERRORS}:increase1m", f"{rules.records.ERRORS}:total"}
-    of_some = {rules.records.AGE, rules.records.FOUND_LATE}
+    of_some = {rules.records.AGE, rules.records.FOUND_LATE, rules.records.RETURNED}
     of_some |= {
         record for counter, (record, _) in rules.records.OF_PROCESSES.items() if counter != "streamwatch_streams"
     }

@@ -21,7 +21,9 @@ import pytest
 pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 from dashboards import promql, records, rules
-from dashboards.records import CASES, STREAMS, Options, total_of
+from dashboards.records import BUCKETS, CASES, PROCESS_SEEN, STREAMS, Options, total_of
+from streamwatch.core.stream_cases import ORDER
+from streamwatch.export.telemetry import TIME_TO_FIRST_CHUNK
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
@@ -190,13 +192,16 @@ def test_a_second_life_under_the_same_name_counts_in_full(promtool: str, tmp_pat
 
 
 @each_promtool
-def test_a_young_process_that_was_not_scraped_for_a_while(promtool: str, tmp_path: Path) -> None:
-    """What it had counted before is not counted again."""
+@pytest.mark.parametrize(("age", "minutes"), [(2, 2), (4, 1), (5, 3), (20, 3), (20, 7), (20, 15), (20, 30)])
+def test_a_young_process_that_was_away_for_a_while(promtool: str, age: int, minutes: int, tmp_path: Path) -> None:
+    """What it had counted before is not counted again, however long its collector was away; what is new is."""
+    away: list[Sample] = ["stale"] + [None] * (minutes * 4 - 1)
     series: Series = {
-        started("i1"): [0.0] * 80 + ["stale"] + [None] * 11 + [0.0] * 300,
-        streams("i1", "complete", "broken"): [5.0] * 80 + ["stale"] + [None] * 11 + [6.0] * 300,
+        started("i1"): [0.0] * age * 4 + away + [0.0] * 300,
+        streams("i1", "complete", "broken"): [5.0] * age * 4 + away + [6.0] * 300,
+        streams("i1", "truncated", "broken"): [None] * age * 4 + away + [2.0] * 300,
     }
-    measured(promtool, tmp_path, series, {grown(STREAMS, BROKEN, "2h"): ("60m", 6.0)})
+    measured(promtool, tmp_path, series, {grown(STREAMS, BROKEN, "2h"): ("80m", 8.0)})
 
 
 @each_promtool
@@ -391,6 +396,44 @@ def test_cases_of_pods_that_end_are_in_the_rate_of_the_day(promtool: str, tmp_pa
         "sum(model_issue:streamwatch_cases:sum1d)": ("11h", 20.0),
         "sum(model_issue:streamwatch_fixed_per_case:ratio1d)": ("11h", 0.5),
         "sum(model_issue:streamwatch_fixed_per_case:ratio1d_upper)": ("11h", 0.7007),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_quantiles_are_of_all_that_pods_measured(promtool: str, tmp_path: Path) -> None:
+    """Ten pods of ten minutes, born with three streams below a second and one above; an old process counts from now on."""
+    metric = "streamwatch_stream_time_to_first_chunk_seconds"
+    series: Series = {started("old"): "_x30 -600000x200"}
+    for upper, count in (("0.64", 0), ("1.28", 3), ("2.56", 4), ("+Inf", 4)):
+        for pod in range(10):
+            labels = _LABELS.format(model="gpt-4o", instance=f"p{pod}")
+            alive: list[Sample] = [None] * (pod * 10) + [float(count)] * 10 + ["stale"]
+            series[f'{metric}_bucket{{{labels},le="{upper}"}}'] = alive
+        labels = _LABELS.format(model="gpt-4o", instance="old")
+        series[f'{metric}_bucket{{{labels},le="{upper}"}}'] = "_x30 900x10 901x190"
+    asked: dict[str, tuple[str, float | None]] = {
+        grown(BUCKETS[metric], '{le="+Inf"}', "3h"): ("2h", 41.0),
+        grown(BUCKETS[metric], '{le="1.28"}', "3h"): ("2h", 31.0),
+        filled_in(promql.range_quantile(0.5, TIME_TO_FIRST_CHUNK), "3h", ""): ("2h", 1.056),
+        filled_in(promql.range_quantile(0.5, TIME_TO_FIRST_CHUNK), "3h", "", model="gpt-4o"): ("2h", 1.056),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
+
+
+@each_promtool
+def test_a_process_is_known_for_a_day_after_its_end(promtool: str, tmp_path: Path) -> None:
+    """What dashboards call down, and what it had counted before."""
+    published = f'streamwatch_published_fix_ratio{{job="shop",instance="i1",streamwatch_issue="{ORDER.name}",'
+    series: Series = {
+        f'{published}streamwatch_strategy="any"}}': "0.75x60 stale",
+        streams("i1", "complete", "clean"): "0+1x60 stale",
+        streams("i1", "complete", "broken"): "0+2x60 stale",
+    }
+    asked: dict[str, tuple[str, float | None]] = {
+        f"sum({PROCESS_SEEN})": ("20h", 3600.0),
+        f"sum({PROCESS_SEEN} > 0)": ("26h", None),
+        "sum(instance_version:streamwatch_streams:sum)": ("1h", 180.0),
     }
     measured(promtool, tmp_path, series, asked, interval="1m")
 

@@ -66,6 +66,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         if helper:
             yield "for the helper", without_bare_lifecycle(events)
         yield "by the ids of items", by_identity(events)
+        yield "by the ids of items that are there", by_identity(events, everywhere=False)
         yield "by the parts that are open", in_parts(events)
 
 

@@ -6,15 +6,19 @@ index it names; an item that is announced under an index of another one takes th
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .wire import Event
+from .wire import Event, Stream
 
 Events = list[Event]
 
 
-def by_identity(events: Events) -> Events:
-    """Return the events with the index that the id of the item has, and with the id that only the index tells."""
+def by_identity(events: Events, *, everywhere: bool = True) -> Events:
+    """Return the events with the index that the id of the item has, and with the id that only the index tells.
+
+    That id stands in the place of another one; `everywhere`, also where there is none, which nobody is owed.
+    """
     places: dict[str, int] = {}
     result = []
     for event in events:
@@ -27,8 +31,36 @@ def by_identity(events: Events) -> Events:
             if not isinstance(index, int) or index in taken:
                 index = max(taken, default=-1) + 1
             places[id] = index
-        result.append(_placed(event, payload, id, places))
+        result.append(_placed(event, payload, id, places) if everywhere or id or "item" in payload else event)
     return result
+
+
+def identified(stream: Stream, chunks: Iterable[Any]) -> Iterator[tuple[str, Stream]]:
+    """Return the stream with the ids and indexes under which its events were handed on, where identity proves each.
+
+    Each is proved alone, and a repair is never owed: of a stream in disorder some events may stay as they came.
+    """
+    handed, named = list(chunks), by_identity(list(stream.events))
+    events = [event for event in stream.events if event.is_object]
+    if stream.api != "responses" or len(handed) != len(events):
+        return
+    result: Events = []
+    known = iter(handed)
+    for event, better in zip(stream.events, named):
+        found = _reference_of(next(known)) if event.is_object else _reference(event)
+        if found not in (_reference(event), _reference(better)):
+            return
+        result.append(event if found == _reference(event) else better)
+    yield "with the ids and indexes that identity proves", stream.of(result)
+
+
+def _reference(event: Event) -> tuple[Any, Any]:
+    payload = event.payload if event.is_object else {}
+    return payload.get("item_id"), payload.get("output_index")
+
+
+def _reference_of(chunk: Any) -> tuple[Any, Any]:
+    return getattr(chunk, "item_id", None), getattr(chunk, "output_index", None)
 
 
 def in_parts(events: Events) -> Events:

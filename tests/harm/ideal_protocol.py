@@ -47,9 +47,18 @@ def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
 
 
 def without_bare_lifecycle(events: Events) -> Events:
-    """Return the events without those on which the helper raises: of a lifecycle without a response, or before it."""
-    created = next((place for place, event in enumerate(events) if event.type == "response.created"), 0)
-    return [event for place, event in enumerate(events) if place >= created and not _is_bare(event)]
+    """Return the events without those on which the helper raises: of a lifecycle without a response, or before it.
+
+    A response that is resumed has no first event; keep-alives before it go all the same.
+    """
+    first = next((place for place, event in enumerate(events) if event.type == "response.created"), None)
+    if first is None:
+        first = next((place for place, event in enumerate(events) if not _keeps_alive(event)), 0)
+    return [event for place, event in enumerate(events) if place >= first and not _is_bare(event)]
+
+
+def _keeps_alive(event: Event) -> bool:
+    return event.type in ("response.keep_alive", "keepalive", "ping") or event.name == "keepalive"
 
 
 def _is_bare(event: Event) -> bool:

@@ -25,6 +25,7 @@ from typing import Any
 
 from .changes import CHANGES, applied
 from .ideal import ideals, nearer, parses, wire_calls, with_tails
+from .ideal_items import identified
 from .ideal_protocol import lacking
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read
@@ -93,7 +94,8 @@ class Truths:
     def _sources(self) -> Iterator[tuple[str, str, Stream]]:
         for label, stream in self._ideals(self.changed):
             yield "proved", label, stream
-        for label, stream in nearer(self.changed, self.watched.chunks) if self.watched is not None else ():
+        chunks = self.watched.chunks if self.watched is not None else []
+        for label, stream in (*nearer(self.changed, chunks), *identified(self.changed, chunks)):
             yield "proved", label, stream
             for more, better in self._ideals(stream):
                 yield "proved", f"{label}, {more}", better

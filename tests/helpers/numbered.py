@@ -156,7 +156,7 @@ class Sort:
 
     @property
     def says_its_start(self) -> bool:
-        """Whether the first event says that it is the first, or its number does."""
+        """Whether the first event says that it is the first, or its number does: a role in every chunk says nothing."""
         return not self.start or "noroles" not in self.name
 
 
@@ -166,6 +166,7 @@ CALLS = tuple(
 )
 FIRST, SECOND = said(*"abcdef"), said(*"uvwxyz", index=1)
 TWO = tuple(each for pair in zip(FIRST, SECOND, strict=True) for each in pair)
+ROLES = tuple(chunk({"role": "assistant", "content": word}) for word in WORDS[:12])
 LEGACY = tuple(completion(word) for word in WORDS[:12])
 RESPONSE = tuple(response(message(0, *WORDS[:4]), function_call(1, "weather", '{"a"', ":1}")))
 
@@ -179,6 +180,7 @@ def sorts() -> Iterator[Sort]:
         for name, events, request in (("calls", CALLS, Request(n=1)), ("two", TWO, Request(n=2))):
             yield Sort(f"{name}-{start}", "chat", events, "seq", start, request=request)
         yield Sort(f"noroles-{start}", "chat", TEXT[1:], "seq", start)
+        yield Sort(f"noroles-of-their-own-{start}", "chat", ROLES, "seq", start)
         yield Sort(f"noroles-legacy-{start}", "completions", LEGACY, "id", start)
     yield Sort("text-of-digits", "chat", TEXT, form=str)
     yield Sort("text-of-floats", "chat", TEXT, start=1, form=float)

@@ -250,7 +250,7 @@ class TestOverSockets:
             url = running.enter_context(serving(7, SERVER, "--pauses"))
             running.callback(collector.end)
             collector.start()
-            prometheus = running.enter_context(scraped(collector.ports["metrics"], faster=6, honor_labels=True))
+            prometheus = running.enter_context(scraped(collector.ports["metrics"], faster=12, honor_labels=True))
             killing = Thread(target=killed_at, args=(collector, url, SHORT * 3 // 2))
             killing.start()
             for forks in (2, 0):
@@ -289,7 +289,7 @@ def eventually(
         if time.monotonic() > deadline:
             break
         time.sleep(1)
-    time.sleep(12)  # one evaluation more: nothing comes after it
+    time.sleep(6)  # one evaluation more: nothing comes after it
     return look()
 
 
