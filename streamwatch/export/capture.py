@@ -85,7 +85,7 @@ class Captures:
             free.release()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether all that is to be kept is written, after so many seconds at most."""
+        """Return whether all that is to be kept is written, within `seconds`."""
         pid, _, writer = self._queue
         if pid != os.getpid():
             return True

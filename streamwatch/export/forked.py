@@ -18,6 +18,6 @@ def start_anew(instrument: Any) -> None:
     with contextlib.suppress(Exception):
         real = getattr(instrument, "_real_instrument", None) or instrument  # a proxy has one once a provider is set
         for storage in real._measurement_consumer._reader_storages.values():
-            # Another thread may have held it at the fork, and whoever records first in the child needs it now.
+            # Another thread may have held it at the fork, and what records first in the child needs it now.
             storage._lock = threading.RLock()
             storage._instrument_view_instrument_matches.pop(real, None)

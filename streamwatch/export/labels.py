@@ -76,7 +76,7 @@ def error_type(error: BaseException) -> str:
 
 
 class LabelValues:
-    """The values of some labels, at most so many of each; what comes later is `_other`."""
+    """The values of some labels, at most `max_values` of each; what comes later is `_other`."""
 
     def __init__(self, max_values: int) -> None:
         self._max_values = max_values

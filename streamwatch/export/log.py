@@ -20,7 +20,7 @@ _EVERY = 60.0
 #: Combinations remembered, and so the most lines in a minute: a server that invents model names is to cost neither
 #: memory nor a disk.
 _MAX_KNOWN = 300
-#: Calls shown of an error of ours: more than our own are deep.
+#: Calls shown of an error of Streamwatch: more than its own are deep.
 _MAX_FRAMES = 12
 _LEVELS = {Severity.FAULT: logging.WARNING, Severity.DIALECT: logging.INFO, Severity.HAZARD: logging.DEBUG}
 

@@ -59,7 +59,7 @@ class Instrument:
     boundaries: tuple[float, ...] = ()
 
 
-#: The attributes that every metric has, but for the last two of the table below.
+#: The attributes that every metric has, except the last two of the table below.
 COMMON = (
     "gen_ai.operation.name",
     "gen_ai.request.model",
@@ -332,7 +332,7 @@ class Telemetry:
             series.unobserved += 1
 
     def internal_error(self, error: BaseException) -> None:
-        """Count an error of ours, by its type."""
+        """Count an error of Streamwatch, by its type."""
         name = self._values.of("error.type", labels.error_type(error))
         with self._lock:
             self._errors[name] = self._errors.get(name, 0) + 1

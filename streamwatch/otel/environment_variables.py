@@ -3,7 +3,7 @@
 `opentelemetry-instrument` imports this module before it starts the application. With several distros installed and
 none named, it takes the first one that the file system happens to list; naming ours here makes that choice certain.
 It is the reason for a side effect at import. Only the distro is named: the distro itself names the configurator, so
-that `opentelemetry-instrument --distro=another ...` leaves nothing of ours behind.
+that `opentelemetry-instrument --distro=another ...` leaves nothing of Streamwatch behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is said of the setup of a process: no failure of ours reaches the application, and no warning is lost."""
+"""What is said of the setup of a process: no failure of Streamwatch reaches the application, and no warning is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger("streamwatch")
 
 @contextmanager
 def warned(message: str, *expected: type[Exception]) -> Iterator[None]:
-    """Turn an exception into a warning, unless it is an expected one: no failure of ours reaches the application."""
+    """Turn an exception into a warning, unless it is expected: no failure of Streamwatch reaches the application."""
     try:
         yield
     except expected:

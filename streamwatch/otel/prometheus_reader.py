@@ -95,7 +95,7 @@ Exemplars = dict[str, Exemplar]  # of a series: one for each bucket; a counter h
 
 
 def _remembered(translate: Callable[[str], str]) -> Callable[[str], str]:
-    """Keep what a name is translated to, but for those that are so long that a table of them would cost memory."""
+    """Keep what a name is translated to, except names that are so long that a table of them would cost memory."""
     known = lru_cache(_NAMES)(translate)
     return lambda name: known(name) if len(name) <= _MAX_NAME else translate(name)
 
@@ -388,7 +388,7 @@ _readers: weakref.WeakSet[PrometheusReader] = weakref.WeakSet()
 
 
 def collector_of(registry: Any) -> Any:
-    """Return what a reader of ours has registered in a registry; None where there is none."""
+    """Return what a reader of this class has registered in a registry; None where there is none."""
     return next((reader.collector for reader in list(_readers) if reader.registry is registry), None)
 
 

@@ -19,7 +19,7 @@ from streamwatch.core.settings import Settings
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-class Unwritten(Exception):  # noqa: N818 -- no error of ours
+class Unwritten(Exception):  # noqa: N818 -- not an error of Streamwatch
     """Why something was not written: one sentence for people; `is_final` where nothing further can be."""
 
     def __init__(self, reason: str, *, is_final: bool = False) -> None:

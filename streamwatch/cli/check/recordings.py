@@ -39,7 +39,7 @@ _HTTP = re.compile(rb"HTTP/[0-9.]+ ([0-9]{3})[^\n]*\n")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 
 
-class Unreadable(Exception):  # noqa: N818 -- no error of ours: a file that holds no stream
+class Unreadable(Exception):  # noqa: N818 -- not an error of Streamwatch: a file that holds no stream
     """Why a file, or a part of it, can't be replayed: one sentence for people."""
 
 
@@ -62,7 +62,7 @@ class Recording:
     host: str = ""
     request: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False  #: the connection broke after the body
-    abandoned: bool = False  #: whoever recorded it did not read, or keep, all of it
+    abandoned: bool = False  #: its recorder did not read, or keep, all of it
 
     @property
     def name(self) -> str:

@@ -148,7 +148,7 @@ class Inquiry(Generic[_T]):
         return self._thread.is_alive()
 
     def result(self, seconds: float) -> _T:
-        """The answer; raises NoAnswerError, also where there is none after so many seconds."""
+        """Return the answer; raises NoAnswerError, also where there is none after `seconds`."""
         self._thread.join(max(0.0, seconds))
         if self._thread.is_alive():
             raise NoAnswerError("no answer in time")

@@ -17,7 +17,7 @@ from streamwatch.cli.common.environment import address
 from streamwatch.cli.common.scraping import Inquiry, NoAnswerError, exposition, fetch
 from streamwatch.cli.doctor.diagnostics import Diagnostic, note, problem
 
-#: Seconds for each of ten ports of this host: whoever listens and says nothing is told as such.
+#: Seconds for each of ten ports of this host: a listener that says nothing is reported as such.
 _PATIENCE = 1.0
 #: Seconds for an OTLP endpoint: its exporter gives it ten.
 _OTLP_PATIENCE = 5.0

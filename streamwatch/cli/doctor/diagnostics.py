@@ -15,7 +15,7 @@ class Diagnostic:
 
 
 def problem(what: str, remedy: str) -> Diagnostic:
-    """Something that has to be mended."""
+    """Something that has to be corrected."""
     return Diagnostic(is_problem=True, what=what, remedy=remedy)
 
 

@@ -35,7 +35,7 @@ class Asked:
     surface: str
     n: int | None = None
     usage: bool = False  #: usage was asked for
-    calls: int = 0  #: so many tool calls answer the question
+    calls: int = 0  #: how many tool calls answer the question
     limited: bool = False  #: the answer is longer than the tokens it may have
     members: tuple[str, ...] = ()  #: the text is to be a JSON object with just these members
     echo: str = ""  #: the text is to hold this

@@ -149,7 +149,7 @@ def _waited(seconds: float) -> bool:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """A function that waits so many seconds, or until q is pressed, and says whether it was."""
+    """A function that waits for some seconds, or until q is pressed, and says whether it was."""
     try:
         import select
         import termios
@@ -268,7 +268,7 @@ def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None) 
 
 
 def _rows(frame: Frame, lines: int | None) -> tuple[int | None, int | None]:
-    """How many models and how many kinds are shown in so many lines."""
+    """How many models and how many kinds are shown in a number of lines."""
     if lines is None:
         return None, None
     rows = max(2 * _FEWEST_ROWS, lines - _FRAME_LINES)

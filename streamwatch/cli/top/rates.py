@@ -1,6 +1,6 @@
 """Counters to rates: what increased since when, over one or many processes that come, restart and go.
 
-A counter that is less than it was has begun anew, and so have all counters of a process that started later than
+A counter that is less than it was has started again, and so have all counters of a process that started later than
 before: what they show since then is an increase. So no rate is ever negative, and no total ever falls.
 """
 
@@ -16,7 +16,7 @@ from streamwatch.cli.common.scraping import Exposition, Samples, Series
 
 #: Seconds over which rates are taken: streams are seconds long, and a minute shows what goes wrong now.
 WINDOW = 60.0
-#: The line of the last minutes: so many points of so many seconds.
+#: The line of the last minutes: its points, and the seconds of each.
 POINTS, POINT_SECONDS = 60, 5.0
 #: Series kept of a source: a hundred models with all kinds are some 20,000, and a hostile one invents them without end.
 _MOST_SERIES = 50_000
@@ -70,7 +70,7 @@ class History:
         self._points: deque[tuple[int, float, float, float]] = deque(maxlen=POINTS)  # which, seconds, streams, broken
 
     def add(self, now: float, seconds: float, increases: dict[Series, float]) -> None:
-        """What increased in the last so many seconds, over all sources."""
+        """Add what increased in the last `seconds`, over all sources."""
         self._steps.append((now, seconds, increases))
         while len(self._steps) > 1 and now - self._steps[0][0] >= self.window:
             self._steps.popleft()
