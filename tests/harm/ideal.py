@@ -114,7 +114,9 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
             known[found] = event
         kept.append((event, found, repeats))
     if contradictions and (contradictions > _CONTRADICTIONS or len(known) < _RUN):
-        yield _until_contradicted(events, field)
+        once = _until_contradicted(events, field)
+        if len(once) < len(events):
+            yield once
         return
     if not _counts(list(known)):
         return
