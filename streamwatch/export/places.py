@@ -139,7 +139,8 @@ _PARTS: Table = [
     }
 ]
 _REASONING: dict[str, Table] = {
-    **_masked("reasoning_content reasoning reasoning_text reasoning_signature thinking thinking_blocks"),
+    **_masked("reasoning_content reasoning reasoning_text reasoning_signature reasoning_encrypted reasoning_opaque"),
+    **_masked("thinking thinking_blocks"),
     "reasoning_details": [
         {"type": TYPE, "format": WORD, "index": NUMBER, "id": ID, **_masked("text summary data signature")}
     ],

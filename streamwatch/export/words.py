@@ -18,8 +18,8 @@ _REASONS = """
     eos eos_token end_turn stop_sequence max_tokens max_output_tokens max_prompt_tokens max_completion_tokens
     model_length model_context_window_exceeded token_limit time_limit tool_use tool_call pause_turn refusal
     safety recitation sensitive guardrail_intervened blocklist prohibited_content spii language image_safety
-    abort network_error malformed_function_call unexpected_tool_call insufficient_system_resource complete
-    finish_reason_unspecified not_finished other unknown null none
+    abort aborted canceled network_error malformed_function_call unexpected_tool_call insufficient_system_resource
+    complete content_filtered finish_reason_unspecified not_finished other unknown null none
 """
 FINISH_REASONS = frozenset(_REASONS.split())
 

@@ -10,6 +10,8 @@ from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, 
 
 from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN
 from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
+from streamwatch.export.places import PLACES
+from streamwatch.export.words import OTHER_WORD, finish_reason
 from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
 from streamwatch.core.report import Request
 
@@ -221,3 +223,20 @@ def test_members_beside_an_answer_are_of_no_type(member: str) -> None:
 
     assert counts.get(ChunkType.REASONING, 0) == 0
     assert counts[ChunkType.TEXT] == 1
+
+
+# --- what becomes of a row elsewhere
+
+
+@pytest.mark.parametrize("reason", sorted({*SYNONYMS, *FAILURES, *FINISH_REASONS}))
+def test_a_finish_reason_that_is_known_is_exported(reason: str) -> None:
+    """As a word of its own, in a span and in a masked capture."""
+    assert finish_reason(reason) != OTHER_WORD, "a word for _REASONS in streamwatch/export/words.py"
+
+
+@pytest.mark.parametrize("member", sorted(NO_ANSWER))
+def test_a_member_that_is_no_answer_keeps_its_name_in_a_masked_capture(member: str) -> None:
+    """Under an alias it would be taken for an answer when the capture is replayed."""
+    (delta,) = [PLACES["chat"].members["choices"].element.members["delta"]]
+
+    assert member in delta.members, "a member for _DELTA or _REASONING in streamwatch/export/places.py"

@@ -19,6 +19,8 @@ from helpers.stream_builders import body, chunk, fragment, watch
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.export.labels import is_identifier
 from streamwatch.export.masking import mask
+from streamwatch.core.apis.response_families import FAMILIES
+from streamwatch.core.apis.response_families import PARTS as PARTS_OF_RESPONSES
 from streamwatch.export.places import FREE, NAMES, PLACES, PayloadPlace, Rule, api_of
 from streamwatch.export.stand_ins import json_text
 from streamwatch.export.words import FINISH_REASONS, PARTS, WORDS, finish_reason
@@ -403,3 +405,12 @@ def test_finish_reasons_that_a_rule_knows_are_in_the_table() -> None:
     for reason in FINISH_REASONS:
         report = watch("chat", body([chunk({"role": "assistant", "content": "x"}), chunk({}, reason)])).report
         assert {finish_reason(each) for each in report.finish_reasons} <= FINISH_REASONS | {"tool_calls"}
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, *PARTS_OF_RESPONSES])
+def test_the_type_of_an_event_that_is_known_is_kept(name: str) -> None:
+    """So that a masked capture shows the same kinds as the stream."""
+    for verb in ("added", "delta", "done"):
+        wire = json.dumps({"type": f"{name}.{verb}"}).encode()
+
+        assert wire in mask(b"data: " + wire + b"\n\n", "responses", ()), "its words: streamwatch/export/words.py"

@@ -1,7 +1,8 @@
 """The acceptance cases: a wire, what must be found in it, and what a consumer must end up with.
 
 Every case is built from a healthy stream by breaking it in one way. `found` names the kinds that
-must be reported, each with the one outcome that it must have, or None where that is not the point;
+must be reported, each with the one outcome that it must have, or None where that is not the point
+and for a kind without a repair, which has no outcome;
 hazards and dialects may be reported beside them, faults may not. `answer` is what a consumer of the
 repaired stream has in the end.
 """
