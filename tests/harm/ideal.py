@@ -30,6 +30,9 @@ def ideals(stream: Stream, helper: bool = False) -> Iterator[tuple[str, Stream]]
     events = list(parsed(stream.body)) if stream.body is not None else list(stream.events)
     seen = [events]
     waiting: list[tuple[str, Events]] = [("", events)]
+    done = next((place for place, event in enumerate(events) if event.payload == DONE), len(events))
+    if done + 1 < len(events):
+        waiting.append(("", events[: done + 1]))  # nobody reads what stands behind it
     while waiting and len(seen) < MOST:
         label, events = waiting.pop(0)
         for name, better in _improved(stream, events, helper and not label.startswith("for the helper")):
