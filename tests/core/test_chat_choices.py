@@ -197,6 +197,17 @@ def test_calls_that_stand_elsewhere_become_the_delta() -> None:
     assert [tuple(each) for each in said_.calls] == [("call_a", "weather", '{"a":1}')]
 
 
+def test_what_stands_elsewhere_stays_as_it_came_there() -> None:
+    """The delta that is made of it is changed on its own."""
+    call = {"id": "call_0", "function": {"name": "weather", "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    wire = {**bare(), "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    (seen,) = watch("chat", body([wire])).payloads
+
+    assert seen["choices"][0]["message"] == message
+    assert seen["choices"][0]["delta"]["tool_calls"] == [{**call, "index": 0}]
+
+
 def test_an_answer_beside_an_empty_delta_is_read_where_the_choice_ends_and_nothing_else_was_said() -> None:
     """hermes-browser-extension#11 and its cousins: a whole message in the last chunk."""
     whole = {"role": "assistant", "content": "One two"}

@@ -220,6 +220,20 @@ def test_where_announcements_got_their_indexes_here_no_fragment_stays_without_on
     assert {0: "call_a", 1: "call_b"} == {each["index"]: each["id"] for each in handed_on(seen) if each.get("id")}
 
 
+@pytest.mark.parametrize("late", [1, 2])
+def test_a_header_that_comes_late_opens_the_next_call(late: int) -> None:
+    """Arguments under a new index, where every call before is whole, begin a call that is announced behind them."""
+    second = tool_call(1, "call_b", "time", *list(ROME))
+    moved = [*second[1 : 1 + late], second[0], *second[1 + late :]]
+    seen = seen_of(*tool_call(0, "call_a", "weather", *list(PARIS)), *moved)
+
+    assert [(call.id, call.name, call.arguments) for call in by_index(seen)] == [
+        ("call_a", "weather", PARIS),
+        ("call_b", "time", ROME),
+    ]
+    assert handed_on(seen)[-len(moved)]["id"] == "call_b"
+
+
 # --- two calls under one index, and one call under several
 
 

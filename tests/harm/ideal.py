@@ -30,6 +30,9 @@ def ideals(stream: Stream, helper: bool = False) -> Iterator[tuple[str, Stream]]
     events = list(parsed(stream.body)) if stream.body is not None else list(stream.events)
     seen = [events]
     waiting: list[tuple[str, Events]] = [("", events)]
+    done = next((place for place, event in enumerate(events) if event.payload == DONE), len(events))
+    if done + 1 < len(events):
+        waiting.append(("", events[: done + 1]))  # nobody reads what stands behind it
     while waiting and len(seen) < MOST:
         label, events = waiting.pop(0)
         for name, better in _improved(stream, events, helper and not label.startswith("for the helper")):
@@ -97,9 +100,11 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
     """Return the events in order of their numbers, where the numbers prove that.
 
     They do if few are missing between the first and the last: a permutation of consecutive integers is no accident; and
-    if no number stands on two payloads, or on a few in a long run: those stay as they came, as if they had none. The
-    same payload under the same number is a repeat, and goes; the first ones may stay, which nothing proves yet. Events
-    without a number keep their place, or their predecessor, or stay behind all that came before them.
+    if no number stands on two payloads, or on a few in a long run: those stay as they came, as if they had none. Of
+    other numbers that contradict themselves, the run before that proves what it repeats.
+
+    The same payload under the same number is a repeat, and goes; the first ones may stay, which nothing proves yet.
+    Events without a number keep their place, or their predecessor, or stay behind all that came before them.
     """
     known: dict[int, Event] = {}
     kept: list[tuple[Event, int | None, bool]] = []
@@ -113,7 +118,12 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         if found is not None:
             known[found] = event
         kept.append((event, found, repeats))
-    if contradictions and (contradictions > _CONTRADICTIONS or len(known) < _RUN) or not _counts(list(known)):
+    if contradictions and (contradictions > _CONTRADICTIONS or len(known) < _RUN):
+        once = _until_contradicted(events, field)
+        if len(once) < len(events):
+            yield once
+        return
+    if not _counts(list(known)):
         return
     numbered = [known[found] for found in sorted(known)]
     for stay in range(sum(repeats for _, _, repeats in kept) + 1):
@@ -121,6 +131,22 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         yield _by_place(some, numbered)
         yield _by_predecessor(some, numbered)
         yield _behind_what_came(some, numbered)
+
+
+def _until_contradicted(events: Events, field: str) -> Events:
+    """Return the events without the repeats in the run of numbers that they begin with, from the third number on."""
+    known: dict[int, Event] = {}
+    result: Events = []
+    for place, event in enumerate(events):
+        found = number(event, field)
+        if found is None or not known or found == max(known) + 1:
+            known |= {} if found is None else {found: event}
+        elif found not in known or known[found].payload != event.payload:
+            return [*result, *events[place:]]
+        elif len(known) >= 3:
+            continue
+        result.append(event)
+    return result
 
 
 def _counts(came: list[int]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from .ideal import in_order
 from .ideal_frames import reframed
 from .ideal_items import by_identity, identified
 from .wire import Event, Stream, made
@@ -60,6 +61,29 @@ def test_an_id_that_is_not_there_need_not_be_put_in() -> None:
     events = list(response(ANNOUNCED[0], *rows).events)
     assert [event.payload.get("item_id") for event in by_identity(events)[1:]] == ["a", "a"]
     assert [event.payload.get("item_id") for event in by_identity(events, everywhere=False)[1:]] == [None, "a"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "right"),
+    [
+        ("0123321", "012321"),  # the second 2 is another payload: from there on nothing is proved
+        ("0012232", "001232"),  # a repeat before the third number stays
+        ("020133", None),  # no run: nothing to repeat
+    ],
+)
+def test_a_run_proves_what_it_repeats_until_it_is_contradicted(numbers: str, right: str | None) -> None:
+    """A finish that is said once more, with its usage, makes no other event of a repeat before it."""
+    said: list[str] = []
+    events = []
+    for place, each in enumerate(numbers):
+        other = each < max(said, default=each)  # a lower number comes with another payload
+        said.append(each)
+        events.append(made({"sequence_number": int(each), "other": other}, tag=str(place)))
+    found = [
+        "".join(str(event.payload["sequence_number"]) for event in order)
+        for order in in_order(events, "sequence_number")
+    ]
+    assert found == ([] if right is None else [right])
 
 
 def test_the_last_event_is_closed_and_may_have_what_is_read_bare() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from streamwatch.core.apis.base import kept
@@ -245,7 +246,7 @@ def _beside(choice: dict[str, Any], delta: dict[str, Any], state: Choice, chat: 
     message, reason = choice.get("message"), choice.get("finish_reason")
     if not isinstance(message, dict) or not reason or reason in PLACEHOLDERS or state.is_answered:
         return
-    answer = {name: message[name] for name in ("content", "tool_calls") if message.get(name)}
+    answer = {name: deepcopy(message[name]) for name in ("content", "tool_calls") if message.get(name)}
     if answer and not says_something(choice) and chat.record(CONTENT_MISPLACED):
         choice["delta"] = {**delta, **answer}
 
@@ -264,7 +265,7 @@ def _elsewhere(choice: dict[str, Any], state: Choice) -> dict[str, Any] | None:
     """Return the delta that stands in `message` or `text`; None where none does."""
     message, text = choice.get("message"), choice.get("text")
     if isinstance(message, dict) and (message or state.is_misplaced):
-        return dict(message)
+        return deepcopy(message)  # what is changed in the delta stays as it came there
     return {"content": text} if isinstance(text, str) and (text or state.is_misplaced) else None
 
 

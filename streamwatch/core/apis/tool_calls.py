@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from streamwatch.core.apis.doubts import Doubts
-from streamwatch.core.apis.tool_call import Budget, Call, Fragment, is_json
+from streamwatch.core.apis.tool_call import Budget, Call, Fragment, begins_json, is_json
 from streamwatch.core.apis.tool_fragments import FragmentRules
 from streamwatch.core.kinds import (
     TOOL_CALL_ARGUMENTS_INVALID,
@@ -278,7 +278,9 @@ class ToolCalls:
         if other is not None and not fragment.name and other.parses() is not True:
             return self._shifted(fragment, index, other)
         if not (fragment.id or fragment.name) and self.calls:
-            return self._shifted(fragment, index, self._meant(fragment))
+            meant = self._meant(fragment)
+            if meant is not None or not self._begins_another(fragment):
+                return self._shifted(fragment, index, meant)
         if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
             self._ledger.record(TOOL_CALL_INDEX_SPARSE)
         if self._is_dense or index in self._taken:
@@ -287,6 +289,11 @@ class ToolCalls:
         if call is not None and other is not None and other.name == call.name:
             call.twin = other
         return call
+
+    def _begins_another(self, fragment: Fragment) -> bool:
+        """Return whether arguments under a new index begin a call whose header is late: all others are whole."""
+        whole = all(call.parses() for call in self.calls)
+        return whole and (begins_json(fragment.arguments) or is_json(fragment.arguments))
 
     def _shifted(self, fragment: Fragment, index: int, call: Call | None) -> Call | None:
         """Give a fragment the index of its call: it changed inside the call."""
