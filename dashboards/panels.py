@@ -245,6 +245,7 @@ def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to:
     if dashed:
         style = {"fill": "dash", "dash": [8, 6]}
         properties.append(d.DynamicConfigValue(id_val="custom.lineStyle", value=style))
+        properties.append(d.DynamicConfigValue(id_val="custom.showPoints", value="never"))
     properties.append(d.DynamicConfigValue(id_val="custom.fillOpacity", value=20 if fill_to else 0))
     if fill_to:
         properties.append(d.DynamicConfigValue(id_val="custom.fillBelowTo", value=fill_to))
