@@ -1229,6 +1229,24 @@ def test_references_are_set_right_of_deltas_without_a_text_too(delta: object, wr
     assert 1 + sum(event["type"] == "response.output_text.delta" for event in PLAIN) == len(deltas)
 
 
+@pytest.mark.parametrize("id", ["other", None, ...], ids=str)
+@pytest.mark.parametrize("shift", [1, 7])
+def test_an_item_that_ends_under_another_place_is_told_by_its_text(id: object, shift: int) -> None:
+    """Nothing of one item becomes the other one's: what was delivered says whose end it is."""
+    one, two = message(0, "One ", "two"), message(1, "Three")
+    ends = []
+    for end in (one[-1], two[-1]):
+        item = {k: v for k, v in {**end["item"], "id": id}.items() if v is not ...}
+        ends.append({**end, "output_index": end["output_index"] + shift, "item": item})
+    begun = [*response(one, two)[:2], *one[:-1], two[0]]
+    wire = numbered([*begun, ends[0], *two[1:-1], ends[1], response(one, two)[-1]])
+    seen = watch("responses", named(wire))
+
+    assert [event["output_index"] for event in seen.payloads if event["type"] == one[-1]["type"]] == [0, 1]
+    assert types_of(seen.payloads) == types_of(wire)
+    assert {RESPONSE_REFERENCE_INVALID.name} == seen.faults
+
+
 @pytest.mark.parametrize("early", [1, 2, 3])
 def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
     """What was announced before it is of the same response: references to it are known, and nothing is spliced."""

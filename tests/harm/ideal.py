@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate, product
 from typing import Any
 
@@ -16,11 +16,13 @@ from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usag
 from .ideal_frames import reframed
 from .ideal_items import by_identity, in_parts
 from .ideal_protocol import with_protocol, without_bare_lifecycle
-from .wire import DONE, Event, Stream, parsed
+from .wire import Event, Stream, parsed
 
 Events = list[Event]
 #: Streams. One proof leads to the next, and few streams need more than three.
-MOST = 40
+MOST = 120
+#: A stream is also right with so many of the tails alone, or without so many: each is proved by what closes it.
+_SOME_TAILS = 4
 #: Where relays stamp the order of chunks.
 STAMPS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chunk_index", "index")
 
@@ -30,7 +32,7 @@ def ideals(stream: Stream, helper: bool = False) -> Iterator[tuple[str, Stream]]
     events = list(parsed(stream.body)) if stream.body is not None else list(stream.events)
     seen = [events]
     waiting: list[tuple[str, Events]] = [("", events)]
-    done = next((place for place, event in enumerate(events) if event.payload == DONE), len(events))
+    done = next((place for place, event in enumerate(events) if event.is_done), len(events))
     if done + 1 < len(events):
         waiting.append(("", events[: done + 1]))  # nobody reads what stands behind it
     while waiting and len(seen) < MOST:
@@ -194,7 +196,7 @@ def _behind(kept: _Kept, places: list[int], numbered: Events) -> Events:
     followers: dict[int, Events] = {}
     for (event, found), place in zip(kept, places):
         if found is None:
-            followers.setdefault(len(numbered) if event.payload == DONE else place, []).append(event)
+            followers.setdefault(len(numbered) if event.is_done else place, []).append(event)
     result = followers.get(-1, [])
     for place, event in enumerate(numbered):
         result = [*result, event, *followers.get(place, [])]
@@ -284,29 +286,74 @@ def with_tails(events: Events) -> Iterator[Events]:
     The delta has no number, or that of the event before it, or after it: nothing says which. A delta of a text that is
     closed and whole comes too late, and goes. What the terminal event alone says may be left to who reads that.
     """
-    totals = _totals(events)
     for numbering, ends in product(("none", "before", "after"), (_ENDS, ())):
-        said: Counter[Key] = Counter()
-        begun: dict[Key, str] = {}
-        whole: set[Key] = set()
+        yield _Tails(events, numbering, ends).events()
+    for count in range(1, _SOME_TAILS + 1):
+        yield _Tails(events, "none", _ENDS, range(count)).events()
+        yield _Tails(events, "none", _ENDS, range(count, len(events))).events()
+
+
+class _Tails:
+    """The texts of a response: as far as deltas have said them, and as they are said when they close."""
+
+    def __init__(self, events: Events, numbering: str, ends: Collection[str], some: range | None = None) -> None:
+        self._events, self._numbering, self._ends, self._some = events, numbering, ends, some
+        self._count = -1
+        self._names = {
+            event.payload.get("output_index"): event.payload["item"].get("id")
+            for event in events
+            if event.type == "response.output_item.added" and isinstance(event.payload.get("item"), dict)
+        }
+        self._totals = _totals(events)
+        self._said: Counter[Key] = Counter()
+        self._begun: dict[Key, str] = {}
+        self._whole: set[Key] = set()
+        self._passed: set[Key] = set()
+
+    def events(self) -> Events:
+        """Return the events with their tails."""
         result: Events = []
-        for event in events:
-            for key, text, about in closing_texts(event) if event.type in ends or event.type not in _ENDS else ():
-                tail = text.removeprefix(begun.get(key, ""))
-                fits = said[_of_whole(key)] + len(tail) <= totals.get(_of_whole(key), 1 << 30)
-                if text != begun.get(key, "") and text.startswith(begun.get(key, "")) and fits:
-                    begun[key] = text
-                    said[_of_whole(key)] += len(tail)
-                    whole.add(key)
-                    result.append(_tail(key[0], about, tail, numbering, result, event))
-            if event.type.endswith(".delta") and isinstance(event.payload.get("delta"), str):
-                key = _key(event.type.removesuffix(".delta"), event.payload)
-                if key in whole:
-                    continue
-                begun[key] = begun.get(key, "") + event.payload["delta"]
-                said[_of_whole(key)] += len(event.payload["delta"])
-            result.append(event)
-        yield result
+        for event in self._events:
+            for key, text, about in closing_texts(event) if self._may_close(event) else ():
+                tail = self._tail(self._named(key), text)
+                if tail:
+                    result.append(_tail(key[0], about, tail, self._numbering, result, event))
+            if not self._comes_late(event):
+                result.append(event)
+        return result
+
+    def _may_close(self, event: Event) -> bool:
+        return event.type in self._ends or event.type not in _ENDS
+
+    def _named(self, key: Key) -> Key:
+        """Return the key with the id that the item was announced with, where the event has its index alone."""
+        return (key[0], self._names.get(key[1], key[1]), key[2]) if isinstance(key[1], int) else key
+
+    def _tail(self, key: Key, text: str) -> str:
+        """Return what is to be put in of a text that closes."""
+        begun = self._begun.get(key, "")
+        tail = text.removeprefix(begun)
+        fits = self._said[_of_whole(key)] + len(tail) <= self._totals.get(_of_whole(key), 1 << 30)
+        if text == begun or not text.startswith(begun) or not fits:
+            return ""
+        self._count += key not in self._passed
+        if self._some is not None and (key in self._passed or self._count not in self._some):
+            self._passed.add(key)
+            return ""
+        self._begun[key] = text
+        self._said[_of_whole(key)] += len(tail)
+        self._whole.add(key)
+        return tail
+
+    def _comes_late(self, event: Event) -> bool:
+        """Take a delta; whether it is one of a text that is whole."""
+        if event.type.endswith(".delta") and isinstance(event.payload.get("delta"), str):
+            key = self._named(_key(event.type.removesuffix(".delta"), event.payload))
+            if key in self._whole:
+                return True
+            self._begun[key] = self._begun.get(key, "") + event.payload["delta"]
+            self._said[_of_whole(key)] += len(event.payload["delta"])
+        return False
 
 
 def _of_whole(key: Key) -> Key:

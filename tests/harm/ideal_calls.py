@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 from .wire import Event, copied
@@ -31,13 +32,18 @@ def by_announcement(events: Events) -> Iterator[Events]:
 
 
 def with_text_arguments(events: Events) -> Iterator[Events]:
-    """Return the events with arguments as text, where they come as an object; written in either way."""
-    for separators in ((", ", ": "), (",", ":")):
+    """Return the events with arguments as text, where they come as an object; written in either way.
 
-        def edit(choice: Any, separators: tuple[str, str] = separators) -> None:
+    An empty object may be left: nothing says whether it is the whole.
+    """
+    for separators, nothing in product(((", ", ": "), (",", ":")), ({}, None)):
+
+        def edit(choice: Any, separators: tuple[str, str] = separators, nothing: Any = nothing) -> None:
             for call in _calls_of(choice):
                 function = call.get("function")
-                if isinstance(function, dict) and isinstance(function.get("arguments"), (dict, list)):
+                if not isinstance(function, dict) or function.get("arguments") == nothing:
+                    continue
+                if isinstance(function.get("arguments"), (dict, list)):
                     function["arguments"] = json.dumps(function["arguments"], separators=separators)
 
         yield _edited(events, edit)
@@ -171,7 +177,18 @@ def _late_members(events: Events) -> dict[Any, tuple[list[Place], str, str]]:
         begun[key] = ([*places, place], id or call.get("id") or "", name or function.get("name") or "")
         if places and begun[key][1] and begun[key][2]:
             late[key] = begun[key]
-    return late
+    return late | _late_names(events, {key for key, (_, id, _) in begun.items() if not id})
+
+
+def _late_names(events: Events, keys: set[Any]) -> dict[Any, tuple[list[Place], str, str]]:
+    """Return those of some calls, which never get an id, whose name comes later: it is their header."""
+    begun: dict[Any, tuple[list[Place], str, str]] = {}
+    for place, call, key in _fragments(events):
+        places, _, name = begun.get(key, ([], "", ""))
+        if key in keys and not name:
+            function = call.get("function") if isinstance(call.get("function"), dict) else {}
+            begun[key] = ([*places, place], "", function.get("name") or "")
+    return {key: found for key, found in begun.items() if len(found[0]) > 1 and found[2]}
 
 
 def _rewritten(events: Events, edits: dict[Place, Any]) -> Events:
@@ -198,7 +215,8 @@ def _rewritten(events: Events, edits: dict[Place, Any]) -> Events:
 
 def _header(id: str, name: str, arguments: str | None = None, type: Any = "function") -> Any:
     def edit(call: Any) -> None:
-        call["id"] = id
+        if id:
+            call["id"] = id
         if type and not call.get("type"):
             call["type"] = type
         function = call["function"] = call["function"] if isinstance(call.get("function"), dict) else {}

@@ -50,6 +50,11 @@ class Event:
         """Whether the payload is a JSON object."""
         return isinstance(self.payload, dict)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the SDK stops here."""
+        return isinstance(self.payload, str) and self.payload.startswith(DONE)
+
     def written(self) -> bytes:
         """Return the bytes of the event."""
         if self.raw is not None:

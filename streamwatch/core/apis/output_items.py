@@ -209,6 +209,11 @@ class Item:
         """Return the parts that have this sort of text, in order."""
         return sorted((part for part in self.parts if part.family is family), key=lambda part: part.index)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a piece of a text of it came."""
+        return any(part.begun for part in self.parts)
+
     def open_part(self, key: str) -> Part | None:
         """Return the part that is being written."""
         return next((part for part in reversed(self.parts) if part.key == key and not part.done), None)

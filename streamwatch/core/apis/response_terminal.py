@@ -57,9 +57,13 @@ def _finished_item(state: ResponseState, payload: dict[str, Any], final: dict[st
     if known is not None:
         return known
     there = items.at(index) if is_index(index) else items.only_open(str(type_))
-    if there is not None and not there.done and there.type in (type_, ""):
-        return there
-    return items.stray(index, str(type_)) or meet(state, payload, final, index)
+    if there is not None and (there.done or there.type not in (type_, "")):
+        there = None
+    # What was delivered of an item says more of it than where it is.
+    told = [item for item in items if not item.done and item.type == type_ and item.has_begun and _alike(item, final)]
+    if there not in told and len(told) == 1:
+        return told[0]
+    return there or items.stray(index, str(type_)) or meet(state, payload, final, index)
 
 
 def _check_ids(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
