@@ -168,31 +168,31 @@ class Agent:
     @property
     def any_open(self) -> bool:
         """Whether a stream is being read."""
-        return bool(self._reading())
+        return bool(self._sessions())
 
-    # --- what a reading asks and tells
+    # --- what a session asks and tells
 
     def event_type_of(self, stream: Any) -> type[Event]:
         """What the events of a stream are made as."""
         return self._event_types.of(stream)
 
-    def opened(self, reading: StreamSession) -> None:
+    def opened(self, session: StreamSession) -> None:
         """A stream was opened."""
         self._go_before_providers()
-        self._open[id(reading.response)] = weakref.ref(reading)
+        self._open[id(session.response)] = weakref.ref(session)
 
-    def is_current(self, reading: StreamSession) -> bool:
+    def is_current(self, session: StreamSession) -> bool:
         """Whether no other stream was made of the same response since, as each `parse` of a raw response does."""
-        found = self._open.get(id(reading.response))
-        return found is not None and found() in (reading, None)
+        found = self._open.get(id(session.response))
+        return found is not None and found() in (session, None)
 
-    def ended(self, reading: StreamSession, report: Report | None) -> None:
+    def ended(self, session: StreamSession, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
-        if self.is_current(reading):
-            self._open.pop(id(reading.response), None)
+        if self.is_current(session):
+            self._open.pop(id(session.response), None)
         if report is None:
             return
-        self._log.tell(report, reading.call.address)
+        self._log.tell(report, session.call.address)
         if self.on_report is not None:
             self.on_report(report)
 
@@ -204,9 +204,9 @@ class Agent:
         except Exception as error:
             self.internal_error(error, "counting a stream that it does not see")
 
-    def collected(self, reading: StreamSession) -> None:
+    def collected(self, session: StreamSession) -> None:
         """A stream was collected as garbage before its end; `put` may be called from anywhere."""
-        self._collected.put(reading)
+        self._collected.put(session)
 
     def record_collected(self) -> None:
         """Record what the garbage collector found: before a stream is opened, and before a scrape."""
@@ -265,22 +265,22 @@ class Agent:
                 places_of(error),
             )
 
-    def _reading(self) -> list[StreamSession]:
+    def _sessions(self) -> list[StreamSession]:
         found = [reference() for reference in list(self._open.values())]
-        return [reading for reading in found if reading is not None]
+        return [session for session in found if session is not None]
 
     def _after_fork(self) -> None:
         """The streams that the parent reads, and what it counted, are the parent's to tell."""
-        for reading in self._reading():
-            reading.has_ended = True
+        for session in self._sessions():
+            session.has_ended = True
         self._open = {}
         self._collected = SimpleQueue()
         for telemetry in self._telemetry.values():
             telemetry.forget()
 
     def _at_exit(self) -> None:
-        for reading in self._reading():
-            reading.end(abandoned=True)
+        for session in self._sessions():
+            session.end(abandoned=True)
         self.record_collected()
 
 

@@ -18,13 +18,13 @@ from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
 from streamwatch.export.capture import Captures
 from streamwatch.export.telemetry import Telemetry
-from streamwatch.sdk import request_info as calls
 from streamwatch.sdk.chunk_builder import constructs_as_known
 from streamwatch.sdk.gate import Gate
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
+from streamwatch.sdk.request_info import describe, sent_at
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
@@ -38,7 +38,7 @@ Remainder = tuple[list[Event], bytes]
 
 
 class Owner(Protocol):
-    """What a reading needs of whoever switched the watching on."""
+    """What a session needs of whoever switched the watching on."""
 
     settings: Settings
     patience: PatienceByServer
@@ -51,16 +51,16 @@ class Owner(Protocol):
     def event_type_of(self, stream: Any) -> type[Event]:
         """What the events of a stream are made as."""
 
-    def opened(self, reading: StreamSession) -> None:
+    def opened(self, session: StreamSession) -> None:
         """A stream was opened."""
 
-    def is_current(self, reading: StreamSession) -> bool:
+    def is_current(self, session: StreamSession) -> bool:
         """Whether no other stream was made of the same response since."""
 
-    def ended(self, reading: StreamSession, report: Report | None) -> None:
+    def ended(self, session: StreamSession, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
 
-    def collected(self, reading: StreamSession) -> None:
+    def collected(self, session: StreamSession) -> None:
         """A stream was collected as garbage before its end."""
 
     def internal_error(self, error: BaseException, doing: str) -> None:
@@ -90,8 +90,8 @@ class StreamSession:
         self.owner = owner
         self.response = stream.response
         self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
-        opened = calls.sent_at(self.response)
-        surface, request, self.call = calls.describe(stream, owner.version, owner.loads)
+        opened = sent_at(self.response)
+        surface, request, self.call = describe(stream, owner.version, owner.loads)
         self._event_type = owner.event_type_of(stream)
         self.watch = StreamWatch(
             surface,
@@ -348,15 +348,15 @@ class _Closing(functools.partial[Any]):
         return functools.partial, self.args[:1]
 
 
-def _noticing(close: Callable[[], None], reading: weakref.ref[StreamSession]) -> None:
-    found = reading()
+def _noticing(close: Callable[[], None], session: weakref.ref[StreamSession]) -> None:
+    found = session()
     if found is not None:
         found.closing()
     close()
 
 
-async def _noticing_async(aclose: Callable[[], Any], reading: weakref.ref[StreamSession]) -> None:
-    found = reading()
+async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[StreamSession]) -> None:
+    found = session()
     if found is None:
         await aclose()
         return
@@ -406,10 +406,10 @@ class CastTo:
 class DecoderProxy:
     """Stands where the SDK's own decoder stood; `own` is that one."""
 
-    __slots__ = ("_is_stock", "_own", "_reading")
+    __slots__ = ("_is_stock", "_own", "_session")
 
-    def __init__(self, reading: StreamSession, own: Any, *, is_stock: bool) -> None:
-        self._reading = reading
+    def __init__(self, session: StreamSession, own: Any, *, is_stock: bool) -> None:
+        self._session = session
         self._own = own
         self._is_stock = is_stock
 
@@ -421,31 +421,31 @@ class DecoderProxy:
     @property
     def built_as(self) -> type | None:
         """What the SDK is to cast to where objects are built for it; None with a decoder that the client brought."""
-        return self._reading.built_as if self._is_stock else None
+        return self._session.built_as if self._is_stock else None
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
         """The events of a body; a decoder that the client brought is respected, and watched from above."""
-        self._reading.begin()
+        self._session.begin()
         if self._is_stock:
-            return Events(self._reading, chunks, self._own.iter_bytes)
-        return Events(self._reading, self._own.iter_bytes(chunks), None)
+            return Events(self._session, chunks, self._own.iter_bytes)
+        return Events(self._session, self._own.iter_bytes(chunks), None)
 
     def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         """The same for asynchronous code."""
-        self._reading.begin()
+        self._session.begin()
         if self._is_stock:
-            return AsyncEvents(self._reading, chunks, self._own.aiter_bytes)
-        return AsyncEvents(self._reading, self._own.aiter_bytes(chunks), None)
+            return AsyncEvents(self._session, chunks, self._own.aiter_bytes)
+        return AsyncEvents(self._session, self._own.aiter_bytes(chunks), None)
 
     def iter(self, lines: Iterator[str]) -> Iterator[Any]:
         """The same for openai before 1.14, which decodes lines: the bytes are read instead of them."""
-        self._reading.begin()
+        self._session.begin()
         return Events(
-            self._reading, self._reading.response.iter_bytes(), lambda chunks: self._own.iter(text_lines(chunks))
+            self._session, self._session.response.iter_bytes(), lambda chunks: self._own.iter(text_lines(chunks))
         )
 
     def aiter(self, lines: AsyncIterator[str]) -> AsyncIterator[Any]:
         """The same for asynchronous code, with openai before 1.14."""
-        self._reading.begin()
-        chunks = self._reading.response.aiter_bytes()
-        return AsyncEvents(self._reading, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))
+        self._session.begin()
+        chunks = self._session.response.aiter_bytes()
+        return AsyncEvents(self._session, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))

@@ -330,4 +330,4 @@ def test_a_line_that_never_ends_is_not_kept_twice(watch: Callable[..., Watched])
     assert [] == list(stream)
 
     assert "event too large" == watched.report.unwatched
-    assert len(stream._decoder._reading.watch._decoder.buffer) <= 11_000
+    assert len(stream._decoder._session.watch._decoder.buffer) <= 11_000

@@ -108,19 +108,19 @@ def moved(source: Source) -> list[str]:
 
 
 def moved_in_stream(streaming: str, name: str, way: str) -> Moved:
-    """Where `instrumentor._wrap` exchanges the decoder, and what asks `reading.Decoder`."""
+    """Where `instrumentor._wrap` exchanges the decoder, and what asks `session.DecoderProxy`."""
     made = all_of(find(streaming, name, "__init__"), ast.Attribute)
     for attribute in ("response", "_cast_to", "_client", "_decoder", *(["_options"] if sdk.VERSION >= (2, 54) else [])):
         if f"self.{attribute}" not in made:
-            yield f"{name}.__init__ does not set {attribute}: instrumentor._wrap and calls.describe read it"
+            yield f"{name}.__init__ does not set {attribute}: instrumentor._wrap and request_info.describe read it"
     if not is_generator(find(streaming, name, "__stream__")) or not is_generator(find(streaming, name, "_iter_events")):
         yield f"{name} does not wait for its first reader: the decoder is exchanged after __init__, which is too late"
     decodes = f"self._decoder.{way}(self.response.{way}())"
     if decodes not in all_of(find(streaming, name, "_iter_events"), ast.Call):
-        yield f"{name}._iter_events does not call {decodes}: bytes do not come through reading.Decoder"
+        yield f"{name}._iter_events does not call {decodes}: bytes do not come through session.DecoderProxy"
     readers = {ast.unparse(parent) for parent in attribute_parents(find(streaming, name), "self._decoder")}
     if readers - {f"self._decoder.{way}", "self._decoder = client._make_sse_decoder()"}:
-        yield f"{name} does more with its decoder: {sorted(readers)}; reading.Decoder knows {way} alone"
+        yield f"{name} does more with its decoder: {sorted(readers)}; session.DecoderProxy knows {way} alone"
     body = find(streaming, name, "__stream__")
     if "self._cast_to" not in all_of(body, ast.Attribute) or is_assigned(find(streaming, name), "_cast_to"):
         yield f"{name}.__stream__ does not read its own _cast_to: session.CastTo tells it there what is built"
@@ -165,7 +165,7 @@ def moved_in_events(source: Source) -> Moved:
             else []
         )
         if len(taken) != 2 or not is_generator(function):
-            yield f"SSEDecoder.{method} takes {taken}: reading.Events gives it the rest of a stream that we leave to it"
+            yield f"SSEDecoder.{method} takes {taken}: iterators.Events gives it the rest of a stream that we leave to it"
 
 
 def moved_in_client(source: Source) -> Moved:
@@ -282,7 +282,7 @@ def test_what_moves_is_named(source: Source, module: str, old: str, new: str, to
 
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_the_helper_names_itself(mode: str) -> None:
-    """Its requests say who reads the stream: calls.describe tells it from an application's own loop by that."""
+    """Its requests say who reads the stream: request_info.describe tells it from an application's own loop by that."""
     seen = []
 
     async def opened() -> None:
