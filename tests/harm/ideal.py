@@ -14,7 +14,7 @@ from typing import Any
 from .ideal_calls import by_announcement, with_headers, with_listed_calls, with_text_arguments
 from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage
 from .ideal_frames import reframed
-from .ideal_items import by_identity, in_parts
+from .ideal_items import by_identity, by_texts, in_parts
 from .ideal_protocol import with_protocol, without_bare_lifecycle
 from .wire import Event, Stream, parsed
 
@@ -71,6 +71,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         if helper:
             yield "for the helper", without_bare_lifecycle(events)
         yield "by the ids of items", by_identity(events)
+        yield "by the texts of items", by_texts(events)
         yield "by the ids of items that are there", by_identity(events, everywhere=False)
         yield "by the parts that are open", in_parts(events)
 
@@ -89,6 +90,7 @@ def number(event: Event, field: str) -> int | None:
     if field == "id:":
         return int(event.id) if event.is_object and event.id is not None and event.id.isdigit() else None
     found = event.payload.get(field) if event.is_object else None
+    found = int(found) if isinstance(found, float) and found.is_integer() else found
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
 

@@ -229,7 +229,7 @@ def _header(id: str, name: str, arguments: str | None = None, type: Any = "funct
 
 def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Iterator[Events]:
     fragments = {place: call for place, call, _ in _fragments(events)}
-    for leaves in (_bare, _blank):
+    for leaves in (_bare, _said, _blank):
         for moves in (("id", "name"), ("id", "name", "type")):
             edits: dict[Place, Any] = {}
             for places, id, name in late.values():
@@ -250,12 +250,26 @@ def _bare(first: Any, moves: tuple[str, ...]) -> Any:
     return edit
 
 
+def _said(first: Any, moves: tuple[str, ...]) -> Any:
+    """Return the edit that takes away the members that have moved, and leaves those that are empty."""
+
+    def edit(call: Any) -> None:
+        for said in (call, call.get("function")):
+            for name in _moved(said, first, moves):
+                if said[name]:
+                    del said[name]
+
+    return edit
+
+
 def _blank(first: Any, moves: tuple[str, ...]) -> Any:
     """Return the edit that leaves a member empty where the first fragment has it too, and else takes it away."""
 
     def edit(call: Any) -> None:
         for said, there in ((call, first), (call.get("function"), first.get("function"))):
             for name in _moved(said, first, moves):
+                if not said[name]:
+                    continue
                 if isinstance(there, dict) and name in there:
                     said[name] = "" if there[name] else there[name]
                 else:

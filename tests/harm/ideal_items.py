@@ -84,11 +84,46 @@ def in_parts(events: Events) -> Events:
     return result
 
 
+def _is_about_item(type: str) -> bool:
+    return "_call." in type or type.endswith((".delta", ".done", "part.added", "annotation.added"))
+
+
+#: The member of a closing event that says a whole text, by the end of its type.
+_TEXTS = {"text.done": "text", "refusal.done": "refusal", "arguments.done": "arguments", "input.done": "input"}
+
+
+def by_texts(events: Events) -> Events:
+    """Return the events with the id and the index of the item whose deltas a closing event says, if only one's are that."""
+    texts: dict[tuple[str, str], str] = {}
+    places: dict[str, Any] = {}
+    result = []
+    for event in events:
+        payload = event.payload if event.is_object else {}
+        if event.type == "response.output_item.added" and isinstance(payload.get("item"), dict):
+            places[payload["item"].get("id")] = payload.get("output_index")
+        if event.type.endswith(".delta") and isinstance(payload.get("delta"), str):
+            key = event.type.rpartition(".")[0].removeprefix("response."), payload.get("item_id")
+            texts[key] = texts.get(key, "") + payload["delta"]
+        said = _text_of(event.type, payload)
+        owners = [id for (_, id), text in texts.items() if text == said]
+        if said and payload.get("item_id") not in places and len(owners) == 1 and owners[0] in places:
+            event = event.holding({**payload, "item_id": owners[0], "output_index": places[owners[0]]})
+        result.append(event)
+    return result
+
+
+def _text_of(type: str, payload: Any) -> Any:
+    part = payload.get("part")
+    if type.endswith("part.done") and isinstance(part, dict):
+        return part.get("text") or part.get("refusal")
+    return next((payload.get(member) for end, member in _TEXTS.items() if type.endswith(end)), None)
+
+
 def _placed(event: Event, payload: Any, id: Any, places: dict[str, int]) -> Event:
     wanted: dict[str, Any] = {}
     if isinstance(id, str) and id in places and payload.get("output_index") != places[id]:
         wanted["output_index"] = places[id]
-    elif id not in places and "item" not in payload and event.type.endswith((".delta", ".done", "part.added")):
+    elif id not in places and "item" not in payload and _is_about_item(event.type):
         owners = [known for known, place in places.items() if place == payload.get("output_index")]
         if owners:
             wanted["item_id"] = owners[0]

@@ -114,7 +114,7 @@ class _Court:
         why = self._with_answers(before, after, answers) if not reader.is_answer else ""
         if why:
             return "repaired", why
-        return self._unproved(before, after)
+        return self._unproved(reader, before, after)
 
     def _otherwise(self, reader: Reader, before: Outcome, after: Outcome) -> str:
         if arguments_proved(reader, self.stream, before, after):
@@ -162,8 +162,7 @@ class _Court:
         most = self.truths.lacking
         return "with what the protocol demands" if most and _grew(before.value, after.value, most) else ""
 
-    @staticmethod
-    def _unproved(before: Outcome, after: Outcome) -> tuple[str, str]:
+    def _unproved(self, reader: Reader, before: Outcome, after: Outcome) -> tuple[str, str]:
         if before.well:
             return "harmed", "ends otherwise"
         told = before.error is not None and before.error[0] in TELLING
@@ -172,6 +171,10 @@ class _Court:
                 return "left", "further before the same accident"
             return "harmed", "otherwise before the same exception"
         if told and after.error is None:
+            # Of a stream that is proved without what it raised on, an accident may be all that is left.
+            rights = (right.error for _, right in self.truths.of(reader, raised=True))
+            if any(error is not None and error[0] not in TELLING for error in rights):
+                return "unproved", "behind an exception that went rightly"
             return "harmed", "an exception of the stream is swallowed"
         if not after.well:
             return ("worse", "another exception") if told else ("left", "another exception")

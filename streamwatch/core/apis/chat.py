@@ -205,6 +205,8 @@ class Chat(ChatState):
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return ChunkType.OTHER  # where nothing is, nothing lacks a content or a role
+        if not (self.speaks or delta.get("role") or event.payload.get("id") or event.payload.get("model")):
+            return ChunkType.OTHER  # an annotation, which the SDK's helper skips
         carried = type_of(delta)
         self.any_audio = self.any_audio or "audio" in delta
         self.repeats_role = self.repeats_role or (state.begun and bool(delta.get("role")))

@@ -200,7 +200,8 @@ def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
         return 0
     if 0 <= index and (asked is None or index < asked):
         return index
-    if index != chat.other_index and (asked != 1 or index in chat.choices or _opens(choice, index, chat)):
+    several = asked != 1 or index in chat.choices or len(chat.choices) > 1 or _opens(choice, index, chat)
+    if several and index != chat.other_index:
         chat.record(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
         return index
     if chat.record(CHOICE_INDEX_INVALID):

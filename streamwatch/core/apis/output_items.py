@@ -189,8 +189,9 @@ class Item:
         self.reference = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
         if "output_index" in payload:
             self.reference["output_index"] = kept_index(payload["output_index"])
-        if self.reference.get("item_id"):
-            self.reference["item_id"] = self.id
+        id = self.reference.get("item_id")
+        if id:
+            self.reference["item_id"] = kept_index(id) if type(id) is int else self.id
 
     def part(self, key: str, index: Any) -> Part | None:
         """Return the part that the server has under an index."""
@@ -318,7 +319,7 @@ class OutputItems:
             other.family is part.family and other is not part and other.begun and not (other.confirmed or other.source)
             for item in self._items
             for other in item.parts
-            if item.missed or other.missed
+            if item.missed or other.missed or (other.family.part and not other.announced)
         )
 
     def parts(self) -> Iterator[Part]:

@@ -28,9 +28,16 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
     if named is not None and named.fits(type_):
         return named
     there = state.items.at(index) if is_index(index) else state.items.only_open(type_)
-    if there is None or not there.fits(type_) or (there.done and key_of(id) not in (None, there.key)):
-        return state.items.stray(index, type_)  # nothing comes of an item that is done: it is another one
-    return there
+    if there is not None and there.fits(type_):
+        if key_of(id) in (None, there.key):
+            return there
+        if not there.done and (is_index(index) or there.announced):
+            return there
+        if not is_index(index):
+            return None  # items that nobody announced are told apart by their ids alone
+    # Nothing comes of an item that is done: it is another one, and not one that has another id.
+    stray = state.items.stray(index, type_)
+    return stray if stray is None or key_of(id) in (None, stray.key) or stray.key is None else None
 
 
 def item_of(state: ResponseState, payload: dict[str, Any], type_: str) -> Item:
@@ -105,7 +112,7 @@ def place(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
 
 def _name(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     """Set the id of an event right that is about an item by its place and its type: nobody announced that id."""
-    level = Level.DEFAULT if item.announced else Level.HELPER
+    level = Level.DEFAULT if item.announced and is_index(payload.get("output_index")) else Level.HELPER
     if item.id is None or not item.is_shown:
         level = Level.NEVER
     if not item.partial and state.record(RESPONSE_REFERENCE_INVALID, level):
