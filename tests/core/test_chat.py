@@ -452,6 +452,14 @@ def test_an_annotation_stays_one_for_the_helper(head: Payload, finish: str | Non
     assert "" == next(payload["object"] for payload in seen.payloads if payload.get("id") == head.get("id"))
 
 
+def test_an_annotation_takes_no_role_from_the_answer() -> None:
+    """The helper skips it, and would miss the role of the first chunk that it reads."""
+    annotation = {"id": "", "object": "", "model": "", "choices": [{"index": 0, "finish_reason": None}]}
+    seen = watch("chat", body([annotation, *said("One")]), request=Request(n=1, accumulated=True))
+
+    assert said("One") == seen.payloads[1:]
+
+
 @pytest.mark.parametrize("document", [[], {}, {"choices": []}, {"x": 1}, "{", {"object": "list"}], ids=str)
 def test_a_document_that_says_nothing_of_an_answer_is_let_be(document: object) -> None:
     """Nothing is made up."""

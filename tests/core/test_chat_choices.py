@@ -97,6 +97,14 @@ def test_one_answer_under_another_index_stays_one(index: int, finishes_at: int |
     assert seen.outcome(CHOICE_INDEX_INVALID) == UNVERIFIED
 
 
+def test_where_each_chunk_opened_a_choice_none_is_taken_for_the_only_one() -> None:
+    """A counter with a role in each chunk, and a hole in it: nothing says that only what follows is wrong."""
+    wire = [chunk({"role": "assistant", "content": "a"}, index=index) for index in (0, 1, 2, 4, 5)]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert indexes(seen.payloads) == [0, 1, 2, 4, 5]
+
+
 @pytest.mark.parametrize("n", [None, 2, 3], ids=str)
 def test_where_more_was_asked_or_nobody_knows_no_index_is_changed(n: int | None) -> None:
     """Nothing tells which choice is meant."""

@@ -1247,6 +1247,51 @@ def test_an_item_that_ends_under_another_place_is_told_by_its_text(id: object, s
     assert {RESPONSE_REFERENCE_INVALID.name} == seen.faults
 
 
+def test_texts_of_items_that_nobody_announced_are_told_apart_by_their_ids() -> None:
+    """Without an index only the id says which one it is: no text is said twice for that."""
+    items = [message(0, "One"), message(1, "two ", "three"), message(2, "four")]
+    wire = [
+        {**event, "output_index": None} if "item" not in event else event
+        for step in itertools.zip_longest(*(item[2:] for item in items))
+        for event in step
+        if event is not None
+    ]
+    end = response(*items)[-1]
+    seen = watch("responses", named(numbered([*response(items[0])[:2], *wire, end])))
+
+    assert [event for event in seen.payloads if event["type"].endswith((".delta", "text.done"))] == [
+        event
+        for event in numbered([*response(items[0])[:2], *wire, end])
+        if event["type"].endswith((".delta", "text.done"))
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"output_index": 0}, {"output_index": 7}, {"output_index": None}], ids=str)
+def test_a_text_that_closes_under_nobodys_id_is_told_by_what_it_says(wrong: Payload) -> None:
+    """The item before is done, and the id is nobody's: what was delivered says whose end it is. What is absent stays so."""
+    one, two = message(0, "One"), message(1, "two ", "three")
+    closing = [{**event, **wrong, "item_id": "other"} for event in two[-3:-1]]
+    seen = watch(
+        "responses", named(numbered([*response(one)[:-1], *two[:-3], *closing, two[-1], response(one, two)[-1]]))
+    )
+    ends = [event for event in seen.payloads if event["type"] in (two[-3]["type"], two[-2]["type"])][2:]
+
+    right = ("other", None) if wrong["output_index"] is None else (two[1]["item_id"], 1)
+    assert [(event["item_id"], event["output_index"]) for event in ends] == [right] * 2
+    assert sum(event["type"].endswith(".delta") for event in seen.payloads) == 3
+
+
+def test_a_reasoning_text_whose_index_counts_its_deltas_is_not_said_again() -> None:
+    """Nobody announces its parts: what came under another index may be the rest of it."""
+    item = reasoning(0, "a", "b", "c")
+    deltas = [event for event in item if event["type"].endswith(".delta")]
+    counted = [{**event, "content_index": deltas.index(event)} if event in deltas else event for event in item]
+    wire = numbered([*response(item)[:2], *counted, response(item)[-1]])
+
+    assert len(deltas) == 3
+    assert types_of(watch("responses", named(wire)).payloads) == types_of(wire)
+
+
 @pytest.mark.parametrize("early", [1, 2, 3])
 def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
     """What was announced before it is of the same response: references to it are known, and nothing is spliced."""
