@@ -98,6 +98,15 @@ def test_the_helper_gets_usage_and_no_finish_on_which_it_raises() -> None:
         assert not goes or json.loads(seen.events[-1].data) == last
 
 
+@pytest.mark.parametrize("data", ["[1]", "7", "null", '"text"', '{"a":', "[" * 100_000])
+def test_what_is_no_object_is_lost_with_its_blank_line(data: str) -> None:
+    """It is torn, or nobody's."""
+    seen = watch("chat", body(HEAD).removesuffix(b"data: [DONE]\n\n") + f"data: {data}\n".encode())
+
+    assert SSE_EVENT_UNTERMINATED not in seen.report.anomalies
+    assert len(HEAD) == len(seen.payloads)
+
+
 def test_nothing_of_a_response_stands_alone() -> None:
     """What an event of a response is about came before it: without that it says nothing."""
     events = response(item(0, "One"))

@@ -1292,6 +1292,30 @@ def test_a_reasoning_text_whose_index_counts_its_deltas_is_not_said_again() -> N
     assert types_of(watch("responses", named(wire)).payloads) == types_of(wire)
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_delta_without_a_text_goes_on_as_it_came(announced: bool) -> None:
+    """Of arguments, which have no parts, and of an item that nobody knows."""
+    odd = {"type": "response.function_call_arguments.delta", "item_id": "fc_0", "output_index": 0, "delta": None}
+    call = function_call(0, "weather", "{}")
+    begun = [*response(call)[:2], *(call[:1] if announced else [])]
+    wire = numbered([*begun, odd, *call[1:], response(call)[-1]])
+    seen = watch("responses", named(wire))
+
+    assert next(event for event in wire if event.get("delta", "") is None) in seen.payloads
+    assert types_of(wire) == [type_ for type_ in types_of(seen.payloads) if announced or type_ in types_of(wire)]
+
+
+def test_an_item_that_ends_in_the_place_of_another_sort_is_not_that() -> None:
+    """Neither its id nor its call id is known: a call is no message."""
+    call = function_call(0, "weather", "{}")
+    end = {**call[-1], "item": {**call[-1]["item"], "id": "other", "call_id": "other"}}
+    said = message(0, "One")
+    seen = watch("responses", named(numbered([*response(said)[:-1], end, response(said, call)[-1]])))
+
+    assert end["item"] in [event.get("item") for event in seen.payloads]
+    assert "One" == "".join(event["delta"] for event in seen.payloads if event["type"] == "response.output_text.delta")
+
+
 @pytest.mark.parametrize("early", [1, 2, 3])
 def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
     """What was announced before it is of the same response: references to it are known, and nothing is spliced."""
