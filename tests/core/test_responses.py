@@ -1316,6 +1316,21 @@ def test_an_item_that_ends_in_the_place_of_another_sort_is_not_that() -> None:
     assert "One" == "".join(event["delta"] for event in seen.payloads if event["type"] == "response.output_text.delta")
 
 
+@pytest.mark.parametrize("id", ["msg_0", "msg_other"])
+@pytest.mark.parametrize("type_", ["response.output_text.delta", "response.vendor.delta", "response.refusal.delta"])
+def test_a_tail_that_was_put_in_is_not_said_again_behind_the_end(type_: str, id: str) -> None:
+    """The terminal event came early, under the next number: what it said was taken for lost."""
+    item = message(0, "One ", "two")
+    tail = {"type": type_, "item_id": id, "output_index": 0, "content_index": 0, "delta": "two"}
+    early = numbered([*response(item)[:2], *item[:3], response(item)[-1], tail])
+    seen = watch("responses", named(early))
+    again = type_ == "response.output_text.delta" and id == "msg_0"
+
+    assert ["One ", "two", *([] if again else ["two"])] == [
+        event["delta"] for event in seen.payloads if "delta" in event
+    ]
+
+
 @pytest.mark.parametrize("early", [1, 2, 3])
 def test_a_beginning_that_comes_late_forgets_nothing(early: int) -> None:
     """What was announced before it is of the same response: references to it are known, and nothing is spliced."""

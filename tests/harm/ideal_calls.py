@@ -100,7 +100,7 @@ class _Calls:
             if self.announces(call.get("id"), function.get("name"), raw):
                 self.meant[raw] = self.next(call.get("index"))
                 self.used.append(self.meant[raw])
-                self.ids[call["id"]] = self.meant[raw]
+                self.ids[call.get("id") or ""] = self.meant[raw]
             elif self.numbering == "by id" and call.get("id") in self.ids:
                 self.meant[raw] = self.ids[call["id"]]
             index = self.meant.get(raw, self.used[-1] if self.used else None)
@@ -111,8 +111,11 @@ class _Calls:
 
     def announces(self, id: Any, name: Any, raw: str) -> bool:
         """Whether a fragment announces a call: by a new id, or by a name after arguments that are whole."""
-        if not id or not isinstance(id, str) or not name:
+        if not name or not (isinstance(id, str) or id is None):
             return False
+        if not id:
+            before = self.arguments.get(self.meant.get(raw), "")
+            return raw not in self.meant or (before.strip().startswith("{") and _parses(before))
         if id not in self.ids or self.numbering == "by id":
             return id not in self.ids
         before = self.arguments.get(self.meant.get(raw), "")

@@ -39,6 +39,7 @@ from streamwatch.core.kinds import (
     RESPONSE_EVENT_MISSING,
     RESPONSE_REFERENCE_INVALID,
     RESPONSE_TERMINAL_MISMATCH,
+    RESPONSE_TEXT_LOST,
     STREAM_SPLICED,
 )
 from streamwatch.core.sse import Event
@@ -249,6 +250,7 @@ class Responses(ResponseState):
 
     def _see_terminal(self, type_: str, response: dict[str, Any]) -> None:
         self.over, self._last_number = True, self._number
+        self.open.clear()  # what comes now is looked at
         self.terminal, self.status = type_, type_.removeprefix("response.")
         status = response.get("status")
         if status not in (None, self.status):
@@ -265,6 +267,8 @@ class Responses(ResponseState):
         payload = event.payload
         if type_ not in _TYPES and not type_.endswith(".delta"):
             return self._see_other(type_, event)
+        if type_.endswith(".delta") and self._is_said_already(type_, payload):
+            return False
         if type_ in _LIFECYCLE:
             if not isinstance(payload.get("response"), dict):
                 return self._see_lifecycle(type_, payload)
@@ -273,6 +277,17 @@ class Responses(ResponseState):
         if not self._spliced and is_index(number) and is_index(last) and number < last:
             return True  # it comes late, and its number says that it belongs to this response
         return not self.record(STREAM_SPLICED)
+
+    def _is_said_already(self, type_: str, payload: dict[str, Any]) -> bool:
+        """Return whether a delta behind the end is of a text that was put in as lost: it would be said twice."""
+        family = FAMILIES.get(type_.removesuffix(".delta"))
+        item = None if family is None else self.items.by_id(payload.get("item_id"))
+        if family is None or item is None:
+            return False
+        part = item.part(family.key, payload.get(family.key) if family.part else 0)
+        if part is None or part.family is not family:
+            return False
+        return bool(part.source) and self.ledger.wants(RESPONSE_TEXT_LOST)
 
     # --- items that are announced
 
