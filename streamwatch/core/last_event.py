@@ -31,7 +31,8 @@ def can_be_read(api: str, payload: dict[str, Any], before: Mapping[ChunkType, in
     `before` counts what came, `accumulated` says that the SDK's helper reads it all.
     """
     if api not in _CHOICES:
-        return bool(before) or api not in _OPENED
+        is_of_api = api != "responses" or type(payload.get("type")) is str
+        return is_of_api and (bool(before) or api not in _OPENED)
     choices = payload.get("choices")
     if type(choices) is not list:
         return False

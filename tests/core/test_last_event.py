@@ -107,6 +107,14 @@ def test_what_is_no_object_is_lost_with_its_blank_line(data: str) -> None:
     assert len(HEAD) == len(seen.payloads)
 
 
+def test_what_is_of_another_api_is_not_read_as_an_event_of_a_response() -> None:
+    """Who looks at types finds none."""
+    whole = response(item(0, "One"))
+    seen = watch("responses", named(whole) + f"data: {json.dumps(begin())}\n".encode())
+
+    assert seen.payloads == whole
+
+
 def test_nothing_of_a_response_stands_alone() -> None:
     """What an event of a response is about came before it: without that it says nothing."""
     events = response(item(0, "One"))
