@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.output_items import Item, Part, kept_index, key_of
+from streamwatch.core.apis.output_items import Item, Match, Part, kept_index, key_of
 from streamwatch.core.apis.response_families import OTHER, Family, is_index
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID
@@ -23,31 +23,47 @@ _NEEDED = ("message", "function_call")
 
 def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | None:
     """Return the item that an event about this type of item is about; None where nobody announced it."""
-    id, index = payload.get("item_id"), payload.get("output_index")
-    named = state.items.by_id(id)
+    key, index = key_of(payload.get("item_id")), payload.get("output_index")
+    named = state.items.by_id(payload.get("item_id"))
     if named is not None and named.fits(type_):
         return named
     there = state.items.at(index) if is_index(index) else state.items.only_open(type_)
     if there is not None and there.fits(type_):
-        if key_of(id) in (None, there.key):
-            return there
-        if not there.done and (is_index(index) or there.announced):
+        if key in (None, there.key) or (not there.done and (is_index(index) or there.announced)):
             return there
         if not is_index(index):
             return None  # items that nobody announced are told apart by their ids alone
     # Nothing comes of an item that is done: it is another one, and not one that has another id.
     stray = state.items.stray(index, type_)
-    return stray if stray is None or key_of(id) in (None, stray.key) or stray.key is None else None
+    return stray if stray is not None and (key is None or stray.key in (None, key)) else None
 
 
-def item_of(state: ResponseState, payload: dict[str, Any], type_: str) -> Item:
-    """Return the item that an event is about, a new one if nobody announced it, and set its references right."""
-    item = find(state, payload, type_)
+def item_of(
+    state: ResponseState, payload: dict[str, Any], type_: str, family: Family = OTHER, said: Any = None
+) -> Item:
+    """Return the item that an event is about, a new one if nobody announced it, and set its references right.
+
+    `said` is the text of a family that a closing event says: it tells the item where neither id nor place does.
+    """
+    item = find(state, payload, type_) or _item_that_said(state, family, said)
     if item is None:
         head = {"id": payload.get("item_id"), "type": type_, "name": payload.get("name")}
         return meet(state, payload, head, payload.get("output_index"))
     settle(state, item, payload)
     return item
+
+
+def _item_that_said(state: ResponseState, family: Family, said: Any) -> Item | None:
+    """Return the one item that is not done, and of which this text was delivered in a part that is not done."""
+    if not (isinstance(said, str) and said):
+        return None
+    found = [
+        item
+        for item in state.items
+        for part in item.parts_of(family)
+        if part.begun and not (part.done or item.done) and part.compare(said) is Match.EQUAL
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def settle(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:

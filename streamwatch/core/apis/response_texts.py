@@ -65,7 +65,7 @@ def see_text_done(state: ResponseState, family: Family, payload: dict[str, Any])
     said = payload.get(family.member)
     if not isinstance(said, str):
         return
-    item = _told_by(state, family, said, payload) or item_of(state, payload, family.item)
+    item = item_of(state, payload, family.item, family, said)
     part = part_of(state, payload, family, item, closes=True)
     _hear(state, item, part, said, payload, Statement.TEXT)
     introduce(state, item, payload)
@@ -74,29 +74,13 @@ def see_text_done(state: ResponseState, family: Family, payload: dict[str, Any])
     state.forget(part)
 
 
-def _told_by(state: ResponseState, family: Family, said: str, payload: dict[str, Any]) -> Item | None:
-    """Return the item whose text a closing event says, where neither its id nor its place is that of an item."""
-    if not said or find(state, payload, family.item) is not None:
-        return None
-    told = [
-        item
-        for item in state.items
-        for part in item.parts_of(family)
-        if part.begun and not (part.done or item.done) and part.compare(said) is Match.EQUAL
-    ]
-    if len(told) != 1:
-        return None
-    settle(state, told[0], payload)
-    return told[0]
-
-
 def see_part(state: ResponseState, name: str, verb: str, payload: dict[str, Any]) -> None:
     """Look at the event that announces or closes a part."""
     key, said = PARTS[name], payload.get("part")
     family = _family_at(state, key, payload)
     text = said.get(family.member) if isinstance(said, dict) and family.name else None
-    by_text = _told_by(state, family, text, payload) if verb == "done" and isinstance(text, str) else None
-    item = by_text or item_of(state, payload, family.item or ("reasoning" if key == "summary_index" else ""))
+    type_ = family.item or ("reasoning" if key == "summary_index" else "")
+    item = item_of(state, payload, type_, family, text if verb == "done" else None)
     if verb == "added":
         introduce(state, item, payload)
         part = announced_part(state, payload, family, item, key)
