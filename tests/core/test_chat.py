@@ -452,6 +452,17 @@ def test_an_annotation_stays_one_for_the_helper(head: Payload, finish: str | Non
     assert "" == next(payload["object"] for payload in seen.payloads if payload.get("id") == head.get("id"))
 
 
+@pytest.mark.parametrize("head", [{}, {"object": "chat.completion.chunk"}], ids=["nothing", "object"])
+def test_a_chunk_without_a_head_has_a_content_in_dicts(head: Payload) -> None:
+    """Servers that write neither id nor model are read as others are."""
+    wire = [{**head, "choices": payload["choices"]} for payload in said("One")]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    lacking = [payload for payload in wire if "content" not in payload["choices"][0]["delta"]]
+    assert len(lacking) == seen.report.anomalies[CONTENT_ABSENT] > 0
+    assert seen.outcome(CONTENT_ABSENT) == {Outcome.UNVERIFIED}
+
+
 def test_an_annotation_takes_no_role_from_the_answer() -> None:
     """The helper skips it, and would miss the role of the first chunk that it reads."""
     annotation = {"id": "", "object": "", "model": "", "choices": [{"index": 0, "finish_reason": None}]}

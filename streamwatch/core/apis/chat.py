@@ -24,6 +24,7 @@ from streamwatch.core.apis.chat_rules import (
     delta_missing,
     error_hidden,
     finish_reason,
+    is_annotation,
     is_empty,
     keepalive,
     metadata,
@@ -205,8 +206,8 @@ class Chat(ChatState):
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return ChunkType.OTHER  # where nothing is, nothing lacks a content or a role
-        if not (self.speaks or delta.get("role") or event.payload.get("id") or event.payload.get("model")):
-            return ChunkType.OTHER  # an annotation, which the SDK's helper skips
+        if self.request.accumulated and not self.speaks and is_annotation(event.payload, self):
+            return ChunkType.OTHER  # the SDK's helper skips it
         carried = type_of(delta)
         self.any_audio = self.any_audio or "audio" in delta
         self.repeats_role = self.repeats_role or (state.begun and bool(delta.get("role")))

@@ -132,9 +132,9 @@ def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatSta
     if id and id == chat.id and model and model == chat.model and object == chat.object and created:
         return
     chat.any_id = chat.any_id or bool(id)
-    # Without its object the SDK's helper skips the chunk; Azure's annotations are to be skipped: they have no head.
+    # Without its object the SDK's helper skips the chunk; annotations are to be skipped.
     whole = bool(choices) and len(choices) == len(chunk["choices"]) and all(map(_has_delta, choices))
-    whole = whole and bool(id or model or any(map(says_something, choices)))
+    whole = whole and (any(map(says_something, choices)) or not is_annotation(chunk, chat))
     if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
         chunk["object"] = chat.object
     changes = bool(id and chat.id and id != chat.id) or bool(model and chat.model and model != chat.model)
@@ -147,6 +147,11 @@ def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatSta
     chat.id = (kept(id) if id else "") or chat.id
     chat.model = (kept(model) if model else "") or chat.model
     chat.created = created if type(created) is int else chat.created
+
+
+def is_annotation(chunk: dict[str, Any], chat: ChatState) -> bool:
+    """Return whether a chunk that says nothing of an answer is a note beside it, as Azure's: it has no head."""
+    return chunk.get("object") != chat.object and not (chunk.get("id") or chunk.get("model"))
 
 
 def keepalive(event: Event, choices: list[dict[str, Any]], chat: ChatState) -> None:
