@@ -7,11 +7,12 @@ other fragment goes on with the call that its index meant last, or with the call
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import product
 from typing import Any
 
-from .wire import Event, copied
+from .wire import Event, copied, objects_in
 
 Events = list[Event]
 
@@ -115,11 +116,11 @@ class _Calls:
             return False
         if not id:
             before = self.arguments.get(self.meant.get(raw), "")
-            return raw not in self.meant or (before.strip().startswith("{") and _parses(before))
+            return raw not in self.meant or (before.strip().startswith("{") and parses(before))
         if id not in self.ids or self.numbering == "by id":
             return id not in self.ids
         before = self.arguments.get(self.meant.get(raw), "")
-        return before.strip().startswith("{") and _parses(before)
+        return before.strip().startswith("{") and parses(before)
 
     def next(self, index: Any) -> Any:
         """Return the index of a call that is announced under an index."""
@@ -128,14 +129,6 @@ class _Calls:
         if index not in self.used:
             return index
         return max(self.used) + 1 if self.numbering == "highest" else len(self.used)
-
-
-def _parses(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def with_headers(events: Events) -> list[Events]:
@@ -232,7 +225,7 @@ def _header(id: str, name: str, arguments: str | None = None, type: Any = "funct
 
 def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Iterator[Events]:
     fragments = {place: call for place, call, _ in _fragments(events)}
-    for leaves in (_bare, _said, _blank):
+    for leaves in (partial(_bare, spares_empty=False), partial(_bare, spares_empty=True), _blank):
         for moves in (("id", "name"), ("id", "name", "type")):
             edits: dict[Place, Any] = {}
             for places, id, name in late.values():
@@ -242,24 +235,13 @@ def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -
             yield _rewritten(events, edits)
 
 
-def _bare(first: Any, moves: tuple[str, ...]) -> Any:
+def _bare(first: Any, moves: tuple[str, ...], *, spares_empty: bool) -> Any:
     """Return the edit that takes away the members that have moved into the first fragment."""
 
     def edit(call: Any) -> None:
         for said in (call, call.get("function")):
             for name in _moved(said, first, moves):
-                del said[name]
-
-    return edit
-
-
-def _said(first: Any, moves: tuple[str, ...]) -> Any:
-    """Return the edit that takes away the members that have moved, and leaves those that are empty."""
-
-    def edit(call: Any) -> None:
-        for said in (call, call.get("function")):
-            for name in _moved(said, first, moves):
-                if said[name]:
+                if said[name] or not spares_empty:
                     del said[name]
 
     return edit
@@ -303,3 +285,33 @@ def _held(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> list
 
 def _says_nothing(event: Event) -> bool:
     return all(not choice.get("delta") and not choice.get("finish_reason") for choice in event.payload["choices"])
+
+
+# --- what is on the wire
+
+
+def wire_calls(events: Iterable[Event]) -> tuple[str, set[str]]:
+    """Return the characters of all arguments of chat calls on the wire, sorted, and the ids and names of the calls."""
+    pieces: list[str] = []
+    words: set[str] = set()
+    for event in events:
+        for choice in (event.payload.get("choices") if event.is_object else None) or ():
+            delta = choice.get("delta") if isinstance(choice, dict) else None
+            calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+            for call in [calls] if isinstance(calls, dict) else objects_in(calls):
+                function = call["function"] if isinstance(call.get("function"), dict) else {}
+                arguments = function.get("arguments")
+                pieces.append(arguments if isinstance(arguments, str) else json.dumps(arguments) if arguments else "")
+                words |= {word for word in (call.get("id"), function.get("name")) if isinstance(word, str)}
+    return "".join(sorted("".join(pieces))), words
+
+
+def parses(arguments: Any) -> bool:
+    """Whether arguments are JSON, or empty: a call without any."""
+    if arguments in ("", None):
+        return True
+    try:
+        json.loads(arguments)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .ideal_texts import closing_texts
 from .wire import Event, Stream
 
 Events = list[Event]
@@ -88,13 +89,9 @@ def _is_about_item(type: str) -> bool:
     return "_call." in type or type.endswith((".delta", ".done", "part.added", "annotation.added"))
 
 
-#: The member of a closing event that says a whole text, by the end of its type.
-_TEXTS = {"text.done": "text", "refusal.done": "refusal", "arguments.done": "arguments", "input.done": "input"}
-
-
 def by_texts(events: Events) -> Events:
     """Return the events with the id and the index of the item whose deltas a closing event says, if only one's are that."""
-    texts: dict[tuple[str, str], str] = {}
+    texts: dict[tuple[str, Any], str] = {}
     places: dict[str, Any] = {}
     result = []
     for event in events:
@@ -102,21 +99,14 @@ def by_texts(events: Events) -> Events:
         if event.type == "response.output_item.added" and isinstance(payload.get("item"), dict):
             places[payload["item"].get("id")] = payload.get("output_index")
         if event.type.endswith(".delta") and isinstance(payload.get("delta"), str):
-            key = event.type.rpartition(".")[0].removeprefix("response."), payload.get("item_id")
+            key = event.type.removesuffix(".delta"), payload.get("item_id")
             texts[key] = texts.get(key, "") + payload["delta"]
-        said = _text_of(event.type, payload)
-        owners = [id for (_, id), text in texts.items() if text == said]
-        if said and payload.get("item_id") not in places and len(owners) == 1 and owners[0] in places:
+        said = [(key[0], text) for key, text, _ in closing_texts(event)] if "item_id" in payload else []
+        owners = [id for (family, id), text in texts.items() if (family, text) in said]
+        if payload.get("item_id") not in places and len(owners) == 1 and owners[0] in places:
             event = event.holding({**payload, "item_id": owners[0], "output_index": places[owners[0]]})
         result.append(event)
     return result
-
-
-def _text_of(type: str, payload: Any) -> Any:
-    part = payload.get("part")
-    if type.endswith("part.done") and isinstance(part, dict):
-        return part.get("text") or part.get("refusal")
-    return next((payload.get(member) for end, member in _TEXTS.items() if type.endswith(end)), None)
 
 
 def _placed(event: Event, payload: Any, id: Any, places: dict[str, int]) -> Event:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .ideal import parses
+from .ideal_calls import parses
 from .proof import Truths, arguments_proved, judged_right, twin_of
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read

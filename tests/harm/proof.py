@@ -24,9 +24,12 @@ from functools import cached_property
 from typing import Any
 
 from .changes import CHANGES, applied
-from .ideal import ideals, nearer, parses, wire_calls, with_tails
+from .ideal import ideals
+from .ideal_calls import parses, wire_calls
 from .ideal_items import identified
+from .ideal_order import nearer
 from .ideal_protocol import lacking
+from .ideal_texts import with_tails
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read
 from .wire import Stream

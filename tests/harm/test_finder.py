@@ -15,7 +15,8 @@ import pytest
 
 from .changes import CHANGES, Events, applied, changes_of, on_calls, on_choices, on_deltas, on_payloads
 from .finder import Case, Finder, Tally, Watch, plan
-from .ideal import ideals, in_order, number
+from .ideal import ideals
+from .ideal_order import in_order, number
 from .judge import BAD
 from .proof import changed
 from .readers import READERS, Reader, outcome

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .ideal import in_order
+from .ideal_order import in_order
 from .ideal_frames import reframed
 from .ideal_items import by_identity, identified
 from .wire import Event, Stream, made

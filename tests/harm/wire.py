@@ -19,6 +19,11 @@ Payload = dict[str, Any]
 DONE = "[DONE]"
 
 
+def objects_in(value: Any) -> list[Any]:
+    """Return the objects of a list; none of what is no list."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
 class Raw(str):
     """Data that is written as it stands, because it is not JSON."""
 
