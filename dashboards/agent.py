@@ -137,6 +137,7 @@ def _processes() -> Panel:
     keys = {"job": "Job", "instance": "Instance"}
     by = tuple(keys)
     up = (((1, 1), "up", GREEN), ((0, 0), "down", VERMILION))
+    state = f"max by (job, instance) ({_of_ours('up')})"
     versions = f"count by (job, instance, version) ({BUILD_INFO}{_FILTER})"
     return rows(
         "Processes",
@@ -146,13 +147,10 @@ def _processes() -> Panel:
         "StreamwatchAbsent",
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [
-            Column("State", f"max by (job, instance) ({_of_ours('up')})", words=up),
+            Column("State", state, words=up),
             Column("Streams", q.of_process(STREAMS, *by, "streamwatch_openai_version")),
-            Column("Unobserved", f"{q.of_process(UNOBSERVED, *by)} or 0 * max by (job, instance) ({_of_ours('up')})"),
-            Column(
-                "Internal errors",
-                f"{q.of_process(INTERNAL_ERRORS, *by)} or 0 * max by (job, instance) ({_of_ours('up')})",
-            ),
+            Column("Unobserved", f"{q.of_process(UNOBSERVED, *by)} or 0 * {state}"),
+            Column("Internal errors", f"{q.of_process(INTERNAL_ERRORS, *by)} or 0 * {state}"),
             Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
             Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds),
             Column("", versions),
