@@ -13,7 +13,7 @@ from dashboards.records import ERRORS, PROCESS_SEEN, RELEASES, total_of
 from dashboards.records import STREAMS as STREAM_TOTALS
 from streamwatch.core.settings import Settings
 from streamwatch.export import labels
-from streamwatch.export.telemetry import INTERNAL_ERRORS, STREAMS, UNOBSERVED
+from streamwatch.export.instruments import INTERNAL_ERRORS, STREAMS, UNOBSERVED
 
 _FILTER = '{job=~"$job",instance=~"$instance"}'
 #: Who is one of ours: seen in the range, and so also those that are down now.

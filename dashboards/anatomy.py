@@ -28,7 +28,7 @@ from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND
 from streamwatch.core.vocabulary import ChunkType, Severity, Verdict
-from streamwatch.export.telemetry import (
+from streamwatch.export.instruments import (
     DURATION,
     REORDER_DELAY,
     REORDER_DISTANCE,

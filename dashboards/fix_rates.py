@@ -40,7 +40,7 @@ from streamwatch.core.stream_cases import (
     CaseDefinition,
 )
 from streamwatch.core.vocabulary import Outcome, Severity, Strategy
-from streamwatch.export.telemetry import PUBLISHED
+from streamwatch.export.instruments import PUBLISHED
 
 _PAGE = "StreamwatchFixRateBelowPublished"
 _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"

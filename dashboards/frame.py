@@ -13,7 +13,7 @@ from dashboards.names import BUILD_INFO, VARIABLES, metric
 from dashboards.panels import AMBER, BLUE, DATA_SOURCE, GREEN, VERMILION, Panel
 from dashboards.promql import alerts, recorded
 from dashboards.records import RELEASES
-from streamwatch.export.telemetry import ANOMALIES, STREAMS
+from streamwatch.export.instruments import ANOMALIES, STREAMS
 
 TAG = "streamwatch"
 _HEADERS = {

@@ -1,6 +1,6 @@
 """What instruments and attributes are called in Prometheus, and which variable of a dashboard filters which.
 
-Derived from the tables of `streamwatch.export.telemetry`, so that a metric that is renamed there is renamed here.
+Derived from the tables of `streamwatch.export.instruments`, so that a metric that is renamed there is renamed here.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dashboards.records import (
     TOTALS,
     total_of,
 )
-from streamwatch.export import telemetry
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
+from streamwatch.export import instruments
+from streamwatch.export.instruments import INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
 #: Every row of the table, by the name of the instrument.
-INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(row, Instrument)}
+INSTRUMENTS = {row.name: row for row in vars(instruments).values() if isinstance(row, Instrument)}
 
 #: The gauge that tells which Streamwatch is deployed; its value is 1.
 BUILD_INFO = "streamwatch_build_info"
@@ -51,12 +51,12 @@ VARIABLES = {
 
 def is_histogram(row: Instrument) -> bool:
     """Only histograms have boundaries."""
-    return bool(row.boundaries)
+    return row.is_histogram
 
 
 def is_counter(row: Instrument) -> bool:
-    """A counter counts something in braces; what is left is a gauge."""
-    return not is_histogram(row) and row.unit.startswith("{")
+    """A counter only grows; what is neither is a gauge."""
+    return row.is_counter
 
 
 def metric(row: Instrument) -> str:
@@ -67,7 +67,7 @@ def metric(row: Instrument) -> str:
 
 def labels(row: Instrument) -> tuple[str, ...]:
     """The labels that a metric has beside `job` and `instance`; `le` included."""
-    common = () if row.name in OF_PROCESS else COMMON
+    common = () if row.name in OF_PROCESS else row.common
     names = tuple(attribute.replace(".", "_") for attribute in (*common, *row.attributes))
     return (*names, "le") if is_histogram(row) else names
 

@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models import units
 from dashboards import records
 from dashboards.names import metric
 from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Severity, Verdict
-from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
+from streamwatch.export.instruments import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
 #: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
 RUNBOOKS = os.environ.get(

@@ -13,7 +13,7 @@ from dashboards import names, records
 from dashboards.records import total_of
 from streamwatch.core.stream_cases import ANY_FAULT, WORKAROUNDS, CaseDefinition, Z
 from streamwatch.core.vocabulary import Outcome
-from streamwatch.export.telemetry import Instrument
+from streamwatch.export.instruments import Instrument
 
 RANGE = "$__range"
 

@@ -27,7 +27,7 @@ from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND, DEFINITIONS
 from streamwatch.core.vocabulary import Strategy
 from streamwatch.export import telemetry
-from streamwatch.export.telemetry import COMMON, Instrument
+from streamwatch.export.instruments import COMMON, Instrument
 
 FOLDER = Path(__file__).parents[1] / "reference"
 #: What the last search with the policy `all` has found.

@@ -24,7 +24,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any
@@ -38,9 +38,11 @@ from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import StreamState
 from streamwatch.export.capture import Captures
 from streamwatch.export.labels import error_type
-from streamwatch.export.log import FindingsLog, places_of
+from streamwatch.export.log import FindingsLog, SilenceLog, places_of
+from streamwatch.export.open_streams import SILENT, OpenStream
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
@@ -101,6 +103,7 @@ class Agent:
         self._undo: list[Callable[[], None]] = []
         self._undo_raw: list[Callable[[], None]] = []
         self._log = FindingsLog()
+        self._silences = SilenceLog()
         self._warned = False
         self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
         self._providers: tuple[Any, Any] | None = None  #: those that were there when we were registered last
@@ -111,7 +114,9 @@ class Agent:
         """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
         key = (tracer_provider, meter_provider, max_label_values)
         if key not in self._telemetry:
-            self._telemetry[key] = Telemetry(*key, before_collection=self._before_collection)
+            self._telemetry[key] = Telemetry(
+                *key, before_collection=self._before_collection, open_streams=self._look_at_open
+            )
         return self._telemetry[key]
 
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
@@ -203,6 +208,19 @@ class Agent:
                 self.telemetry.unobserved(describe_raw(response, openai_version()))
         except Exception as error:
             self.internal_error(error, "counting a stream that it does not see")
+
+    def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
+        """Nothing came of a stream for longer than the threshold; said once of each."""
+        session.fell_silent = True
+        self._silences.tell(session.call, session.watch.request.id, state, seconds)
+
+    def _look_at_open(self) -> Iterator[OpenStream]:
+        """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics."""
+        for session in self._sessions():
+            stream = session.look()
+            if stream.state in SILENT and not session.fell_silent:
+                self.is_silent(session, stream.state, stream.waiting)
+            yield stream
 
     def collected(self, session: StreamSession) -> None:
         """A stream was collected as garbage before its end; `put` may be called from anywhere."""

@@ -23,7 +23,7 @@ pytest.importorskip("yaml", reason="PyYAML is not installed")
 from dashboards import promql, records, rules
 from dashboards.records import BUCKETS, CASES, PROCESS_SEEN, STREAMS, Options, total_of
 from streamwatch.core.stream_cases import ORDER
-from streamwatch.export.telemetry import TIME_TO_FIRST_CHUNK
+from streamwatch.export.instruments import TIME_TO_FIRST_CHUNK
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))

@@ -20,7 +20,7 @@ from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED
+from streamwatch.export.instruments import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED
 
 ROOT = Path(__file__).parents[2]
 FILES = rules.files(Options())

@@ -459,7 +459,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
     """Of metrics, spans and events."""
     from dashboards.names import INSTRUMENTS
     from docs.site.reference import ATTRIBUTES, span_attributes
-    from streamwatch.export.telemetry import COMMON
+    from streamwatch.export.instruments import COMMON
 
     written = {name for names in span_attributes().values() for name in names} - {"streamwatch.outcome.*"}
     exported = {name for row in INSTRUMENTS.values() for name in row.attributes}
