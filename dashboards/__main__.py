@@ -8,14 +8,14 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from dashboards import agent, anatomy, fix_rates, overview
+from dashboards import agent, anatomy, fix_rates, overview, waiting
 
 FOLDER = Path(__file__).with_name("json")
 
 
 def generated() -> dict[str, str]:
     """The text of every file, by its name: the uid."""
-    boards = [module.dashboard() for module in (overview, fix_rates, anatomy, agent)]
+    boards = [module.dashboard() for module in (overview, fix_rates, anatomy, agent, waiting)]
     return {f"{board.uid}.json": JSONEncoder(sort_keys=True, indent=2).encode(board) + "\n" for board in boards}
 
 

@@ -88,6 +88,10 @@ def _told(text: str, options: Options) -> str:
     return text.replace("<model>", _MODEL).replace("<service>", service)
 
 
+#: The same for alerts that have a module of their own.
+described = _told
+
+
 def _reorder_spike(options: Options) -> Alert:
     now = f"{REORDERED}15m"
     return Alert(

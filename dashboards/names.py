@@ -5,6 +5,7 @@ Derived from the tables of `streamwatch.export.instruments`, so that a metric th
 
 from __future__ import annotations
 
+from dashboards import waiting_rules
 from dashboards.records import (
     MODEL,
     OF_JOBS,
@@ -89,6 +90,7 @@ RECORDS = {
     PROCESS_SEEN: {"job", "instance"},
     RELEASES: {"job", *RELEASE},
     f"{REORDERED}15m": {"job", *MODEL},
+    **{record: {"job", *labels} for record, labels in waiting_rules.RECORDS.items()},
 }
 
 

@@ -70,18 +70,23 @@ CASES = "snapshot_version_issue:streamwatch_cases"
 ANOMALIES = "snapshot_anomaly:streamwatch_anomalies"
 CHUNKS = "snapshot_version_chunk:streamwatch_chunks"
 ERRORS = "job_error:streamwatch_internal_errors"
+TIME = "snapshot_waited_for:streamwatch_stream_time_seconds"
 #: What is recorded of each counter, and the labels that it keeps beside those that tell services apart.
 TOTALS = {
-    STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition"),
-    CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied"),
-    ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity"),
+    STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition", "streamwatch_via"),
+    CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied", "streamwatch_via"),
+    ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity", "streamwatch_via"),
     CHUNKS: (*MODEL, *RELEASE, "streamwatch_chunk"),
     ERRORS: ("error_type",),
+    TIME: (*MODEL, RELEASE[0], "streamwatch_waited_for"),
 }
 #: The same of histograms, by the metric whose buckets they are.
 HISTOGRAMS = {
     "streamwatch_stream_duration_seconds": ("streamwatch_verdict", "le"),
     "streamwatch_stream_time_to_first_chunk_seconds": ("le",),
+    "streamwatch_stream_longest_gap_seconds": ("le",),
+    "streamwatch_stream_silence_seconds": ("streamwatch_verdict", "le"),
+    "streamwatch_stream_events_per_read": ("le",),
     "streamwatch_reorder_delay_seconds": ("le",),
     "streamwatch_reorder_distance": ("le",),
 }

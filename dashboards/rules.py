@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dashboards import alerts, records, runbooks
+from dashboards import alerts, records, runbooks, waiting_rules
 from dashboards.alerts import Alert
 from dashboards.records import GRAFANA, INTERVAL, OBJECTIVE, REPOSITORY, Options, Record
 
@@ -34,10 +34,13 @@ class Group:
 
 def files(options: Options) -> dict[str, tuple[Group, ...]]:
     """Every rule, by the file and the group in which it stands."""
+    minutes = (*records.short(options), *waiting_rules.records_of_minutes(options))
+    days = (*records.long(options), *waiting_rules.records_of_days(options))
+    told = (*alerts.alerts(options), *waiting_rules.alerts(options))
     return {
-        "streamwatch-records.yml": (Group("streamwatch-records", INTERVAL, records.short(options)),),
-        "streamwatch-records-of-days.yml": (Group("streamwatch-records-of-days", 5 * INTERVAL, records.long(options)),),
-        "streamwatch-alerts.yml": (Group("streamwatch-alerts", INTERVAL, alerts.alerts(options)),),
+        "streamwatch-records.yml": (Group("streamwatch-records", INTERVAL, minutes),),
+        "streamwatch-records-of-days.yml": (Group("streamwatch-records-of-days", 5 * INTERVAL, days),),
+        "streamwatch-alerts.yml": (Group("streamwatch-alerts", INTERVAL, told),),
     }
 
 

@@ -10,11 +10,11 @@ import re
 import textwrap
 from pathlib import Path
 
-from dashboards import alerts, records
+from dashboards import alerts, records, waiting_rules
 from dashboards.alerts import Alert
 from dashboards.records import Options
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
-from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.kinds import KINDS, STREAM_STALLED, AnomalyKind
 from streamwatch.core.known_issues import Issue
 from streamwatch.core.stream_cases import TOOL_CALLS
 from streamwatch.core.vocabulary import Evidence, Level, Severity, Strategy
@@ -28,6 +28,7 @@ _SEVERITIES = {
     Severity.DIALECT: "dialect: another shape than OpenAI's own; the SDK mostly copes",
     Severity.FAULT: "fault: data is lost or corrupted, or the SDK raises",
 }
+_SILENCE = "hazard: legal, but users wait; an alert only where it is more than usual"
 _REPORTED = "It is reported only: nothing that is on the wire could repair it, or a repair would be a guess."
 #: Evidence that no stream can give: repairs end `unverified`.
 _NO_EVIDENCE = (Evidence.SHAPE, Evidence.NONE)
@@ -51,7 +52,8 @@ def kind_page(kind: AnomalyKind) -> str:
         "Alerts": _alerts_of(kind),
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
-    facts = f"Severity: {_SEVERITIES[kind.severity]}. Seen in: {', '.join(kind.surfaces)}."
+    severity = _SILENCE if kind is STREAM_STALLED else _SEVERITIES[kind.severity]
+    facts = f"Severity: {severity}. Seen in: {', '.join(kind.surfaces)}."
     return f"# {kind.name}\n\n{kind.meaning}\n\n{facts}\n\n{text}\n"
 
 
@@ -123,6 +125,8 @@ _CAPTURE_HAZARD = (
 
 def alerts_of(kind: AnomalyKind) -> list[str]:
     """The alerts that a kind can make fire."""
+    if kind is STREAM_STALLED:
+        return ["StreamwatchStalledStreams", "StreamwatchStallsRising"]
     if kind.severity is not Severity.FAULT:
         return []
     if kind.name in ("stream_truncated", "stream_empty"):
@@ -165,7 +169,7 @@ def filled(options: Options | None = None) -> dict[str, str]:
     """The pages of the alerts, with what their rules say now."""
     options, pages = options or Options(), {}
     rules: dict[str, list[Alert]] = {}
-    for rule in alerts.alerts(options):
+    for rule in (*alerts.alerts(options), *waiting_rules.alerts(options)):
         rules.setdefault(rule.name, []).append(rule)
     for name, same in rules.items():
         path = FOLDER / f"{name}.md"

@@ -16,8 +16,8 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 from dashboards import alerts, names, records, rules, runbooks
 from dashboards.records import Options, Record
-from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
+from streamwatch.core.kinds import KINDS, STREAM_STALLED
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, StreamState, Verdict
 from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.export.instruments import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED
@@ -124,6 +124,7 @@ def test_an_alert_tells_a_person_what_and_where(alert: alerts.Alert) -> None:
     runbook = said["runbook_url"].removeprefix(f"{records.REPOSITORY}/blob/main/")
     assert (ROOT / runbook).is_file()
     boards = {"streamwatch-overview", "streamwatch-fix-rates", "streamwatch-anatomy", "streamwatch-agent"}
+    boards.add("streamwatch-waiting")
     assert said["dashboard_url"].removeprefix(f"{records.GRAFANA}/d/").partition("?")[0] in boards
 
 
@@ -134,9 +135,9 @@ def test_only_what_users_lose_is_critical() -> None:
 
 
 def test_hazards_and_dialects_make_no_alert() -> None:
-    """They are in healthy streams: no alert can come of a kind that is not a fault."""
+    """They are in healthy streams: no alert can come of a kind that is not a fault, but for silence beyond the usual."""
     for kind in KINDS.values():
-        assert bool(runbooks.alerts_of(kind)) is (kind.severity is Severity.FAULT)
+        assert bool(runbooks.alerts_of(kind)) is (kind.severity is Severity.FAULT or kind is STREAM_STALLED)
     assert f'streamwatch_issue=~"{TOOL_CALLS.name}"' in str(rules._rule(ALERTS[4], Options()))
 
 
@@ -153,6 +154,7 @@ VALUES = {
     "streamwatch_applied": {"true", "false"},
     "streamwatch_anomaly": set(KINDS),
     "streamwatch_issue": set(DEFINITIONS),
+    "streamwatch_state": {state.value for state in StreamState},
 }
 
 
