@@ -26,7 +26,7 @@ from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND, DEFINITIONS
 from streamwatch.core.vocabulary import Strategy
-from streamwatch.export import telemetry
+from streamwatch.export import genai, telemetry
 from streamwatch.export.instruments import COMMON, COMMON_OF_OPEN, Instrument
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -134,6 +134,8 @@ def metrics_page() -> str:
         "`streamwatch_build_info` has the deployed version; its value is 1.",
         "## Buckets",
         table(("histogram", "unit", "bounds"), buckets),
+        "## Metrics of the GenAI conventions",
+        _genai(),
         "## Spans",
         _spans(),
         "## Attributes",
@@ -146,6 +148,18 @@ def metrics_page() -> str:
         f"### `streamwatch.chunk`\n\nOne of {chunks}.",
         f"### `streamwatch.via`\n\n{_paths()}",
         f"### `streamwatch.issue`\n\n{_cases()}",
+    )
+
+
+def _genai() -> str:
+    """The metrics that are there on request."""
+    return (
+        "With `STREAMWATCH_GENAI_METRICS=true`, and experimental: the conventions are changing these names, so both"
+        " spellings are recorded, once for each stream. Nothing is recorded where an instrumentation is loaded that does"
+        f" so itself ({_and(genai.OTHERS)}). Tokens are recorded where the stream says them: a chat does so with"
+        ' `stream_options={"include_usage": True}`. They have '
+        f"{_and(genai.COMMON)}.\n\n"
+        + table(("instrument", "in Prometheus", "", "what it says", "attributes"), map(_instrument, genai.ROWS))
     )
 
 

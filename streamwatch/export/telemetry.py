@@ -30,6 +30,7 @@ from streamwatch.core.via import label_of
 from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome, Verdict
 from streamwatch.export import labels
 from streamwatch.export.forked import start_anew
+from streamwatch.export.genai import GenAIMetrics, Usage
 from streamwatch.export.instruments import (
     ANOMALIES,
     CASES,
@@ -63,6 +64,8 @@ _SETS_A_VALUE = 5
 #: Finish reasons in a span: the choices that the API gives at most.
 _MAX_REASONS = 128
 
+#: What is known of the tokens of a stream where nobody asks.
+_NO_USAGE = Usage()
 #: What is counted of a stream that was not recorded yet: one for all.
 _NOTHING: dict[Any, int] = {}
 
@@ -70,15 +73,16 @@ _NOTHING: dict[Any, int] = {}
 class RecordedStream:
     """One stream: the context it was opened in, and how much of its report is in the counters already."""
 
-    __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start")
+    __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start", "usage")
 
-    def __init__(self, call: RequestInfo, context: Context, start: int) -> None:
+    def __init__(self, call: RequestInfo, context: Context, start: int, usage: Usage) -> None:
         self.call = call
         self.context = context
         self.start = start
         self.span: Span | None = None
         self.chunks = self.anomalies = _NOTHING
         self.delays = self.distances = 0
+        self.usage = usage  # what is said of the tokens until the end
 
 
 class Series:
@@ -138,6 +142,8 @@ class Telemetry:
         max_label_values: int = 100,
         before_collection: Callable[[], None] | None = None,
         open_streams: Callable[[], Iterable[OpenStream]] | None = None,
+        *,
+        genai: bool = False,
     ) -> None:
         self._before_collection = before_collection
         self._tracer = get_tracer("streamwatch", __version__, tracer_provider)
@@ -150,6 +156,14 @@ class Telemetry:
         self._started = time.time()
         self._create_instruments(meter)
         self._open = OpenStreams(meter, self._values, self._max_series, open_streams, self.internal_error)
+
+        self._genai = GenAIMetrics(meter) if genai else None
+        self._histograms += self._genai.instruments if self._genai is not None else []
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether it is of use to know the tokens of a stream."""
+        return self._genai is not None
 
     def _create_instruments(self, meter: Meter) -> None:
         self._observed = []
@@ -166,7 +180,7 @@ class Telemetry:
             self._observed.append(
                 meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
             )
-        self._histograms: list[Histogram] = []
+        self._histograms: list[Any] = []
         self._distance, self._delay = self._histogram(meter, REORDER_DISTANCE), self._histogram(meter, REORDER_DELAY)
         self._duration, self._first_chunk = (
             self._histogram(meter, DURATION),
@@ -184,13 +198,13 @@ class Telemetry:
         self._histograms.append(made)
         return made
 
-    def open(self, call: RequestInfo, start: int | None = None) -> RecordedStream:
+    def open(self, call: RequestInfo, start: int | None = None, usage: Usage | None = None) -> RecordedStream:
         """Note that a stream was opened, in the context that is current; `start` in ns since the epoch.
 
         Its span is made when it ends, and says then when it began: so a sampler knows how the stream
         went, and a stream that is open holds 2.4 KiB less.
         """
-        return RecordedStream(call, get_current(), time.time_ns() if start is None else start)
+        return RecordedStream(call, get_current(), time.time_ns() if start is None else start, usage or _NO_USAGE)
 
     def _start_span(self, recording: RecordedStream, attributes: dict[str, Any]) -> Span:
         call = recording.call
@@ -230,6 +244,8 @@ class Telemetry:
                 series.add_end(report, verdict, via)
             if report.times is not None:
                 self._record_times(report, report.times, series.common, recording.context)
+            if self._genai is not None:
+                self._genai.record(recording.call, report, recording.usage, series.common, recording.context)
         finally:
             span.end(end)
 

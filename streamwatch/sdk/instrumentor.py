@@ -72,9 +72,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
                 logger.warning("%s", complaint)
         if options.get("repair") is not None:
             settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
-        telemetry = agent.telemetry_for(
-            options.get("tracer_provider"), options.get("meter_provider"), settings.max_label_values
-        )
+        telemetry = agent.telemetry_for(options.get("tracer_provider"), options.get("meter_provider"), settings)
         agent.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
         register_post_import_hook(_patch_raw, "openai._response")
@@ -110,12 +108,15 @@ class Agent:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
-    def telemetry_for(self, tracer_provider: Any, meter_provider: Any, max_label_values: int) -> Telemetry:
+    def telemetry_for(self, tracer_provider: Any, meter_provider: Any, settings: Settings) -> Telemetry:
         """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
-        key = (tracer_provider, meter_provider, max_label_values)
+        key = (tracer_provider, meter_provider, settings.max_label_values, settings.genai_metrics)
         if key not in self._telemetry:
             self._telemetry[key] = Telemetry(
-                *key, before_collection=self._before_collection, open_streams=self._look_at_open
+                *key[:3],
+                before_collection=self._before_collection,
+                open_streams=self._look_at_open,
+                genai=settings.genai_metrics,
             )
         return self._telemetry[key]
 
@@ -248,7 +249,7 @@ class Agent:
         """Send and write what there is; whether all of it went out in time."""
         end, share, done = time.monotonic() + seconds, int(1000 * seconds / 2), True
         self.record_collected()
-        for tracers, meters, _ in list(self._telemetry):
+        for tracers, meters, *_ in list(self._telemetry):
             # The spans first: who looks at a count finds its traces then.
             for provider in (tracers or get_tracer_provider(), meters or get_meter_provider()):
                 if hasattr(provider, "force_flush"):  # not where OpenTelemetry is off

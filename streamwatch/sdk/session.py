@@ -28,6 +28,7 @@ from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.request_info import describe, sent_at
+from streamwatch.sdk.usage import UsageReader
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
@@ -91,11 +92,10 @@ class StreamSession:
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through us
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
-    _left = 0.0  # since when the reader is at work on what it got, while events are held
     enters = False  #: the next read may find bytes above the socket
+    _left = 0.0  # since when the reader is at work on what it got, while events are held
     _size = 0  # of the last read
-    _over = 0.0  # when the end was met
-    _silence = 0.0  # seconds that the reader had waited then
+    _over = _silence = 0.0  # when the end was met, and for how many seconds the reader had waited then
 
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.owner = owner
@@ -104,11 +104,12 @@ class StreamSession:
         opened = sent_at(self.response)
         surface, request, self.call = describe(stream, owner.version, owner.loads)
         self._event_type = owner.event_type_of(stream)
+        reader = UsageReader(owner.loads) if owner.telemetry.wants_usage else None
         self.watch = StreamWatch(
             surface,
             request,
             owner.settings,
-            loads=owner.loads,
+            loads=reader or owner.loads,
             clock=perf_counter,
             event_type=self._event_type,
             patience=owner.patience.of(self.call.address, request.model),
@@ -122,7 +123,7 @@ class StreamSession:
         self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
         opened_ns = time.time_ns() - int((perf_counter() - opened) * 1e9)
-        self._recording = owner.telemetry.open(self.call, opened_ns)
+        self._recording = owner.telemetry.open(self.call, opened_ns, reader.usage if reader else None)
         self.has_ended = False
         self._notice_closing()
         owner.opened(self)
