@@ -155,8 +155,8 @@ def _genai() -> str:
     """The metrics that are there on request."""
     return (
         "With `STREAMWATCH_GENAI_METRICS=true`, and experimental: the conventions are changing these names, so both"
-        " spellings are recorded, once for each stream. Nothing is recorded where an instrumentation is loaded that does"
-        f" so itself ({_and(genai.OTHERS)}). Tokens are recorded where the stream says them: a chat does so with"
+        " spellings are recorded, once for each stream. Nothing is recorded where an instrumentation is loaded that"
+        f" does so itself ({_and(genai.OTHERS)}). Tokens are recorded where the stream says them: a chat does so with"
         ' `stream_options={"include_usage": True}`. They have '
         f"{_and(genai.COMMON)}.\n\n"
         + table(("instrument", "in Prometheus", "", "what it says", "attributes"), map(_instrument, genai.ROWS))
