@@ -51,6 +51,10 @@ MAY_BE_EMPTY = {
         for title in ("Reorder distance, in events", "Reorder delay", "Time to first chunk")
     },
     ("streamwatch-anatomy", "Duration by verdict, p95", "B"): "it asks for exemplars, and for no sample",
+    **{
+        ("streamwatch-waiting", title, "D"): "the demo's streams all come by one path"
+        for title in ("Streams with a fault, by path, in the last day", "Fix rate, by path, in the last day")
+    },
 }
 #: Whether applications tell which Streamwatch they have: the reader of their metrics does.
 TELLS_ITS_VERSION = find_spec("streamwatch.otel.prometheus_reader") is not None

@@ -27,7 +27,7 @@ from helpers.ports import free_port
 for library in ("openai", "starlette", "uvicorn", "yaml"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from dashboards import rules
+from dashboards import rules, waiting_rules
 from dashboards.records import Options
 from streamwatch.demo import processes
 
@@ -197,4 +197,5 @@ def missing_records(site: Site) -> list[str]:
     of_some |= {
         record for counter, (record, _) in rules.records.OF_PROCESSES.items() if counter != "streamwatch_streams"
     }
+    of_some |= {waiting_rules.USUAL_BEGIN, waiting_rules.USUALLY_STALLED}  # they take six hours of history
     return sorted(name for name in names - errors - of_some if not site.query(name))

@@ -80,6 +80,8 @@ class Application:
         for reader in self.readers:
             reader.join(10)
         self.web.shutdown()
+        self.web.server_close()
+        self.client.close()
         self.on.uninstrument()
         self.provider.shutdown()
 
