@@ -101,6 +101,7 @@ OF_JOBS = {
     ),
     ANOMALIES: ("job_anomaly:streamwatch_anomalies", ("streamwatch_anomaly", "streamwatch_severity")),
     CHUNKS: ("job_chunk:streamwatch_chunks", ("streamwatch_chunk",)),
+    TIME: ("job_waited_for:streamwatch_stream_time_seconds", ("streamwatch_waited_for",)),
     **{BUCKETS[metric]: (f"job_le:{metric}_bucket", labels) for metric, labels in HISTOGRAMS.items()},
 }
 JOB_STREAMS = OF_JOBS[STREAMS][0]

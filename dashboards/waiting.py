@@ -135,10 +135,17 @@ def _answer() -> list[Panel]:
 # --- who makes us wait
 
 
-def _time(waited_for: str = "", *by: str, over: str = q.RANGE) -> str:
-    """Seconds of streams that ended, all or those of one side."""
-    where = (f'streamwatch_waited_for="{waited_for}"',) if waited_for else ()
-    return q.grown(q.recorded(f"{TIME}:total", *where), *by, over=over)
+def _time(waited_for: str = "", *by: str) -> str:
+    """Seconds of the streams that ended, all or those of one side."""
+    return q.counted(TIME, *by, where=_side(waited_for))
+
+
+def _side(waited_for: str) -> tuple[str, ...]:
+    return (f'streamwatch_waited_for="{waited_for}"',) if waited_for else ()
+
+
+def _record(row: Instrument) -> str:
+    return BUCKETS[names.metric(row)]
 
 
 def _le(bound: str) -> str:
@@ -146,16 +153,15 @@ def _le(bound: str) -> str:
     return f'le="{bound}"' if bound == "+Inf" else f'le=~"{bound}|{bound}.0"'
 
 
-def _above(row: Instrument, bound: str, *by: str) -> str:
-    """How many streams were above a bound of a histogram."""
-    record = f"{BUCKETS[names.metric(row)]}:total"
-    everything, below = (q.grown(q.recorded(record, _le(le)), *by) for le in ("+Inf", bound))
-    return f"{everything} - {below}"
+def _up_to(row: Instrument, bound: str, *by: str) -> str:
+    """How many streams of the range were up to a bound of a histogram."""
+    return q.counted(_record(row), *by, where=(_le(bound),))
 
 
 def _who() -> Panel:
     queries = [
-        Query(f"{_time(side, over=q.INTERVAL)} / ($__interval_ms / 1000)", side) for side in ("server", "reader")
+        Query(f"{q.over_time(TIME, where=_side(side))} / ($__interval_ms / 1000)", side)
+        for side in ("server", "reader")
     ]
     panel = lines(
         "Who is waited for",
@@ -185,10 +191,12 @@ def _bursts() -> Panel:
 def _by_model() -> Panel:
     keys = {"gen_ai_request_model": "Model", "server_address": "Server"}
     by = tuple(keys)
-    streams = q.grown(q.recorded(f"{BUCKETS[names.metric(EVENTS_PER_READ)]}:total", _le("+Inf")), *by)
+    streams = _up_to(EVENTS_PER_READ, "+Inf", *by)
+    bursts = f"{streams} - {_up_to(EVENTS_PER_READ, f'{BURST:g}', *by)}"
     waits = q.ratio(_time("server", *by), _time("", *by))
-    first = f"histogram_quantile(0.9, {q.grown(_buckets(TIME_TO_FIRST_CHUNK), 'le', *by)})"
-    gap = f"histogram_quantile(0.9, {q.grown(_buckets(LONGEST_GAP), 'le', *by)})"
+    first, gap = (
+        f"histogram_quantile(0.9, {q.counted(_record(row), 'le', *by)})" for row in (TIME_TO_FIRST_CHUNK, LONGEST_GAP)
+    )
     return rows(
         "By model and server",
         "Long to the first chunk: the model thinks, or queues. Long gaps, and many in bursts: something on the path "
@@ -199,15 +207,11 @@ def _by_model() -> Panel:
             Column("First chunk, p90", first, units.Seconds, 1),
             Column("Gap, p90", gap, units.Seconds, 1),
             share("Server", waits),
-            share("In bursts", q.ratio(_above(EVENTS_PER_READ, f"{BURST:g}", *by), streams)),
+            share("In bursts", q.ratio(bursts, streams)),
         ],
         size=(8, 8),
         sort="Gap, p90",
     )
-
-
-def _buckets(row: Instrument) -> str:
-    return q.recorded(f"{BUCKETS[names.metric(row)]}:total")
 
 
 # --- silence
@@ -231,7 +235,7 @@ def _open_over_time() -> Panel:
         f"True while nothing arrives. `silent`: a chunk came, and then none for longer than {_THRESHOLD} s; "
         "`unanswered`: not even the first. `reading`: the application is at work.",
         _STALLED,
-        [Query(f"sum by (streamwatch_state) ({q.selector(OPEN_STREAMS)})", _STATE)],
+        [Query(f"sum by (streamwatch_state) ({q.recorded(w.OPEN_BY_STATE)})", _STATE)],
         units.Short,
         stacked=True,
         size=(8, 8),
@@ -239,11 +243,10 @@ def _open_over_time() -> Panel:
 
 
 def _before_cuts() -> Panel:
-    record = f"{BUCKETS[names.metric(SILENCE)]}:total"
 
     def below(bound: str) -> str:
         cut = 'streamwatch_verdict=~"truncated|empty|error"'
-        return q.grown(q.recorded(record, _le(bound), cut), over=q.INTERVAL)
+        return q.over_time(_record(SILENCE), where=(_le(bound), cut))
 
     queries = [Query(f"{below('1')}", "up to 1 s")]
     queries += [Query(f"{below(high)} - {below(low)}", name) for name, low, high in _TIMEOUTS]

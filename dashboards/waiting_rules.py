@@ -28,7 +28,9 @@ from streamwatch.core.vocabulary import StreamState
 
 BOARD = "streamwatch-waiting"
 
-#: Open streams of a model at a server, those of them that are silent in the middle, and those that have not begun.
+#: Open streams of a model at a server, by what they are doing; a graph reads these, and no gauge of a process.
+OPEN_BY_STATE = "model_state:streamwatch_open_streams:sum"
+#: The same in all, those of them that are silent in the middle, and those that have not begun.
 OPEN = "model:streamwatch_open_streams:sum"
 SILENT = "model:streamwatch_silent_streams:sum"
 UNANSWERED = "model:streamwatch_unanswered_streams:sum"
@@ -48,6 +50,7 @@ PATH_FIXED = "model_via:streamwatch_fixed_cases:sum1d"
 
 #: What is recorded here, and its labels beside those that tell services apart.
 RECORDS = {
+    OPEN_BY_STATE: (*MODEL, "streamwatch_state"),
     **dict.fromkeys((OPEN, SILENT, UNANSWERED, USUALLY_SILENT, USUAL_BEGIN, USUALLY_STALLED), MODEL),
     f"{STALLED_RATIO}1h": MODEL,
     f"{STALLED_RATIO}1d": MODEL,
@@ -68,7 +71,8 @@ _LATELY = 30
 def records_of_minutes(options: Options) -> tuple[Record, ...]:
     """What is recorded every minute."""
     return (
-        Record(OPEN, f"sum {options.by(*MODEL)} (streamwatch_open_streams)"),
+        Record(OPEN_BY_STATE, f"sum {options.by(*MODEL, 'streamwatch_state')} (streamwatch_open_streams)"),
+        Record(OPEN, f"sum {options.by(*MODEL)} ({OPEN_BY_STATE})"),
         _in_state(SILENT, StreamState.SILENT, options),
         _in_state(UNANSWERED, StreamState.UNANSWERED, options),
         Record(f"{STALLED_RATIO}1h", _stalled(options, "1h")),
@@ -94,7 +98,7 @@ _FIRST_CHUNK = "streamwatch_stream_time_to_first_chunk_seconds"
 
 
 def _in_state(record: str, state: StreamState, options: Options) -> Record:
-    found = f'sum {options.by(*MODEL)} (streamwatch_open_streams{{streamwatch_state="{state.value}"}})'
+    found = f'sum {options.by(*MODEL)} ({OPEN_BY_STATE}{{streamwatch_state="{state.value}"}})'
     return Record(record, f"{found}\nor\n0 * {OPEN}")
 
 
