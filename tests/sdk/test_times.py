@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +28,7 @@ from streamwatch.export.request import RequestInfo
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk import instrumentor
 
+ROOT = Path(__file__).parents[2]
 #: Seconds that count as a stall here, and longer and shorter ones.
 STALL, LONG, SHORT = 0.15, 0.3, 0.05
 CALL = RequestInfo("chat", "gpt-4o", "openai", "server.test", None, "1.2.3")
@@ -269,6 +274,56 @@ def test_streams_of_many_loops_and_threads_are_counted_together(stalling: Watche
             thread.join()
     assert {} == open_now(stalling)
     assert {"complete": 4} == stalling.samples("streamwatch.streams", "streamwatch.verdict")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_shows_its_own_open_streams_alone() -> None:
+    """The one that the parent reads is the parent's, whoever is asked, while the child has one of its own."""
+    program = """
+import os, warnings
+warnings.simplefilter("ignore")
+from helpers import sdk
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+import streamwatch
+reader = InMemoryMetricReader()
+streamwatch.instrument(meter_provider=MeterProvider([reader]))
+def seen():
+    data = reader.get_metrics_data().resource_metrics
+    metrics = {m.name: m.data.data_points for r in data for s in r.scope_metrics for m in s.metrics}
+    return {p.attributes["gen_ai.request.model"]: p.value for p in metrics.get("streamwatch.open_streams", ())}
+def opened(model):
+    client = sdk.client(sdk.healthy("chat"))
+    method, arguments = sdk.asks(client, "chat")
+    stream = method(**{**arguments, "model": model})
+    next(stream)
+    return stream
+parents = opened("parents")
+assert seen() == {"parents": 1}, seen()
+child = os.fork()
+if not child:
+    assert seen() == {}, seen()
+    own = opened("childs")
+    assert seen() == {"childs": 1}, seen()
+    list(own)
+    assert seen() == {"childs": 0}, seen()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert seen() == {"parents": 1}, seen()
+list(parents)
+assert seen() == {"parents": 0}, seen()
+print("all")
+"""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.stdout.strip() == "all", ran.stderr
 
 
 def test_what_was_dropped_long_ago_ended_when_something_came_last(stalling: Watched) -> None:
