@@ -12,6 +12,7 @@ import enum
 from array import array
 from typing import Any
 
+from streamwatch.core.answer_parts import announces
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
 
@@ -274,6 +275,8 @@ class Numbers:
         # Whatever was expected since then has come, and gone on at once.
         before, self._before = self._before if self.expected == self._settled else self.expected - 1, number
         stands = not self.name and number == before
+        if self.held and number < self.highest and self._belies_announcement(number, event):
+            return Place.WRONG
         if number in self.held:
             return self._again(number, same=self.held[number].raw == event.raw, content=content, stands=stands)
         if number >= self.expected:
@@ -284,6 +287,12 @@ class Numbers:
             return self._again(number, same=same, content=content, stands=stands)
         # Numbers that go down are none; a single one may be what was missing at the start.
         return Place.LATE if self.is_proved or self.strays <= self.steps else Place.WRONG
+
+    def _belies_announcement(self, number: int, event: Event) -> bool:
+        """Return whether an event would go before what announces its item: a count that begins anew, and no order."""
+        if self.begun and self.is_proved:
+            return False
+        return any(place > number and announces(held.payload, event.payload) for place, held in self.held.items())
 
     def _beyond(self, number: int, *, content: bool) -> Place:
         if number in self._spent:

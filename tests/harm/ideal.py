@@ -12,7 +12,7 @@ from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usag
 from .ideal_frames import reframed
 from .ideal_items import by_identity, by_texts, in_parts
 from .ideal_order import STAMPS, in_order, said_once
-from .ideal_protocol import with_protocol, without_bare_lifecycle
+from .ideal_protocol import announced_first, with_protocol, without_bare_lifecycle
 from .ideal_texts import with_output, with_tails
 from .wire import Event, Stream, parsed
 
@@ -60,6 +60,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         yield from (("with the tails of texts", better) for better in with_tails(events))
         yield "with the items that are done", with_output(events)
         yield from with_protocol(events)
+        yield from (("with announcements first", better) for better in announced_first(events))
     if stream.api == "responses":
         yield "without what was said twice", said_once(events)
         if helper:

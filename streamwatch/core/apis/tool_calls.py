@@ -328,7 +328,9 @@ class ToolCalls:
         if call is not None:
             return None if self._is_second(fragment, call) else call
         last = self.calls[-1] if self.calls else None
-        if last is None or not (fragment.id or fragment.name) or fragment.name not in ("", last.name):
+        if last is None or not (fragment.id or fragment.name):
+            return None
+        if fragment.name not in ("", last.name) and not self._goes_on_with_name(last, fragment):
             return None
         if fragment.id and last.id:
             # Where ids differ there are two calls, but for a piece of arguments that belongs to what is open.
@@ -337,6 +339,12 @@ class ToolCalls:
             self._change_id(fragment, last)
             return last
         return last if last.parses() is not True else None
+
+    def _goes_on_with_name(self, call: Call, fragment: Fragment) -> bool:
+        """Return whether a name without an id is the rest of a call's name: only both together are a tool's."""
+        tools, name = self._tools, fragment.name
+        joined = call.name + name in tools and not (call.name in tools and name in tools)
+        return joined and not fragment.id and not call.size
 
     def _meant(self, fragment: Fragment) -> Call | None:
         """Return the last call, if no other one can be meant by arguments that say neither index nor id."""
