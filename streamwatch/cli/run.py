@@ -165,19 +165,24 @@ def unsupported() -> Iterator[tuple[str, str]]:
         yield "openai is not installed beside Streamwatch: there is nothing to watch.", "pip install openai"
 
 
+def _python_of_script(path: Path) -> Path:
+    """The Python that the first line of a script names; our own where it names none."""
+    with path.open("rb") as file:
+        first = file.readline(_SHEBANG)
+    words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
+    if len(words) == 2 and words[0].endswith("/env"):
+        words = [found] if (found := shutil.which(words[1])) else []
+    return Path(words[0]) if words and "python" in words[0] else Path(sys.executable)
+
+
 def _foreign_python(program: str) -> Path | None:
     """The Python of a program, where it is that of another environment."""
     path = Path(program).absolute()
     if not path.name.lower().startswith(("python", "pypy")):
         try:
-            with path.open("rb") as file:
-                first = file.readline(_SHEBANG)
+            path = _python_of_script(path)
         except OSError:
             return None
-        words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
-        if len(words) == 2 and words[0].endswith("/env"):
-            words = [found] if (found := shutil.which(words[1])) else []
-        path = Path(words[0]) if words and "python" in words[0] else Path(sys.executable)
     ours, theirs = Path(sys.executable).parent.resolve(), path.parent.resolve()
     same = ours == theirs or (not _is_virtual() and path.resolve() == Path(sys.executable).resolve())
     return None if same else path

@@ -34,6 +34,13 @@ def is_content(payload: dict[str, Any], *, beside_role: bool = False) -> bool:
     return any(name in payload for name in _PLACES) or type(payload.get("response")) is dict
 
 
+def announces(payload: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether an event announces the item that another one is about, and so stands before it."""
+    item = payload.get("item") if payload.get("type") == "response.output_item.added" else None
+    id = other.get("item_id")
+    return type(item) is dict and type(id) is str and item.get("id") == id
+
+
 def _has_role(choice: Any) -> bool:
     delta = choice.get("delta") if type(choice) is dict else None
     return type(delta) is dict and bool(delta.get("role"))

@@ -34,10 +34,13 @@ def can_be_read(api: str, payload: dict[str, Any], before: Mapping[ChunkType, in
         is_of_api = api != "responses" or type(payload.get("type")) is str
         return is_of_api and (bool(before) or api not in _OPENED)
     choices = payload.get("choices")
-    if type(choices) is not list:
-        return False
-    if not choices:
+    if type(choices) is list and not choices:
         return accumulated or ChunkType.USAGE in before
+    return type(choices) is list and _are_whole(api, choices, before, accumulated=accumulated)
+
+
+def _are_whole(api: str, choices: list[Any], before: Mapping[ChunkType, int], *, accumulated: bool) -> bool:
+    """Return whether nobody misses anything in the choices of a chunk."""
     if not all(_has_its_part(api, choice) for choice in choices):
         return False
     reasons = [choice.get("finish_reason") for choice in choices]

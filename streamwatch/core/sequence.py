@@ -12,6 +12,7 @@ import enum
 from array import array
 from typing import Any
 
+from streamwatch.core.answer_parts import announces
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
 
@@ -30,6 +31,9 @@ _RUN_AGAIN = 16
 _PERMUTED_PROMISED, _PERMUTED = 4, 6
 #: The same, where other numbers of the stream say something else: a count of each choice goes that far by chance.
 _PERMUTED_AGAINST_OTHERS = 8
+#: The same, where much is missing besides: of numbers at random, two thirds of which came, one stream in a thousand has
+#: so long a run.
+_PERMUTED_BEYOND_DOUBT = 24
 #: Numbers in a row after which the same event again is a duplicate, and not a constant that repeats.
 _RUN_DUPLICATE = 3
 #: Steps by one for each hole by which numbers in doubt put in order what came although not everything did.
@@ -219,8 +223,11 @@ class Numbers:
 
     @property
     def knows_duplicates(self) -> bool:
-        """Whether the same event under the same number is a duplicate."""
-        return not self._stutters and (self.is_proved or self.steps + 1 >= _RUN_DUPLICATE)
+        """Whether the same event under the same number is a duplicate.
+
+        Not where events of the answer have none: of what is said twice, these would be left over.
+        """
+        return not (self._stutters or self._explained) and (self.is_proved or self.steps + 1 >= _RUN_DUPLICATE)
 
     @property
     def _goes_down(self) -> bool:
@@ -266,14 +273,12 @@ class Numbers:
         """Return where an event belongs. `content` says that it is no keep-alive."""
         if number < self.expected and (not self.begun or (self.held and not self.count and number < self.first)):
             self.begun, self.expected = False, 0  # it begins lower than others did, or than its opening event
-        while self.expected in self._spent:
-            self._spent.remove(self.expected)
-            self._outliers -= 1
-            self.strays += 1
-            self._count(0)
+        self._pass_spent()
         # Whatever was expected since then has come, and gone on at once.
         before, self._before = self._before if self.expected == self._settled else self.expected - 1, number
         stands = not self.name and number == before
+        if self.held and number < self.highest and self._belies_announcement(number, event):
+            return Place.WRONG
         if number in self.held:
             return self._again(number, same=self.held[number].raw == event.raw, content=content, stands=stands)
         if number >= self.expected:
@@ -284,6 +289,20 @@ class Numbers:
             return self._again(number, same=same, content=content, stands=stands)
         # Numbers that go down are none; a single one may be what was missing at the start.
         return Place.LATE if self.is_proved or self.strays <= self.steps else Place.WRONG
+
+    def _pass_spent(self) -> None:
+        """Expect none of the numbers that went on out of turn."""
+        while self.expected in self._spent:
+            self._spent.remove(self.expected)
+            self._outliers -= 1
+            self.strays += 1
+            self._count(0)
+
+    def _belies_announcement(self, number: int, event: Event) -> bool:
+        """Return whether an event would go before what announces its item: a count that begins anew, and no order."""
+        if self.begun and self.is_proved:
+            return False
+        return any(place > number and announces(held.payload, event.payload) for place, held in self.held.items())
 
     def _beyond(self, number: int, *, content: bool) -> Place:
         if number in self._spent:
@@ -376,8 +395,7 @@ class Numbers:
         if not self.late or self._goes_down or self._permuted >= _PERMUTED_AGAINST_OTHERS:
             return
         steps, holes = self._shape()
-        if steps < holes or self._lacks_many():
-            return  # as random numbers have
+        doubtful = steps < holes or self._lacks_many()  # as random numbers do
         arrival = {number: at for at, number in enumerate(self.held)}
         before, length, inverted = self.expected - 1, self.steps + 1 if self.count else 0, False
         for number in sorted(self.held):
@@ -386,7 +404,8 @@ class Numbers:
             else:
                 length, inverted = 1, False
             before = number
-            self._permuted = max(self._permuted, length * inverted)
+            if inverted and not (doubtful and length < _PERMUTED_BEYOND_DOUBT):
+                self._permuted = max(self._permuted, length)
 
     def release(self) -> Event | None:
         """Return the held event whose turn it is, and which goes on; None where it has not come."""

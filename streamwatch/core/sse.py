@@ -141,6 +141,7 @@ class Decoder:
         return self._event_type(text, raw, name)
 
     def _decode(self, data: bytes) -> None:
+        """Take bytes. In one piece: what changes in one step stands in one place."""
         buffer = self.buffer
         if not self._started:
             head = bytes(buffer) + data
@@ -233,7 +234,10 @@ class Decoder:
         return events, None
 
     def _lines(self, lines: list[bytes], *, closing: bool = False) -> list[Event]:
-        """The events of some whole lines, as the SDK's decoder reads them; `closing` adds the last blank one."""
+        """Return the events of some whole lines, as the SDK's decoder reads them; `closing` adds the last blank one.
+
+        In one piece: it is the SDK's decoder, field for field, and can be compared with that line by line.
+        """
         b"\n".join(lines).decode()  # the SDK decodes what it ignores too, and raises where it can't
         events: list[Event] = []
         name, retry = "", None

@@ -282,7 +282,10 @@ class StreamWatch:
     # --- an event on its way
 
     def _step(self, event: Event) -> bool:
-        """Carry an event through the stages, and return whether it went straight through: then nothing is held."""
+        """Carry an event through the stages, and return whether it went straight through: then nothing is held.
+
+        In one piece: every event passes here, and each way out has to leave the books right for a rescue.
+        """
         if self._observe:
             if not event.added and not self._sdk_done:
                 self.ready.append(event)

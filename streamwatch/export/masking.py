@@ -218,12 +218,16 @@ class _Scanner:
         self._next = _COLON
         return name if known else self._mask.alias(name)
 
+    def _open(self, *, is_object: bool) -> None:
+        stack = self._stack
+        place, inside_list = (stack[-1].place, not stack[-1].is_object) if stack else (self._root, False)
+        stack.append(_Frame(place, is_object=is_object, is_element=inside_list))
+        self._next = _NAME_OR_END if is_object else _VALUE_OR_END
+
     def _punctuation(self, mark: str) -> None:
         stack, comes = self._stack, self._next
         if mark in "{[" and comes in (_VALUE, _VALUE_OR_END) and len(stack) < _MAX_DEPTH:
-            place, inside_list = (stack[-1].place, not stack[-1].is_object) if stack else (self._root, False)
-            stack.append(_Frame(place, is_object=mark == "{", is_element=inside_list))
-            self._next = _NAME_OR_END if mark == "{" else _VALUE_OR_END
+            self._open(is_object=mark == "{")
         elif mark == ":" and comes == _COLON:
             self._next = _VALUE
         elif mark == "," and comes == _MORE:
@@ -344,10 +348,14 @@ class _Mask:
         """Return what stands in for a name, the same each time."""
         return self._aliases.of(name)
 
+    def _wordless(self, said: str) -> str:
+        """Return a string of the same length that says nothing."""
+        return plain(said, next(self._letters) if said and self._differ else "x")
+
     def string(self, rule: Rule, member: str, said: str, frames: list[_Frame]) -> str | _Later:
         """Return what is shown of what stands between the quotes of a string."""
         if not said or rule is Rule.MASKED:
-            return plain(said, next(self._letters) if said and self._differ else "x")
+            return self._wordless(said)
         if rule in _LATER:
             return _Later(rule, member, said, frames)
         if rule is Rule.NUMBER:

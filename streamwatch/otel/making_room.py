@@ -70,6 +70,14 @@ def for_ourselves() -> Iterator[None]:
 # --- in this process
 
 
+def _restore(server_class: Any, name: str, before: Any) -> None:
+    """Give a class the method back that it had; None: that it inherited."""
+    if before is None:
+        delattr(server_class, name)
+    else:
+        setattr(server_class, name, before)
+
+
 def watch(endpoint: Room) -> Callable[[], None]:
     """Make room for the application's servers from now on; returns how to end that."""
     from prometheus_client import exposition
@@ -103,12 +111,8 @@ def watch(endpoint: Room) -> Callable[[], None]:
         nonlocal wanted
         wanted = False
         for name, wrapper in wrappers.items():
-            if vars(server_class).get(name) is not wrapper:  # somebody wrapped ours
-                continue
-            if before[name] is None:
-                delattr(server_class, name)
-            else:
-                setattr(server_class, name, before[name])
+            if vars(server_class).get(name) is wrapper:  # nobody wrapped it
+                _restore(server_class, name, before[name])
 
     atexit.register(undo)
     return undo

@@ -168,11 +168,7 @@ class DictForms:
         if type(made) is not dict or type(getattr(model, self._fields_set, None)) is not MarkedFieldsSet:
             return made
         if isinstance(model, self._delta):
-            if model.__dict__.get("content", "") is not None:  # the application's own
-                return made
-            if "content" in made:
-                return NullDeltaDict(made) if nulls and made["content"] is None else made
-            return DeltaDict(made)
+            return _delta_with_content(model, made, nulls=nulls)
         if isinstance(model, self._choice):
             if "delta" in made:
                 made["delta"] = self._with_answers(model.__dict__["delta"], made["delta"], nulls=nulls)
@@ -183,6 +179,15 @@ class DictForms:
             pairs = zip(choices, dicts, strict=True)
             made["choices"] = [self._with_answers(choice, each, nulls=nulls) for choice, each in pairs]
         return made
+
+
+def _delta_with_content(model: Any, made: Any, *, nulls: bool) -> Any:
+    """Return the dict of a delta with an answer for its content; an application's own is left alone."""
+    if model.__dict__.get("content", "") is not None:
+        return made
+    if "content" in made:
+        return NullDeltaDict(made) if nulls and made["content"] is None else made
+    return DeltaDict(made)
 
 
 @functools.cache  # once in a process

@@ -253,13 +253,7 @@ class Agent:
             # The spans first: who looks at a count finds its traces then.
             for provider in (tracers or get_tracer_provider(), meters or get_meter_provider()):
                 if hasattr(provider, "force_flush"):  # not where OpenTelemetry is off
-                    try:
-                        done &= provider.force_flush(share) is not False
-                    except Exception as error:
-                        if is_interruption(error):
-                            raise
-                        logger.debug("streamwatch: %s could not be flushed: %s", type(provider).__name__, error)
-                        done = False
+                    done &= _flush(provider, share)
         captures = self.captures
         return (captures is None or captures.wait(max(end - time.monotonic(), 0))) and done
 
@@ -304,6 +298,17 @@ class Agent:
 
 
 agent = Agent()
+
+
+def _flush(provider: Any, milliseconds: int) -> bool:
+    """Let a provider send what it has, and return whether that went out in time."""
+    try:
+        return provider.force_flush(milliseconds) is not False
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        logger.debug("streamwatch: %s could not be flushed: %s", type(provider).__name__, error)
+        return False
 
 
 def _patch(streaming: ModuleType) -> None:

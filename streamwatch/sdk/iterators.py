@@ -67,25 +67,29 @@ class Source:
         """Take the end of the source; raises unless something is left to be handed on."""
         session = self.session
         if session.has_ended:
-            # Nothing that goes wrong after [DONE] is of interest: a socket left open times out here.
-            done = session.watch.done and isinstance(error, Exception) and not session.watch.policy.observe
-            mute = error is None or done
-            self._end = stop() if mute else error
+            self._end = stop() if error is None or self._is_of_no_interest(error) else error
         elif error is not None and self._has_left(error):
-            if session.closed_elsewhere and not self._handed_over:
-                self._known(session.time_is_over())
-            session.end(abandoned=True)
-            self._end = error
+            self._left(error)
         else:
             self._end = error if error is not None else stop()
             remainder = None if self._handed_over else session.close(error)
             if remainder is not None:
                 self._hand_over(remainder)
-                if error is None:
-                    self._end = None  # the end comes from the SDK's own decoder
-                    return
-        if not self._ready:
+                self._end = error  # without one, the end comes from the SDK's own decoder
+        if not (self._ready or self._end is None):
             self._stop()
+
+    def _left(self, error: BaseException) -> None:
+        session = self.session
+        if session.closed_elsewhere and not self._handed_over:
+            self._known(session.time_is_over())
+        session.end(abandoned=True)
+        self._end = error
+
+    def _is_of_no_interest(self, error: BaseException) -> bool:
+        """Return whether something went wrong after [DONE]: a socket left open times out then."""
+        watch = self.session.watch
+        return watch.done and isinstance(error, Exception) and not watch.policy.observe
 
     def _has_left(self, error: BaseException) -> bool:
         """Return whether it was the consumer who ended the stream: cancelled, interrupted, or closed from elsewhere."""
@@ -121,6 +125,7 @@ class Events(Source):
         return self
 
     def __next__(self) -> Any:
+        """Return the next event. In one piece: every chunk passes here, and no frame of ours outlives an exception."""
         ready = self._ready
         if not ready:
             session = self.session
@@ -171,6 +176,7 @@ class AsyncEvents(Source):
         return self
 
     async def __anext__(self) -> Any:
+        """Return the next event. In one piece: every chunk passes here, and no frame of ours outlives an exception."""
         ready = self._ready
         if not ready:
             session = self.session

@@ -157,7 +157,10 @@ class ShapeTemplate:
             raise UnlearnableError
 
     def build(self, payload: Any) -> Any:
-        """Return the object that the SDK would construct; None, or a KeyError, if `payload` is not of this shape."""
+        """Return the object that the SDK would construct; None, or a KeyError, if `payload` is not of this shape.
+
+        In one piece: every chunk passes here, several times if it has parts.
+        """
         if type(payload) is not dict or len(payload) != self.size:
             return None
         if self.fixed_of is not None and self.fixed_of(payload) != self.expected:

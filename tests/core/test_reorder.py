@@ -441,6 +441,32 @@ def test_a_start_that_is_missing_is_no_gap(start: int) -> None:
     assert SEQUENCE_GAP not in seen.report.anomalies
 
 
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_a_stream_that_is_said_twice_stays_whole_where_some_events_have_no_number(every: int) -> None:
+    """To drop those that have one would leave the others: half of a text, behind the whole."""
+    events = numbered(response(message(0, *WORDS[:9])))
+    wire = [
+        {name: value for name, value in event.items() if name != "sequence_number" or (at + again) % every}
+        for again in (0, 1)
+        for at, event in enumerate(events, 1)
+    ]
+    seen = watch("responses", named(wire))
+
+    assert seen.payloads == wire
+
+
+@pytest.mark.parametrize("modulus", [5, 9, 12])
+@pytest.mark.parametrize("start", [2, 3])
+def test_a_count_that_begins_anew_goes_before_no_announcement(modulus: int, start: int) -> None:
+    """Its numbers look like those of a start that comes late, but for an item that would be announced after its text."""
+    events = response(message(0, *WORDS[:9]))
+    wrong = [{**event, "sequence_number": (at + start) % modulus} for at, event in enumerate(events[2:])]
+    seen = watch("responses", named(wrong))
+
+    assert seen.payloads == wrong
+    assert Outcome.VERIFIED not in seen.outcome(SEQUENCE_OUT_OF_ORDER)
+
+
 def test_a_background_response_that_may_be_resumed_is_not_waited_for() -> None:
     """Nothing is known of the request: it may have asked for what comes after 1."""
     events = numbered(response(message(0, *WORDS[:4])))

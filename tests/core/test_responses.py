@@ -274,6 +274,24 @@ def test_a_content_index_that_counts_deltas_is_set_right() -> None:
     assert RESPONSE_REFERENCE_INVALID in seen.report.anomalies
 
 
+def test_indexes_that_are_one_too_high_join_no_parts() -> None:
+    """Text came under the index of the next part before that was announced: it is no count of deltas."""
+    added, *part, done = message(0, "One")
+    content = [*done["item"]["content"], *done["item"]["content"]]
+    second = [{**event, "content_index": 1} for event in part]
+    events = response([added, *part, *second, {**done, "item": {**done["item"], "content": content}}])
+    wrong = [
+        {**event, "content_index": event["content_index"] + 1} if event["type"].endswith("text.delta") else event
+        for event in events
+    ]
+    by_part: dict[int, str] = {}
+    for payload in watch("responses", named(wrong)).payloads:
+        if payload["type"] == "response.output_text.delta":
+            by_part[payload["content_index"]] = by_part.get(payload["content_index"], "") + payload["delta"]
+
+    assert by_part == {1: "One", 2: "One"}
+
+
 def test_an_empty_output_is_restored_from_the_items() -> None:
     """get_final_response() has what was streamed; a loop over events has seen it, and gets the event as it came."""
     emptied = [*WHOLE[:-1], {**WHOLE[-1], "response": {**WHOLE[-1]["response"], "output": []}}]

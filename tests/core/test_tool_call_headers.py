@@ -228,6 +228,23 @@ def test_headers_of_parallel_calls_may_come_in_parts() -> None:
     assert [each[0]["function"].get("name") for each in handed_on(seen)] == ["weather", "time", None, None]
 
 
+def test_an_id_goes_nowhere_without_a_name() -> None:
+    """A header is put together as a whole, or left as it came."""
+    pieces = [fragment(0, '{"city"', name=""), fragment(0, "", id="call_0"), fragment(0, ':"Paris"}')]
+    seen = seen_of(*pieces)
+
+    assert [each.get("id") for fragments in handed_on(seen) for each in fragments] == [None, "call_0", None]
+    assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == UNREPAIRED
+
+
+def test_a_name_in_pieces_is_of_one_call_without_an_index_too() -> None:
+    """Both pieces together name a tool, and the second one alone does not."""
+    pieces = [fragment(None, "", id="call_1", name="wea"), fragment(None, PARIS, name="ther")]
+    seen = seen_of(fragment(None, "{}", id="call_0", name="time"), *pieces)
+
+    assert [each["index"] for fragments in handed_on(seen) for each in fragments] == [0, 1, 1]
+
+
 @pytest.mark.parametrize("end", [[chunk({}, "tool_calls")], [chunk({}, "stop")], []], ids=["finish", "stop", "[DONE]"])
 def test_a_name_that_never_comes_holds_nothing_beyond_the_end(end: list[Payload]) -> None:
     """It cannot be made up; what waited goes on as it came."""

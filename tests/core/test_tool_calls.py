@@ -111,6 +111,17 @@ def assembled(seen: Seen) -> list[Call]:
     return answer.said[0].calls
 
 
+def test_arguments_before_any_header_keep_their_place() -> None:
+    """Whose they are nobody knows: they take no index from a call, and those that come later keep theirs."""
+    wire = called(
+        fragment(1, "{}"), fragment(2, "", id="call_2", name="weather"), fragment(0, "", id="call_1", name="weather")
+    )
+    seen = watch("chat", body(wire))
+
+    fragments = [payload["choices"][0]["delta"].get("tool_calls") for payload in seen.payloads]
+    assert [each[0]["index"] for each in fragments if each] == [1, 2, 0]
+
+
 @given(CALLS, SEEDS, st.sampled_from(sorted(WAYS)))
 @often
 def test_calls_survive_a_broken_index(arguments: list[Payload], seed: int, way: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .ideal_calls import by_announcement, with_headers, with_listed_calls, with_text_arguments
-from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage
+from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage, with_whole_messages
 from .ideal_frames import reframed
 from .ideal_items import by_identity, by_texts, in_parts
 from .ideal_order import STAMPS, in_order, said_once
-from .ideal_protocol import with_protocol, without_bare_lifecycle
+from .ideal_protocol import announced_first, with_protocol, without_bare_lifecycle
 from .ideal_texts import with_output, with_tails
 from .wire import Event, Stream, parsed
 
@@ -50,6 +50,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
     if stream.api == "chat":
         yield "without names said again", names_once(events, declared(stream))
         yield from (("by the announcements of calls", better) for better in by_announcement(events))
+        yield "with the text of a message that alone says it", with_whole_messages(events)
         yield "with calls in a list", with_listed_calls(events)
         yield from (("with arguments as text", better) for better in with_text_arguments(events))
         yield from (("with the delta that stands elsewhere", better) for better in with_deltas(events))
@@ -60,6 +61,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         yield from (("with the tails of texts", better) for better in with_tails(events))
         yield "with the items that are done", with_output(events)
         yield from with_protocol(events)
+        yield from (("with announcements first", better) for better in announced_first(events))
     if stream.api == "responses":
         yield "without what was said twice", said_once(events)
         if helper:

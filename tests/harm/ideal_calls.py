@@ -226,7 +226,7 @@ def _header(id: str, name: str, arguments: str | None = None, type: Any = "funct
 def _with_first(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> Iterator[Events]:
     fragments = {place: call for place, call, _ in _fragments(events)}
     for leaves in (partial(_bare, spares_empty=False), partial(_bare, spares_empty=True), _blank):
-        for moves in (("id", "name"), ("id", "name", "type")):
+        for moves in (("id", "name"), ("id", "name", "type"), ("id",), ("id", "type")):
             edits: dict[Place, Any] = {}
             for places, id, name in late.values():
                 said = next((fragments[place].get("type") for place in places if fragments[place].get("type")), None)

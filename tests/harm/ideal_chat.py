@@ -231,6 +231,21 @@ def with_deltas(events: Events) -> Iterator[Events]:
             yield _edited(events, edit)
 
 
+def with_whole_messages(events: Events) -> Events:
+    """Return the events with the text of a message in its delta, where that is the first that is said of its choice."""
+    said: set[Any] = set()
+
+    def edit(choice: Any, _state: Any) -> None:
+        delta, found = choice.get("delta"), _carried(choice)
+        content = found.get("content") if isinstance(found, dict) else None
+        if isinstance(delta, dict) and not delta.get("content") and content and choice.get("index") not in said:
+            delta["content"] = content
+        if isinstance(delta, dict) and delta.get("content"):
+            said.add(choice.get("index"))
+
+    return _edited(events, edit)
+
+
 def _carried(choice: Any) -> Any:
     if isinstance(choice.get("message"), dict):
         return choice["message"]

@@ -13,6 +13,7 @@ from typing import Any
 from .wire import Event
 
 Events = list[Event]
+_ANNOUNCEMENT = "response.output_item.added"
 _ENDS = ("response.completed", "response.incomplete")
 #: The type of an item, by the family of events that is about it.
 _TYPES = {
@@ -44,6 +45,36 @@ def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
         if len(whole) > len(events):
             names = [name for name, wanted in (("announced", announce), ("closed", close)) if wanted]
             yield f"{' and '.join(names)} as the protocol wants it", whole
+
+
+def announced_first(events: Events) -> Iterator[Events]:
+    """Return the events with each announcement before what is about its item; then its deltas before what closes it.
+
+    Nobody can know beforehand what comes too late: what stands in its place has no number.
+    """
+    for item in [_item_id(event) for event in events if event.type == _ANNOUNCEMENT]:
+        about = [place for place, event in enumerate(events) if item is not None and item == _item_id(event)]
+        first = next((place for place in about if events[place].type == _ANNOUNCEMENT), -1)
+        if about and about[0] < first:
+            events = _moved(events, [first], about[0])
+            yield events
+            deltas = [place for place in about if events[place].type.endswith(".delta")]
+            events = _moved(events, [place for place in deltas if place > first], about[0] + 1)
+            yield events
+
+
+def _item_id(event: Event) -> Any:
+    """Return the id of the item that an event is about."""
+    if not event.is_object:
+        return None
+    item = event.payload.get("item")
+    return item.get("id") if isinstance(item, dict) else event.payload.get("item_id")
+
+
+def _moved(events: Events, places: list[int], to: int) -> Events:
+    """Return the events with those from some places in another one."""
+    moved = [events[place].edited(lambda payload: payload.pop("sequence_number", None)) for place in places]
+    return [*events[:to], *moved, *(event for place, event in enumerate(events[to:], to) if place not in places)]
 
 
 def without_bare_lifecycle(events: Events) -> Events:

@@ -111,7 +111,7 @@ class _Court:
         why = self._otherwise(reader, before, after)
         if why:
             return "repaired", why
-        why = self._with_answers(before, after, answers) if not reader.is_answer else ""
+        why = self._with_answers(reader, before, after, answers) if not reader.is_answer else ""
         if why:
             return "repaired", why
         return self._unproved(reader, before, after)
@@ -153,14 +153,18 @@ class _Court:
             judged_right(self.stream, of(self.watched)) is True and judged_right(self.stream, of(self.plain)) is False
         )
 
-    def _with_answers(self, before: Outcome, after: Outcome, answers: list[str]) -> str:
+    def _with_answers(self, reader: Reader, before: Outcome, after: Outcome, answers: list[str]) -> str:
         """Return why a difference of form goes with what was repaired."""
         if any(verdict in BAD for verdict in answers):
             return ""
         if "repaired" in answers and (self.truths.mode.startswith("helper") or not before.well):
             return "with the answer"
         most = self.truths.lacking
-        return "with what the protocol demands" if most and _grew(before.value, after.value, most) else ""
+        if most and _grew(before.value, after.value, most):
+            return "with what the protocol demands"
+        rights = self.truths.of(reader, raised=False) if most else ()
+        label = next((label for label, right in rights if _grew(right.value, after.value, most)), "")
+        return f"{label}, with what the protocol demands" if label else ""
 
     def _unproved(self, reader: Reader, before: Outcome, after: Outcome) -> tuple[str, str]:
         if before.well:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import complexipy
 import pytest
 
 import streamwatch
@@ -167,6 +168,24 @@ def test_functions_are_short() -> None:
 
     assert {} == {name: length for name, length in long.items() if name not in LONG or length > 45}
     assert set() == LONG.keys() - long.keys()
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, ROOT / "dashboards"], ids=lambda folder: folder.name)
+def test_functions_are_simple(folder: Path) -> None:
+    """A cognitive complexity of 15 at most, or the docstring says why the function is better in one piece."""
+    intricate, excused = set(), set()
+    for path in folder.rglob("*.py"):
+        found = {
+            function.line_start: function.complexity for function in complexipy.file_complexity(str(path)).functions
+        }
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = range(min(each.lineno for each in (node, *node.decorator_list)), node.body[0].lineno)
+                excused |= {(path.name, node.name)} if "In one piece:" in (ast.get_docstring(node) or "") else set()
+                complexity = max((found.get(line, 0) for line in lines), default=0)
+                intricate |= {(path.name, node.name)} if complexity > 15 else set()
+
+    assert intricate == excused
 
 
 def test_every_module_states_its_duty() -> None:

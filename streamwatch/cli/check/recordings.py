@@ -329,17 +329,26 @@ def surface_of(body: bytes) -> str:
     seen = 0
     for match in re.finditer(rb"(?:\A|[\r\n])(?:\xef\xbb\xbf)?(event|data): ?([^\r\n]*)", body):
         field, value = match.groups()
-        if field == b"event" and value.startswith((b"thread.", b"response.")):
-            return "assistants" if value.startswith(b"thread.") else "responses"
-        try:
-            payload = json.loads(value) if field == b"data" else None
-        except (ValueError, RecursionError):
-            continue
-        surface = _surface_of(payload) if isinstance(payload, dict) else ""
-        seen += isinstance(payload, dict)
+        payload = _object(value) if field == b"data" else None
+        surface = _surface_named(value) if field == b"event" else _surface_of(payload or {})
+        seen += payload is not None
         if surface or seen >= _LOOKED_AT:
             return surface or "other"
     return "other" if seen and b'"error"' not in body else "chat"
+
+
+def _surface_named(event: bytes) -> str:
+    """Return the API that the name of an event is of; empty where many have it, or none."""
+    return "assistants" if event.startswith(b"thread.") else "responses" if event.startswith(b"response.") else ""
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    """Return the JSON object that a text is; None where it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _surface_of(payload: dict[str, Any]) -> str:

@@ -166,12 +166,17 @@ def choices_asked(recording: Recording) -> int | None:
     if type(n) is int or recording.surface not in ("chat", "completions"):
         return n if type(n) is int else None
     finished, seen = {0}, {0}
-    for match in recording.body.split(b"\n"):
-        payload = _value(match.decode("utf-8", "replace").partition("data:")[2])
-        choices = payload.get("choices") if isinstance(payload, dict) else None
-        for choice in choices if isinstance(choices, list) else ():
-            index = choice.get("index") if isinstance(choice, dict) else None
-            if type(index) is int and index >= 0:
-                seen.add(index)
-                finished |= {index} if choice.get("finish_reason") else set()
+    for choice in _choices(recording.body):
+        index = choice.get("index")
+        if type(index) is int and index >= 0:
+            seen.add(index)
+            finished |= {index} if choice.get("finish_reason") else set()
     return max(finished) + 1 if max(finished) or max(seen) == 0 else None
+
+
+def _choices(body: bytes) -> Iterator[dict[str, Any]]:
+    """Return the choices of all chunks of a body."""
+    for line in body.split(b"\n"):
+        payload = _value(line.decode("utf-8", "replace").partition("data:")[2])
+        choices = payload.get("choices") if isinstance(payload, dict) else None
+        yield from (each for each in choices if isinstance(each, dict)) if isinstance(choices, list) else ()

@@ -304,12 +304,16 @@ def _see_chunk(answer: Answer, chunk: Any) -> None:
             answer.add(delta.content, choice.index)
         answer.refusal += getattr(delta, "refusal", None) or ""
         for fragment in getattr(delta, "tool_calls", None) or []:
-            call = answer.tool_calls.setdefault((choice.index, _get(fragment, "index")), ToolCall())
-            call.id = call.id or _get(fragment, "id") or ""
-            function = _get(fragment, "function")
-            if function:
-                call.name += _get(function, "name") or ""
-                call.arguments += _get(function, "arguments") or ""
+            _see_fragment(answer, choice.index, fragment)
+
+
+def _see_fragment(answer: Answer, choice: Any, fragment: Any) -> None:
+    call = answer.tool_calls.setdefault((choice, _get(fragment, "index")), ToolCall())
+    call.id = call.id or _get(fragment, "id") or ""
+    function = _get(fragment, "function")
+    if function:
+        call.name += _get(function, "name") or ""
+        call.arguments += _get(function, "arguments") or ""
 
 
 def _see_completion(answer: Answer, completion: Any) -> None:
@@ -405,11 +409,16 @@ def _see_response(answer: Answer, response: Any) -> None:
     for at, item in enumerate(response.output or []):
         if item.type == "function_call":
             answer.tool_calls[at] = ToolCall(item.name, item.arguments, item.call_id)
-        for place, part in enumerate((item.content or []) if item.type == "message" else ()):
-            if part.type == "output_text":
-                answer.add(part.text or "", (at, place))
-            elif part.type == "refusal":
-                answer.refusal += part.refusal or ""
+        elif item.type == "message":
+            _see_parts(answer, at, item.content or [])
+
+
+def _see_parts(answer: Answer, at: int, parts: list[Any]) -> None:
+    for place, part in enumerate(parts):
+        if part.type == "output_text":
+            answer.add(part.text or "", (at, place))
+        elif part.type == "refusal":
+            answer.refusal += part.refusal or ""
 
 
 # --- assistants

@@ -30,6 +30,8 @@ _MOST_LINES, _MOST_CHARACTERS = 6, 300
 #: What OpenTelemetry says of configurators that were not asked for.
 _USUAL = re.compile(r"Configuration of ((?!streamwatch )\S+ not loaded|.* is set by OTEL_PYTHON_CONFIGURATOR)")
 
+#: What is to be done about what nobody can explain.
+_REPORT = "Report it with this output."
 _READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
 
 #: How lines begin that are coloured.
@@ -201,28 +203,33 @@ def _quiet(environ: Mapping[str, str], folder: str, *, serves: bool) -> dict[str
     return quiet
 
 
+def _of_readings(tried: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """The streams that the application read, what it had of them, and how many were counted."""
+    for reading in tried["readings"]:
+        if not (reading["right"] and reading.get("verdict")):
+            came = "came unwatched" if reading["right"] else f"came otherwise than it must: {reading['came']}"
+            yield problem(f"{_named(reading)}: {came}.", _REPORT)
+    if tried.get("fills_dicts") is False:
+        what = f"Dicts of chunks are the SDK's own here ({tried['unfilled']}): KeyError: 'content' is not repaired"
+        yield note(f"{what}.", "Read the attribute, `delta.content`; report it with this output.")
+    if tried["serves"] and tried["counted"] != len(tried["readings"]):
+        what = f"{tried['counted']} streams are in the metrics, of {len(tried['readings'])} that were read"
+        yield problem(f"{what}: other code may have set up OpenTelemetry's MeterProvider first.", _REPORT)
+
+
 def _of_trial(tried: Mapping[str, Any], known: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
     """What the application met with; what follows from what is known already is not said again."""
-    report, explained = "Report it with this output.", any(one.is_problem for one in known)
+    explained = any(one.is_problem for one in known)
     if tried["error"]:
         if not (explained and "No module named 'openai'" in tried["error"]):
-            yield problem(f"The self-test failed: {tried['error']}.", _shadowing() or report)
+            yield problem(f"The self-test failed: {tried['error']}.", _shadowing() or _REPORT)
     elif not tried["active"]:
         if not explained:
-            yield problem("Streamwatch is not switched on in an application that is started here.", report)
+            yield problem("Streamwatch is not switched on in an application that is started here.", _REPORT)
     elif not tried["hooked"]:
-        yield problem(f"openai {tried['openai']} is not watched: it is not built as Streamwatch knows it.", report)
+        yield problem(f"openai {tried['openai']} is not watched: it is not built as Streamwatch knows it.", _REPORT)
     else:
-        for reading in tried["readings"]:
-            if not (reading["right"] and reading.get("verdict")):
-                came = "came unwatched" if reading["right"] else f"came otherwise than it must: {reading['came']}"
-                yield problem(f"{_named(reading)}: {came}.", report)
-        if tried.get("fills_dicts") is False:
-            what = f"Dicts of chunks are the SDK's own here ({tried['unfilled']}): KeyError: 'content' is not repaired"
-            yield note(f"{what}.", "Read the attribute, `delta.content`; report it with this output.")
-        if tried["serves"] and tried["counted"] != len(tried["readings"]):
-            what = f"{tried['counted']} streams are in the metrics, of {len(tried['readings'])} that were read"
-            yield problem(f"{what}: other code may have set up OpenTelemetry's MeterProvider first.", report)
+        yield from _of_readings(tried)
     for line in (*tried["at_start"], *tried["said"]):
         if not any(line.removeprefix("streamwatch: ").lower() in one.what.lower() for one in known):
             yield note(f"Said in the self-test: {line}", "Nothing, if this is expected.")
@@ -305,15 +312,21 @@ def _trial_lines(tried: Mapping[str, Any]) -> Iterator[str]:
         yield f"- metrics: {tried['counted']} of {len(tried['readings'])} streams counted"
 
 
+def _port_line(prometheus: Mapping[str, Any]) -> str:
+    """Return what is on the ports up to the first free one, and where else Streamwatch listens."""
+    ports = prometheus["ports"]
+    states = [port["state"] for port in ports]
+    shown = ports[: states.index("free") + 1 if "free" in states else None]
+    ours = [port for port in ports[len(shown) :] if port["state"] == "streamwatch"]
+    return f"- Prometheus on {prometheus['host']}: {', '.join(port['text'] for port in (*shown, *ours))}"
+
+
 def _destination_lines(seen: Mapping[str, Any]) -> Iterator[str]:
-    prometheus, used = seen["prometheus"], seen["exporters"]
+    used = seen["exporters"]
     if not seen["in_charge"]:
         yield f"- as the distro {seen['distro']!r} and its configurator decide"
-    if prometheus["ports"]:
-        states = [port["state"] for port in prometheus["ports"]]
-        shown = prometheus["ports"][: states.index("free") + 1 if "free" in states else None]
-        ours = [port for port in prometheus["ports"][len(shown) :] if port["state"] == "streamwatch"]
-        yield f"- Prometheus on {prometheus['host']}: {', '.join(port['text'] for port in (*shown, *ours))}"
+    if seen["prometheus"]["ports"]:
+        yield _port_line(seen["prometheus"])
     for signal, target in seen["otlp"].items():
         yield f"- {signal} by OTLP ({target['protocol']}) to {target['endpoint']}: {target['asked']}"
     for signal in ("metrics", "traces"):

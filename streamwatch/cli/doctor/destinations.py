@@ -121,18 +121,23 @@ def _port(host: str, number: int) -> Port:
         return Port(number, "taken", _process(number) or f"another program: {error}")
 
 
-def _process(port: int) -> str:
-    """The process that listens on a port, where Linux tells us."""
-    inodes = set()
+def _listening(port: int) -> set[str]:
+    """The inodes of the sockets that listen on a port; none where they can't be known."""
+    inodes: set[str] = set()
     for table in ("tcp", "tcp6"):
         try:
             lines = Path(f"/proc/net/{table}").read_text("ascii").splitlines()[1:]
         except OSError:
-            return ""
+            return set()
         fields = [line.split() for line in lines]
         # Address:port in hexadecimal; 0A is LISTEN.
         inodes |= {row[9] for row in fields if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+    return inodes
+
+
+def _process(port: int) -> str:
+    """The process that listens on a port, where Linux tells us."""
+    wanted = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(one.readlink()) in wanted for one in (process / "fd").iterdir()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +47,23 @@ def answer_of(entry: dict[str, Any], body: bytes) -> RecordedAnswer:
     )
 
 
+def _recorded(corpus: Path) -> Iterator[dict[str, Any]]:
+    """The entries of what servers sent: what projects made by hand says nothing of any server."""
+    for line in (corpus / "index.jsonl").read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        if entry["origin"] == "recorded" and entry["surface"] in ALL:
+            yield entry
+
+
 def measured(corpus: Path) -> dict[str, Any]:
     """Of each provider: in how many streams an invariant holds of how many that tell, and in how many a kind is."""
     streams: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     counts: dict[str, dict[str, list[int]]] = defaultdict(dict)
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
-    for line in (corpus / "index.jsonl").read_text("utf-8").splitlines():
-        entry = json.loads(line)
-        if entry["origin"] != "recorded" or entry["surface"] not in ALL:  # what projects made by hand tells of nobody
-            continue
+    for entry in _recorded(corpus):
         streams[entry["provider"]] += 1
-        body = (corpus / "streams" / f"{entry['id']}.sse").read_bytes()
-        answer = answer_of(entry, body)
+        answer = answer_of(entry, (corpus / "streams" / f"{entry['id']}.sse").read_bytes())
         # Of a stream that went through somebody's parser the kinds would tell of that parser.
         if answer.ending:
             whole[entry["provider"]] += 1

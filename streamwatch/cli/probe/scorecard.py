@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,8 @@ _STATES = ("failed", "answered", "refused", "not_offered")
 _SEVERITIES = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
 #: Outcomes of a reading that leave nothing to wish for.
 FINE = frozenset({"reads", "told"})
+#: What each reader made of an answer.
+Readings = list[tuple[Any, Any]]
 _FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 
 
@@ -87,17 +89,20 @@ def try_readers(scores: Iterable[Score], model: str) -> None:
     with watched(Settings()):
         repaired = [_read(each, model) for each in answered]
     for each, without, with_ in zip(answered, plain, repaired, strict=True):
-        reference = next((got for _, got in with_ if got is not None and not got.error and _is_careful(_)), None)
-        for (reader, one), (_, other) in zip(without, with_, strict=True):
-            if one is None or other is None:
-                continue
-            before, after = (_outcome(each, reader, got, reference) for got in (one, other))
-            each.readings.append(
-                ClientReading(reader.title, reader.meaning, reader.surface, before, after, (one.error, other.error))
-            )
+        each.readings += _compared(each, without, with_)
 
 
-def _read(score: Score, model: str) -> list[tuple[Any, Any]]:
+def _compared(score: Score, plain: Readings, repaired: Readings) -> Iterator[ClientReading]:
+    """What each reader had without Streamwatch, and with it."""
+    reference = next((got for _, got in repaired if got is not None and not got.error and _is_careful(_)), None)
+    for (reader, one), (_, other) in zip(plain, repaired, strict=True):
+        if one is not None and other is not None:
+            before, after = (_outcome(score, reader, got, reference) for got in (one, other))
+            errors = one.error, other.error
+            yield ClientReading(reader.title, reader.meaning, reader.surface, before, after, errors)
+
+
+def _read(score: Score, model: str) -> Readings:
     from streamwatch.cli.common.client_code import read, readers_of, served
 
     answer = score.reply.answer

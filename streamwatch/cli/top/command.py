@@ -20,7 +20,7 @@ import click
 
 from streamwatch.cli.top import open_streams
 from streamwatch.cli.top.rates import Frame, History
-from streamwatch.cli.top.sources import MetricsSource, take_all, usual
+from streamwatch.cli.top.sources import MetricsSource, State, take_all, usual
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.stream_cases import ANY_FAULT, KNOWN, CaseDefinition, CaseRate
 from streamwatch.core.vocabulary import Outcome, Severity
@@ -279,15 +279,21 @@ def _rows(frame: Frame, lines: int | None) -> tuple[int | None, int | None]:
     return models, rows - models
 
 
+def _up_line(up: list[State]) -> str:
+    from rich.markup import escape
+
+    versions = ", ".join(sorted({state.version for state in up} - {""}))
+    names = ", ".join(state.address.removeprefix("http://") for state in up)
+    return f"[bold]Streamwatch {escape(versions)}[/] on {escape(names)}"
+
+
 def _source_lines(sources: list[MetricsSource]) -> Iterator[str]:
     from rich.markup import escape
 
     seen = [(source, source.state()) for source in sources]
     up = [state for _, state in seen if state.up]
     if up:
-        versions = ", ".join(sorted({state.version for state in up} - {""}))
-        names = ", ".join(state.address.removeprefix("http://") for state in up)
-        yield f"[bold]Streamwatch {escape(versions)}[/] on {escape(names)}"
+        yield _up_line(up)
     elif not sources[0].named and not any(state.away for _, state in seen):
         yield f"[yellow]{escape(_nobody(sources))}[/]"
     for source, state in seen:

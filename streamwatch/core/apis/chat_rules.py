@@ -87,6 +87,13 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
         chat.passes = False  # chunk.choices[0] is what tutorials say
 
 
+def _restart(chat: ChatState) -> None:
+    """Let the texts begin again: another completion took over."""
+    restarts = [state.text.restart() for state in chat.choices.values()]  # each of them does
+    if not any(restarts):
+        chat.ledger.unrepaired(STREAM_SPLICED)
+
+
 def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
     """Find chunks of more than one completion: by another id and model, or an id that comes back after another one.
 
@@ -95,15 +102,16 @@ def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatStat
     id, model = chunk.get("id") or "", chunk.get("model")
     if id == chat.raw_id and model == chat.raw_model:
         chat.ids_hold = chat.ids_hold or bool(id)
-        return
-    if not chat.speaks:
-        return
+    elif chat.speaks:
+        _see_identity(id, model, choices, chat)
+
+
+def _see_identity(id: Any, model: Any, choices: list[dict[str, Any]], chat: ChatState) -> None:
+    """Look at a chunk with another id or another model than the one before it."""
     if id and id != chat.raw_id and id in chat.past_ids:
         chat.record(STREAM_SPLICED, Level.NEVER)
-    elif _is_another_completion(id, model, choices, chat):
-        restarts = [state.text.restart() for state in chat.choices.values()] if chat.record(STREAM_SPLICED) else [True]
-        if not any(restarts):
-            chat.ledger.unrepaired(STREAM_SPLICED)
+    elif _is_another_completion(id, model, choices, chat) and chat.record(STREAM_SPLICED):
+        _restart(chat)
     chat.ids_hold = chat.ids_hold or (bool(id) and id == chat.raw_id)
     if id != chat.raw_id and kept(id):
         chat.past_ids = (*chat.past_ids, chat.raw_id)[-_MAX_IDS:] if chat.raw_id else ()
@@ -126,24 +134,34 @@ def usage(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState)
 CHUNK_RULES = (choices_empty, spliced, usage)
 
 
+def _see_object(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
+    """Count a chunk of another object: the SDK's helper skips it, as it should skip annotations alone."""
+    whole = bool(choices) and len(choices) == len(chunk["choices"]) and all(map(_has_delta, choices))
+    whole = whole and (any(map(says_something, choices)) or not is_annotation(chunk, chat))
+    if chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
+        chunk["object"] = chat.object
+
+
+def _pinned(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> tuple[Any, Any]:
+    """Give a chunk the id, the model and the time of those before it, where that is wanted; return id and model."""
+    known = {"id": chat.id, "model": chat.model, "created": chat.created}
+    level = Level.OPT_IN if choices and all(known.values()) else Level.NEVER
+    if chat.record(CHUNK_METADATA_IRREGULAR, level):
+        chunk.update(known)
+    return chunk.get("id"), chunk.get("model")
+
+
 def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
     """Find an id, a model, a time or an object that is missing, or is not what it was."""
     id, model, object, created = chunk.get("id"), chunk.get("model"), chunk.get("object"), chunk.get("created")
     if id and id == chat.id and model and model == chat.model and object == chat.object and created:
         return
     chat.any_id = chat.any_id or bool(id)
-    # Without its object the SDK's helper skips the chunk; annotations are to be skipped.
-    whole = bool(choices) and len(choices) == len(chunk["choices"]) and all(map(_has_delta, choices))
-    whole = whole and (any(map(says_something, choices)) or not is_annotation(chunk, chat))
-    if object != chat.object and chat.record(CHUNK_METADATA_IRREGULAR, Level.HELPER if whole else Level.NEVER):
-        chunk["object"] = chat.object
-    changes = bool(id and chat.id and id != chat.id) or bool(model and chat.model and model != chat.model)
-    known = {"id": chat.id, "model": chat.model, "created": chat.created}
-    if (changes or not (id and model and created)) and object == chat.object:
-        pinned = choices and all(known.values())
-        if chat.record(CHUNK_METADATA_IRREGULAR, Level.OPT_IN if pinned else Level.NEVER):
-            chunk.update(known)
-            id, model = chat.id, chat.model
+    changes = any(said and before and said != before for said, before in ((id, chat.id), (model, chat.model)))
+    if object != chat.object:
+        _see_object(chunk, choices, chat)
+    elif changes or not (id and model and created):
+        id, model = _pinned(chunk, choices, chat)
     chat.id = (kept(id) if id else "") or chat.id
     chat.model = (kept(model) if model else "") or chat.model
     chat.created = created if type(created) is int else chat.created
@@ -275,6 +293,14 @@ def _elsewhere(choice: dict[str, Any], state: Choice) -> dict[str, Any] | None:
     return {"content": text} if isinstance(text, str) and (text or state.is_misplaced) else None
 
 
+def _better_word(reason: str, state: Choice, chat: ChatState) -> tuple[str, bool]:
+    """Return the word that a finish_reason stands for, if there is one, and whether calls came that it denies."""
+    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
+    if contradicts and state.calls.parse() is not False:
+        return "tool_calls", contradicts
+    return "" if reason in FINISH_REASONS else finish_word(reason), contradicts
+
+
 def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:
     """Take the finish_reason: null up to the last chunk, and then one of five words."""
     reason = choice.get("finish_reason", _ABSENT)
@@ -289,10 +315,7 @@ def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> Non
     reason = str(reason)
     chat.finishes += 1
     chat.error = chat.error or is_failure(reason)
-    better = "" if reason in FINISH_REASONS else finish_word(reason)
-    contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
-    if contradicts and state.calls.parse() is not False:
-        better = "tool_calls"
+    better, contradicts = _better_word(reason, state, chat)
     irregular = better or contradicts or reason not in FINISH_REASONS or state.finish_reason is not None
     if irregular and chat.record(FINISH_REASON_IRREGULAR, Level.OPT_IN if better else Level.NEVER):
         choice["finish_reason"] = reason = better

@@ -177,6 +177,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     index = payload.get(key)
     known = item.part(key, index)
     if known is not None and not known.done:
+        known.counted = -1  # what came before the announcement tells nothing of how its deltas are counted
         return known
     position = item.count_of(key)
     part = state.new_part(item, family, key, index if is_index(index) else position)

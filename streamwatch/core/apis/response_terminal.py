@@ -95,13 +95,13 @@ def see_output(state: ResponseState, response: dict[str, Any]) -> None:
         _restore_output(state, response)
         return
     pairs = _pairs(state, output)
-    for final, item in pairs:
-        if item is not None:
-            _finish(state, item, final)
-    unknown = [(place, final) for place, (final, item) in enumerate(pairs) if item is None]
-    for index, final in unknown:
-        _announce_whole(state, final, index)
-    _check_order(state, [item for _, item in pairs if item is not None])
+    known = [(final, item) for final, item in pairs if item is not None]
+    for final, item in known:
+        _finish(state, item, final)
+    for index, (final, other) in enumerate(pairs):
+        if other is None:
+            _announce_whole(state, final, index)
+    _check_order(state, [item for _, item in known])
     _check_total(state, output)
 
 
@@ -115,14 +115,19 @@ def _restore_output(state: ResponseState, response: dict[str, Any]) -> None:
         state.record(RESPONSE_EVENT_MISSING, Level.NEVER)
 
 
+def _by_ids(state: ResponseState, final: dict[str, Any], left: dict[Item, None]) -> Item | None:
+    """Return the item with the ids of one that is done, and take it from those that are `left`."""
+    known = state.items.by_id(final.get("id")) or state.items.by_call(final.get("call_id"), final.get("type"))
+    if known is None or known not in left:
+        return None
+    del left[known]
+    return known
+
+
 def _pairs(state: ResponseState, output: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Item | None]]:
     """Return each item of an output with the item that came: by its ids, else by its type and place or text."""
-    pairs: list[tuple[dict[str, Any], Item | None]] = []
     left = dict.fromkeys(state.items)
-    for final in output:
-        known = state.items.by_id(final.get("id")) or state.items.by_call(final.get("call_id"), final.get("type"))
-        pairs.append((final, known if known in left else None))
-        left.pop(known, None)  # type: ignore[arg-type] # None is not in it
+    pairs = [(final, _by_ids(state, final, left)) for final in output]
     unpaired = [at for at, (_, item) in enumerate(pairs) if item is None]
     as_many = len(unpaired) == len(left)
     for at in unpaired:

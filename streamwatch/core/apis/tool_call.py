@@ -71,6 +71,7 @@ class Call:
         "index",
         "is_made_up",
         "is_typed",
+        "moves",
         "name",
         "places",
         "size",
@@ -86,6 +87,7 @@ class Call:
         self.is_made_up = False  #: a repair wrote some of its arguments: that they parse proves nothing
         self.is_typed = False  #: a repair put its type in
         self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name
+        self.moves: list[tuple[str, dict[str, Any]]] = []  #: what that lacks, and where it came later
         self.places: list[dict[str, Any]] = []  #: functions with arguments that may be said twice, in events that wait
         self.again = ""  #: those arguments
         self.twin: Call | None = None  #: an earlier call of the same id and name

@@ -281,14 +281,27 @@ class ToolCalls:
             meant = self._meant(fragment)
             if meant is not None or not self._begins_another(fragment):
                 return self._shifted(fragment, index, meant)
-        if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
-            self._ledger.record(TOOL_CALL_INDEX_SPARSE)
-        if self._is_dense or index in self._taken:
-            index = self._free()
-        call = self._opened(fragment, index)
+        call = self._opened(fragment, self._place_of(fragment, index))
         if call is not None and other is not None and other.name == call.name:
             call.twin = other
         return call
+
+    def _place_of(self, fragment: Fragment, index: int) -> int:
+        """Return the index that a call is opened under."""
+        place = self._free() if self._is_misplaced(fragment, index) else index
+        if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
+            wanted = self._ledger.record(TOOL_CALL_INDEX_SPARSE)
+            if wanted and place == index:
+                self._ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
+        return place
+
+    def _is_misplaced(self, fragment: Fragment, index: int) -> bool:
+        """Return whether a new index is not the place of a call, but another one's, or beyond all that came.
+
+        Of arguments that come before any header nobody knows whose they are, nor of how many.
+        """
+        is_header = bool(fragment.id or fragment.name or fragment.fields.get("type"))
+        return index in self._taken or (self._is_dense and is_header and not 0 <= index <= len(self.calls))
 
     def _begins_another(self, fragment: Fragment) -> bool:
         """Return whether arguments under a new index begin a call whose header is late: all others are whole."""
@@ -327,8 +340,10 @@ class ToolCalls:
         call = self._by_id.get(fragment.id) if fragment.id else None
         if call is not None:
             return None if self._is_second(fragment, call) else call
-        last = self.calls[-1] if self.calls else None
-        if last is None or not (fragment.id or fragment.name) or fragment.name not in ("", last.name):
+        if not self.calls or not (fragment.id or fragment.name):
+            return None
+        last = self.calls[-1]
+        if not self._goes_on_with_name(last, fragment):
             return None
         if fragment.id and last.id:
             # Where ids differ there are two calls, but for a piece of arguments that belongs to what is open.
@@ -337,6 +352,14 @@ class ToolCalls:
             self._change_id(fragment, last)
             return last
         return last if last.parses() is not True else None
+
+    def _goes_on_with_name(self, call: Call, fragment: Fragment) -> bool:
+        """Return whether a name may be a call's: the same, or the rest of it, if only both together are a tool."""
+        tools, name = self._tools, fragment.name
+        if name in ("", call.name):
+            return True
+        joined = call.name + name in tools and not (call.name in tools and name in tools)
+        return joined and not fragment.id and not call.size
 
     def _meant(self, fragment: Fragment) -> Call | None:
         """Return the last call, if no other one can be meant by arguments that say neither index nor id."""

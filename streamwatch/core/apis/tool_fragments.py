@@ -111,18 +111,17 @@ class FragmentRules:
             self._make_up_id(call, fields)
 
     def _complete(self, call: Call, header: dict[str, Any], fragment: Fragment) -> None:
-        """Move what a header lacks from a later fragment into its own."""
+        """Move what a header lacks from later fragments into its own, as soon as both id and name are there."""
         if fragment.id and not call.id:
-            _exchange("id", header, fragment.fields)
+            call.moves.append(("id", fragment.fields))
             call.id, fragment.id = fragment.id, ""
         if fragment.name and not call.name:
-            if not isinstance(header.get("function"), dict):
-                header["function"] = {}
-            _exchange("name", header["function"], fragment.function)
+            call.moves.append(("name", fragment.function))
             call.name, fragment.name = fragment.name, ""
-        if fragment.fields.get("type") and not header.get("type"):
-            _exchange("type", header, fragment.fields)  # what reads the id reads the type there
+        if fragment.fields.get("type") and not header.get("type") and all(name != "type" for name, _ in call.moves):
+            call.moves.append(("type", fragment.fields))  # what reads the id reads the type there
         if call.id and call.name:
+            _make_whole(call, header)
             if fragment.id == call.id:  # with its name gone it opens nothing
                 fragment.fields["id"] = fragment.id = ""
             call.header = None
@@ -131,6 +130,7 @@ class FragmentRules:
     def _make_up_id(self, call: Call, fields: dict[str, Any]) -> None:
         """Give a call that has a name the id that never came; a name cannot be made up."""
         if call.name and not call.id and self._ledger.wants(TOOL_CALL_HEADER_INCOMPLETE, Level.OPT_IN):
+            _make_whole(call, fields)
             fields["id"] = call.id = f"call_{uuid4().hex}"
         else:
             self._ledger.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)
@@ -244,16 +244,26 @@ class FragmentRules:
             call.add(call.again)
         call.again = ""
         call.places.clear()
+        if call.header is None:
+            call.moves.clear()
         if call.header is None and self._awaited.pop(id(call), None) is not None and not self._awaited:
             self._doubts.close(self)
 
 
-def _exchange(name: str, header: dict[str, Any], later: dict[str, Any]) -> None:
-    """Move a member into the header; what stood there goes in its place, for who takes it for granted in each piece."""
-    said = later.pop(name)
-    if name in header:
-        later[name] = header[name]
-    header[name] = said
+def _make_whole(call: Call, header: dict[str, Any]) -> None:
+    """Move members of later fragments into the header; what stood there goes in the place of each.
+
+    Some programs take a member for granted in each fragment.
+    """
+    for name, later in call.moves:
+        if name == "name" and not isinstance(header.get("function"), dict):
+            header["function"] = {}
+        there = header["function"] if name == "name" else header
+        said = later.pop(name)
+        if name in there:
+            later[name] = there[name]
+        there[name] = said
+    call.moves.clear()
 
 
 def _irregular(call: Call, fragment: Fragment) -> list[tuple[dict[str, Any], str]]:
