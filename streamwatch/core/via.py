@@ -97,17 +97,25 @@ def path_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
     entries: list[str] = []
     for key, value in headers:
         name = key.lower()
-        if name in _BY_NAME:
-            found.add(_BY_NAME[name])
-        elif name in _SAYING:
-            said = value[:_MOST_CHARACTERS].decode("latin-1")
-            if name == b"via":
-                entries += said.split(",")[:_MOST_ENTRIES]
-            else:
-                found.update(row for pattern, row in _SAYING[name] if pattern.search(said))
-        elif name.startswith(_STARTS):
-            found.update(row for start, row in _BY_START if name.startswith(start))
+        if name == b"via":
+            entries += _words(value).split(",")[:_MOST_ENTRIES]
+        else:
+            found.update(_named(name, value))
     return _ordered(found, _told(entries[:_MOST_ENTRIES]))
+
+
+def _named(name: bytes, value: bytes) -> Iterable[str]:
+    """Return who is named by a header, by its name or by what it says."""
+    if name in _BY_NAME:
+        return (_BY_NAME[name],)
+    if name in _SAYING:
+        said = _words(value)
+        return [row for pattern, row in _SAYING[name] if pattern.search(said)]
+    return [row for start, row in _BY_START if name.startswith(start)] if name.startswith(_STARTS) else ()
+
+
+def _words(value: bytes) -> str:
+    return value[:_MOST_CHARACTERS].decode("latin-1")
 
 
 def _told(entries: Sequence[str]) -> list[str]:
