@@ -115,7 +115,7 @@ class Agent:
             self._telemetry[key] = Telemetry(
                 *key[:3],
                 before_collection=self._before_collection,
-                open_streams=self._look_at_open,
+                open_streams=functools.partial(self._look_at_open, key),
                 genai=settings.genai_metrics,
             )
         return self._telemetry[key]
@@ -211,15 +211,19 @@ class Agent:
             self.internal_error(error, "counting a stream that it does not see")
 
     def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
-        """Nothing came of a stream for longer than the threshold; said once of each."""
-        session.fell_silent = True
-        self._silences.tell(session.call, session.watch.request.id, state, seconds)
+        """Nothing came of a stream for longer than the threshold; said once before the first chunk, and once after."""
+        if state not in session.told:
+            session.told = (*session.told, state)
+            self._silences.tell(session.call, session.watch.request.id, state, seconds)
 
-    def _look_at_open(self) -> Iterator[OpenStream]:
-        """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics."""
-        for session in self._sessions():
+    def _look_at_open(self, key: tuple[Any, ...]) -> Iterator[OpenStream]:
+        """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics.
+
+        What was opened is recorded with the telemetry that is in force; another one, of earlier providers, has none.
+        """
+        for session in self._sessions() if self._telemetry.get(key) is self.telemetry else ():
             stream = session.look()
-            if stream.state in SILENT and not session.fell_silent:
+            if stream.state in SILENT:
                 self.is_silent(session, stream.state, stream.waiting)
             yield stream
 

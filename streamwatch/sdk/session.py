@@ -87,7 +87,7 @@ class StreamSession:
     busy = False  #: before the next read something is to be done: events are held, or not worked through
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
     longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
-    fell_silent = False  #: somebody was told that nothing comes
+    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has told
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through us
@@ -229,7 +229,7 @@ class StreamSession:
         if seconds > self.longest_gap and self._first is not None:  # a model may think as long as it likes before
             self.longest_gap = seconds
             self.watch.waited(seconds)
-            if seconds > self.owner.settings.stall_seconds and not self.fell_silent:
+            if seconds > self.owner.settings.stall_seconds:
                 self.owner.is_silent(self, StreamState.SILENT, seconds)
         if self.waiting is not None and self.busy:
             self.waiting.took(seconds, self.owner.settings.window_seconds)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from conftest import Watched
 from helpers import sdk
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from streamwatch.core.kinds import STREAM_STALLED
 from streamwatch.core.report import Times
@@ -215,6 +217,43 @@ def test_a_silence_that_nobody_collected_in_is_logged_when_it_ends(
     assert "without an id" in lines[0]
 
 
+def test_a_late_first_chunk_hides_no_later_silence(stalling: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """A line for each, and no third one."""
+    caplog.set_level(logging.INFO, "streamwatch")
+
+    def reads() -> Iterator[Any]:
+        first, second, *rest = sdk.healthy("chat")
+        for pause, chunk in ((LONG, first), (LONG, second), (LONG * 1.2, rest.pop(0))):
+            end = time.monotonic() + pause
+            while time.monotonic() < end:
+                yield SHORT
+                stalling.points("streamwatch.open_streams")
+            yield chunk
+        yield from rest
+
+    sdk.read("sync", reads())
+    lines = [record.getMessage().partition(":")[0] for record in caplog.records if "its reader" in record.getMessage()]
+
+    assert lines == [f"A stream of gpt-4o from server.test has {what}" for what in ("not begun", "fallen silent")]
+
+
+def test_the_telemetry_of_earlier_providers_shows_none_of_the_streams_that_are_open_now(
+    watch: Any, providers: dict[str, Any], metrics: Any, stalling: Watched
+) -> None:
+    """They are counted where they are opened."""
+    first = providers["meter_provider"]
+    watch.stop()
+    later = InMemoryMetricReader()
+    providers["meter_provider"] = MeterProvider([later])
+    watch()
+    stream = sdk.create(sdk.client(sdk.healthy("chat")))
+
+    assert {"reading": 1} == open_now(Watched(None, later))  # type: ignore[arg-type]
+    assert {} == open_now(Watched(None, metrics))  # type: ignore[arg-type]
+    list(stream)
+    first.shutdown()
+
+
 def test_a_reader_at_work_is_not_waiting(stalling: Watched) -> None:
     """However long it takes; and a stream that is held and never read is open."""
     stream = sdk.create(sdk.client(sdk.healthy("chat")))
@@ -344,7 +383,6 @@ def test_a_failure_of_ours_leaves_the_gauges_empty_and_the_rest_whole(
     """It is counted."""
     request.applymarker(pytest.mark.internal_errors_expected)
     stream = sdk.create(sdk.client(sdk.healthy("chat")))
-    monkeypatch.setattr(type(instrumentor.agent), "_look_at_open", lambda _self: 1 / 0)
     for telemetry in instrumentor.agent._telemetry.values():
         monkeypatch.setattr(telemetry._open, "_look", lambda: 1 / 0)
 
