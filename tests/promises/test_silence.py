@@ -33,7 +33,7 @@ from streamwatch.core.settings import Settings
 from streamwatch.core.vocabulary import StreamState
 
 #: Seconds: the threshold, a hang, what is far from it, and how often it is scraped.
-THRESHOLD, HANG, SHORT, SCRAPE = 0.4, 1.0, 0.2, 0.1
+THRESHOLD, HANG, SHORT, SCRAPE = 1.0, 2.2, 0.6, 0.1
 HELD = HANG - 0.05  # a reader may begin to wait a moment after the server does
 MODES = ("sync", "asyncio")
 HTTPError: Any = httpx.HTTPError
@@ -104,7 +104,7 @@ ROWS = [
     ),
     Row(
         "slow-reader",
-        answer("slow-reader", texts=3),
+        answer("slow-reader", texts=1),
         None,
         after={"reading": (HELD, 9), "longest_gap": (0, SHORT), "waiting": (0, HANG)},
         reads_slowly=THRESHOLD * 1.2,
@@ -179,7 +179,7 @@ def test_each_row_is_seen_while_it_lasts_and_kept_afterwards(row: Row, mode: str
         assert beyond, seen
         known = [at for at, states in seen if states and row.hangs.value not in states and at < beyond[0]]
         # The first scrape that could see it did: the one before was made while the threshold was not passed.
-        assert beyond[0] - known[0] < THRESHOLD + 3 * SCRAPE
+        assert beyond[0] - known[0] < THRESHOLD + 6 * SCRAPE  # and a collection takes its time on a busy machine
         assert {row.hangs.value: 1.0} in [states for _, states in seen]
     if row.reads_slowly:
         assert {"reading": 1.0} in [states for _, states in seen]
