@@ -167,7 +167,7 @@ def _unrepaired_faults(options: Options) -> Alert:
             "that was not repaired, in <service>.",
             options,
         ),
-        dashboard="streamwatch-anatomy",
+        dashboard="streamwatch-overview",
         labels=MODEL,
     )
 
@@ -193,7 +193,7 @@ def _truncated_streams(options: Options) -> Alert:
             "in <service>.",
             options,
         ),
-        dashboard="streamwatch-overview",
+        dashboard="streamwatch-anatomy",
         labels=MODEL,
     )
 
@@ -212,7 +212,7 @@ def _tool_calls_broken(options: Options) -> Alert:
             "in <service>.",
             options,
         ),
-        dashboard="streamwatch-agent",
+        dashboard="streamwatch-anatomy",
         labels=MODEL,
     )
 
@@ -281,7 +281,7 @@ def _internal_errors(options: Options) -> Alert:
             "streams were passed on as they came; what is measured of them may be incomplete.",
             options,
         ),
-        dashboard="streamwatch-overview",
+        dashboard="streamwatch-agent",
     )
 
 
@@ -299,7 +299,7 @@ def _absent(options: Options) -> Alert:
             "here can fire for it.",
             options,
         ),
-        dashboard="streamwatch-overview",
+        dashboard="streamwatch-agent",
     )
 
 

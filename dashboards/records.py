@@ -107,6 +107,8 @@ OF_PROCESSES = {
 }
 #: When a process was watched last; forgotten after a day.
 PROCESS_SEEN = "instance:streamwatch_processes:last_seen_timestamp_seconds"
+#: How many series each process has: what it costs Prometheus, whichever way they come.
+PROCESS_SERIES = "instance:streamwatch_series:count"
 PROCESSES = "job:streamwatch_processes:count"
 #: In how many evaluations of the last hour a service was watched: a job that comes and goes has few.
 WATCHED = "job:streamwatch_processes:minutes1h"
@@ -465,4 +467,5 @@ def long(options: Options) -> tuple[Record, ...]:
         *_fix_rates(options),
         *_burned(options, ("2h", "6h", "1d", "3d")),
         *_first_seen(options),
+        Record(PROCESS_SERIES, f'count {options.by("instance")} ({{__name__=~"streamwatch_.+"}})'),
     )

@@ -57,7 +57,7 @@ TELLS_ITS_VERSION = find_spec("streamwatch.otel.prometheus_reader") is not None
 if not TELLS_ITS_VERSION:
     MAY_BE_EMPTY |= {
         ("streamwatch-agent", "Versions running", "A"): "this Streamwatch does not tell its version",
-        ("streamwatch-agent", "Processes", "F"): "this Streamwatch does not tell its version",
+        ("streamwatch-agent", "Processes", "G"): "this Streamwatch does not tell its version",
     }
 
 

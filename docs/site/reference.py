@@ -65,6 +65,7 @@ ATTRIBUTES = {
     "streamwatch.strategy": "What a repair does; for published figures the workaround, `any` for all of them.",
     "streamwatch.unwatched": "Why the rest of the stream was left alone, if it was.",
     "streamwatch.verdict": "How the stream ended.",
+    "version": "The version of Streamwatch.",
 }
 _VOCABULARIES: dict[str, type[Enum]] = {
     "streamwatch.verdict": words.Verdict,
@@ -122,7 +123,6 @@ def metrics_page() -> str:
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
         common,
-        "`streamwatch_build_info` has the deployed version; its value is 1.",
         "## Buckets",
         table(("histogram", "unit", "bounds"), buckets),
         "## Spans",

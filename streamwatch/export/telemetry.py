@@ -59,7 +59,7 @@ class Instrument:
     boundaries: tuple[float, ...] = ()
 
 
-#: The attributes that every metric has, except the last two of the table below.
+#: The attributes that every metric has, but for those of the process in the table below.
 COMMON = (
     "gen_ai.operation.name",
     "gen_ai.request.model",
@@ -119,6 +119,9 @@ STARTED = Instrument(
     "streamwatch.start_time",
     "s",
     "When this process began to count, in seconds since the epoch: what an old process shows first is not new.",
+)
+BUILD = Instrument(
+    "streamwatch.build_info", "", "The Streamwatch that runs in this process; its value is 1.", ("version",)
 )
 UNOBSERVED = Instrument(
     "streamwatch.unobserved_streams",
@@ -251,7 +254,11 @@ class Telemetry:
                 for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
             ),
         )
-        for instrument, observe in ((PUBLISHED, self._published), (STARTED, self._observe_start)):
+        for instrument, observe in (
+            (PUBLISHED, self._published),
+            (STARTED, self._observe_start),
+            (BUILD, self._observe_build),
+        ):
             meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
 
     def open(self, call: RequestInfo, start: int | None = None) -> RecordedStream:
@@ -395,6 +402,9 @@ class Telemetry:
 
     def _observe_start(self, _options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(self._started)
+
+    def _observe_build(self, _options: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(1, {"version": __version__})
 
     def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
         for issue in ISSUES:

@@ -229,7 +229,10 @@ def test_queries_name_only_what_is_exported(name: str) -> None:
         ('sum by (job) (rate(streamwatch_streams_total{job="a"}[5m]))', set()),
         ('sum by (model) (rate(streamwatch_stream_total{job="a"}[5m]))', {"streamwatch_stream_total", "job", "model"}),
         ('streamwatch_streams_total{streamwatch_anomaly="a"}', {"streamwatch_anomaly"}),
-        ('up{job="a"} * on (le) group_left (version) streamwatch_build_info{job="a"}', {"le"}),
+        (
+            'streamwatch_start_time_seconds{job="a"} * on (le) group_left (version) streamwatch_build_info{job="a"}',
+            {"le"},
+        ),
     ],
 )
 def test_what_nobody_exports_is_found(expression: str, found: set[str]) -> None:
