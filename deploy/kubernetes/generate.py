@@ -38,7 +38,7 @@ def merged(below: Any, above: Any) -> Any:
 
 
 def opened(config: Any) -> Any:
-    """A configuration whose own metrics have a number for a port: the operator parses it before any variable is known."""
+    """A configuration whose own metrics have a number for a port: the operator knows no variable when it parses it."""
     for reader in config["service"]["telemetry"]["metrics"]["readers"]:
         exporter = reader["pull"]["exporter"]["prometheus"]
         exporter["port"] = int(re.sub(r"\$\{env:\w+:-(\d+)\}", r"\1", str(exporter["port"])))
