@@ -240,12 +240,12 @@ def _new_anomaly_kind(options: Options) -> Alert:
 
 
 def _budget_burn(options: Options, severity: str, windows: Windows, *, wait: float, hold: float) -> Alert:
-    budget = 1 - options.objective
+    budget = f"(1 - {options.objective:g})"
     parts = [
         "\n".join(
             (
-                f"  {BROKEN_RATIO}{long} > {factor * budget:g}",
-                f"and\n  {BROKEN_RATIO}{short} > {factor * budget:g}",
+                f"  {BROKEN_RATIO}{long} > {factor:g} * {budget}",
+                f"and\n  {BROKEN_RATIO}{short} > {factor:g} * {budget}",
                 f"and\n  {BROKEN}{long} >= {FEWEST_HIT}",
             )
         )
@@ -259,8 +259,8 @@ def _budget_burn(options: Options, severity: str, windows: Windows, *, wait: flo
         hold=hold,
         summary="Too many streams end unusable for the objective to be met.",
         description=_told(
-            "<service>: {{ $value | humanizePercentage }} of the streams ended broken; the objective allows"
-            f" {budget * 100:.4g}%.",
+            "<service>: {{ $value | humanizePercentage }} of the streams ended broken; "
+            f"the objective is {options.objective * 100:g}%.",
             options,
         ),
         dashboard="streamwatch-overview",

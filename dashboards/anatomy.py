@@ -11,7 +11,6 @@ from dashboards.panels import (
     AMBER,
     BLUE,
     GREEN,
-    RUNBOOKS,
     VERMILION,
     Column,
     Panel,
@@ -20,6 +19,7 @@ from dashboards.panels import (
     lines,
     number,
     rows,
+    runbook,
     share,
     unnamed,
 )
@@ -287,5 +287,5 @@ def _kinds() -> Panel:
         ],
         size=(24, 12),
         sort="Found",
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
     )

@@ -12,7 +12,6 @@ from dashboards.panels import (
     BLUE,
     GRAY,
     GREEN,
-    RUNBOOKS,
     VERMILION,
     Column,
     Panel,
@@ -24,6 +23,7 @@ from dashboards.panels import (
     number,
     prose,
     rows,
+    runbook,
     share,
     unnamed,
 )
@@ -228,7 +228,7 @@ def _not_repairable() -> Panel:
         [Column("Streams", f"{q.cases(kinds, _ISSUE, where=(q.APPLIED,))} > 0")],
         size=(10, 7),
         sort="Streams",
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
     )
 
 
@@ -314,7 +314,7 @@ def _kinds() -> Panel:
             Column("Cases", f"{whole} > 0"),
         ],
         size=(12, 8),
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
     )
 
 

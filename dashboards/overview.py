@@ -11,7 +11,6 @@ from dashboards.panels import (
     AMBER,
     BLUE,
     GREEN,
-    RUNBOOKS,
     VERMILION,
     Column,
     Panel,
@@ -21,6 +20,7 @@ from dashboards.panels import (
     number,
     on_the_right,
     rows,
+    runbook,
     share,
 )
 from dashboards.records import ANOMALIES, REORDERED, STREAMS
@@ -203,7 +203,7 @@ def _faults() -> Panel:
         ],
         size=(12, 8),
         sort="Streams",
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
     )
 
 
@@ -243,7 +243,7 @@ def _where() -> list[Panel]:
 
 def _alerts() -> Panel:
     listed = q.alerts("firing|pending")
-    keys = {"alertname": "Alert", "alertstate": "State", "severity": "Severity", "job": "Job"}
+    keys = {"job": "Job", "alertname": "Alert", "alertstate": "State", "severity": "Severity"}
     return rows(
         "Alerts firing or pending",
         "Click on an alert for its runbook. Empty is good; empty also where the rules are not loaded, see "
@@ -253,5 +253,5 @@ def _alerts() -> Panel:
         [Column("Series", f"count by ({', '.join(keys)}) ({listed})")],
         size=(24, 5),
         nothing="no alert",
-        links={"Alert": f"{RUNBOOKS}/${{__value.raw}}.md"},
+        links={"Alert": runbook("${__value.raw}")},
     )

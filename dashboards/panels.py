@@ -5,7 +5,6 @@ A panel is built from queries and a description that says what to do; everything
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -19,13 +18,10 @@ from grafana_foundation_sdk.models import units
 
 from dashboards import records
 from dashboards.names import metric
+from streamwatch.cli.dashboards.filling import PAGE, RUNBOOKS
 from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Severity, Verdict
 from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
-#: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
-RUNBOOKS = os.environ.get(
-    "STREAMWATCH_RUNBOOKS_URL", "https://streamwatch.example/openai-streamwatch/blob/main/docs/runbooks"
-)
 DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: Said by a panel that has nothing to show: a new installation is no error, and neither is a healthy one.
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
@@ -109,7 +105,7 @@ def end(header: str, expression: str, color: Sequence[tuple[float | None, str]] 
 
 def runbook(page: str) -> str:
     """The address of a page: an alert's name, or `kinds/<kind>`."""
-    return f"{RUNBOOKS}/{page}.md"
+    return f"{RUNBOOKS}/{page}{PAGE}"
 
 
 def _link(title: str, url: str) -> dashboard.DashboardLink:

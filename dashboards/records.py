@@ -28,16 +28,10 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
+from streamwatch.cli.dashboards.filling import LABEL, OBJECTIVE
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.stream_cases import FIXED, KNOWN, TOOL_CALLS, CaseDefinition, Z
 from streamwatch.core.vocabulary import Severity
-
-#: Where runbooks and dashboards are: nobody's domain (RFC 2606), until --repository and --grafana name real ones.
-REPOSITORY = "https://streamwatch.example/openai-streamwatch"
-GRAFANA = "https://grafana.example"
-
-#: The share of streams that must end usable: a choice, one answer in a hundred.
-OBJECTIVE = 0.99
 
 #: Minutes between evaluations, and of the growth that is recorded.
 INTERVAL = 1
@@ -134,14 +128,9 @@ BROKEN = "job:streamwatch_broken_streams:sum"
 
 @dataclass(frozen=True)
 class Options:
-    """What may differ from one installation to another.
+    """How rules are written: `keep` are the labels that tell services apart; `faster` divides all times, for tests."""
 
-    `keep` are the labels that tell services apart; `faster` divides every duration, which tests need.
-    """
-
-    repository: str = REPOSITORY
-    grafana: str = GRAFANA
-    keep: tuple[str, ...] = ("job",)
+    keep: tuple[str, ...] = (LABEL,)
     objective: float = OBJECTIVE
     faster: int = 1
 

@@ -100,7 +100,7 @@ class Live:
         if program is None:
             raise RuntimeError("There is no prometheus on PATH; on Debian: apt-get install prometheus")
         folder = Path(self._processes.enter_context(TemporaryDirectory(prefix="streamwatch-")))
-        texts = rules.render(Options(faster=_FASTER))
+        texts = rules.filled(Options(faster=_FASTER))
         rules.write(folder / "rules", {name: text for name, text in texts.items() if alerts or "alerts" not in name})
         targets = [
             {"job_name": one.job, "static_configs": [{"targets": [f"localhost:{port}"]}]} for one, port in ports.items()

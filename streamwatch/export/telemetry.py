@@ -254,11 +254,8 @@ class Telemetry:
                 for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
             ),
         )
-        for instrument, observe in (
-            (PUBLISHED, self._published),
-            (STARTED, self._observe_start),
-            (BUILD, self._observe_build),
-        ):
+        gauges = (PUBLISHED, self._published), (STARTED, self._observe_start), (BUILD, self._observe_build)
+        for instrument, observe in gauges:
             meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
 
     def open(self, call: RequestInfo, start: int | None = None) -> RecordedStream:

@@ -13,7 +13,6 @@ from dashboards import alerts, rules
 from dashboards.records import Options
 from helpers.scenarios import (
     PROMTOOLS,
-    ROOT,
     Series,
     each_promtool,
     filled_in,
@@ -22,11 +21,10 @@ from helpers.scenarios import (
     started,
     streams,
 )
+from streamwatch.cli.dashboards import filling
 from streamwatch.core.stream_cases import ORDER
 
-BOARDS = {
-    path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "dashboards" / "json").glob("*.json"))
-}
+BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in filling.templates("json")}
 
 
 def exported(instance: str, samples: str) -> Series:
@@ -81,4 +79,4 @@ def test_an_alert_leads_to_the_dashboard_that_shows_it(alert: alerts.Alert) -> N
 
     assert chosen <= {one["name"] for one in board["templating"]["list"]}
     pages = {link["url"].rpartition("/")[2] for one in board["panels"] for link in one.get("links") or ()}
-    assert f"{alert.name}.md" in pages
+    assert f"{alert.name}{filling.PAGE}" in pages

@@ -25,6 +25,7 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
+from streamwatch.cli.dashboards import filling
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Condition, Outcome, Severity, Verdict
 from dashboards.records import OF_JOBS, total_of
@@ -33,7 +34,8 @@ from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(generator.FOLDER.glob("*.json"))}
+#: The templates: what is written for a site whose addresses are known has the same links.
+BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in filling.templates("json")}
 
 #: What an empty panel may say.
 NOTHING = {"no streams yet", "nothing found yet", "no alert", "no errors"}
@@ -61,7 +63,8 @@ def queries(name: str) -> Iterator[tuple[str, str]]:
 def test_the_files_are_fresh(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is committed is what the tables give; `--check` says so."""
     assert (0, "") == (generator.main(["--check"]), capsys.readouterr().out), "make dashboards"
-    assert {path.name for path in generator.FOLDER.glob("*.json")} == set(generator.generated())
+    written = {*generator.FOLDER.glob("*.json"), *filling.templates("json"), *filling.templates("yaml")}
+    assert written == set(generator.generated())
 
 
 def test_a_stale_file_is_named(
@@ -69,12 +72,13 @@ def test_a_stale_file_is_named(
 ) -> None:
     """`--check` fails and writes nothing; without it, the file is written once."""
     monkeypatch.setattr(generator, "FOLDER", tmp_path / "json")
+    monkeypatch.setattr(filling, "TEMPLATES", tmp_path / "templates")
 
     assert 1 == generator.main(["--check"])
     assert "streamwatch-overview.json is not fresh: make dashboards" in capsys.readouterr().out
     assert not (tmp_path / "json").exists()
     assert 0 == generator.main([])
-    assert len(BOARDS) == len(capsys.readouterr().out.splitlines())
+    assert 2 * len(BOARDS) + 1 == len(capsys.readouterr().out.splitlines())
     assert (0, "") == (generator.main([]), capsys.readouterr().out)
 
 
@@ -408,11 +412,11 @@ def test_runbooks_exist(name: str) -> None:
     folder = ROOT / "docs" / "runbooks"
     if not folder.is_dir():
         pytest.skip("there are no runbooks in this checkout")
-    pages = set(re.findall(re.escape(panels.RUNBOOKS) + r"/([^\"]+?\.md)", json.dumps(BOARDS[name])))
-    of_kinds = {f"kinds/{kind}.md" for kind in KINDS} if any("kinds/${" in page for page in pages) else set()
+    pages = set(re.findall(re.escape(panels.RUNBOOKS) + rf"/([^\"]+?){panels.PAGE}", json.dumps(BOARDS[name])))
+    of_kinds = {f"kinds/{kind}" for kind in KINDS} if any("kinds/${" in page for page in pages) else set()
 
     wanted = {page for page in pages if "$" not in page} | of_kinds
-    assert set() == {page for page in wanted if not (folder / page).is_file()}
+    assert set() == {page for page in wanted if not (folder / f"{page}.md").is_file()}
 
 
 def luminance(color: str) -> float:

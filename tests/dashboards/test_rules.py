@@ -16,6 +16,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 from dashboards import alerts, names, records, rules, runbooks
 from dashboards.records import Options, Record
+from streamwatch.cli.dashboards import filling
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
@@ -46,7 +47,9 @@ def promtool(*arguments: str) -> None:
 def test_rule_files_are_fresh() -> None:
     """`python -m dashboards.rules` would write what is there."""
     written = {path.name: path.read_text("utf-8") for path in rules.FOLDER.iterdir()}
-    assert rules.render() == written, "make dashboards"
+    assert rules.filled(Options()) == written, "make dashboards"
+    templates = {path.name: path.read_text("utf-8") for path in filling.templates("yml")}
+    assert rules.render() == templates, "make dashboards"
 
 
 def test_runbooks_are_fresh() -> None:
@@ -121,10 +124,10 @@ def test_an_alert_tells_a_person_what_and_where(alert: alerts.Alert) -> None:
     assert "{{" not in said["summary"]
     assert "{{ $labels.job }}" in said["description"]
     assert all("{{ $labels." + label in said["description"] for label in alert.labels)
-    runbook = said["runbook_url"].removeprefix(f"{records.REPOSITORY}/blob/main/")
-    assert (ROOT / runbook).is_file()
+    runbook = said["runbook_url"].removeprefix(f"{filling.RUNBOOKS}/").removesuffix(filling.PAGE)
+    assert (runbooks.FOLDER / f"{runbook}.md").is_file()
     boards = {"streamwatch-overview", "streamwatch-fix-rates", "streamwatch-anatomy", "streamwatch-agent"}
-    assert said["dashboard_url"].removeprefix(f"{records.GRAFANA}/d/").partition("?")[0] in boards
+    assert said["dashboard_url"].removeprefix(f"{filling.GRAFANA}/d/").partition("?")[0] in boards
 
 
 def test_only_what_users_lose_is_critical() -> None:
@@ -195,12 +198,14 @@ def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
 
 
 def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
-    """--keep, --repository and --grafana reach every rule; the default ones are nowhere then."""
-    options = Options("https://git.test/sw", "https://graf.test", keep=("namespace", "service"))
-    text = "".join(rules.render(options).values())
+    """They reach every rule; without an address there is no link."""
+    options = Options(keep=("namespace", "service"))
+    text = "".join(
+        rules.filled(options, filling.Site(repository="https://git.test/sw", grafana="https://graf.test")).values()
+    )
     assert "https://git.test/sw/blob/main/docs/runbooks/StreamwatchAbsent.md" in text
     assert "https://graf.test/d/streamwatch-overview" in text
-    assert ".example" not in text
+    assert not re.search("_url|<runbooks>|<grafana>", "".join(rules.filled(options).values()))
     assert not re.search(r"\bjob\b(?!_|:)", text)
     assert all(by.startswith("namespace, service") for by in re.findall(r"(?:by|on) \(([^)]*)\)", text))
 
@@ -227,7 +232,7 @@ def test_promtool_finds_nothing_to_complain_of() -> None:
 @needs_promtool
 def test_other_options_make_valid_rules_too(tmp_path: Path) -> None:
     """Other labels to keep, and windows of a second."""
-    rules.write(tmp_path, rules.render(Options(keep=("namespace", "service"), faster=60, objective=0.999)))
+    rules.write(tmp_path, rules.filled(Options(keep=("namespace", "service"), faster=60, objective=0.999)))
     promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, sorted(tmp_path.iterdir())))
 
 
