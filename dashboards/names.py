@@ -6,6 +6,9 @@ Derived from the tables of `streamwatch.export.telemetry`, so that a metric that
 from __future__ import annotations
 
 from dashboards.records import (
+    BROKEN,
+    BROKEN_RATIO,
+    JOB_ENDED,
     MODEL,
     OF_JOBS,
     OF_PROCESSES,
@@ -84,6 +87,9 @@ RECORDS = {
     PROCESS_SERIES: {"job", "instance"},
     RELEASES: {"job", *RELEASE},
     f"{REORDERED}15m": {"job", *MODEL},
+    f"{BROKEN}3d": {"job"},
+    f"{BROKEN_RATIO}1h": {"job"},
+    f"{JOB_ENDED}3d": {"job"},
 }
 
 

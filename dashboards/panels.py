@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, text, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as m
 from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models import prometheus as p
@@ -67,6 +67,9 @@ COLORS = {
 _NUMBER = 32
 #: Points of a graph: what is drawn of six hours is five minutes apart, and a refresh reads little.
 _POINTS = 72
+
+#: Points of the small graph below a number.
+_TREND = 24
 
 Panel = Any  # the builders of the kinds of panel have no common type with the methods used here
 
@@ -161,22 +164,24 @@ def number(
     size: tuple[int, int] = (4, 4),
     decimals: int | None = None,
     words: Sequence[tuple[tuple[float, float], str, str]] = (),
+    trend: bool = False,
 ) -> Panel:
-    """One big number for the whole range, or the word that stands for it."""
+    """One big number for the whole range, or the word that stands for it; as a trend, with what it was before."""
     panel = _dressed(stat.Panel(), title, description, page, size, _nothing("", query.expression))
     panel = (
         panel.unit(unit)
         .thresholds(_steps(color))
         .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
         .color_mode(m.BigValueColorMode.VALUE)
-        .graph_mode(m.BigValueGraphMode.NONE)
+        .graph_mode(m.BigValueGraphMode.AREA if trend else m.BigValueGraphMode.NONE)
         .text_mode(m.BigValueTextMode.VALUE)
         .justify_mode(m.BigValueJustifyMode.CENTER)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .text(common.VizTextDisplayOptions().value_size(_NUMBER))
     )
     panel = panel.mappings([_word(*one) for one in words]) if words else panel
-    return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=True)
+    panel = panel.interval("1m").max_data_points(_TREND) if trend else panel
+    return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=not trend)
 
 
 def _word(ends: tuple[float, float], word: str, color: str) -> d.RangeMap:
@@ -254,12 +259,6 @@ def unnamed(panel: Panel, *names: str) -> Panel:
     for name in names:
         panel = panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=at) for key, at in hidden.items()])
     return panel
-
-
-def on_the_right(panel: Panel, name: str) -> Panel:
-    """One line on an axis of its own, where it would flatten the others."""
-    axis = {"custom.axisPlacement": "right", "custom.axisLabel": name}
-    return panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=value) for key, value in axis.items()])
 
 
 def rows(
@@ -372,9 +371,3 @@ def matrix(
 
 def _plain() -> d.DynamicConfigValue:
     return d.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "auto"})
-
-
-def prose(title: str, content: str, size: tuple[int, int], page: str) -> Panel:
-    """Words that belong beside the numbers, as Markdown."""
-    panel = _dressed(text.Panel(), title, "What the numbers beside it cannot say.", page, size)
-    return panel.mode("markdown").content(content)

@@ -104,9 +104,9 @@ def quantile(share: float, row: Instrument, *by: str) -> str:
     return f"histogram_quantile({share:g}, {over_time(_buckets(row), 'le', *by)})"
 
 
-def range_quantile(share: float, row: Instrument) -> str:
+def range_quantile(share: float, row: Instrument, *by: str) -> str:
     """A quantile of a histogram over the whole range."""
-    return f"histogram_quantile({share:g}, {counted(_buckets(row), 'le')})"
+    return f"histogram_quantile({share:g}, {counted(_buckets(row), 'le', *by)})"
 
 
 def _buckets(row: Instrument) -> str:

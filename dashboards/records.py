@@ -124,6 +124,8 @@ AGE = "instance:streamwatch_begun:age_seconds"
 RETURNED = "instance:streamwatch_returned:start_time"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
 BROKEN = "job:streamwatch_broken_streams:sum"
+#: All streams of a service.
+JOB_ENDED = "job:streamwatch_streams:sum"
 
 
 @dataclass(frozen=True)
@@ -360,7 +362,7 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
     """How many streams of a service ended broken, and what share of all that is."""
     records: list[Record] = []
     for window in windows:
-        streams, broken = f"job:streamwatch_streams:sum{window}", BROKEN + window
+        streams, broken = JOB_ENDED + window, BROKEN + window
         ended_broken = total(JOB_STREAMS, options, window, '{streamwatch_condition="broken"}', by=())
         records += [
             Record(streams, total(JOB_STREAMS, options, window, by=())),

@@ -130,7 +130,7 @@ def test_metrics_have_the_names_and_labels_that_the_table_gives_them(live: Live)
 def test_a_share_over_the_range_is_what_was_counted(live: Live) -> None:
     """The first panel's arithmetic, against the counters themselves: every series was born in the run."""
     board = BOARDS["streamwatch-overview"]
-    (broken,) = [panel for panel in board["panels"] if panel["title"] == "Broken streams"]
+    (broken,) = [panel for panel in board["panels"] if panel["title"] == "Broken"]
     expression = filled_in(broken["targets"][0]["expr"], 600, _BEFORE)
     count = "sum(streamwatch_streams_total{})"
     counted = live.ask(count.format('{streamwatch_condition="broken"}') + " / " + count.format(""))
