@@ -139,7 +139,7 @@ def main() -> None:
     write(filling.TEMPLATES, render())
     write(FOLDER, filled(Options()))
     write(runbooks.FOLDER / "kinds", runbooks.render())
-    write(runbooks.FOLDER, runbooks.filled())
+    write(runbooks.FOLDER, {**runbooks.filled(), "README.md": runbooks.index()})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from dashboards import alerts, names, records, rules, runbooks
+from dashboards import alerts, looks, names, records, rules, runbooks
 from dashboards.records import Options, Record
 from streamwatch.cli.dashboards import filling
 from streamwatch.core.kinds import KINDS
@@ -59,6 +59,46 @@ def test_runbooks_are_fresh() -> None:
 
     assert runbooks.render() == kinds, "make dashboards"
     assert runbooks.filled() == pages, "make dashboards"
+    assert runbooks.index() == page("README"), "make dashboards"
+
+
+def parts(text: str) -> list[str]:
+    """What a page says below its headings, without its own name."""
+    return [one.strip() for one in re.split("(?m)^## .*$", text)[1:]]
+
+
+def test_no_section_stands_on_page_after_page() -> None:
+    """What is true of all kinds is said once, in the index; three at most may share what they really have in common."""
+    seen: dict[str, list[str]] = {}
+    for kind in KINDS:
+        for part in parts(page(f"kinds/{kind}")):
+            seen.setdefault(part.replace(kind, "KIND"), []).append(kind)
+    queries = {part for part in seen if part.startswith("```promql")}
+    assert {} == {part: kinds for part, kinds in seen.items() if len(kinds) > 3 and part not in queries}
+
+
+def test_what_helps_with_many_kinds_is_said_in_the_index() -> None:
+    """It is on none of their pages."""
+    assert runbooks.GENERAL
+    assert all(f"- {advice}" in page("README") for advice in runbooks.GENERAL)
+
+
+FIRST_LOOKS = {alert.name: alert for alert in ALERTS}
+
+
+@pytest.mark.parametrize("name", FIRST_LOOKS)
+def test_first_looks_are_queries_on_the_records_filtered_as_the_alert_is(name: str) -> None:
+    """No raw counter, no rate that misses births; each label of the alert that a record has, unless it is compared."""
+    alert, (_, _, text) = FIRST_LOOKS[name], page(name).partition("<!-- /rule -->")
+    recorded = {each.name for each in ALL if isinstance(each, Record)}
+    blocks = re.findall(r"```promql\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        assert not re.search(r"\b(increase|rate|sum_over_time)\(|(?<![\w:])streamwatch_\w+_(total|bucket)\{", block)
+        assert set(re.findall(r"\w+:\w+(?::\w+)*", block)) <= recorded
+        assert block.count('job="JOB"') == len(re.findall(r"\w+:\w+(?::\w+)*\{", block))
+    for label in alert.labels:
+        assert f'{label}="{looks.PLACEHOLDERS[label]}"' in text
 
 
 def page(name: str) -> str:
@@ -107,7 +147,11 @@ def test_every_alert_and_every_kind_has_its_page_and_no_page_is_left_over() -> N
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     """Every relative link is a file or folder."""
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
-        assert (page.parent / target).exists(), target
+        file, _, heading = target.partition("#")
+        assert (page.parent / file).exists(), target
+        if heading:
+            titles = re.findall("(?m)^#+ (.*)$", (page.parent / file).read_text("utf-8"))
+            assert heading in {title.lower().replace(" ", "-") for title in titles}
 
 
 # --- what the rules say
