@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from dashboards import alerts, records, runbooks
+from dashboards import alerts, inhibitions, records, runbooks
 from dashboards.alerts import Alert
 from dashboards.records import INTERVAL, Options, Record
 from streamwatch.cli.dashboards import filling
@@ -138,6 +138,8 @@ def main() -> None:
     """Write the rules, and the runbooks that derive from the same tables."""
     write(filling.TEMPLATES, render())
     write(FOLDER, filled(Options()))
+    write(filling.TEMPLATES, {"inhibit_rules.yaml": inhibitions.rendered()})
+    write(inhibitions.FILE.parent, {inhibitions.FILE.name: inhibitions.configuration()})
     write(runbooks.FOLDER / "kinds", runbooks.render())
     write(runbooks.FOLDER, {**runbooks.filled(), "README.md": runbooks.index()})
 

@@ -68,13 +68,13 @@ def parts(text: str) -> list[str]:
 
 
 def test_no_section_stands_on_page_after_page() -> None:
-    """What is true of all kinds is said once, in the index; three at most may share what they really have in common."""
+    """What is true of all kinds is said once, in the index; five at most share a strategy and say so."""
     seen: dict[str, list[str]] = {}
     for kind in KINDS:
         for part in parts(page(f"kinds/{kind}")):
             seen.setdefault(part.replace(kind, "KIND"), []).append(kind)
     queries = {part for part in seen if part.startswith("```promql")}
-    assert {} == {part: kinds for part, kinds in seen.items() if len(kinds) > 3 and part not in queries}
+    assert {} == {part: kinds for part, kinds in seen.items() if len(kinds) > 5 and part not in queries}
 
 
 def test_what_helps_with_many_kinds_is_said_in_the_index() -> None:

@@ -53,7 +53,8 @@ def files(site: Site) -> dict[str, str]:
     found = {f"dashboards/{path.name}": board(path.read_text("utf-8"), site) for path in templates("json")}
     found |= {f"rules/{path.name}": rules(path.read_text("utf-8"), site) for path in templates("yml")}
     found["provisioning/dashboards/streamwatch.yaml"] = _provisioning(site)
-    found |= {f"mixin/{path.name}": path.read_text("utf-8") for path in templates("*")}
+    found["alertmanager/inhibit_rules.yaml"] = _inhibitions(site)
+    found |= {f"mixin/{path.name}": path.read_text("utf-8") for path in templates("*") if path.suffix != ".yaml"}
     found["mixin/config.libsonnet"] = _config(site)
     return found
 
@@ -140,8 +141,12 @@ def _url(value: dict[str, Any]) -> str:
 
 
 def _provisioning(site: Site) -> str:
-    (template,) = templates("yaml")
-    return template.read_text("utf-8").replace(FOLDER, site.folder)
+    return (TEMPLATES / "streamwatch.yaml").read_text("utf-8").replace(FOLDER, site.folder)
+
+
+def _inhibitions(site: Site) -> str:
+    template = (TEMPLATES / "inhibit_rules.yaml").read_text("utf-8")
+    return template.replace(f"equal: [{LABEL}", f"equal: [{', '.join(site.labels)}")
 
 
 def _config(site: Site) -> str:
