@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apps import pipeline
 from click.testing import CliRunner
 
+from helpers.ports import free_port
 from streamwatch.cli import main
 from streamwatch.cli.dashboards.filling import Site, files
 
@@ -248,3 +251,50 @@ def test_promtool_finds_nothing_to_complain_of(labels: tuple[str, ...], tmp_path
     command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", *paths]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert 0 == ran.returncode, ran.stdout + ran.stderr
+
+
+PROGRAMS = pipeline.prometheus_programs()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("major", PROGRAMS)
+def test_what_a_prometheus_has_loaded_is_compared_query_by_query(major: str, tmp_path: Path) -> None:
+    """Whatever its own way of writing a query; a rule that is missing, changed or left over is named."""
+    options = ("--labels", "job,team", "--objective", "0.995")
+    assert 0 == written("--output", tmp_path, *options).exit_code
+    records = tmp_path / "rules" / "streamwatch-records.yml"
+    (tmp_path / "prometheus.yml").write_text('rule_files: ["rules/*.yml"]', "utf-8")
+    address = f"127.0.0.1:{free_port()}"
+    command = [PROGRAMS[major], f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    flags = [f"--web.listen-address={address}", "--web.enable-lifecycle"]
+    with subprocess.Popen([*command, *flags], stderr=subprocess.DEVNULL) as program:
+        try:
+            pipeline.wait(lambda: "Ready" in pipeline.get(f"http://{address}/-/ready"), 30, "Prometheus")
+            check = ("--check", "--prometheus", f"http://{address}/")
+            same, other = written(*options, *check), written(*check)
+            text = records.read_text("utf-8").replace(
+                "  - record: job:streamwatch_processes:count\n", "  - record: job:mine:count\n"
+            )
+            records.write_text(text.replace("> 0", "> 7"), "utf-8")
+            urllib.request.urlopen(
+                urllib.request.Request(f"http://{address}/-/reload", method="POST"), timeout=10
+            ).close()
+            edited = written(*options, *check)
+        finally:
+            program.terminate()
+    assert (0, "") == (same.exit_code, same.output)
+    assert 1 == other.exit_code
+    assert other.output.count("another query is loaded") > 50
+    assert 1 == edited.exit_code
+    said = edited.output.replace(f"http://{address}: ", "")
+    assert "- streamwatch-records, job:mine:count: not of this release\n" in said
+    assert "+ streamwatch-records, job:streamwatch_processes:count: not loaded\n" in said
+    assert "! streamwatch-records, job:streamwatch_broken_per_stream:ratio5m: another query is loaded\n" in said
+
+
+@pytest.mark.parametrize("arguments", [("--check",), ()])
+def test_a_prometheus_that_is_none_is_said(arguments: tuple[str, ...]) -> None:
+    """Nobody listens; or nothing was to be checked."""
+    ran = written("--prometheus", f"http://127.0.0.1:{free_port()}", *arguments)
+    assert 2 == ran.exit_code
+    assert ("127.0.0.1" if arguments else "--prometheus is for --check") in ran.stderr

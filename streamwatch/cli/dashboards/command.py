@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from streamwatch.cli.common.scraping import NoAnswerError
+from streamwatch.cli.dashboards import deployed
 from streamwatch.cli.dashboards.filling import FOLDER, LABEL, OBJECTIVE, Site, files
 
 
@@ -43,7 +45,9 @@ def _address(context: click.Context, parameter: click.Parameter, text: str) -> s
 @click.option("--folder", metavar="PATH", default=FOLDER, show_default=True,
               help="Let Grafana read the dashboards from this folder of its own machine.")  # fmt: skip
 @click.option("--check", is_flag=True, help="Write nothing; print what differs from the files in the folder.")
-def dashboards(output: Path, check: bool, **given: Any) -> None:  # noqa: FBT001 -- click passes it by name
+@click.option("--prometheus", metavar="URL", default="", callback=_address,
+              help="With --check: compare with the rules that this Prometheus has loaded, not with files.")  # fmt: skip
+def dashboards(output: Path, check: bool, prometheus: str, **given: Any) -> None:  # noqa: FBT001 -- click passes it by name
     """Write the Grafana dashboards, the Prometheus rules and a jsonnet mixin for your site.
 
     A link is left out where its address is not given. With --check the exit code is 1 if something differs.
@@ -51,10 +55,13 @@ def dashboards(output: Path, check: bool, **given: Any) -> None:  # noqa: FBT001
     \b
     streamwatch dashboards --labels job,namespace --grafana https://grafana.internal --repository https://git.internal/me/sw
     streamwatch dashboards --labels job,namespace --check
+    streamwatch dashboards --labels job,namespace --check --prometheus http://localhost:9090
     """  # noqa: D301 -- click keeps the lines after this character as they are
     wanted = files(Site(**given))
+    if prometheus and not check:
+        raise click.UsageError("--prometheus is for --check: this command writes files, and loads none")
     if check:
-        differences = [line for name, text in wanted.items() for line in _difference(output / name, name, text)]
+        differences = _differences(output, wanted, prometheus)
         click.echo("".join(differences), nl=False)
         if differences:
             click.get_current_context().exit(1)
@@ -67,6 +74,16 @@ def dashboards(output: Path, check: bool, **given: Any) -> None:  # noqa: FBT001
         except OSError as error:
             raise click.UsageError(f"{path} cannot be written: {error.strerror}") from error
         click.echo(str(path))
+
+
+def _differences(output: Path, wanted: dict[str, str], prometheus: str) -> list[str]:
+    """Return what differs from the files in a folder, or from the rules that a Prometheus has loaded."""
+    if not prometheus:
+        return [line for name, text in wanted.items() for line in _difference(output / name, name, text)]
+    try:
+        return deployed.differences(prometheus, [text for name, text in wanted.items() if name.startswith("rules/")])
+    except NoAnswerError as error:
+        raise click.UsageError(f"{prometheus}: {error}") from error
 
 
 def _difference(path: Path, name: str, wanted: str) -> list[str]:
