@@ -46,17 +46,6 @@ _TOOL_KINDS = f'streamwatch_anomaly=~"{"|".join(name for name in KINDS if name.s
 _TOOL_CHUNKS = f'streamwatch_chunk="{ChunkType.TOOL_CALL.value}"'
 _INCOMPLETE = f'streamwatch_verdict!~"{Verdict.COMPLETE.value}|{Verdict.ABANDONED.value}"'
 
-#: What needs no repair.
-_LEGAL = (Severity.DIALECT, Severity.HAZARD)
-_OF_FAULTS = (
-    "Faults by kind",
-    "Data lost or corrupted, or an error of the SDK. Click on a kind for what it means and what to do.",
-)
-_OF_LEGAL = (
-    "Dialects and hazards by kind",
-    "Nothing here is wrong: it is how servers differ, and what code has to expect. Nearly every stream has some.",
-)
-
 
 def dashboard() -> d.Dashboard:
     """For whoever debugs one model, one server or one application."""
@@ -69,7 +58,7 @@ def dashboard() -> d.Dashboard:
             Row("Chunks", _chunks()),
             Row("Order", [*_order()]),
             Row("Time", [*_time()]),
-            Row("Every kind that was found: faults, then what is legal", [_kinds(Severity.FAULT), _kinds(*_LEGAL)]),
+            Row("Every kind that was found: faults, then what is legal", [_faults(), _legal()]),
         ],
     )
 
@@ -121,13 +110,13 @@ def _cut_short() -> Panel:
     )
 
 
-def _found(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
+def _anomalies(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
     """Anomalies to be set beside chunks, which have no kind to choose."""
     return q.over_time(ANOMALIES, *by, where=(kinds,), over=over, without=("kind",))
 
 
 def _odd_tool_calls() -> Panel:
-    tools = _found(_TOOL_KINDS, over=q.RANGE)
+    tools = _anomalies(_TOOL_KINDS, over=q.RANGE)
     return number(
         "Odd tool calls",
         "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
@@ -173,7 +162,7 @@ def _verdicts_other_than_complete() -> Panel:
 
 
 def _missing_content_over_time() -> Panel:
-    missing = _found(_CONTENT_MISSING, "streamwatch_anomaly")
+    missing = _anomalies(_CONTENT_MISSING, "streamwatch_anomaly")
     return lines(
         "Deltas without content, share of chunks",
         "Legal, and in most healthy streams: no `content` in a delta, or null. A rise with a snapshot is harmless to "
@@ -185,7 +174,7 @@ def _missing_content_over_time() -> Panel:
 
 
 def _tool_calls() -> Panel:
-    tools = _found(_TOOL_KINDS, "streamwatch_anomaly")
+    tools = _anomalies(_TOOL_KINDS, "streamwatch_anomaly")
     return lines(
         "Tool calls: anomalies per 100 of their chunks",
         "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
@@ -266,28 +255,39 @@ def _under_its_kind(cases: str) -> str:
     return f"sum by (streamwatch_anomaly) ({named})"
 
 
-def _kinds(*severities: Severity) -> Panel:
-    by = ("streamwatch_anomaly", "streamwatch_severity")
-    of_these = f'streamwatch_severity=~"{"|".join(one.value for one in severities)}"'
-    found = q.counted(ANOMALIES, *by, where=(of_these,))
-    columns = [
-        Column("Found", f"{found} > 0"),
-        Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.counted(STREAMS)}", decimals=1),
-    ]
-    if Severity.FAULT in severities:
-        kinds = (q.APPLIED, 'streamwatch_issue=~"$kind"')
-        whole = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=kinds))
-        fixed = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=(*kinds, q.FIXED)))
-        joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({found} > bool 0)"
-        columns.append(share("Fix rate", joined))
-    title, advice = _OF_FAULTS if Severity.FAULT in severities else _OF_LEGAL
+def _faults() -> Panel:
+    by = "streamwatch_anomaly"
+    found = q.counted(ANOMALIES, by, where=(f'streamwatch_severity="{Severity.FAULT.value}"',))
+    kinds = (q.APPLIED, 'streamwatch_issue=~"$kind"')
+    whole = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=kinds))
+    fixed = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=(*kinds, q.FIXED)))
     return rows(
-        title,
-        advice,
+        "Faults by kind",
+        "Data lost or corrupted, or an error of the SDK. Click on a kind for what it means and what to do.",
         "StreamwatchNewAnomalyKind",
-        {by[0]: "Kind", by[1]: "Severity"},
-        columns,
+        {by: "Kind"},
+        [*_found(found), share("Fix rate", f"({q.ratio(fixed, whole)}) and {found} > 0")],
         size=(12, 12),
         sort="Found",
         links={"Kind": runbook("kinds/${__value.raw}")},
     )
+
+
+def _legal() -> Panel:
+    by = ("streamwatch_anomaly", "streamwatch_severity")
+    return rows(
+        "Dialects and hazards by kind",
+        "Nothing here is wrong: it is how servers differ, and what code has to expect. Nearly every stream has some.",
+        "StreamwatchNewAnomalyKind",
+        {by[0]: "Kind", by[1]: "Severity"},
+        _found(q.counted(ANOMALIES, *by, where=(f'streamwatch_severity!="{Severity.FAULT.value}"',))),
+        size=(12, 12),
+        sort="Found",
+        links={"Kind": runbook("kinds/${__value.raw}")},
+        widths={"Severity": 90},
+    )
+
+
+def _found(found: str) -> list[Column]:
+    per_stream = f"100 * ({found} > 0) / on () group_left () {q.counted(STREAMS)}"
+    return [Column("Found", f"{found} > 0"), Column("Per 100 streams", per_stream, decimals=1)]

@@ -58,7 +58,7 @@ def dashboard() -> d.Dashboard:
 
 def _top(title: str, advice: str, page: str, query: str, unit: str = units.PercentUnit, **look: Any) -> Panel:
     """One number of the first row, with what it was before."""
-    return number(title, advice, page, Query(query), unit, **{"size": (3, 4), "trend": True, **look})
+    return number(title, advice, page, Query(query), unit, **{"size": (6, 4), "trend": True, **look})
 
 
 def _of_condition(condition: Condition) -> str:
@@ -112,7 +112,7 @@ def _answer() -> list[Panel]:
     return [
         *_traffic_and_faults(),
         _top(
-            "First chunk p95",
+            "First chunk, p95",
             "One stream in twenty waits longer for its first chunk. Up while the duration is not: the server queues.",
             budget,
             q.range_quantile(0.95, TIME_TO_FIRST_CHUNK),
@@ -121,7 +121,7 @@ def _answer() -> list[Panel]:
             decimals=2,
         ),
         _top(
-            "Duration p95",
+            "Duration, p95",
             "One stream in twenty takes longer. It grows with the length of answers: compare like with like.",
             budget,
             q.range_quantile(0.95, DURATION),
@@ -130,7 +130,7 @@ def _answer() -> list[Panel]:
             decimals=1,
         ),
         _top(
-            "Budget, 3 days",
+            "Error budget used, 3 days",
             f"Share of what three days may spend of the error budget: {OBJECTIVE:.0%} of the streams shall end usable. "
             "Above 100 %: more was broken than the objective allows.",
             budget,

@@ -170,8 +170,8 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
     """A title, a description with something to do, a unit, the runbook, a word for nothing, one data source."""
     for panel in drawn(name):
         assert panel["title"]
-        # Letters of 8 pixels, at a width of the whole of 1280: what is longer ends in dots.
-        assert 8 * len(panel["title"]) <= 1280 / 24 * panel["gridPos"]["w"] - 40
+        # Letters of 9 pixels, at a width of the whole of 1280: what is longer ends in dots.
+        assert 9 * len(panel["title"]) <= 1280 / 24 * panel["gridPos"]["w"] - 40
         assert panel["description"].endswith((".", "`"))
         assert panels.DATA_SOURCE.uid == panel["datasource"]["uid"]
         assert [link["url"] for link in panel["links"]][0].startswith(panels.RUNBOOKS)
@@ -386,17 +386,17 @@ def test_a_graph_is_of_services_until_a_model_is_chosen(tmp_path: Path, model: s
 
 
 def test_everything_published_is_said() -> None:
-    """Each known issue, each workaround that is only measured, and each dead end: there, or on the pages it links to."""
-    pages = (ROOT / "docs" / "runbooks" / "kinds").glob("*.md")
+    """Each known issue, each workaround that is only measured, and each dead end: there, or in the index of the runbooks."""
+    index = (ROOT / "docs" / "runbooks" / "README.md").read_text("utf-8")
     board = json.dumps(BOARDS["streamwatch-fix-rates"], ensure_ascii=False)
-    text = "".join((board, *(page.read_text("utf-8") for page in pages))).lower()
+    text = (board + index).lower()
     strategies = {kind.strategy.value for kind in KINDS.values()}
     for issue in ISSUES:
         assert issue.name in text
         assert issue.error.lower() in text
         for name, ratio in (*issue.workarounds, *issue.dead_ends):
             if name not in strategies:
-                assert re.search(rf"{re.escape(name.lower())}[^\n]* {ratio:.0%}", text)
+                assert re.search(rf"{re.escape(name.lower())}[^\n]*? {ratio:.0%}", text)
 
 
 @board
