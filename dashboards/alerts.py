@@ -25,6 +25,8 @@ from dashboards.records import (
     PROCESSES,
     REORDERED,
     REQUEST_LABELS,
+    SPIKE_FACTOR,
+    SPIKE_FLOOR,
     USUAL,
     WATCHED,
     Options,
@@ -41,9 +43,6 @@ FEWEST_STREAMS = 20
 FEWEST_HIT = 10
 #: The same for a spike of reordering, which is told early.
 FEWEST_REORDERED = 5
-#: A spike is three times the model's own baseline, and one reordered event in fifty streams at least: no
-#: recording of a healthy provider has any.
-SPIKE_FACTOR, SPIKE_FLOOR = 3, 0.02
 #: Shares of streams: what reaches the reader broken although it was complete, and what is cut off.
 DAMAGED_SHARE, TRUNCATED_SHARE, TOOL_CALL_SHARE = 0.01, 0.05, 0.01
 #: A burn rate, and the two windows in which it must be exceeded: the short one ends an alert soon.
@@ -106,7 +105,7 @@ def _reorder_spike(options: Options) -> Alert:
         summary="Stream events arrive out of order more often than they used to.",
         description=_told(
             '<model>: {{ printf "%.2f" $value }} events out of order per stream in the last 15 minutes, '
-            "several times the rate of the day before, in <service>.",
+            "more than is usual there, in <service>.",
             options,
         ),
         dashboard="streamwatch-overview",

@@ -48,6 +48,10 @@ MINUTE, HOUR, DAY = 1, 60, 24 * 60
 #: Streams that a baseline needs behind it, and minutes for which everything about a model or a server is new.
 FEWEST_HISTORY, LEARNING = 100, 6 * HOUR
 
+#: A spike of reordering is three times what is usual for the model, and one reordered event in fifty streams at least:
+#: no recording of a healthy provider has any. Where an endpoint has no history of its own, one in ten streams is one.
+SPIKE_FACTOR, SPIKE_FLOOR, SPIKE_WITHOUT_HISTORY = 3, 0.02, 0.1
+
 #: The labels of one model at one endpoint, beside those that tell services apart.
 MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
 
@@ -338,22 +342,29 @@ def _reordered(options: Options, window: str) -> Record:
 
 
 def _usual(options: Options) -> Record:
-    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new."""
+    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new.
+
+    While there is more of it than usual, what is usual stays what it was: a fault that lasts is not its own measure.
+    """
     late, since = (f"offset {options.time(minutes)}" for minutes in (30, LEARNING))
-    ratio, streams = f"{REORDERED}1d", counted("streams", "1d")
+    ratio, streams, now = f"{REORDERED}1d", counted("streams", "1d"), f"{REORDERED}15m"
+    known = f"last_over_time({USUAL}[{options.time(NEW)}])"
     model = options.by("gen_ai_operation_name", "gen_ai_request_model")
     everywhere = f"sum {model} ({streams} {late})"
     return Record(
         USUAL,
         f"""
+        ({known} and {now} > {SPIKE_FACTOR} * {known} and {now} > {SPIKE_FLOOR})
+        or
         ({ratio} {late} and {streams} {since} >= {FEWEST_HISTORY})
         or
         0 * {counted("streams", "15m")}
           + {options.on("gen_ai_operation_name", "gen_ai_request_model")}
-        (
+        clamp_max(
             sum {model} ({ratio} {late} * {streams} {late})
           /
-            ({everywhere} >= {FEWEST_HISTORY})
+            ({everywhere} >= {FEWEST_HISTORY}),
+          {SPIKE_WITHOUT_HISTORY} / {SPIKE_FACTOR}
         )""",
     )
 

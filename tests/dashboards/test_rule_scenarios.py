@@ -233,7 +233,7 @@ def test_traffic_that_moves_to_a_gateway_which_reorders(promtool: str, tmp_path:
 @each_promtool
 @pytest.mark.parametrize("history", [1, 3])
 def test_a_gateway_that_begins_to_reorder(promtool: str, history: int, tmp_path: Path) -> None:
-    """Told after seven minutes, for as long as it is three times what was usual, and then not for ever."""
+    """Told after seven minutes, and for as long as it goes on: what lasts is not what is usual. Then it is taken back."""
     before = history * 60
     series: Series = {
         streams("i1", "complete", "clean"): f"0+20x{before} {20 * before + 14}+14x600",
@@ -241,9 +241,11 @@ def test_a_gateway_that_begins_to_reorder(promtool: str, history: int, tmp_path:
         anomalies("i1", "sequence_out_of_order"): f"_x{before + 1} 12+12x600",
     }
     alert = "StreamwatchReorderSpike"
-    told = firing(alert, f"{before + 9}m", f"{before + 30}m", f"{before + 60}m")
+    for name, end in (("clean", 14), ("repaired", 6)):
+        series[streams("i1", "complete", name)] = f"{series[streams('i1', 'complete', name)]} {end * 600}x60"
+    told = firing(alert, *(f"{before + minutes}m" for minutes in (9, 30, 60, 240, 590)))
     measured(promtool, tmp_path, series, told, interval="1m")
-    silent = firing(alert, f"{before}m", f"{before + 5}m", f"{before + 240}m", count=None)
+    silent = firing(alert, f"{before}m", f"{before + 5}m", f"{before + 640}m", count=None)
     measured(promtool, tmp_path, series, silent, interval="1m")
 
 
