@@ -284,7 +284,9 @@ def _strategies() -> Panel:
 
 
 def _kinds() -> Panel:
-    kinds = tuple(row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE)
+    kinds = tuple(
+        row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE and kind.severity is Severity.FAULT
+    )
     chosen = 'streamwatch_issue=~"$kind"'
     whole = q.cases(kinds, _ISSUE, where=(q.APPLIED, chosen))
     part, failed = (
@@ -292,7 +294,7 @@ def _kinds() -> Panel:
         for how in (q.FIXED, f'streamwatch_outcome="{Outcome.FAILED.value}"')
     )
     return rows(
-        "By kind",
+        "Faults by kind",
         "Streams. `Failed`: evidence in the stream contradicts the repair, or it ran out of window. Not fixed and not "
         "failed: the policy is off for the kind, see its page.",
         _PAGE,

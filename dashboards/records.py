@@ -389,7 +389,7 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
 def cases(*definitions: CaseDefinition, how: str = APPLIED) -> str:
     """Return a selector of the cases of some definitions."""
     names = "|".join(definition.name for definition in definitions)
-    return f'{{streamwatch_issue=~"{names}",{how}}}'
+    return f'{{streamwatch_issue={"~" * (len(definitions) > 1)}"{names}",{how}}}'
 
 
 def _fix_rates(options: Options) -> tuple[Record, ...]:
