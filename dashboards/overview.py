@@ -253,7 +253,7 @@ def _faults() -> Panel:
     )
 
 
-def _table(title: str, advice: str, label: str, header: str) -> Panel:
+def _table(title: str, advice: str, label: str, header: str, *more: Column) -> Panel:
     streams, broken, repaired = (
         q.counted(STREAMS, label, where=how) for how in ((), (q.BROKEN,), ('streamwatch_condition="repaired"',))
     )
@@ -261,7 +261,7 @@ def _table(title: str, advice: str, label: str, header: str) -> Panel:
         share("Broken", q.ratio(broken, streams)),
         end("At least", q.wilson(broken, streams, "-"), BROKEN_COLOR),
         share("Repaired", q.ratio(repaired, streams)),
-        Column("First chunk p95", q.range_quantile(0.95, TIME_TO_FIRST_CHUNK, label), units.Seconds, 2),
+        *more,
         Column("Streams", streams),
     ]
     description = (
@@ -273,14 +273,19 @@ def _table(title: str, advice: str, label: str, header: str) -> Panel:
     )
 
 
+def _waits(label: str) -> Column:
+    return Column("First chunk p95", q.range_quantile(0.95, TIME_TO_FIRST_CHUNK, label), units.Seconds, 2)
+
+
 def _where() -> list[Panel]:
     return [
-        _table("By job", "If one job stands out, look at its last release.", "job", "Job"),
+        _table("By job", "If one job stands out, look at its last release.", "job", "Job", _waits("job")),
         _table(
             "By model",
             "If one model stands out, look at its snapshots in Streamwatch / Fix rates.",
             "gen_ai_request_model",
             "Model",
+            _waits("gen_ai_request_model"),
         ),
         _table("By server", "If one server stands out, look at what stands before it.", "server_address", "Server"),
         _table(
