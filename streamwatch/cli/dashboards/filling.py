@@ -56,6 +56,7 @@ def files(site: Site) -> dict[str, str]:
     found["alertmanager/inhibit_rules.yaml"] = _inhibitions(site)
     found |= {f"mixin/{path.name}": path.read_text("utf-8") for path in templates("*") if path.suffix != ".yaml"}
     found["mixin/config.libsonnet"] = _config(site)
+    found["mixin/mixin.libsonnet"] = _mixin()
     return found
 
 
@@ -147,6 +148,12 @@ def _provisioning(site: Site) -> str:
 def _inhibitions(site: Site) -> str:
     template = (TEMPLATES / "inhibit_rules.yaml").read_text("utf-8")
     return template.replace(f"equal: [{LABEL}", f"equal: [{', '.join(site.labels)}")
+
+
+def _mixin() -> str:
+    """Return the mixin with a line for each dashboard: jsonnet imports only what is named in its text."""
+    lines = (f"    '{path.name}': board(importstr '{path.name}'),\n" for path in templates("json"))
+    return (TEMPLATES / "mixin.libsonnet").read_text("utf-8").replace("    // <boards>\n", "".join(lines))
 
 
 def _config(site: Site) -> str:

@@ -63,10 +63,7 @@ local links(value) =
   ],
 
   grafanaDashboards+:: {
-    'streamwatch-overview.json': board(importstr 'streamwatch-overview.json'),
-    'streamwatch-fix-rates.json': board(importstr 'streamwatch-fix-rates.json'),
-    'streamwatch-anatomy.json': board(importstr 'streamwatch-anatomy.json'),
-    'streamwatch-agent.json': board(importstr 'streamwatch-agent.json'),
+    // <boards>
   },
   prometheusRules+:: {
     groups+: groups(importstr 'streamwatch-records.yml') + groups(importstr 'streamwatch-records-of-days.yml'),
