@@ -29,7 +29,7 @@ for library in ("openai", "starlette", "uvicorn", "yaml"):
 
 from dashboards import rules
 from dashboards.records import Options
-from streamwatch.cli.dashboards.filling import Site
+from streamwatch.cli.dashboards import filling
 from streamwatch.demo import processes
 
 PROGRAMS = {name: shutil.which(name) for name in ("prometheus", "prometheus-alertmanager")}
@@ -111,7 +111,9 @@ class Site:
         ended.callback(self.notified.server.server_close)
         ended.callback(self.notified.server.shutdown)
         ports = {"application": free_port(), "prometheus": free_port(), "alertmanager": free_port()}
-        rules.write(folder / "rules", rules.filled(Options(faster=FASTER), Site(grafana="https://grafana.test")))
+        rules.write(
+            folder / "rules", rules.filled(Options(faster=FASTER), filling.Site(grafana="https://grafana.test"))
+        )
         (folder / "prometheus.yml").write_text(PROMETHEUS.format(folder=folder, **ports))
         (folder / "alertmanager.yml").write_text(ALERTMANAGER.format(webhook=self.notified.port))
         self.server = processes.Child(
