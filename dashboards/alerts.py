@@ -45,6 +45,10 @@ FEWEST_HIT = 10
 FEWEST_REORDERED = 5
 #: Shares of streams: what reaches the reader broken although it was complete, and what is cut off.
 DAMAGED_SHARE, TRUNCATED_SHARE, TOOL_CALL_SHARE = 0.01, 0.05, 0.01
+#: The share that is cut off in six hours: where a model has two streams a minute, an hour has too few to say anything.
+TRUNCATED_SLOWLY = 0.02
+#: Streams in six hours below which a share means nothing: 20 an hour.
+FEWEST_SLOWLY = 6 * FEWEST_STREAMS
 #: A burn rate, and the two windows in which it must be exceeded: the short one ends an alert soon.
 Windows = tuple[tuple[float, str, str], ...]
 #: As in the SRE workbook: 2 % of a month's budget in an hour, 5 % in six hours; 10 % in one day or in three.
@@ -154,16 +158,26 @@ def _fix_rate_below_published(options: Options) -> Alert:
 
 def _unrepaired_faults(options: Options) -> Alert:
     damaged, streams = counted("damaged_streams", "1h"), counted("streams", "1h")
+    slowly, of_all = counted("damaged_streams", "6h"), counted("streams", "6h")
     return Alert(
         "StreamwatchUnrepairedFaults",
         "warning",
-        f"{damaged} / {streams} > {DAMAGED_SHARE}\nand\n{damaged} >= {FEWEST_HIT}",
+        f"""
+        ({damaged} / {streams} > {DAMAGED_SHARE} and {damaged} >= {FEWEST_HIT})
+        or
+        (
+            {slowly} / ({of_all} >= {FEWEST_SLOWLY}) > {DAMAGED_SHARE}
+          and
+            {slowly} >= {FEWEST_HIT}
+          and
+            {damaged} / {streams} > {DAMAGED_SHARE}
+        )""",
         wait=10,
         hold=30,
         summary="Streams that look complete reach the application with data lost or corrupted.",
         description=_told(
-            "<model>: {{ $value | humanizePercentage }} of the streams of the last hour ran to their end with a fault "
-            "that was not repaired, in <service>.",
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last hour, or of six, ran to their end "
+            "with a fault that was not repaired, in <service>.",
             options,
         ),
         dashboard="streamwatch-overview",
@@ -189,6 +203,30 @@ def _truncated_streams(options: Options) -> Alert:
         summary="Answers are cut off before their end, and the SDK says nothing.",
         description=_told(
             "<model>: {{ $value | humanizePercentage }} of the streams of the last 15 minutes were cut off or empty, "
+            "in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-anatomy",
+        labels=MODEL,
+    )
+
+
+def _truncated_slowly(options: Options) -> Alert:
+    cut, streams = counted("truncated_streams", "6h"), counted("streams", "6h")
+    return Alert(
+        "StreamwatchTruncatedStreams",
+        "warning",
+        f"""
+        {cut} / ({streams} >= {FEWEST_SLOWLY}) > {TRUNCATED_SLOWLY}
+        and
+        {cut} >= {FEWEST_HIT}
+        and
+        {counted("truncated_streams", "1h")} / {counted("streams", "1h")} > {TRUNCATED_SLOWLY}""",
+        wait=HOUR,
+        hold=0,
+        summary="Answers are cut off before their end, few at a time and for hours.",
+        description=_told(
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last six hours were cut off or empty, "
             "in <service>.",
             options,
         ),
@@ -315,4 +353,5 @@ def alerts(options: Options) -> tuple[Alert, ...]:
         _new_anomaly_kind(options),
         _internal_errors(options),
         _absent(options),
+        _truncated_slowly(options),
     )

@@ -34,6 +34,13 @@ INHIBITIONS = (
         "StreamwatchErrorBudgetBurn",
         severity=("critical", "warning"),
     ),
+    Inhibition(
+        "What is cut fast is cut slowly, too.",
+        ("StreamwatchTruncatedStreams",),
+        "StreamwatchTruncatedStreams",
+        MODEL,
+        ("critical", "warning"),
+    ),
     Inhibition("Streams that are cut burn the budget.", ("StreamwatchTruncatedStreams",), "StreamwatchErrorBudgetBurn"),
     Inhibition(
         "So do streams that are damaged; that they do it fast is still told.",

@@ -464,6 +464,7 @@ def short(options: Options) -> tuple[Record, ...]:
 def long(options: Options) -> tuple[Record, ...]:
     """What is recorded every five minutes: it changes slowly, and reads hours and days."""
     return (
+        *_counts(options, "6h", "damaged_streams", "truncated_streams"),
         *_counts(options, "1d", "disturbed_streams"),
         _reordered(options, "1d"),
         *_fix_rates(options),

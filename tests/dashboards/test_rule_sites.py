@@ -85,3 +85,22 @@ def test_replicas_that_scrape_at_other_times_say_the_same(promtool: str, phase: 
         **firing("StreamwatchTruncatedStreams", "60m"),
     }
     measured(promtool, tmp_path, series, asked, interval="5s")
+
+
+@each_promtool
+@pytest.mark.parametrize(
+    ("alert", "verdict"), [("StreamwatchTruncatedStreams", "truncated"), ("StreamwatchUnrepairedFaults", "complete")]
+)
+def test_one_stream_in_twenty_of_little_traffic(promtool: str, alert: str, verdict: str, tmp_path: Path) -> None:
+    """Two streams a minute, for hours: an hour has six broken ones, and is no reason; six hours are."""
+    series: Series = {
+        streams("i1", "complete", "clean"): "0+1.9x400",
+        streams("i1", verdict, "broken"): "0+0.1x400",
+        streams("i1", "complete", "clean", "other"): "0+300x400",
+    }
+    asked: dict[str, tuple[str, float | None]] = {
+        **firing(alert, "5h", "6h30m"),
+        f'count(ALERTS{{alertname="{alert}",severity="critical"}})': ("6h30m", None),
+        f'count(ALERTS{{alertname="{alert}",gen_ai_request_model="other"}})': ("6h30m", None),
+    }
+    measured(promtool, tmp_path, series, asked, interval="1m")
