@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dashboards import waiting_rules
 from dashboards.records import (
+    BROKEN,
+    BROKEN_RATIO,
+    JOB_ENDED,
     MODEL,
     OF_JOBS,
     OF_PROCESSES,
     PROCESS_SEEN,
+    PROCESS_SERIES,
     RELEASE,
     RELEASES,
     REORDERED,
@@ -18,24 +22,17 @@ from dashboards.records import (
     total_of,
 )
 from streamwatch.export import instruments
-from streamwatch.export.instruments import INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
+from streamwatch.export.instruments import BUILD, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
 #: Every row of the table, by the name of the instrument.
 INSTRUMENTS = {row.name: row for row in vars(instruments).values() if isinstance(row, Instrument)}
 
-#: The gauge that tells which Streamwatch is deployed; its value is 1.
-BUILD_INFO = "streamwatch_build_info"
-
 #: Instruments of the process, not of a stream: they lack the common attributes.
-OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
+OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, BUILD.name}
 
 #: What Prometheus and its rules have beside our own: the metric, and its labels.
 OTHERS = {
-    "up": {"job", "instance"},
-    "scrape_duration_seconds": {"job", "instance"},
-    "scrape_samples_scraped": {"job", "instance"},
     "ALERTS": {"alertname", "alertstate", "severity", "job"},
-    BUILD_INFO: {"job", "instance", "version"},
 }
 
 #: The variables of a dashboard and the label that each filters.
@@ -88,9 +85,13 @@ RECORDS = {
     **{total_of(record): {"job", *labels, *_of_variables(source)} for source, (record, labels) in OF_JOBS.items()},
     **{record: {"job", *labels} for record, labels in OF_PROCESSES.values()},
     PROCESS_SEEN: {"job", "instance"},
+    PROCESS_SERIES: {"job", "instance"},
     RELEASES: {"job", *RELEASE},
     f"{REORDERED}15m": {"job", *MODEL},
     **{record: {"job", *labels} for record, labels in waiting_rules.RECORDS.items()},
+    f"{BROKEN}3d": {"job"},
+    f"{BROKEN_RATIO}1h": {"job"},
+    f"{JOB_ENDED}3d": {"job"},
 }
 
 

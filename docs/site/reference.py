@@ -73,6 +73,7 @@ ATTRIBUTES = {
     "streamwatch.via": "The intermediaries that the headers of the response name, the nearest one first.",
     "streamwatch.waited_for": "Who took the time: `server`, for which a reader waited, or `reader`, which was at work.",
     "streamwatch.waiting_seconds": "Seconds that the reader waited for the server, from the request on.",
+    "version": "The version of Streamwatch.",
 }
 _VOCABULARIES: dict[str, type[Enum]] = {
     "streamwatch.verdict": words.Verdict,
@@ -131,7 +132,6 @@ def metrics_page() -> str:
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
         common,
-        "`streamwatch_build_info` has the deployed version; its value is 1.",
         "## Buckets",
         table(("histogram", "unit", "bounds"), buckets),
         "## Metrics of the GenAI conventions",

@@ -162,6 +162,9 @@ STARTED = Instrument(
     "s",
     "When this process began to count, in seconds since the epoch: what an old process shows first is not new.",
 )
+BUILD = Instrument(
+    "streamwatch.build_info", "", "The Streamwatch that runs in this process; its value is 1.", ("version",)
+)
 UNOBSERVED = Instrument(
     "streamwatch.unobserved_streams",
     "{stream}",

@@ -33,6 +33,7 @@ from streamwatch.export.forked import start_anew
 from streamwatch.export.genai import GenAIMetrics, Usage
 from streamwatch.export.instruments import (
     ANOMALIES,
+    BUILD,
     CASES,
     CHUNKS,
     COMMON,
@@ -188,7 +189,8 @@ class Telemetry:
         )
         self._gap, self._silence = self._histogram(meter, LONGEST_GAP), self._histogram(meter, SILENCE)
         self._bursts = self._histogram(meter, EVENTS_PER_READ)
-        for instrument, observe in ((PUBLISHED, self._published), (STARTED, self._observe_start)):
+        gauges = (PUBLISHED, self._published), (STARTED, self._observe_start), (BUILD, self._observe_build)
+        for instrument, observe in gauges:
             meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
 
     def _histogram(self, meter: Meter, row: Instrument) -> Histogram:
@@ -360,6 +362,9 @@ class Telemetry:
 
     def _observe_start(self, _options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(self._started)
+
+    def _observe_build(self, _options: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(1, {"version": __version__})
 
     def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
         for issue in ISSUES:

@@ -40,6 +40,7 @@ from dashboards.records import (
     OF_JOBS,
     OF_PROCESSES,
     PROCESS_SEEN,
+    PROCESS_SERIES,
     RELEASES,
     REORDERED,
     STREAMS,
@@ -92,7 +93,7 @@ def of_processes() -> Iterator[str]:
     for process in range(PROCESSES):
         where = f'job="shop",instance="i{process}"'
         yield f'streamwatch_build_info{{{where},version="1.0"}}'
-        for name in ("up", "scrape_samples_scraped", "scrape_duration_seconds", PROCESS_SEEN):
+        for name in ("streamwatch_start_time_seconds", PROCESS_SEEN, PROCESS_SERIES):
             yield f"{name}{{{where}}}"
         for record, labels in OF_PROCESSES.values():
             version = ',streamwatch_openai_version="3.57.0"' if "streamwatch_openai_version" in labels else ""

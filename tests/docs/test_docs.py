@@ -408,7 +408,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
 
     assert [] == [line for line in lines if any(complaint([*words]) for words in simple(line))]
     assert "" == missing([path for path in paths if path not in OF_OTHERS])
-    assert set() == set(settings) - VARIABLES - {"STREAMWATCH_RUNBOOKS_URL"}
+    assert set() == set(settings) - VARIABLES
 
 
 def test_the_excerpt_in_the_readme_stands_in_the_whole() -> None:
