@@ -47,6 +47,8 @@ _LOSSES = 4
 _CAME_FOR_MISSING = 4
 #: Holes beyond one for each step after which numbers are gone by no longer; until then they may still count.
 _HOLES_TOO_MANY = 32
+#: Steps down for each step up in numbers that go down: what a relay mixes up goes up as often as down.
+_FALLS_A_RISE = 3
 #: Contradictions that a proved number survives: a gateway's own event may bear the number of its neighbour.
 _CONTRADICTIONS = 3
 #: Events that may stand on a number, one with another, before it says nothing: an `id:` line counts until the next one.
@@ -89,7 +91,7 @@ class Numbers:
         *("_before", "_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
         *("_lost_patience", "_outliers", "_permuted", "_repeats", "_settled", "_spent", "_stood", "_stutters"),
         *("_unnumbered", "_unnumbered_at"),
-        *("begun", "count", "digests", "expected", "first", "held", "highest", "last", "late", "lowest"),
+        *("begun", "count", "digests", "expected", "falls", "first", "held", "highest", "last", "late", "lowest"),
         *("name", "paid", "patient", "promised", "rises", "strays", "trust", "waited"),
     )
 
@@ -109,7 +111,7 @@ class Numbers:
         self.digests = array("q")
         self.held: dict[int, Event] = {}  #: by number, in the order of arrival
         self.lowest = self.highest = 0  #: of what was held since nothing was
-        self.rises = False  #: of those, one was greater than the one before it
+        self.rises = self.falls = 0  #: of those, how many were greater than the one before, and how many less
         self.last = _MAX_NUMBER  #: the number that came last, where it did not go on at once
         self.late: set[int] = set()  #: of those that are held, what came after a higher one
         self.strays = 0  #: went on after a higher one, and was not counted yet
@@ -121,7 +123,7 @@ class Numbers:
         self._gaps: dict[int, int] = {}  # first missing number -> the one after the last
         self._forgotten = 0  # gaps that are no longer in `_gaps`
         self._repeats = self._contradictions = self._outliers = 0
-        self._spent: set[int] = set()  # far numbers that went on out of turn
+        self._spent: dict[int, int] = {}  # far numbers that went on out of turn, and the digests of their events
         self._jump = -1  # the number after the last of them
         self._stutters = False  # the same event came again before the numbers proved anything
         self._stood = False  # another event came under the number of the last one
@@ -231,11 +233,12 @@ class Numbers:
 
     @property
     def _goes_down(self) -> bool:
-        """Whether all that came is held, each number below the one before: a countdown, for all that is known.
+        """Whether all that came is held, and its numbers go down, but for a few: a countdown, for all that is known.
 
         One that the protocol promises goes down to its first event by accident alone.
         """
-        return not (self.rises or self.count or (self.promised and self.begun))
+        goes_down = self.falls >= _FALLS_A_RISE * self.rises
+        return goes_down and not (self.count or (self.promised and self.begun))
 
     def runs(self, length: int) -> bool:
         """Return whether what is held came in order, that many numbers in a row."""
@@ -271,40 +274,45 @@ class Numbers:
 
     def place(self, number: int, event: Event, *, content: bool) -> Place:
         """Return where an event belongs. `content` says that it is no keep-alive."""
-        if number < self.expected and (not self.begun or (self.held and not self.count and number < self.first)):
-            self.begun, self.expected = False, 0  # it begins lower than others did, or than its opening event
+        self._see_start(number)
         self._pass_spent()
         # Whatever was expected since then has come, and gone on at once.
         before, self._before = self._before if self.expected == self._settled else self.expected - 1, number
         stands = not self.name and number == before
-        if self.held and number < self.highest and self._belies_announcement(number, event):
+        if self._belies_announcement(number, event):
             return Place.WRONG
         if number in self.held:
             return self._again(number, same=self.held[number].raw == event.raw, content=content, stands=stands)
         if number >= self.expected:
-            return self._beyond(number, content=content)
+            return self._beyond(number, event, content=content)
         if number >= self.first and not any(start <= number < end for start, end in self._gaps.items()):
             at = len(self.digests) - (self.expected - number)
-            same = at >= 0 and self.digests[at] == hash(event.raw)
-            return self._again(number, same=same, content=content, stands=stands)
+            digest = self.digests[at] if at >= 0 else 0
+            if self._explained and at >= 0 and not digest:
+                return Place.NONE  # an event without a number may have been the one with this number
+            return self._again(number, same=digest == hash(event.raw), content=content, stands=stands)
         # Numbers that go down are none; a single one may be what was missing at the start.
         return Place.LATE if self.is_proved or self.strays <= self.steps else Place.WRONG
+
+    def _see_start(self, number: int) -> None:
+        """Take note that a stream begins lower than others did, or than its opening event."""
+        if number < self.expected and (not self.begun or (self.held and not self.count and number < self.first)):
+            self.begun, self.expected = False, 0
 
     def _pass_spent(self) -> None:
         """Expect none of the numbers that went on out of turn."""
         while self.expected in self._spent:
-            self._spent.remove(self.expected)
             self._outliers -= 1
             self.strays += 1
-            self._count(0)
+            self._count(self._spent.pop(self.expected))
 
     def _belies_announcement(self, number: int, event: Event) -> bool:
         """Return whether an event would go before what announces its item: a count that begins anew, and no order."""
-        if self.begun and self.is_proved:
+        if not self.held or number > self.highest or (self.begun and self.is_proved):
             return False
         return any(place > number and announces(held.payload, event.payload) for place, held in self.held.items())
 
-    def _beyond(self, number: int, *, content: bool) -> Place:
+    def _beyond(self, number: int, event: Event, *, content: bool) -> Place:
         if number in self._spent:
             return Place.NONE
         if not self.begun:
@@ -314,7 +322,7 @@ class Numbers:
             self._explained = self._explained or number > self.expected
             self._leave_out(number)
         elif number - max(self.expected, self.highest if self.held else 0) > self._far:
-            return self._outlier(number, content=content)
+            return self._outlier(number, event, content=content)
         return Place.NEXT if number == self.expected else Place.AHEAD
 
     def settle(self) -> None:
@@ -335,20 +343,20 @@ class Numbers:
         self._repeats += 1
         return Place.WRONG if self._repeats > _REPEATS * (self.count + len(self.held)) else Place.NONE
 
-    def _outlier(self, number: int, *, content: bool) -> Place:
+    def _outlier(self, number: int, event: Event, *, content: bool) -> Place:
         """Return what a number says that no window can wait for."""
         if number == self._jump:  # all between was lost, and the stream goes on from there
-            self._spent.discard(number - 1)
+            digest = self._spent.pop(number - 1, 0)
             self._outliers -= 1
             if self.held:
                 return Place.AHEAD  # behind what is held, which comes before the jump
             self.skip_to(number - 1)
-            self._count(0)
+            self._count(digest)
             return Place.NEXT
         if content:
             self._outliers += 1
             self._jump = number + 1
-            self._spent.add(number)
+            self._spent[number] = hash(event.raw)
         return Place.WRONG if self._outliers > (_CONTRADICTIONS if self.is_proved else 1) else Place.NONE
 
     # --- the books
@@ -379,10 +387,10 @@ class Numbers:
         """Take note that an event is held."""
         if not self.held:
             self.lowest = self.highest = number
-            self.rises = False
+            self.rises = self.falls = 0
         elif number < self.highest:
             self.late.add(number)
-        self.rises = self.rises or number > self.last
+        self.rises, self.falls = self.rises + (number > self.last), self.falls + (number < self.last)
         self.held[number] = event
         self.lowest, self.highest = min(self.lowest, number), max(self.highest, number)
         self.last = number

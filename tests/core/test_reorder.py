@@ -455,6 +455,26 @@ def test_a_stream_that_is_said_twice_stays_whole_where_some_events_have_no_numbe
     assert seen.payloads == wire
 
 
+@pytest.mark.parametrize("hole", [10, 77, 500])
+def test_a_repeat_is_known_behind_a_hole_of_any_width(hole: int) -> None:
+    """A server that says all again, numbers and all: none of it, or nothing else, would be left."""
+    events = numbered(response(message(0, "One")))
+    wire = [{**event, "sequence_number": at + hole * (at > 2)} for at, event in enumerate(events)]
+    seen = watch("responses", named([*wire, *wire]))
+
+    assert seen.payloads == wire
+
+
+@pytest.mark.parametrize("glitch", range(0, 60, 7))
+def test_a_countdown_with_a_glitch_is_no_order(glitch: int) -> None:
+    """What counts down counts what is left; another number of the same stream is in order."""
+    wire = [{**event, "sequence_number": 1000 - at, "seq": at} for at, event in enumerate(said(*WORDS))]
+    wire[glitch : glitch + 2] = reversed(wire[glitch : glitch + 2])
+    seen = watch("chat", body(wire))
+
+    assert [payload["seq"] for payload in seen.payloads] in (list(range(len(wire))), [each["seq"] for each in wire])
+
+
 @pytest.mark.parametrize("modulus", [5, 9, 12])
 @pytest.mark.parametrize("start", [2, 3])
 def test_a_count_that_begins_anew_goes_before_no_announcement(modulus: int, start: int) -> None:

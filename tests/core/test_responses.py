@@ -274,6 +274,20 @@ def test_a_content_index_that_counts_deltas_is_set_right() -> None:
     assert RESPONSE_REFERENCE_INVALID in seen.report.anomalies
 
 
+def test_a_delta_behind_its_part_is_set_right_as_those_before_it() -> None:
+    """Where the index counts deltas, one that comes after its part closed is of no other part."""
+    events = answered("One ", "two ", "three")
+    at = [place for place, event in enumerate(events) if event["type"] == "response.output_text.delta"]
+    for number, place in enumerate(at):
+        events[place] = {**events[place], "content_index": number}
+    closes = next(place for place, event in enumerate(events) if event["type"] == "response.content_part.done")
+    late = [*events[: at[-1]], events[closes], events[at[-1]], *events[at[-1] + 1 : closes], *events[closes + 1 :]]
+    late = [{name: value for name, value in event.items() if name != "sequence_number"} for event in late]
+    seen = watch("responses", named(late))
+
+    assert {each.get("content_index") for each in seen.payloads} <= {0, None}
+
+
 def test_indexes_that_are_one_too_high_join_no_parts() -> None:
     """Text came under the index of the next part before that was announced: it is no count of deltas."""
     added, *part, done = message(0, "One")

@@ -237,6 +237,14 @@ def test_an_id_goes_nowhere_without_a_name() -> None:
     assert seen.outcome(TOOL_CALL_HEADER_INCOMPLETE) == UNREPAIRED
 
 
+def test_a_name_is_not_taken_from_a_fragment_with_an_id_of_its_own() -> None:
+    """Programs that go by ids find a call there, and its name."""
+    pieces = [fragment(0, '{"city":', id="call_0"), fragment(0, '"Paris"}', id="call_1", name="weather")]
+    seen = seen_of(*pieces)
+
+    assert [each["function"].get("name") for fragments in handed_on(seen) for each in fragments] == [None, "weather"]
+
+
 def test_a_name_in_pieces_is_of_one_call_without_an_index_too() -> None:
     """Both pieces together name a tool, and the second one alone does not."""
     pieces = [fragment(None, "", id="call_1", name="wea"), fragment(None, PARIS, name="ther")]

@@ -111,6 +111,21 @@ def assembled(seen: Seen) -> list[Call]:
     return answer.said[0].calls
 
 
+def test_calls_of_several_choices_under_one_index_are_left_alone() -> None:
+    """Three answers were asked for, and all say that they are the first: nothing tells whose a fragment is."""
+    fragments = [
+        *tool_call(0, "call_a", "weather", '{"city":'),
+        *tool_call(0, "call_b", "time", "{}"),
+        *tool_call(0, "call_c", "weather", '"Paris"}'),
+    ]
+    wire = [begin(), begin(), begin(), *(chunk({"tool_calls": [each]}) for each in fragments), chunk({}, "tool_calls")]
+    seen = watch("chat", body(wire), request=Request(n=3, tools=frozenset({"weather", "time"})))
+
+    assert [payload["choices"][0]["delta"].get("tool_calls") for payload in seen.payloads][3:-1] == [
+        [each] for each in fragments
+    ]
+
+
 def test_arguments_before_any_header_keep_their_place() -> None:
     """Whose they are nobody knows: they take no index from a call, and those that come later keep theirs."""
     wire = called(

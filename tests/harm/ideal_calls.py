@@ -21,9 +21,9 @@ def by_announcement(events: Events) -> Iterator[Events]:
     """Return the events with the indexes that the announcements give to their calls.
 
     All calls anew, 0, 1, 2, where an id that comes again may be the call that it was; or those alone that come under
-    the index of another one, under the next number or after the highest.
+    the index of another one, under the next number or after the highest; or anew, but for those without an index.
     """
-    for numbering in ("anew", "by id", "next", "highest"):
+    for numbering in ("anew", "by id", "next", "highest", "those that have one"):
         choices: dict[Any, _Calls] = {}
 
         def edit(choice: Any, choices: dict[Any, _Calls] = choices, numbering: str = numbering) -> None:
@@ -104,6 +104,8 @@ class _Calls:
                 self.ids[call.get("id") or ""] = self.meant[raw]
             elif self.numbering == "by id" and call.get("id") in self.ids:
                 self.meant[raw] = self.ids[call["id"]]
+            if self.numbering == "those that have one" and call.get("index") is None:
+                continue
             index = self.meant.get(raw, self.used[-1] if self.used else None)
             if isinstance(function.get("arguments"), str):
                 self.arguments[index] = self.arguments.get(index, "") + function["arguments"]
@@ -124,7 +126,7 @@ class _Calls:
 
     def next(self, index: Any) -> Any:
         """Return the index of a call that is announced under an index."""
-        if self.numbering in ("anew", "by id") or not isinstance(index, int):
+        if self.numbering in ("anew", "by id", "those that have one") or not isinstance(index, int):
             return len(self.used)
         if index not in self.used:
             return index

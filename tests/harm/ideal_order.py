@@ -55,7 +55,7 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         if len(once) < len(events):
             yield once
         return
-    if not _counts(list(known)):
+    if not _counts(list(known), sum(found is None and is_part(event) for event, found, _ in kept)):
         return
     numbered = [known[found] for found in sorted(known)]
     for stay in range(sum(repeats for _, _, repeats in kept) + 1):
@@ -81,11 +81,19 @@ def _until_contradicted(events: Events, field: str) -> Events:
     return result
 
 
-def _counts(came: list[int]) -> bool:
-    """Whether numbers, in the order in which they came, are a permutation of integers of which few are missing."""
+def is_part(event: Event) -> bool:
+    """Return whether an event is a part of an answer, so that it may have lost a number."""
+    return event.is_object and any(name in event.payload for name in ("choices", "item_id", "item", "response"))
+
+
+def _counts(came: list[int], unnumbered: int = 0) -> bool:
+    """Whether numbers, in the order in which they came, are a permutation of integers of which few are missing.
+
+    So many parts of the answer have no number, and may be what is missing.
+    """
     if len(came) < 3 or came == sorted(came, reverse=True):  # what counts down may count what is left
         return False
-    return max(came) - min(came) + 1 <= len(came) + max(2, len(came) // 4)
+    return max(came) - min(came) + 1 <= len(came) + unnumbered + max(2, len(came) // 4)
 
 
 def _with_repeats(kept: list[tuple[Event, int | None, bool]], stay: int) -> Iterator[tuple[Event, int | None]]:

@@ -210,7 +210,9 @@ class Chat(ChatState):
             return ChunkType.OTHER  # the SDK's helper skips it
         carried = type_of(delta)
         self.any_audio = self.any_audio or "audio" in delta
-        self.repeats_role = self.repeats_role or (state.begun and bool(delta.get("role")))
+        if state.begun and delta.get("role"):
+            self.repeats_role = True
+            state.restarts = (self.request.n or 1) > 1
         if see_delta(delta, state, self.ledger):
             event.fills_content = self.applies
         return carried

@@ -49,12 +49,14 @@ class Choice:
         "has_answer",
         "is_misplaced",
         "native_reason",
+        "restarts",
         "taken_back",
         "text",
     )
 
     def __init__(self, ledger: Ledger, doubts: Doubts, request: Request, budget: Budget) -> None:
         self.begun = False  #: its first delta was seen
+        self.restarts = False  #: its role came again, where several choices were asked for
         self.has_answer = False  #: something came that is neither text nor reasoning
         self.is_misplaced = False  #: what it said so far did not stand in deltas
         self.finish_reason: str | None = None
@@ -72,7 +74,7 @@ class Choice:
         """Look at the fragments of tool calls in a delta."""
         if isinstance(self.calls, NoCalls):
             self.calls = ToolCalls(self._ledger, self._doubts, self._request, self._budget)
-        self.calls.see(delta)
+        self.calls.see(delta, mixed=self.restarts)
 
     def call_function(self, said: dict[str, Any]) -> None:
         """Take a piece of a legacy `function_call`."""

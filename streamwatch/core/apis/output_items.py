@@ -219,6 +219,10 @@ class Item:
         """Return the part that is being written."""
         return next((part for part in reversed(self.parts) if part.key == key and not part.done), None)
 
+    def last_part(self, key: str) -> Part | None:
+        """Return the part that was opened last."""
+        return next((part for part in reversed(self.parts) if part.key == key), None)
+
     def announcement(self) -> dict[str, Any] | None:
         """Return the announcement that the item should have had; None where not enough is known of it.
 

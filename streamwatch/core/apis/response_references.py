@@ -189,7 +189,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
 
 def _meant(state: ResponseState, item: Item, key: str, index: Any, *, closes: bool) -> Part | None:
     """Return the part that is meant by an index that nobody announced; None where it is a part of its own."""
-    still_open = item.open_part(key)
+    still_open = item.open_part(key) or (item.last_part(key) if state.counts_deltas and not closes else None)
     if not is_index(index) or still_open is None:
         return still_open
     state.counts_deltas = state.counts_deltas or (still_open.announced and still_open.is_next(index))

@@ -69,6 +69,7 @@ class ToolCalls:
     """The tool calls of one choice."""
 
     __slots__ = (
+        "_are_mixed",
         "_are_numbered",
         "_budget",
         "_by_id",
@@ -96,6 +97,7 @@ class ToolCalls:
         self._taken: set[int] = set()  # indexes that readers got
         self._last: Call | None = None
         self._are_numbered = False  # a call came without an index, and got one
+        self._are_mixed = False  # those of several choices came under the index of one
         self._is_quick = not ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_dense = ledger.wants(TOOL_CALL_INDEX_SPARSE)
 
@@ -114,8 +116,9 @@ class ToolCalls:
         call.add(arguments)
         return True
 
-    def see(self, delta: dict[str, Any]) -> None:
-        """Look at all fragments of one delta."""
+    def see(self, delta: dict[str, Any], *, mixed: bool = False) -> None:
+        """Look at all fragments of one delta; `mixed` says that choices come under the index of another one."""
+        self._are_mixed = self._are_mixed or mixed
         fragments = delta["tool_calls"]
         if fragments is None or fragments == []:
             if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
@@ -268,7 +271,8 @@ class ToolCalls:
     def _reused(self, fragment: Fragment, call: Call) -> Call | None:
         wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED)
         # Two headers, and no arguments yet: nothing says which of them those that follow under this index are of.
-        if wanted and (call.parses() is False or call.size == len(fragment.arguments) == 0):
+        unclear = call.parses() is False or call.size == len(fragment.arguments) == 0
+        if wanted and (unclear or self._are_mixed):
             self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
             return self._placed(fragment, call)
         return self._opened(fragment, self._free() if wanted else fragment.index)

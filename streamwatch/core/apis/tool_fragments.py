@@ -112,6 +112,8 @@ class FragmentRules:
 
     def _complete(self, call: Call, header: dict[str, Any], fragment: Fragment) -> None:
         """Move what a header lacks from later fragments into its own, as soon as both id and name are there."""
+        if fragment.fields.get("id") and call.id not in ("", fragment.fields["id"]):
+            return  # who goes by ids finds another call there
         if fragment.id and not call.id:
             call.moves.append(("id", fragment.fields))
             call.id, fragment.id = fragment.id, ""
