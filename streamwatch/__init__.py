@@ -68,6 +68,10 @@ def uninstrument() -> None:
     StreamwatchInstrumentor().uninstrument()
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Names are imported on use: `import streamwatch` is paid for by every Python process that starts.
     if name not in _HOMES:

@@ -35,7 +35,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     stream = Terminal()
     # pytest sets those of `sys` itself between a fixture and its test.
     monkeypatch.setattr(module, "sys", types.SimpleNamespace(stderr=stream, __stderr__=stream))
-    monkeypatch.delenv(MARK, raising=False)
+    monkeypatch.setenv(MARK, "")  # so that what is set below goes with the test
+    monkeypatch.delenv(MARK)
     return stream
 
 

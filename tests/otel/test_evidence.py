@@ -54,6 +54,7 @@ def model() -> Iterator[dict[str, str]]:
 
 def on_terminal(words: list[str], environ: dict[str, str]) -> tuple[str, str]:
     """Run a program whose stderr is a terminal: its standard output, and what the terminal shows."""
+    environ.pop("_STREAMWATCH_SUMMARY_PID", None)
     master, slave = pty.openpty()
     process = subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, stderr=slave)
     os.close(slave)

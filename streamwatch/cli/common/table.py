@@ -88,7 +88,7 @@ def issue_notes(view: View) -> list[str]:
 def _issue_row(definition: CaseDefinition, rate: CaseRate) -> list[RenderableType]:
     published = None if definition.published is None else definition.published[1]
     return [
-        title(definition),
+        line(title(definition)),
         percent(published),
         Text(percent(rate.fix_ratio), "bold"),
         "-" if rate.interval is None else "{:.0%} to {:.0%}".format(*rate.interval),

@@ -44,11 +44,17 @@ def kinds(as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
     streamwatch kinds
     streamwatch kinds --json | jq -r 'select(.severity == "fault").kind'
     """  # noqa: D301 -- click keeps the lines after this character as they are
-    for kind in KINDS.values():
-        if as_json:
+    if as_json:
+        for kind in KINDS.values():
             click.echo(json.dumps(_record(kind)))
-        else:
-            click.echo(f"{kind.name:<29} {kind.severity.value:<8} {kind.strategy.value:<20} {kind.level.value}")
+        return
+    click.echo(_row("kind", "severity", "repair", "repaired"))
+    for kind in KINDS.values():
+        click.echo(_row(kind.name, kind.severity.value, kind.strategy.value, kind.level.value))
+
+
+def _row(kind: str, severity: str, repair: str, level: str) -> str:
+    return f"{kind:<29} {severity:<8} {repair:<20} {level}"
 
 
 @click.command()
