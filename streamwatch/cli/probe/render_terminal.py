@@ -43,14 +43,20 @@ def _table(console: Console, title: str, *columns: str) -> Table:
 def _invariants(console: Console, title: str, rows: list[dict[str, Any]], most: int) -> None:
     if not rows:
         return
-    table = _table(console, title, "in", "also at")
+    table = _table(console, title, "in", "first at", "also at")
     for row in rows[:most]:
         style = "red" if row["matters"] else ""
         table.add_row(
-            Text(row["sentence"], style=style), _places(row["broken_in"], row), scorecard.in_company(row["compared"])
+            Text(row["sentence"], style=style),
+            _places(row["broken_in"], row),
+            f"event {row['first_at']['event']}" if row["first_at"] else "-",
+            scorecard.in_company(row["compared"]),
         )
     console.print(table)
     _left(console, len(rows) - most)
+    for row in (row for row in rows[:most] if row["matters"]):
+        more = f" More: streamwatch explain {row['kind']}" if row["kind"] else ""
+        console.print(Text(f"{row['invariant']}: {row['remedy']}{more}", style="dim"))
 
 
 def _places(names: list[str], row: dict[str, Any]) -> Text:
