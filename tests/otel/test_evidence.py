@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -89,6 +90,26 @@ def test_a_short_program_shows_its_evidence(model: dict[str, str]) -> None:
     assert "0 clean, 1 repaired, 0 broken" in rest
     assert any(line.startswith("repaired sequence_out_of_order 2") and line.endswith("(2 verified)") for line in rest)
     assert len(rest) <= 8
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+def test_the_first_example_prints_what_the_page_says(page: str, model: dict[str, str], tmp_path: Path) -> None:
+    """The program of getting-started, and the lines below its command; times and ports are of the day."""
+    start = (Path(ROOT) / "docs" / "getting-started.md").read_text("utf-8")
+    program = re.search(r"```python\n(from openai.*?)```", start, re.DOTALL)
+    printed = re.search(
+        r"\$ streamwatch run -- python app.py\n(.*?)```", (Path(ROOT) / page).read_text("utf-8"), re.DOTALL
+    )
+    assert program and printed
+    code = program[1].replace("Count to seven.", "count!")
+    out, shown = on_terminal(command(code), environment(**model))
+
+    def bare(text: str) -> list[str]:
+        return [re.sub(r"in [\d.]+ s|localhost:\d+", "...", line) for line in text.splitlines()]
+
+    assert bare("\n".join(ours(shown))) == bare("\n".join(ours(printed[1])))
+    assert out.strip() == "1 2 3 4 5 6 7"
+    assert "1 2 3 4 5 6 7" in printed[1]
 
 
 def test_a_captured_stderr_stays_empty_of_it(model: dict[str, str]) -> None:
