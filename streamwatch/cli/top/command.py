@@ -270,7 +270,7 @@ def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None, 
         parts[-1].no_wrap, parts[-1].overflow = True, "ellipsis"
     if frame.measured.streams:
         models, kinds = _rows(frame, None if height is None else height - len(top_lines) - len(issue_notes(view)))
-        tables = (_models(frame, models), issues(view), _anomalies(frame, kinds, wide=width >= _WIDE))
+        tables = (_models(frame, models), issues(view, one_line=True), _anomalies(frame, kinds, wide=width >= _WIDE))
         parts += [Padding(table, (1, 0, 0, 0)) for table in tables]
     elif any(source.state().up for source in sources):
         parts.append(Text("no streams yet: the tables appear when the first stream has ended", "yellow"))
