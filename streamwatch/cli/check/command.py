@@ -31,17 +31,19 @@ _SKIPPED = ("node_modules", "__pycache__")
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
-@click.option("--surface", type=click.Choice(SURFACES), help="The API, where the recording does not tell it.")
-@click.option("--repair", metavar="POLICY", help="What to repair, as STREAMWATCH_REPAIR: default, all, none, ...")
+@click.option(
+    "--surface", type=click.Choice(SURFACES), help="Take the streams for this API, where a recording does not say it."
+)
+@click.option("--repair", metavar="POLICY", help="Repair so, as STREAMWATCH_REPAIR: default, all, none, ...")
 @click.option("--fix", "out", metavar="OUT", help="Write the repaired stream: a file, a directory/, or - for stdout.")
 @click.option("--force", is_flag=True, help="Let --fix overwrite files.")
-@click.option("--sdk/--no-sdk", default=True, help="Whether the installed openai reads the streams too.")
+@click.option("--sdk/--no-sdk", default=True, help="Let the installed openai read the streams, or not.")
 @click.option("--async", "with_async", is_flag=True, help="Show AsyncOpenAI beside OpenAI.")
 @click.option("--junit", type=_FILE, help="Write JUnit's XML, a test for each stream.")
 @click.option("--sarif", type=_FILE, help="Write SARIF 2.1.0, a result for each kind found.")
 @policy_option(KINDS)
-@click.option("--quiet", is_flag=True, help="Only the streams with something wrong, a line each.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a stream.")
+@click.option("--quiet", is_flag=True, help="Show only the streams with something wrong, a line each.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a stream.")
 def check(files: tuple[str, ...], repair: str | None, **options: Any) -> None:
     """Check recorded streams: what is wrong in them, and what clients get.
 
@@ -141,15 +143,18 @@ class _Checking:
                 self._file(path, found=found, alone=alone)
         if self.fixes is not None and self.records:
             self._try_writing(self.fixes.finish)
-        for report, form in ((self.options.junit, junit), (self.options.sarif, sarif)):
-            if report is not None:
-                report.write_text(form(self.cases), "utf-8")
+        self._write_for_ci()
         if len(self.records) > 1 and not (self.options.as_json or self.options.quiet):
             self.output.print()
             self.output.print(render.summary(self.records))
         if self.failed or not self.records:
             return 2
         return 0 if all(record["well"] for record in self.records) else 1
+
+    def _write_for_ci(self) -> None:
+        for report, form in ((self.options.junit, junit), (self.options.sarif, sarif)):
+            if report is not None:
+                report.write_text(form(self.cases), "utf-8")
 
     def tell(self, message: str) -> None:
         """A message for people."""

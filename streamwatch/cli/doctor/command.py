@@ -46,7 +46,7 @@ _STYLES = {
 
 @click.command()
 @click.option("--network", is_flag=True, help="Ask the OTLP endpoint, too: with an export of nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
     """Tell whether Streamwatch would work in an application that is started here.
 

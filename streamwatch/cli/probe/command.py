@@ -78,8 +78,10 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 
 
 @click.command()
-@click.option("--base-url", required=True, callback=_address, help="The API's address; it mostly ends in /v1.")
-@click.option("--model", required=True, help="The model to ask for.")
+@click.option(
+    "--base-url", required=True, callback=_address, help="Ask the API at this address; it mostly ends in /v1."
+)
+@click.option("--model", required=True, help="Ask for this model.")
 @click.option("--surface", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
 @click.option("--only", type=_NAMES, multiple=True, metavar="NAME", help="Ask only this question; may be repeated.")
 @click.option("--skip", type=_NAMES, multiple=True, metavar="NAME", help="Leave this question out; may be repeated.")
@@ -91,16 +93,20 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     help="Repeat each question this many times.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, help="Seconds for one answer."
+    "--timeout",
+    type=click.FloatRange(0.1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Wait so many seconds for one answer.",
 )
-@click.option("--api-key-env", metavar="NAME", help="The variable that has the key.  [default: OPENAI_API_KEY]")
+@click.option("--api-key-env", metavar="NAME", help="Take the key from this variable.  [default: OPENAI_API_KEY]")
 @click.option("--header", "headers", multiple=True, callback=_header, metavar="'N: V'", help="Send this header too.")
 @click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Keep the answers, as .sse files.")
 @click.option("--junit", type=_FILE, help="Write JUnit's XML, a test for each invariant of each answer.")
 @click.option("--sarif", type=_FILE, help="Write SARIF 2.1.0, a result for each finding.")
 @policy_option(_Rules())
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as a page.")
-@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--content", is_flag=True, help="Let --json and --html show what the model said.")
 @click.pass_context
 def probe(context: click.Context, /, **options: Any) -> None:

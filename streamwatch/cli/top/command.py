@@ -42,11 +42,11 @@ _MOST_MODELS = 10
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between looks."
+    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Look every so many seconds."
 )
-@click.option("--prometheus", is_flag=True, help="The addresses are those of Prometheus servers.")
+@click.option("--prometheus", is_flag=True, help="Take the addresses for those of Prometheus servers.")
 @click.option("--once", is_flag=True, help="Show a single frame, of two scrapes that far apart, and end.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each frame.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each frame.")
 def top(urls: tuple[str, ...], interval: float, prometheus: bool, once: bool, as_json: bool) -> None:  # noqa: FBT001
     """Show the streams of running applications, live.
 
