@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -192,8 +193,10 @@ def test_probe_writes_both_reports_and_obeys_the_policy(tmp_path: Path) -> None:
     place = result["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == str(tmp_path / "answers" / "tool-1.sse")
     assert place["region"]["startLine"] > 0
-    assert "call_index_present: " in failed.stdout
-    assert "event 1" in failed.stdout or "event 2" in failed.stdout
+    # Nor is it on the card.
+    assert re.search(r"tool_call_index_missing +fault +\d+ +tool, event [12] ", failed.stdout)
+    assert "A tool call fragment has no index" not in failed.stdout
+    assert "More: streamwatch explain tool_call_index_missing" in " ".join(failed.stdout.split())
 
 
 FAULTS = ("tool_call_index_missing", "call_index_present", "call_index_in_order")

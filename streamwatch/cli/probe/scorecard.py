@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from streamwatch.cli import common
+from streamwatch.cli.check.recordings import Recording
+from streamwatch.cli.check.replay import replay
 from streamwatch.cli.common.ci_reports import ERROR, level_of
 from streamwatch.cli.probe.endpoint import ProbedEndpoint, Reply, printable
 from streamwatch.cli.probe.invariants import checked, table
 from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 from streamwatch.cli.probe.remedies import KIND_OF, offending, remedy
-from streamwatch.core.kinds import KINDS
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
 from streamwatch.core.vocabulary import BROKEN_VERDICTS, Outcome, Severity
@@ -250,7 +252,8 @@ def _first_broken(scores: list[Score], name: str) -> dict[str, Any]:
     at = offending(answers[0], name) if answers[0] is not None else None
     what = remedy(table()[name])
     place = {"event": at.event, "line": at.line, "byte": at.offset} if at else None
-    return {"first_at": place, "kind": what.kind, "remedy": what.text}
+    told = all(one.told_by_kind(name) for one in scores if one.checks.get(name) is False)
+    return {"first_at": place, "kind": what.kind, "remedy": what.text, "told_by_kind": told}
 
 
 def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
@@ -259,7 +262,10 @@ def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
     for one in scores:
         for kind, count in one.report.anomalies.items() if one.report else ():
             fixed = sum(one.report.outcomes.get(kind, {}).get(outcome, 0) for outcome in _FIXED) if one.report else 0
-            row = found.setdefault(kind.name, {"kind": kind.name, "count": 0, "repaired": 0, "answers": []})
+            if kind.name not in found:
+                found[kind.name] = {"kind": kind.name, "count": 0, "repaired": 0, "answers": []}
+                found[kind.name]["first_at"] = _first_found(one, kind)
+            row = found[kind.name]
             row["count"] += count
             row["repaired"] += fixed
             row["answers"].append(label(one))
@@ -275,6 +281,14 @@ def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
         for name, row in found.items()
     ]
     return sorted(rows, key=lambda row: (_SEVERITIES.index(Severity(row["severity"])), row["repaired"] == row["count"]))
+
+
+def _first_found(score: Score, kind: AnomalyKind) -> dict[str, Any] | None:
+    """Return the event in which a kind was found first; None where it shows at the end, or in time alone."""
+    answer = score.reply.answer
+    seen = replay(Recording("", answer.body, "body", surface=answer.asked.surface), Settings()) if answer else None
+    at = next(iter(seen.positions.get(kind, ())), None) if seen else None
+    return {"event": at.event, "line": at.line, "byte": at.offset} if at and at.event else None
 
 
 def _readers(scores: list[Score]) -> list[dict[str, Any]]:
