@@ -76,6 +76,11 @@ class Score:
         found = [*kinds.items(), *broken.items()]
         return [name for name, is_fault in found if level_of(name, self.policy, is_fault=is_fault) == ERROR]
 
+    def fixed(self, kind: AnomalyKind) -> int:
+        """Return how many anomalies of a kind were repaired."""
+        outcomes = self.report.outcomes.get(kind, {}) if self.report else {}
+        return sum(outcomes.get(outcome, 0) for outcome in _FIXED)
+
     def told_by_kind(self, name: str) -> bool:
         """Return whether a kind that was found in the answer says the same as an invariant."""
         found = self.report.anomalies if self.report else {}
@@ -261,7 +266,7 @@ def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for one in scores:
         for kind, count in one.report.anomalies.items() if one.report else ():
-            fixed = sum(one.report.outcomes.get(kind, {}).get(outcome, 0) for outcome in _FIXED) if one.report else 0
+            fixed = one.fixed(kind)
             if kind.name not in found:
                 found[kind.name] = {"kind": kind.name, "count": 0, "repaired": 0, "answers": []}
                 found[kind.name]["first_at"] = _first_found(one, kind)
