@@ -92,7 +92,7 @@ def test_a_short_program_shows_its_evidence(model: dict[str, str]) -> None:
     assert len(rest) <= 8
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/getting-started.md"])
 def test_the_first_example_prints_what_the_page_says(page: str, model: dict[str, str], tmp_path: Path) -> None:
     """The program of getting-started, and the lines below its command; times and ports are of the day."""
     start = (Path(ROOT) / "docs" / "getting-started.md").read_text("utf-8")
