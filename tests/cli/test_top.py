@@ -452,6 +452,10 @@ def test_a_small_terminal_shows_names_that_can_be_told_apart(severity: str) -> N
         for outcome in ("verified", "failed"):
             labels = (("streamwatch_issue", kind), ("streamwatch_applied", "true"), ("streamwatch_outcome", outcome))
             totals["streamwatch_cases_total", tuple(sorted(labels))] = 4_321.0
+    for name in ("streamwatch_reorder_distance", "streamwatch_reorder_delay_seconds"):
+        totals |= {(f"{name}_count", ()): 9.0, (f"{name}_sum", ()): 18.0}
+    for number in range(9):
+        totals[SERIES[0], (("gen_ai_response_model", f"m{number}"), *SERIES[1])] = 1.0
     frame = Frame(totals, totals, 60.0, ([1.0] * 60, [0.5] * 60))
     sources = [MetricsSource("http://a.test")]
     console = Console(width=80, file=io.StringIO())
@@ -463,6 +467,7 @@ def test_a_small_terminal_shows_names_that_can_be_told_apart(severity: str) -> N
 
     assert all(re.search(rf"^{kind} ", whole, re.MULTILINE) for kind in kinds)
     assert len(small) <= 24
+    assert any(line.startswith("and ") and "more kinds" in line for line in small)
     assert any(line.startswith("streaming response chunk order") for line in small)
     assert not any(line.startswith("mismatch") for line in small)
 

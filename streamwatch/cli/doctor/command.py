@@ -198,6 +198,7 @@ def _quiet(environ: Mapping[str, str], folder: str, *, serves: bool) -> dict[str
     quiet.update(dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"))
     quiet["OTEL_METRICS_EXPORTER"] = "prometheus" if serves else "none"
     quiet.update(OTEL_EXPORTER_PROMETHEUS_HOST="localhost", OTEL_EXPORTER_PROMETHEUS_PORT="0")
+    quiet["STREAMWATCH_SUMMARY"] = "never"
     if environ.get("STREAMWATCH_CAPTURE_DIR", "").strip():
         quiet["STREAMWATCH_CAPTURE_DIR"] = folder
     return quiet

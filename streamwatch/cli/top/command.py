@@ -30,7 +30,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 #: Lines of the tables beside the rows of models and kinds: gaps, heads, captions, the table of issues; and the fewest
 #: rows worth showing of models and of kinds.
-_FRAME_LINES, _FEWEST_ROWS = 12, 3
+_FRAME_LINES, _FEWEST_ROWS = 12, 2
 #: Columns from which the table of kinds has all of its own.
 _WIDE = 100
 #: Columns of a line of bars that its words take.
