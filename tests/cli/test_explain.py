@@ -54,6 +54,19 @@ PASTED = [
     ("httpx.ReadTimeout: The read operation timed out", "ReadTimeout"),
     ("openai.APIConnectionError: Connection error.", "APIConnectionError"),
     ("AssertionError", "AssertionError"),
+    ("Unexpected error in ask_tool: 'str' object has no attribute 'choices'", "AttributeError: 'str' object"),
+    (
+        "openai.LengthFinishReasonError: Could not parse response content as the length limit was reached",
+        "LengthFinishReasonError",
+    ),
+    (
+        "Error: litellm.BadRequestError: OpenAIException - An assistant message with 'tool_calls' must be followed by tool "
+        "messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: call_jJ",
+        "BadRequestError",
+    ),
+    ("KeyError: 'index'", "KeyError: 'index'"),
+    ("aiohttp.client_exceptions.ClientPayloadError: Response payload is not completed", "RemoteProtocolError"),
+    ("│ KeyError: 'content'                                   │", "KeyError: 'content'"),
 ]
 
 GROUP = f"""\
