@@ -178,7 +178,7 @@ KNOWN_ERRORS = (
     ),
     KnownError(
         "BadRequestError: tool_call_ids did not have response messages",
-        r"tool_call_ids? did not have response messages|must be followed by tool messages|role 'tool' must be a response"
+        r"tool_call_ids? did not have response|must be followed by tool messages|role 'tool' must be a response"
         r"|Missing parameter 'tool_call_id'",
         "A tool call of the last turn has no id, or two calls became one: the next request does not fit the answer.",
         'messages.append({"role": "tool", "tool_call_id": call.id, "content": result})',
