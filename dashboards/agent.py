@@ -7,18 +7,19 @@ from grafana_foundation_sdk.models import units
 
 from dashboards import promql as q
 from dashboards.frame import Row, build
-from dashboards.names import BUILD_INFO
-from dashboards.panels import AMBER, BLUE, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
-from dashboards.records import ERRORS, PROCESS_SEEN, RELEASES, total_of
+from dashboards.panels import AMBER, BLUE, GRAY, GREEN, VERMILION, Column, Panel, Query, lines, number, rows
+from dashboards.records import ERRORS, PROCESS_SEEN, PROCESS_SERIES, RELEASES, total_of
 from dashboards.records import STREAMS as STREAM_TOTALS
 from streamwatch.core.settings import Settings
 from streamwatch.export import labels
-from streamwatch.export.telemetry import INTERNAL_ERRORS, STREAMS, UNOBSERVED
+from streamwatch.export.instruments import BUILD, INTERNAL_ERRORS, STARTED, STREAMS, UNOBSERVED, Instrument
 
-_FILTER = '{job=~"$job",instance=~"$instance"}'
-#: Who is one of ours: seen in the range, and so also those that are down now.
-_SEEN = q.recorded(PROCESS_SEEN)
-_OURS = f"on (job, instance) ({_SEEN} > time() - $__range_s)"
+#: When each process was seen last, as far as that is in the range: of those that ended as well, and whether Prometheus
+#: scrapes them or a collector hands their metrics on.
+_SEEN = f"({q.recorded(PROCESS_SEEN)} > time() - $__range_s)"
+#: Seconds since then after which a process is gone: its record is written every minute.
+_GONE = 150
+_THERE = f"({_SEEN} > time() - {_GONE})"
 #: What a value beyond the limit is counted as, and the limit.
 OTHER = labels.OTHER
 _LIMIT = Settings().max_label_values
@@ -36,8 +37,8 @@ def dashboard() -> d.Dashboard:
     )
 
 
-def _of_ours(series: str) -> str:
-    return f"{series}{_FILTER} and {_OURS}"
+def _of_process(row: Instrument) -> str:
+    return q.selector(row, 'instance=~"$instance"')
 
 
 def _capped() -> str:
@@ -45,28 +46,28 @@ def _capped() -> str:
     return " + ".join(f"({q.grown(part)} or vector(0))" for part in parts)
 
 
-def _processes_up() -> Panel:
+def _processes_running() -> Panel:
     return number(
-        "Processes up",
-        "Processes with Streamwatch whose endpoint answers. Fewer than you run: one is not started with "
-        "`opentelemetry-instrument`, or its port is not scraped.",
+        "Processes running",
+        "Processes whose metrics arrive. Fewer than you run: one is not started with "
+        "`opentelemetry-instrument`, or nothing scrapes its port or takes its OTLP.",
         "StreamwatchAbsent",
-        Query(f"sum({_of_ours('up')})"),
+        Query(f"count({_THERE}) or vector(0)"),
         units.Short,
         color=((None, VERMILION), (1, GREEN)),
         decimals=0,
     )
 
 
-def _processes_down() -> Panel:
+def _processes_gone() -> Panel:
     return number(
-        "Processes down",
-        "Processes that had Streamwatch in the range and do not answer now. After a rollout the old ones count "
-        "until the range has passed them.",
+        "Processes gone",
+        "Processes whose metrics came in the range and come no more. After a rollout these are the old ones. Without "
+        "one, see the first rows below: a crash, or a scrape that fails.",
         "StreamwatchAbsent",
-        Query(f"count(({_of_ours('up')}) == 0) or vector(0)"),
+        Query(f"count({_SEEN} <= time() - {_GONE}) or vector(0)"),
         units.Short,
-        color=((None, GREEN), (1, AMBER)),
+        color=((None, GRAY),),
         decimals=0,
     )
 
@@ -103,7 +104,7 @@ def _versions_running() -> Panel:
         "Versions running",
         "How many versions of Streamwatch run. More than one outside a rollout: a deployment got stuck.",
         "StreamwatchAbsent",
-        Query(f"count(group by (version) ({BUILD_INFO}{_FILTER}))"),
+        Query(f"count(group by (version) ({_of_process(BUILD)}))"),
         units.Short,
         color=((None, BLUE),),
         decimals=0,
@@ -124,8 +125,8 @@ def _sdk_versions() -> Panel:
 
 def _answer() -> list[Panel]:
     return [
-        _processes_up(),
-        _processes_down(),
+        _processes_running(),
+        _processes_gone(),
         _internal_errors(),
         _capped_labels(),
         _versions_running(),
@@ -136,23 +137,23 @@ def _answer() -> list[Panel]:
 def _processes() -> Panel:
     keys = {"job": "Job", "instance": "Instance"}
     by = tuple(keys)
-    up = (((1, 1), "up", GREEN), ((0, 0), "down", VERMILION))
-    state = f"max by (job, instance) ({_of_ours('up')})"
-    versions = f"count by (job, instance, version) ({BUILD_INFO}{_FILTER})"
+    words = (((0, _GONE), "running", GREEN), ((_GONE, float(10**9)), "gone", GRAY))
+    ago = f"time() - max by (job, instance) ({_SEEN})"
+    versions = f"count by (job, instance, version) ({_of_process(BUILD)})"
     return rows(
         "Processes",
-        "Every process that had Streamwatch in the range. Down: look at the process, then at the scrape's error in "
-        "Prometheus under Status, Targets. Unobserved: streams that the application reads with `iter_lines` or "
-        "`iter_bytes`, below the SDK's parser.",
+        "Every process whose metrics came in the range. Gone without a rollout: look at its log, then at Status, "
+        "Targets in Prometheus, or at the collector. Unobserved: streams that the application reads with `iter_lines` "
+        "or `iter_bytes`, below the SDK's parser.",
         "StreamwatchAbsent",
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [
-            Column("State", state, words=up),
+            Column("State", ago, words=words),
+            Column("Running for", f"time() - max by (job, instance) ({_of_process(STARTED)})", units.Seconds),
             Column("Streams", q.of_process(STREAMS, *by, "streamwatch_openai_version")),
-            Column("Unobserved", f"{q.of_process(UNOBSERVED, *by)} or 0 * {state}"),
-            Column("Internal errors", f"{q.of_process(INTERNAL_ERRORS, *by)} or 0 * {state}"),
-            Column("Series", f"max by (job, instance) ({_of_ours('scrape_samples_scraped')})"),
-            Column("Scrape", f"max by (job, instance) ({_of_ours('scrape_duration_seconds')})", units.Seconds),
+            Column("Unobserved", f"{q.of_process(UNOBSERVED, *by)} or 0 * {_SEEN}"),
+            Column("Internal errors", f"{q.of_process(INTERNAL_ERRORS, *by)} or 0 * {_SEEN}"),
+            Column("Series", f"max by (job, instance) ({q.recorded(PROCESS_SERIES)})"),
             Column("", versions),
         ],
         size=(24, 7),
@@ -189,12 +190,12 @@ def _streams_per_second_by_job() -> Panel:
 def _series_per_process() -> Panel:
     return lines(
         "Series per process",
-        "How many series a scrape brings, at most and at least. It grows with models, servers and kinds, and is "
+        "How many series a process has, at most and at least. It grows with models, servers and kinds, and is "
         "capped; above some thousands, drop labels in Prometheus.",
         "StreamwatchAbsent",
         [
-            Query(f"max({_of_ours('scrape_samples_scraped')})", "at most"),
-            Query(f"min({_of_ours('scrape_samples_scraped')})", "at least"),
+            Query(f"max({q.recorded(PROCESS_SERIES)})", "at most"),
+            Query(f"min({q.recorded(PROCESS_SERIES)})", "at least"),
         ],
         units.Short,
         size=(8, 8),

@@ -25,6 +25,8 @@ from dashboards.records import (
     PROCESSES,
     REORDERED,
     REQUEST_LABELS,
+    SPIKE_FACTOR,
+    SPIKE_FLOOR,
     USUAL,
     WATCHED,
     Options,
@@ -41,11 +43,12 @@ FEWEST_STREAMS = 20
 FEWEST_HIT = 10
 #: The same for a spike of reordering, which is told early.
 FEWEST_REORDERED = 5
-#: A spike is three times the model's own baseline, and one reordered event in fifty streams at least: no
-#: recording of a healthy provider has any.
-SPIKE_FACTOR, SPIKE_FLOOR = 3, 0.02
 #: Shares of streams: what reaches the reader broken although it was complete, and what is cut off.
 DAMAGED_SHARE, TRUNCATED_SHARE, TOOL_CALL_SHARE = 0.01, 0.05, 0.01
+#: The share that is cut off in six hours: where a model has two streams a minute, an hour has too few to say anything.
+TRUNCATED_SLOWLY = 0.02
+#: Streams in six hours below which a share means nothing: 20 an hour.
+FEWEST_SLOWLY = 6 * FEWEST_STREAMS
 #: A burn rate, and the two windows in which it must be exceeded: the short one ends an alert soon.
 Windows = tuple[tuple[float, str, str], ...]
 #: As in the SRE workbook: 2 % of a month's budget in an hour, 5 % in six hours; 10 % in one day or in three.
@@ -82,7 +85,7 @@ class Alert:
     labels: tuple[str, ...] = ()
 
 
-def _told(text: str, options: Options) -> str:
+def described(text: str, options: Options) -> str:
     """A description, with the labels that it is about."""
     service = " ".join(f"{{{{ $labels.{label} }}}}" for label in options.keep)
     return text.replace("<model>", _MODEL).replace("<service>", service)
@@ -104,9 +107,9 @@ def _reorder_spike(options: Options) -> Alert:
         wait=5,
         hold=15,
         summary="Stream events arrive out of order more often than they used to.",
-        description=_told(
+        description=described(
             '<model>: {{ printf "%.2f" $value }} events out of order per stream in the last 15 minutes, '
-            "several times the rate of the day before, in <service>.",
+            "more than is usual there, in <service>.",
             options,
         ),
         dashboard="streamwatch-overview",
@@ -143,7 +146,7 @@ def _fix_rate_below_published(options: Options) -> Alert:
         wait=15,
         hold=HOUR,
         summary="Repairs fix fewer cases of a known issue than was published for it.",
-        description=_told(
+        description=described(
             "<model>: {{ $value | humanizePercentage }} of the cases of {{ $labels.streamwatch_issue }} were fixed "
             "in the last day; even the upper end of the 95 % interval is below the published rate, in <service>.",
             options,
@@ -155,19 +158,29 @@ def _fix_rate_below_published(options: Options) -> Alert:
 
 def _unrepaired_faults(options: Options) -> Alert:
     damaged, streams = counted("damaged_streams", "1h"), counted("streams", "1h")
+    slowly, of_all = counted("damaged_streams", "6h"), counted("streams", "6h")
     return Alert(
         "StreamwatchUnrepairedFaults",
         "warning",
-        f"{damaged} / {streams} > {DAMAGED_SHARE}\nand\n{damaged} >= {FEWEST_HIT}",
+        f"""
+        ({damaged} / {streams} > {DAMAGED_SHARE} and {damaged} >= {FEWEST_HIT})
+        or
+        (
+            {slowly} / ({of_all} >= {FEWEST_SLOWLY}) > {DAMAGED_SHARE}
+          and
+            {slowly} >= {FEWEST_HIT}
+          and
+            {damaged} / {streams} > {DAMAGED_SHARE}
+        )""",
         wait=10,
         hold=30,
         summary="Streams that look complete reach the application with data lost or corrupted.",
-        description=_told(
-            "<model>: {{ $value | humanizePercentage }} of the streams of the last hour ran to their end with a fault "
-            "that was not repaired, in <service>.",
+        description=described(
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last hour, or of six, ran to their end "
+            "with a fault that was not repaired, in <service>.",
             options,
         ),
-        dashboard="streamwatch-anatomy",
+        dashboard="streamwatch-overview",
         labels=MODEL,
     )
 
@@ -188,12 +201,36 @@ def _truncated_streams(options: Options) -> Alert:
         wait=5,
         hold=10,
         summary="Answers are cut off before their end, and the SDK says nothing.",
-        description=_told(
+        description=described(
             "<model>: {{ $value | humanizePercentage }} of the streams of the last 15 minutes were cut off or empty, "
             "in <service>.",
             options,
         ),
-        dashboard="streamwatch-overview",
+        dashboard="streamwatch-anatomy",
+        labels=MODEL,
+    )
+
+
+def _truncated_slowly(options: Options) -> Alert:
+    cut, streams = counted("truncated_streams", "6h"), counted("streams", "6h")
+    return Alert(
+        "StreamwatchTruncatedStreams",
+        "warning",
+        f"""
+        {cut} / ({streams} >= {FEWEST_SLOWLY}) > {TRUNCATED_SLOWLY}
+        and
+        {cut} >= {FEWEST_HIT}
+        and
+        {counted("truncated_streams", "1h")} / {counted("streams", "1h")} > {TRUNCATED_SLOWLY}""",
+        wait=HOUR,
+        hold=0,
+        summary="Answers are cut off before their end, few at a time and for hours.",
+        description=described(
+            "<model>: {{ $value | humanizePercentage }} of the streams of the last six hours were cut off or empty, "
+            "in <service>.",
+            options,
+        ),
+        dashboard="streamwatch-anatomy",
         labels=MODEL,
     )
 
@@ -207,12 +244,12 @@ def _tool_calls_broken(options: Options) -> Alert:
         wait=10,
         hold=30,
         summary="Tool calls reach the application merged, unnumbered or unreadable.",
-        description=_told(
+        description=described(
             "<model>: {{ $value | humanizePercentage }} of the streams of the last hour brought a broken tool call, "
             "in <service>.",
             options,
         ),
-        dashboard="streamwatch-agent",
+        dashboard="streamwatch-anatomy",
         labels=MODEL,
     )
 
@@ -228,7 +265,7 @@ def _new_anomaly_kind(options: Options) -> Alert:
         wait=0,
         hold=0,
         summary="A model shows a kind of fault that it never showed before.",
-        description=_told(
+        description=described(
             "{{ $labels.gen_ai_request_model }} (snapshot {{ $labels.gen_ai_response_model }}) shows "
             "{{ $labels.streamwatch_anomaly }} for the first time, in <service>. "
             "`streamwatch explain {{ $labels.streamwatch_anomaly }}` says what it is.",
@@ -240,12 +277,12 @@ def _new_anomaly_kind(options: Options) -> Alert:
 
 
 def _budget_burn(options: Options, severity: str, windows: Windows, *, wait: float, hold: float) -> Alert:
-    budget = 1 - options.objective
+    budget = f"(1 - {options.objective:g})"
     parts = [
         "\n".join(
             (
-                f"  {BROKEN_RATIO}{long} > {factor * budget:g}",
-                f"and\n  {BROKEN_RATIO}{short} > {factor * budget:g}",
+                f"  {BROKEN_RATIO}{long} > {factor:g} * {budget}",
+                f"and\n  {BROKEN_RATIO}{short} > {factor:g} * {budget}",
                 f"and\n  {BROKEN}{long} >= {FEWEST_HIT}",
             )
         )
@@ -258,9 +295,9 @@ def _budget_burn(options: Options, severity: str, windows: Windows, *, wait: flo
         wait=wait,
         hold=hold,
         summary="Too many streams end unusable for the objective to be met.",
-        description=_told(
-            "<service>: {{ $value | humanizePercentage }} of the streams ended broken; the objective allows"
-            f" {budget * 100:.4g}%.",
+        description=described(
+            "<service>: {{ $value | humanizePercentage }} of the streams ended broken; "
+            f"the objective is {options.objective * 100:g}%.",
             options,
         ),
         dashboard="streamwatch-overview",
@@ -276,12 +313,12 @@ def _internal_errors(options: Options) -> Alert:
         wait=0,
         hold=HOUR,
         summary="Streamwatch itself fails; the application is not affected.",
-        description=_told(
+        description=described(
             '<service>: {{ printf "%.0f" $value }} errors of type {{ $labels.error_type }} in the last 15 minutes. The '
             "streams were passed on as they came; what is measured of them may be incomplete.",
             options,
         ),
-        dashboard="streamwatch-overview",
+        dashboard="streamwatch-agent",
     )
 
 
@@ -294,12 +331,12 @@ def _absent(options: Options) -> Alert:
         wait=15,
         hold=0,
         summary="A service that was watched is no longer watched.",
-        description=_told(
+        description=described(
             "<service>: no process exports metrics of Streamwatch any more; {{ $value | humanize }} did. Nothing else "
             "here can fire for it.",
             options,
         ),
-        dashboard="streamwatch-overview",
+        dashboard="streamwatch-agent",
     )
 
 
@@ -316,4 +353,5 @@ def alerts(options: Options) -> tuple[Alert, ...]:
         _new_anomaly_kind(options),
         _internal_errors(options),
         _absent(options),
+        _truncated_slowly(options),
     )

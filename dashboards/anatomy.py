@@ -11,7 +11,6 @@ from dashboards.panels import (
     AMBER,
     BLUE,
     GREEN,
-    RUNBOOKS,
     VERMILION,
     Column,
     Panel,
@@ -20,6 +19,7 @@ from dashboards.panels import (
     lines,
     number,
     rows,
+    runbook,
     share,
     unnamed,
 )
@@ -28,7 +28,7 @@ from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, KINDS
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND
 from streamwatch.core.vocabulary import ChunkType, Severity, Verdict
-from streamwatch.export.telemetry import (
+from streamwatch.export.instruments import (
     DURATION,
     REORDER_DELAY,
     REORDER_DISTANCE,
@@ -58,14 +58,14 @@ def dashboard() -> d.Dashboard:
             Row("Chunks", _chunks()),
             Row("Order", [*_order()]),
             Row("Time", [*_time()]),
-            Row("Every kind that was found", [_kinds()]),
+            Row("Every kind that was found: faults, then what is legal", [_faults(), _legal()]),
         ],
     )
 
 
 def _seconds(title: str, row: Instrument, page: str, advice: str) -> Panel:
     query = Query(q.range_quantile(0.95, row))
-    return number(title, advice, page, query, units.Seconds, color=((None, BLUE),), decimals=2)
+    return number(title, advice, page, query, units.Seconds, color=((None, BLUE),), size=(5, 4), decimals=2, trend=True)
 
 
 def _first_chunk() -> Panel:
@@ -104,30 +104,19 @@ def _cut_short() -> Panel:
         "StreamwatchTruncatedStreams",
         Query(q.ratio(q.counted(STREAMS, where=(_INCOMPLETE,)), streams)),
         color=((None, GREEN), (0.01, AMBER), (0.05, VERMILION)),
+        size=(5, 4),
         decimals=1,
+        trend=True,
     )
 
 
-def _found(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
+def _anomalies(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
     """Anomalies to be set beside chunks, which have no kind to choose."""
     return q.over_time(ANOMALIES, *by, where=(kinds,), over=over, without=("kind",))
 
 
-def _missing_content() -> Panel:
-    missing = _found(_CONTENT_MISSING, over=q.RANGE)
-    return number(
-        "Missing content",
-        "Share of chunks whose delta has no `content`, or null: legal, and what naive code raises "
-        'KeyError: \'content\' on. Read it as `delta.get("content") or ""`.',
-        f"kinds/{CONTENT_ABSENT.name}",
-        Query(q.ratio(missing, q.counted(CHUNKS))),
-        color=((None, BLUE),),
-        decimals=1,
-    )
-
-
 def _odd_tool_calls() -> Panel:
-    tools = _found(_TOOL_KINDS, over=q.RANGE)
+    tools = _anomalies(_TOOL_KINDS, over=q.RANGE)
     return number(
         "Odd tool calls",
         "Anomalies for each chunk that carries a tool call. A wrong index mixes up the arguments of two calls: "
@@ -140,7 +129,7 @@ def _odd_tool_calls() -> Panel:
 
 
 def _answer() -> list[Panel]:
-    return [_first_chunk(), _duration(), _held_back(), _cut_short(), _missing_content(), _odd_tool_calls()]
+    return [_first_chunk(), _duration(), _held_back(), _cut_short(), _odd_tool_calls()]
 
 
 def _chunk_mix() -> Panel:
@@ -173,11 +162,11 @@ def _verdicts_other_than_complete() -> Panel:
 
 
 def _missing_content_over_time() -> Panel:
-    missing = _found(_CONTENT_MISSING, "streamwatch_anomaly")
+    missing = _anomalies(_CONTENT_MISSING, "streamwatch_anomaly")
     return lines(
-        "Missing content, share of chunks",
-        "Deltas without `content` or with null. A rise with a snapshot is harmless to code that reads content "
-        "with care, and a KeyError in code that does not.",
+        "Deltas without content, share of chunks",
+        "Legal, and in most healthy streams: no `content` in a delta, or null. A rise with a snapshot is harmless to "
+        "code that reads content with care, and a KeyError in code that does not.",
         f"kinds/{CONTENT_ABSENT.name}",
         [Query(f"{missing} / on () group_left () {q.over_time(CHUNKS)}", "{{streamwatch_anomaly}}")],
         units.PercentUnit,
@@ -185,7 +174,7 @@ def _missing_content_over_time() -> Panel:
 
 
 def _tool_calls() -> Panel:
-    tools = _found(_TOOL_KINDS, "streamwatch_anomaly")
+    tools = _anomalies(_TOOL_KINDS, "streamwatch_anomaly")
     return lines(
         "Tool calls: anomalies per 100 of their chunks",
         "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
@@ -266,26 +255,39 @@ def _under_its_kind(cases: str) -> str:
     return f"sum by (streamwatch_anomaly) ({named})"
 
 
-def _kinds() -> Panel:
-    by = ("streamwatch_anomaly", "streamwatch_severity")
-    found = q.counted(ANOMALIES, *by)
+def _faults() -> Panel:
+    by = "streamwatch_anomaly"
+    found = q.counted(ANOMALIES, by, where=(f'streamwatch_severity="{Severity.FAULT.value}"',))
     kinds = (q.APPLIED, 'streamwatch_issue=~"$kind"')
     whole = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=kinds))
     fixed = _under_its_kind(q.cases(BY_KIND.values(), "streamwatch_issue", where=(*kinds, q.FIXED)))
-    faults = q.counted(ANOMALIES, *by, where=(f'streamwatch_severity="{Severity.FAULT.value}"',))
-    joined = f"({q.ratio(fixed, whole)}) * on ({by[0]}) group_right () ({faults} > bool 0)"
     return rows(
-        "Anomalies by kind",
-        "Everything that was found in the range. Click on a kind for what it means and what to do. The fix "
-        "rate is of streams with a fault; what is no fault is legal, and nothing that must be fixed.",
+        "Faults by kind",
+        "Data lost or corrupted, or an error of the SDK. Click on a kind for what it means and what to do.",
+        "StreamwatchNewAnomalyKind",
+        {by: "Kind"},
+        [*_found(found), share("Fix rate", f"({q.ratio(fixed, whole)}) and {found} > 0")],
+        size=(12, 12),
+        sort="Found",
+        links={"Kind": runbook("kinds/${__value.raw}")},
+    )
+
+
+def _legal() -> Panel:
+    by = ("streamwatch_anomaly", "streamwatch_severity")
+    return rows(
+        "Dialects and hazards by kind",
+        "Nothing here is wrong: it is how servers differ, and what code has to expect. Nearly every stream has some.",
         "StreamwatchNewAnomalyKind",
         {by[0]: "Kind", by[1]: "Severity"},
-        [
-            Column("Found", f"{found} > 0"),
-            Column("Per 100 streams", f"100 * ({found} > 0) / on () group_left () {q.counted(STREAMS)}", decimals=1),
-            share("Fix rate", joined),
-        ],
-        size=(24, 12),
+        _found(q.counted(ANOMALIES, *by, where=(f'streamwatch_severity!="{Severity.FAULT.value}"',))),
+        size=(12, 12),
         sort="Found",
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
+        widths={"Severity": 90},
     )
+
+
+def _found(found: str) -> list[Column]:
+    per_stream = f"100 * ({found} > 0) / on () group_left () {q.counted(STREAMS)}"
+    return [Column("Found", f"{found} > 0"), Column("Per 100 streams", per_stream, decimals=1)]

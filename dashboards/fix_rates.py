@@ -12,7 +12,6 @@ from dashboards.panels import (
     BLUE,
     GRAY,
     GREEN,
-    RUNBOOKS,
     VERMILION,
     Column,
     Panel,
@@ -22,8 +21,8 @@ from dashboards.panels import (
     lines,
     matrix,
     number,
-    prose,
     rows,
+    runbook,
     share,
     unnamed,
 )
@@ -40,7 +39,7 @@ from streamwatch.core.stream_cases import (
     CaseDefinition,
 )
 from streamwatch.core.vocabulary import Outcome, Severity, Strategy
-from streamwatch.export.telemetry import PUBLISHED
+from streamwatch.export.instruments import PUBLISHED
 
 _PAGE = "StreamwatchFixRateBelowPublished"
 _ISSUE, _STRATEGY = "streamwatch_issue", "streamwatch_strategy"
@@ -60,12 +59,12 @@ def dashboard() -> d.Dashboard:
         "streamwatch-fix-rates",
         "What repairs come to in this production, beside the figures that are published for the known issues.",
         [
-            Row("", [*_answer(), _jobs(), _issues(), *map(_over_time, _FAULTS), _words()]),
+            Row("", [*_answer(), _jobs(), _issues(), *map(_over_time, _FAULTS)]),
             Row("Hazards defused, and what cannot be repaired", [_hazards(), _not_repairable()]),
             Row("Repairs", [_workarounds(), _strategies(), _kinds(), _outcomes()]),
             Row("Model snapshot and SDK version", [*_matrices()]),
             Row("Before and after a release", [_before_and_after(), _by_version(), _shadow()]),
-            Row("Workarounds that are measured rather than applied", [_servers(), _dead_ends()]),
+            Row("Workarounds that are measured rather than applied", [_servers()]),
         ],
         compares=True,
     )
@@ -228,18 +227,8 @@ def _not_repairable() -> Panel:
         [Column("Streams", f"{q.cases(kinds, _ISSUE, where=(q.APPLIED,))} > 0")],
         size=(10, 7),
         sort="Streams",
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
     )
-
-
-def _words() -> Panel:
-    content = (
-        "**A case** is a stream. It ended as the worst of its anomalies did.\n\n"
-        "**Fix rate** = streams that reached the application whole / all; what cannot be repaired is among them.\n\n"
-        "**At least, at most** hold the true rate 95 times in 100. Few cases are no verdict.\n\n"
-        "**Published** figures are estimates, the same everywhere."
-    )
-    return prose("How to read this", content, (6, 8), _PAGE)
 
 
 def _over_time(definition: CaseDefinition) -> Panel:
@@ -259,7 +248,7 @@ def _over_time(definition: CaseDefinition) -> Panel:
             Query(f"max({_figures((definition,))})", "published"),
         ],
         units.PercentUnit,
-        size=(9, 8),
+        size=(12, 8),
         maximum=1,
     )
     panel = drawn(panel, "at most", BLUE, fill_to="at least", width=0)
@@ -295,7 +284,9 @@ def _strategies() -> Panel:
 
 
 def _kinds() -> Panel:
-    kinds = tuple(row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE)
+    kinds = tuple(
+        row for kind, row in BY_KIND.items() if kind.strategy is not Strategy.NONE and kind.severity is Severity.FAULT
+    )
     chosen = 'streamwatch_issue=~"$kind"'
     whole = q.cases(kinds, _ISSUE, where=(q.APPLIED, chosen))
     part, failed = (
@@ -303,7 +294,7 @@ def _kinds() -> Panel:
         for how in (q.FIXED, f'streamwatch_outcome="{Outcome.FAILED.value}"')
     )
     return rows(
-        "By kind",
+        "Faults by kind",
         "Streams. `Failed`: evidence in the stream contradicts the repair, or it ran out of window. Not fixed and not "
         "failed: the policy is off for the kind, see its page.",
         _PAGE,
@@ -314,7 +305,7 @@ def _kinds() -> Panel:
             Column("Cases", f"{whole} > 0"),
         ],
         size=(12, 8),
-        links={"Kind": f"{RUNBOOKS}/kinds/${{__value.raw}}.md"},
+        links={"Kind": runbook("kinds/${__value.raw}")},
     )
 
 
@@ -445,18 +436,6 @@ def _servers() -> Panel:
             share("Fewer than the worst", f"1 - ({each}) / on () group_left () (max({each}) > 0)"),
             Column("Streams", streams),
         ],
-        size=(12, 9),
+        size=(24, 7),
         sort="Per 100 streams",
     )
-
-
-def _dead_ends() -> Panel:
-    parts = []
-    for issue in ISSUES:
-        words = [f"{name} ({ratio:.0%})" for name, ratio in issue.workarounds if name not in set(Strategy)]
-        ends = [f"{name} (fails in {ratio:.0%})" for name, ratio in issue.dead_ends]
-        parts.append(
-            f"**{issue.error}**\n- Can be measured, not applied: {'; '.join(words)}\n- Dead ends: {'; '.join(ends)}"
-        )
-    content = "\n\n".join((*parts, "Figures are published estimates. A dead end costs a release and repairs little."))
-    return prose("What does not help", content, (12, 9), _PAGE)

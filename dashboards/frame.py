@@ -9,11 +9,11 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.models import dashboard as d
 
-from dashboards.names import BUILD_INFO, VARIABLES, metric
+from dashboards.names import VARIABLES, metric
 from dashboards.panels import AMBER, BLUE, DATA_SOURCE, GREEN, VERMILION, Panel
 from dashboards.promql import alerts, recorded
 from dashboards.records import RELEASES
-from streamwatch.export.telemetry import ANOMALIES, STREAMS
+from streamwatch.export.instruments import ANOMALIES, BUILD, STREAMS
 
 TAG = "streamwatch"
 _HEADERS = {
@@ -134,7 +134,7 @@ def _label_variable(name: str, without: tuple[str, ...]) -> dashboard.QueryVaria
 def _annotations(without: tuple[str, ...]) -> list[dashboard.AnnotationQuery]:
     series = recorded(RELEASES)
     chosen = ",".join(f'{name}=~"${name}"' for name in ("job", "instance") if name not in without)
-    built = f"{BUILD_INFO}{{{chosen}}}"
+    built = f"{metric(BUILD)}{{{chosen}}}"
     return [
         _annotation("Alerts firing", alerts("firing"), "{{alertname}}", VERMILION),
         _annotation("New model snapshot", _new(series, VARIABLES["snapshot"]), "{{gen_ai_response_model}}", BLUE),

@@ -1,40 +1,38 @@
 """What instruments and attributes are called in Prometheus, and which variable of a dashboard filters which.
 
-Derived from the tables of `streamwatch.export.telemetry`, so that a metric that is renamed there is renamed here.
+Derived from the tables of `streamwatch.export.instruments`, so that a metric that is renamed there is renamed here.
 """
 
 from __future__ import annotations
 
+from dashboards import waiting_rules
 from dashboards.records import (
+    BROKEN,
+    BROKEN_RATIO,
+    JOB_ENDED,
     MODEL,
     OF_JOBS,
     OF_PROCESSES,
     PROCESS_SEEN,
+    PROCESS_SERIES,
     RELEASE,
     RELEASES,
     REORDERED,
     TOTALS,
     total_of,
 )
-from streamwatch.export import telemetry
-from streamwatch.export.telemetry import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
+from streamwatch.export import instruments
+from streamwatch.export.instruments import BUILD, INTERNAL_ERRORS, PUBLISHED, STARTED, Instrument
 
 #: Every row of the table, by the name of the instrument.
-INSTRUMENTS = {row.name: row for row in vars(telemetry).values() if isinstance(row, Instrument)}
-
-#: The gauge that tells which Streamwatch is deployed; its value is 1.
-BUILD_INFO = "streamwatch_build_info"
+INSTRUMENTS = {row.name: row for row in vars(instruments).values() if isinstance(row, Instrument)}
 
 #: Instruments of the process, not of a stream: they lack the common attributes.
-OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, "streamwatch.build_info"}
+OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, BUILD.name}
 
 #: What Prometheus and its rules have beside our own: the metric, and its labels.
 OTHERS = {
-    "up": {"job", "instance"},
-    "scrape_duration_seconds": {"job", "instance"},
-    "scrape_samples_scraped": {"job", "instance"},
     "ALERTS": {"alertname", "alertstate", "severity", "job"},
-    BUILD_INFO: {"job", "instance", "version"},
 }
 
 #: The variables of a dashboard and the label that each filters.
@@ -51,12 +49,12 @@ VARIABLES = {
 
 def is_histogram(row: Instrument) -> bool:
     """Only histograms have boundaries."""
-    return bool(row.boundaries)
+    return row.is_histogram
 
 
 def is_counter(row: Instrument) -> bool:
-    """A counter counts something in braces; what is left is a gauge."""
-    return not is_histogram(row) and row.unit.startswith("{")
+    """A counter only grows; what is neither is a gauge."""
+    return row.is_counter
 
 
 def metric(row: Instrument) -> str:
@@ -67,7 +65,7 @@ def metric(row: Instrument) -> str:
 
 def labels(row: Instrument) -> tuple[str, ...]:
     """The labels that a metric has beside `job` and `instance`; `le` included."""
-    common = () if row.name in OF_PROCESS else COMMON
+    common = () if row.name in OF_PROCESS else row.common
     names = tuple(attribute.replace(".", "_") for attribute in (*common, *row.attributes))
     return (*names, "le") if is_histogram(row) else names
 
@@ -87,8 +85,13 @@ RECORDS = {
     **{total_of(record): {"job", *labels, *_of_variables(source)} for source, (record, labels) in OF_JOBS.items()},
     **{record: {"job", *labels} for record, labels in OF_PROCESSES.values()},
     PROCESS_SEEN: {"job", "instance"},
+    PROCESS_SERIES: {"job", "instance"},
     RELEASES: {"job", *RELEASE},
     f"{REORDERED}15m": {"job", *MODEL},
+    **{record: {"job", *labels} for record, labels in waiting_rules.RECORDS.items()},
+    f"{BROKEN}3d": {"job"},
+    f"{BROKEN_RATIO}1h": {"job"},
+    f"{JOB_ENDED}3d": {"job"},
 }
 
 

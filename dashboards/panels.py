@@ -5,13 +5,12 @@ A panel is built from queries and a description that says what to do; everything
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, text, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common as m
 from grafana_foundation_sdk.models import dashboard as d
 from grafana_foundation_sdk.models import prometheus as p
@@ -19,13 +18,10 @@ from grafana_foundation_sdk.models import units
 
 from dashboards import records
 from dashboards.names import metric
+from streamwatch.cli.dashboards.filling import PAGE, RUNBOOKS
 from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Severity, Verdict
-from streamwatch.export.telemetry import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
+from streamwatch.export.instruments import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
-#: Where the runbooks are; a fork sets STREAMWATCH_RUNBOOKS_URL and generates the dashboards anew.
-RUNBOOKS = os.environ.get(
-    "STREAMWATCH_RUNBOOKS_URL", "https://streamwatch.example/openai-streamwatch/blob/main/docs/runbooks"
-)
 DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
 #: Said by a panel that has nothing to show: a new installation is no error, and neither is a healthy one.
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
@@ -72,6 +68,9 @@ _NUMBER = 32
 #: Points of a graph: what is drawn of six hours is five minutes apart, and a refresh reads little.
 _POINTS = 72
 
+#: Points of the small graph below a number.
+_TREND = 24
+
 Panel = Any  # the builders of the kinds of panel have no common type with the methods used here
 
 
@@ -109,7 +108,7 @@ def end(header: str, expression: str, color: Sequence[tuple[float | None, str]] 
 
 def runbook(page: str) -> str:
     """The address of a page: an alert's name, or `kinds/<kind>`."""
-    return f"{RUNBOOKS}/{page}.md"
+    return f"{RUNBOOKS}/{page}{PAGE}"
 
 
 def _link(title: str, url: str) -> dashboard.DashboardLink:
@@ -165,22 +164,24 @@ def number(
     size: tuple[int, int] = (4, 4),
     decimals: int | None = None,
     words: Sequence[tuple[tuple[float, float], str, str]] = (),
+    trend: bool = False,
 ) -> Panel:
-    """One big number for the whole range, or the word that stands for it."""
+    """One big number for the whole range, or the word that stands for it; as a trend, with what it was before."""
     panel = _dressed(stat.Panel(), title, description, page, size, _nothing("", query.expression))
     panel = (
         panel.unit(unit)
         .thresholds(_steps(color))
         .color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.THRESHOLDS))
         .color_mode(m.BigValueColorMode.VALUE)
-        .graph_mode(m.BigValueGraphMode.NONE)
+        .graph_mode(m.BigValueGraphMode.AREA if trend else m.BigValueGraphMode.NONE)
         .text_mode(m.BigValueTextMode.VALUE)
         .justify_mode(m.BigValueJustifyMode.CENTER)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .text(common.VizTextDisplayOptions().value_size(_NUMBER))
     )
     panel = panel.mappings([_word(*one) for one in words]) if words else panel
-    return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=True)
+    panel = panel.interval("1m").max_data_points(_TREND) if trend else panel
+    return _asked(panel if decimals is None else panel.decimals(decimals), [query], at_end=not trend)
 
 
 def _word(ends: tuple[float, float], word: str, color: str) -> d.RangeMap:
@@ -258,12 +259,6 @@ def unnamed(panel: Panel, *names: str) -> Panel:
     for name in names:
         panel = panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=at) for key, at in hidden.items()])
     return panel
-
-
-def on_the_right(panel: Panel, name: str) -> Panel:
-    """One line on an axis of its own, where it would flatten the others."""
-    axis = {"custom.axisPlacement": "right", "custom.axisLabel": name}
-    return panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=value) for key, value in axis.items()])
 
 
 def rows(
@@ -376,9 +371,3 @@ def matrix(
 
 def _plain() -> d.DynamicConfigValue:
     return d.DynamicConfigValue(id_val="custom.cellOptions", value={"type": "auto"})
-
-
-def prose(title: str, content: str, size: tuple[int, int], page: str) -> Panel:
-    """Words that belong beside the numbers, as Markdown."""
-    panel = _dressed(text.Panel(), title, "What the numbers beside it cannot say.", page, size)
-    return panel.mode("markdown").content(content)

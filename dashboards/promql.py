@@ -13,7 +13,7 @@ from dashboards import names, records
 from dashboards.records import total_of
 from streamwatch.core.stream_cases import ANY_FAULT, WORKAROUNDS, CaseDefinition, Z
 from streamwatch.core.vocabulary import Outcome
-from streamwatch.export.telemetry import Instrument
+from streamwatch.export.instruments import Instrument
 
 RANGE = "$__range"
 
@@ -101,12 +101,12 @@ def distance(part: str, whole: str, published: str, on: str) -> str:
 
 def quantile(share: float, row: Instrument, *by: str) -> str:
     """A quantile of a histogram over time."""
-    return f"histogram_quantile({share:g}, {over_time(_buckets(row), 'le', *by)})"
+    return f"histogram_quantile({share:g}, {over_time(_buckets(row), *by, 'le')})"
 
 
-def range_quantile(share: float, row: Instrument) -> str:
+def range_quantile(share: float, row: Instrument, *by: str) -> str:
     """A quantile of a histogram over the whole range."""
-    return f"histogram_quantile({share:g}, {counted(_buckets(row), 'le')})"
+    return f"histogram_quantile({share:g}, {counted(_buckets(row), *by, 'le')})"
 
 
 def _buckets(row: Instrument) -> str:

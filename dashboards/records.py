@@ -28,16 +28,10 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
+from streamwatch.cli.dashboards.filling import LABEL, OBJECTIVE
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.stream_cases import FIXED, KNOWN, TOOL_CALLS, CaseDefinition, Z
 from streamwatch.core.vocabulary import Severity
-
-#: Where runbooks and dashboards are: nobody's domain (RFC 2606), until --repository and --grafana name real ones.
-REPOSITORY = "https://streamwatch.example/openai-streamwatch"
-GRAFANA = "https://grafana.example"
-
-#: The share of streams that must end usable: a choice, one answer in a hundred.
-OBJECTIVE = 0.99
 
 #: Minutes between evaluations, and of the growth that is recorded.
 INTERVAL = 1
@@ -53,6 +47,10 @@ KEPT = 7 * 24 * 60
 MINUTE, HOUR, DAY = 1, 60, 24 * 60
 #: Streams that a baseline needs behind it, and minutes for which everything about a model or a server is new.
 FEWEST_HISTORY, LEARNING = 100, 6 * HOUR
+
+#: A spike of reordering is three times what is usual for the model, and one reordered event in fifty streams at least:
+#: no recording of a healthy provider has any. Where an endpoint has no history of its own, one in ten streams is one.
+SPIKE_FACTOR, SPIKE_FLOOR, SPIKE_WITHOUT_HISTORY = 3, 0.02, 0.1
 
 #: The labels of one model at one endpoint, beside those that tell services apart.
 MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
@@ -70,18 +68,23 @@ CASES = "snapshot_version_issue:streamwatch_cases"
 ANOMALIES = "snapshot_anomaly:streamwatch_anomalies"
 CHUNKS = "snapshot_version_chunk:streamwatch_chunks"
 ERRORS = "job_error:streamwatch_internal_errors"
+TIME = "snapshot_waited_for:streamwatch_stream_time_seconds"
 #: What is recorded of each counter, and the labels that it keeps beside those that tell services apart.
 TOTALS = {
-    STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition"),
-    CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied"),
-    ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity"),
+    STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition", "streamwatch_via"),
+    CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied", "streamwatch_via"),
+    ANOMALIES: (*MODEL, RELEASE[0], "streamwatch_anomaly", "streamwatch_severity", "streamwatch_via"),
     CHUNKS: (*MODEL, *RELEASE, "streamwatch_chunk"),
     ERRORS: ("error_type",),
+    TIME: (*MODEL, RELEASE[0], "streamwatch_waited_for"),
 }
 #: The same of histograms, by the metric whose buckets they are.
 HISTOGRAMS = {
     "streamwatch_stream_duration_seconds": ("streamwatch_verdict", "le"),
     "streamwatch_stream_time_to_first_chunk_seconds": ("le",),
+    "streamwatch_stream_longest_gap_seconds": ("le",),
+    "streamwatch_stream_silence_seconds": ("streamwatch_verdict", "le"),
+    "streamwatch_stream_events_per_read": ("le",),
     "streamwatch_reorder_delay_seconds": ("le",),
     "streamwatch_reorder_distance": ("le",),
 }
@@ -96,6 +99,7 @@ OF_JOBS = {
     ),
     ANOMALIES: ("job_anomaly:streamwatch_anomalies", ("streamwatch_anomaly", "streamwatch_severity")),
     CHUNKS: ("job_chunk:streamwatch_chunks", ("streamwatch_chunk",)),
+    TIME: ("job_waited_for:streamwatch_stream_time_seconds", ("streamwatch_waited_for",)),
     **{BUCKETS[metric]: (f"job_le:{metric}_bucket", labels) for metric, labels in HISTOGRAMS.items()},
 }
 JOB_STREAMS = OF_JOBS[STREAMS][0]
@@ -107,6 +111,8 @@ OF_PROCESSES = {
 }
 #: When a process was watched last; forgotten after a day.
 PROCESS_SEEN = "instance:streamwatch_processes:last_seen_timestamp_seconds"
+#: How many series each process has: what it costs Prometheus, whichever way they come.
+PROCESS_SERIES = "instance:streamwatch_series:count"
 PROCESSES = "job:streamwatch_processes:count"
 #: In how many evaluations of the last hour a service was watched: a job that comes and goes has few.
 WATCHED = "job:streamwatch_processes:minutes1h"
@@ -128,18 +134,15 @@ AGE = "instance:streamwatch_begun:age_seconds"
 RETURNED = "instance:streamwatch_returned:start_time"
 BROKEN_RATIO = "job:streamwatch_broken_per_stream:ratio"
 BROKEN = "job:streamwatch_broken_streams:sum"
+#: All streams of a service.
+JOB_ENDED = "job:streamwatch_streams:sum"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What may differ from one installation to another.
+    """How rules are written: `keep` are the labels that tell services apart; `faster` divides all times, for tests."""
 
-    `keep` are the labels that tell services apart; `faster` divides every duration, which tests need.
-    """
-
-    repository: str = REPOSITORY
-    grafana: str = GRAFANA
-    keep: tuple[str, ...] = ("job",)
+    keep: tuple[str, ...] = (LABEL,)
     objective: float = OBJECTIVE
     faster: int = 1
 
@@ -345,22 +348,29 @@ def _reordered(options: Options, window: str) -> Record:
 
 
 def _usual(options: Options) -> Record:
-    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new."""
+    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new.
+
+    While there is more of it than usual, what is usual stays what it was: a fault that lasts is not its own measure.
+    """
     late, since = (f"offset {options.time(minutes)}" for minutes in (30, LEARNING))
-    ratio, streams = f"{REORDERED}1d", counted("streams", "1d")
+    ratio, streams, now = f"{REORDERED}1d", counted("streams", "1d"), f"{REORDERED}15m"
+    known = f"last_over_time({USUAL}[{options.time(NEW)}])"
     model = options.by("gen_ai_operation_name", "gen_ai_request_model")
     everywhere = f"sum {model} ({streams} {late})"
     return Record(
         USUAL,
         f"""
+        ({known} and {now} > {SPIKE_FACTOR} * {known} and {now} > {SPIKE_FLOOR})
+        or
         ({ratio} {late} and {streams} {since} >= {FEWEST_HISTORY})
         or
         0 * {counted("streams", "15m")}
           + {options.on("gen_ai_operation_name", "gen_ai_request_model")}
-        (
+        clamp_max(
             sum {model} ({ratio} {late} * {streams} {late})
           /
-            ({everywhere} >= {FEWEST_HISTORY})
+            ({everywhere} >= {FEWEST_HISTORY}),
+          {SPIKE_WITHOUT_HISTORY} / {SPIKE_FACTOR}
         )""",
     )
 
@@ -369,7 +379,7 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
     """How many streams of a service ended broken, and what share of all that is."""
     records: list[Record] = []
     for window in windows:
-        streams, broken = f"job:streamwatch_streams:sum{window}", BROKEN + window
+        streams, broken = JOB_ENDED + window, BROKEN + window
         ended_broken = total(JOB_STREAMS, options, window, '{streamwatch_condition="broken"}', by=())
         records += [
             Record(streams, total(JOB_STREAMS, options, window, by=())),
@@ -385,7 +395,7 @@ def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
 def cases(*definitions: CaseDefinition, how: str = APPLIED) -> str:
     """Return a selector of the cases of some definitions."""
     names = "|".join(definition.name for definition in definitions)
-    return f'{{streamwatch_issue=~"{names}",{how}}}'
+    return f'{{streamwatch_issue={"~" * (len(definitions) > 1)}"{names}",{how}}}'
 
 
 def _fix_rates(options: Options) -> tuple[Record, ...]:
@@ -460,9 +470,11 @@ def short(options: Options) -> tuple[Record, ...]:
 def long(options: Options) -> tuple[Record, ...]:
     """What is recorded every five minutes: it changes slowly, and reads hours and days."""
     return (
+        *_counts(options, "6h", "damaged_streams", "truncated_streams"),
         *_counts(options, "1d", "disturbed_streams"),
         _reordered(options, "1d"),
         *_fix_rates(options),
         *_burned(options, ("2h", "6h", "1d", "3d")),
         *_first_seen(options),
+        Record(PROCESS_SERIES, f'count {options.by("instance")} ({{__name__=~"streamwatch_.+"}})'),
     )

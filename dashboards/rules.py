@@ -1,13 +1,12 @@
 """The rules as files for Prometheus, and the runbooks that derive from the same tables.
 
-python -m dashboards.rules           write dashboards/rules/ and docs/runbooks/
-python -m dashboards.rules --help    other addresses, another objective, other labels to keep
+python -m dashboards.rules    write the templates in the package, dashboards/rules/ and docs/runbooks/
+
+`streamwatch dashboards` writes them with other labels, addresses and another objective.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
 import textwrap
 from dataclasses import dataclass
 from math import inf
@@ -16,9 +15,10 @@ from typing import Any
 
 import yaml
 
-from dashboards import alerts, records, runbooks
+from dashboards import alerts, inhibitions, records, runbooks, waiting_rules
 from dashboards.alerts import Alert
-from dashboards.records import GRAFANA, INTERVAL, OBJECTIVE, REPOSITORY, Options, Record
+from dashboards.records import INTERVAL, Options, Record
+from streamwatch.cli.dashboards import filling
 
 FOLDER = Path(__file__).parent / "rules"
 
@@ -34,10 +34,13 @@ class Group:
 
 def files(options: Options) -> dict[str, tuple[Group, ...]]:
     """Every rule, by the file and the group in which it stands."""
+    minutes = (*records.short(options), *waiting_rules.records_of_minutes(options))
+    days = (*records.long(options), *waiting_rules.records_of_days(options))
+    told = (*alerts.alerts(options), *waiting_rules.alerts(options))
     return {
-        "streamwatch-records.yml": (Group("streamwatch-records", INTERVAL, records.short(options)),),
-        "streamwatch-records-of-days.yml": (Group("streamwatch-records-of-days", 5 * INTERVAL, records.long(options)),),
-        "streamwatch-alerts.yml": (Group("streamwatch-alerts", INTERVAL, alerts.alerts(options)),),
+        "streamwatch-records.yml": (Group("streamwatch-records", INTERVAL, minutes),),
+        "streamwatch-records-of-days.yml": (Group("streamwatch-records-of-days", 5 * INTERVAL, days),),
+        "streamwatch-alerts.yml": (Group("streamwatch-alerts", INTERVAL, told),),
     }
 
 
@@ -58,7 +61,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _text)
 
-_HEADER = "# Written by `python -m dashboards.rules`; do not edit. Prometheus 2.42 or later.\n"
+_HEADER = "# Written by Streamwatch; do not edit. Prometheus 2.42 or later.\n"
 
 _REMARKS = {
     "streamwatch-records-of-days.yml": "# Hours and days of other records are summed up: a minute is nothing.\n"
@@ -68,7 +71,6 @@ _REMARKS = {
 
 #: The variables of the dashboards, by the label that each filters.
 _VARIABLES = {
-    "job": "job",
     "gen_ai_request_model": "model",
     "gen_ai_response_model": "snapshot",
     "server_address": "server",
@@ -78,9 +80,10 @@ _VARIABLES = {
 
 def _dashboard(alert: Alert, options: Options) -> str:
     """The dashboard of an alert, with what is wrong selected in it."""
-    labels = [label for label in (*options.keep, *alert.labels) if label in _VARIABLES]
-    chosen = "&".join(f"var-{_VARIABLES[label]}={{{{ urlquery $labels.{label} }}}}" for label in labels)
-    return f"{options.grafana}/d/{alert.dashboard}" + (f"?{chosen}" if chosen else "")
+    variables = {label: label for label in options.keep}
+    variables |= {label: _VARIABLES[label] for label in alert.labels if label in _VARIABLES}
+    chosen = "&".join(f"var-{name}={{{{ urlquery $labels.{label} }}}}" for label, name in variables.items())
+    return f"{filling.GRAFANA}/d/{alert.dashboard}" + (f"?{chosen}" if chosen else "")
 
 
 def _rule(rule: Record | Alert, options: Options) -> dict[str, Any]:
@@ -96,14 +99,14 @@ def _rule(rule: Record | Alert, options: Options) -> dict[str, Any]:
         "annotations": {
             "summary": rule.summary,
             "description": rule.description,
-            "runbook_url": f"{options.repository}/blob/main/docs/runbooks/{rule.name}.md",
+            "runbook_url": f"{filling.RUNBOOKS}/{rule.name}{filling.PAGE}",
             "dashboard_url": _dashboard(rule, options),
         },
     }
 
 
 def render(options: Options | None = None) -> dict[str, str]:
-    """The text of every rule file, by its name."""
+    """The template of every rule file, by its name."""
     options = options or Options()
     rendered = {}
     for name, groups in files(options).items():
@@ -122,6 +125,11 @@ def render(options: Options | None = None) -> dict[str, str]:
     return rendered
 
 
+def filled(options: Options, site: filling.Site | None = None) -> dict[str, str]:
+    """The text of every rule file as Prometheus reads it."""
+    return {name: filling.rules(text, site or filling.Site()) for name, text in render(options).items()}
+
+
 def write(folder: Path, texts: dict[str, str]) -> None:
     """Write the files; what else is in the folder may be somebody else's, and stays."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,27 +137,14 @@ def write(folder: Path, texts: dict[str, str]) -> None:
         (folder / name).write_text(text, "utf-8")
 
 
-def _labels(text: str) -> tuple[str, ...]:
-    names = tuple(filter(None, (name.strip() for name in text.split(","))))
-    if not names or not all(re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name) for name in names):
-        raise argparse.ArgumentTypeError(f"{text!r} names no labels")
-    return names
-
-
 def main() -> None:
     """Write the rules, and the runbooks that derive from the same tables."""
-    parser = argparse.ArgumentParser(prog="python -m dashboards.rules", description="Write the Prometheus rules.")
-    parser.add_argument("--repository", default=REPOSITORY, help=f"where the runbooks are (default: {REPOSITORY})")
-    parser.add_argument("--grafana", default=GRAFANA, help=f"where the dashboards are (default: {GRAFANA})")
-    parser.add_argument("--objective", type=float, default=OBJECTIVE, help="share of streams that must end usable")
-    parser.add_argument("--keep", type=_labels, default=("job",), help="labels that tell services apart: job,namespace")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the rule files")
-    given = parser.parse_args()
-    options = Options(given.repository, given.grafana, given.keep, given.objective)
-    write(given.output, render(options))
-    if given.output == FOLDER:
-        write(runbooks.FOLDER / "kinds", runbooks.render())
-        write(runbooks.FOLDER, runbooks.filled(options))
+    write(filling.TEMPLATES, render())
+    write(FOLDER, filled(Options()))
+    write(filling.TEMPLATES, {"inhibit_rules.yaml": inhibitions.rendered()})
+    write(inhibitions.FILE.parent, {inhibitions.FILE.name: inhibitions.configuration()})
+    write(runbooks.FOLDER / "kinds", runbooks.render())
+    write(runbooks.FOLDER, {**runbooks.filled(), "README.md": runbooks.index()})
 
 
 if __name__ == "__main__":

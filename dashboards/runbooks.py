@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from pathlib import Path
 
-from dashboards import alerts, records
+from dashboards import alerts, looks, records, waiting_rules
 from dashboards.alerts import Alert
+from dashboards.looks import Look
 from dashboards.records import Options
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
-from streamwatch.core.kinds import KINDS, AnomalyKind
-from streamwatch.core.known_issues import Issue
+from streamwatch.core.kinds import KINDS, STREAM_STALLED, AnomalyKind
+from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.core.stream_cases import TOOL_CALLS
 from streamwatch.core.vocabulary import Evidence, Level, Severity, Strategy
 
@@ -28,7 +30,7 @@ _SEVERITIES = {
     Severity.DIALECT: "dialect: another shape than OpenAI's own; the SDK mostly copes",
     Severity.FAULT: "fault: data is lost or corrupted, or the SDK raises",
 }
-_REPORTED = "It is reported only: nothing that is on the wire could repair it, or a repair would be a guess."
+_SILENCE = "hazard: legal, but users wait; an alert only where it is more than usual"
 #: Evidence that no stream can give: repairs end `unverified`.
 _NO_EVIDENCE = (Evidence.SHAPE, Evidence.NONE)
 #: Levels that repair more, or elsewhere, when they are asked for.
@@ -39,25 +41,40 @@ _ASKED_FOR = (Level.AUTO, Level.HELPER, Level.OPT_IN)
 
 
 def kind_page(kind: AnomalyKind) -> str:
-    """Everything a person needs who was sent here by an alert, a log line or a graph."""
+    """Everything that is true of this kind alone; what is true of all of them stands in the index."""
     known = EXPLANATIONS[kind.name]
     sections = {
         "What the application sees": known.symptom,
         "Who sends it": f"{known.senders[0].upper()}{known.senders[1:]}.",
         "What Streamwatch does": _repair(kind),
         "What helps": _help(kind, known.advice),
-        "What does not help": _dead_ends(kind.issue),
-        "How to prove it": _proof(kind),
-        "Alerts": _alerts_of(kind),
+        "Where it comes from, and what became of it": _proof(kind),
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items() if body)
-    facts = f"Severity: {_SEVERITIES[kind.severity]}. Seen in: {', '.join(kind.surfaces)}."
-    return f"# {kind.name}\n\n{kind.meaning}\n\n{facts}\n\n{text}\n"
+    severity = _SILENCE if kind is STREAM_STALLED else _SEVERITIES[kind.severity]
+    facts = [
+        f"Severity: {severity}.",
+        f"Seen in: {', '.join(kind.surfaces)}.",
+        *(["It is reported only."] if kind.strategy is Strategy.NONE else []),
+        *([f"Alerts: {', '.join(map(_page_of, names))}."] if (names := alerts_of(kind)) else []),
+        f"[How to prove it]({_INDEX}#how-to-prove-a-kind).",
+    ]
+    return f"# {kind.name}\n\n{kind.meaning}\n\n{' '.join(facts)}\n\n{text}\n"
+
+
+_INDEX = "../README.md"
+#: What is advised on so many kinds that the index says it for all of them.
+_ADVICE = Counter(each.advice for each in EXPLANATIONS.values())
+GENERAL = {advice for advice, kinds in _ADVICE.items() if kinds > 2}
+
+
+def _page_of(alert: str) -> str:
+    return f"[{alert}](../{alert}.md)"
 
 
 def _repair(kind: AnomalyKind) -> str:
     if kind.strategy is Strategy.NONE:
-        return _REPORTED
+        return ""
     on = f" `STREAMWATCH_REPAIR=default,+{kind.name}` asks for it." if kind.level in _ASKED_FOR else ""
     off = f" `STREAMWATCH_REPAIR=default,-{kind.name}` leaves it alone." if kind.level is not Level.OPT_IN else ""
     does = f"`{kind.strategy.value}`: {kind.strategy.meaning}. It is repaired {kind.level.meaning}.{on}{off}"
@@ -67,43 +84,23 @@ def _repair(kind: AnomalyKind) -> str:
 
 def _help(kind: AnomalyKind, advice: str) -> str:
     issue = kind.issue
+    if advice in GENERAL:
+        return ""
     if issue is None:
         return advice
-    rows = [
-        f"| {'`' + name + '`' if name in _STRATEGIES else name} | {ratio:.0%} |" for name, ratio in issue.workarounds
-    ]
-    table = "\n".join(("| workaround | published success |", "|---|---|", *rows))
-    known = f"It belongs to the known issue `{issue.name}` (*{issue.error}*)."
-    known += f" {issue.fix_ratio:.0%} of its cases are said to be fixable:"
-    ours = "The measured rate is on the dashboard `streamwatch-fix-rates`; published figures are estimates."
-    return f"{advice}\n\n{known}\n\n{table}\n\n{ours}"
-
-
-_STRATEGIES = {strategy.value for strategy in Strategy}
-
-
-def _dead_ends(issue: Issue | None) -> str:
-    if issue is None:
-        return ""
-    return "\n".join(
-        f"- {name[0].upper()}{name[1:]}: fails in {ratio:.0%} of the cases." for name, ratio in issue.dead_ends
-    )
+    known = f"It is a case of the known issue `{issue.name}`: [what is published for it]({_INDEX}#known-issues)."
+    return f"{advice}\n\n{known}"
 
 
 def _proof(kind: AnomalyKind) -> str:
-    options = Options(keep=())
-    where = ("server_address", "gen_ai_response_model")
-    found = records.total(records.ANOMALIES, options, "1h", f'{{streamwatch_anomaly="{kind.name}"}}', by=where)
-    steps = [
-        f"`streamwatch explain {kind.name}` says what was found, in the words of the version that runs.",
-        f"{_CAPTURE_HAZARD if kind.severity is Severity.HAZARD else _CAPTURE.format(name=kind.name)}",
-        f"See where it comes from:\n\n{_promql(found)}",
-    ]
+    by = ("server_address", *records.RELEASE[:1])
+    found = Look(records.ANOMALIES, by, "1h", f'streamwatch_anomaly="{kind.name}"').query(())
+    blocks = [f"```promql\n{found}\n```"]
     if kind.strategy is not Strategy.NONE:
-        by = ("streamwatch_outcome", "streamwatch_applied")
-        ended = records.total(records.CASES, options, "1d", f'{{streamwatch_issue="{kind.name}"}}', by=by)
-        steps.append(f"See what became of it, by streams:\n\n{_promql(ended)}")
-    return "\n\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+        outcomes = ("streamwatch_outcome", "streamwatch_applied")
+        ended = Look(records.CASES, outcomes, "1d", f'streamwatch_issue="{kind.name}"').query(())
+        blocks.append(f"```promql\n{ended}\n```")
+    return "\n\n".join(blocks)
 
 
 def _promql(query: str) -> str:
@@ -111,18 +108,10 @@ def _promql(query: str) -> str:
     return textwrap.indent(f"```promql\n{query}\n```", "   ")
 
 
-_CAPTURE = (
-    "Set `STREAMWATCH_CAPTURE_DIR=/var/tmp/streams` and restart the application: anomalous streams are kept there as"
-    " `.sse` files, their content masked. `grep -l 'kinds=.*{name}' /var/tmp/streams/*.sse` finds those of this kind."
-)
-_CAPTURE_HAZARD = (
-    "A stream that shows hazards alone is not kept by `STREAMWATCH_CAPTURE_DIR`: nearly every healthy one has some. Its"
-    " span has an event `streamwatch.anomaly` for each kind."
-)
-
-
 def alerts_of(kind: AnomalyKind) -> list[str]:
     """The alerts that a kind can make fire."""
+    if kind is STREAM_STALLED:
+        return ["StreamwatchStalledStreams", "StreamwatchStallsRising"]
     if kind.severity is not Severity.FAULT:
         return []
     if kind.name in ("stream_truncated", "stream_empty"):
@@ -137,14 +126,34 @@ def alerts_of(kind: AnomalyKind) -> list[str]:
     return [*names, "StreamwatchErrorBudgetBurn", "StreamwatchNewAnomalyKind"]
 
 
-def _alerts_of(kind: AnomalyKind) -> str:
-    names = alerts_of(kind)
-    return "\n".join(f"- [{name}](../{name}.md)" for name in names) if names else "None, by design."
-
-
 def render() -> dict[str, str]:
     """The text of every kind's page, by its file name."""
     return {f"{kind.name}.md": kind_page(kind) for kind in KINDS.values()}
+
+
+# --- what is true of all of them
+
+
+def index() -> str:
+    """The index, with what is published for the known issues in it."""
+    text = (FOLDER / "README.md").read_text("utf-8")
+    filled = "\n\n".join((_ISSUES, *map(_issue, ISSUES), _END_OF_ISSUES))
+    return re.sub(f"{_ISSUES}.*?{_END_OF_ISSUES}", lambda _: filled, text, flags=re.DOTALL)
+
+
+_ISSUES, _END_OF_ISSUES = "<!-- issues -->", "<!-- /issues -->"
+_STRATEGIES = {strategy.value for strategy in Strategy}
+
+
+def _issue(issue: Issue) -> str:
+    kinds = ", ".join(f"[{kind.name}](kinds/{kind.name}.md)" for kind in KINDS.values() if kind.issue is issue)
+    helps = [
+        f"| {f'`{name}`' if name in _STRATEGIES else name} | fixes {ratio:.0%} |" for name, ratio in issue.workarounds
+    ]
+    ends = [f"| {name} | a dead end: fails in {ratio:.0%} |" for name, ratio in issue.dead_ends]
+    table = "\n".join(("| workaround | published |", "|---|---|", *helps, *ends))
+    said = f"*{issue.error}*; {issue.fix_ratio:.0%} of its cases are said to be fixable. Kinds: {kinds}."
+    return f"### {issue.name}\n\n{said}\n\n{table}"
 
 
 # --- alerts
@@ -161,17 +170,31 @@ def _facts(rules: list[Alert], options: Options) -> str:
     return "\n\n".join(parts)
 
 
+def _with_looks(text: str, queries: list[str]) -> str:
+    """Return a page whose queries behind the rule are those of the table, in their order."""
+    before, mark, after = text.partition(_END)
+    places = len(_QUERY.findall(after))
+    if places != len(queries):
+        raise SystemExit(f"{text.splitlines()[0]}: {places} blocks of promql behind the rule, and {len(queries)} looks")
+    asked = iter(queries)
+    return before + mark + _QUERY.sub(lambda _: _promql(next(asked)) + "\n", after)
+
+
+#: A query in a step of a list.
+_QUERY = re.compile(r"   ```promql\n.*?   ```\n", re.DOTALL)
+
+
 def filled(options: Options | None = None) -> dict[str, str]:
     """The pages of the alerts, with what their rules say now."""
     options, pages = options or Options(), {}
     rules: dict[str, list[Alert]] = {}
-    for rule in alerts.alerts(options):
+    for rule in (*alerts.alerts(options), *waiting_rules.alerts(options)):
         rules.setdefault(rule.name, []).append(rule)
     for name, same in rules.items():
         path = FOLDER / f"{name}.md"
         if not path.exists():
             raise SystemExit(f"{name} has no page: write {path}, with `<!-- rule -->` and `<!-- /rule -->` in it")
-        text = path.read_text("utf-8")
+        text = _with_looks(path.read_text("utf-8"), looks.queries(same[0]))
         facts = f"{_BEGIN}\n\n{_facts(same, options)}\n\n{_END}"
         pages[f"{name}.md"] = re.sub(f"{_BEGIN}.*?{_END}", lambda _: facts, text, flags=re.DOTALL)  # noqa: B023 -- used at once
     return pages

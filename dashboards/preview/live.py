@@ -51,13 +51,17 @@ MAY_BE_EMPTY = {
         for title in ("Reorder distance, in events", "Reorder delay", "Time to first chunk")
     },
     ("streamwatch-anatomy", "Duration by verdict, p95", "B"): "it asks for exemplars, and for no sample",
+    **{
+        ("streamwatch-waiting", title, "D"): "the demo's streams all come by one path"
+        for title in ("Streams with a fault, by path, in the last day", "Fix rate, by path, in the last day")
+    },
 }
 #: Whether applications tell which Streamwatch they have: the reader of their metrics does.
 TELLS_ITS_VERSION = find_spec("streamwatch.otel.prometheus_reader") is not None
 if not TELLS_ITS_VERSION:
     MAY_BE_EMPTY |= {
         ("streamwatch-agent", "Versions running", "A"): "this Streamwatch does not tell its version",
-        ("streamwatch-agent", "Processes", "F"): "this Streamwatch does not tell its version",
+        ("streamwatch-agent", "Processes", "G"): "this Streamwatch does not tell its version",
     }
 
 
@@ -73,16 +77,42 @@ class Application:
     python: str = sys.executable
 
 
+@dataclass(frozen=True)
+class Collector:
+    """The ports of a collector that takes OTLP over HTTP, and serves what came to Prometheus."""
+
+    otlp: int
+    metrics: int
+
+    def environ(self) -> dict[str, str]:
+        """What sends an application's metrics there, and leaves its own endpoint out."""
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.otlp}",
+            "OTEL_METRICS_EXPORTER": "otlp",
+            "OTEL_METRIC_EXPORT_INTERVAL": f"{_SCRAPE * 1000}",
+        }
+
+
 class Live:
     """The server, the applications and Prometheus, running."""
 
-    def __init__(self, applications: list[Application], processes: ExitStack, *, alerts: bool = False) -> None:
+    def __init__(
+        self,
+        applications: list[Application],
+        processes: ExitStack,
+        *,
+        alerts: bool = False,
+        program: str = "prometheus",
+        collector: Collector | None = None,
+    ) -> None:
+        self._program, self._collector = program, collector
         self._children: list[Child] = []
         self._processes = processes
         origins = {server: self._server(server) for server in {one.server for one in applications}}
         ports = {one: _free_port() for one in applications}
         for one, port in ports.items():
-            self._start(one.job, _command(one), _environ(one, origins[one.server], port))
+            environ = _environ(one, origins[one.server], port)
+            self._start(one.job, _command(one), {**environ, **(collector.environ() if collector else {})})
         self.url = self._prometheus(ports, alerts=alerts)
 
     def _start(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> Child:
@@ -96,14 +126,18 @@ class Live:
         return _until(lambda: child.last_line, self.check, "The server did not start.")
 
     def _prometheus(self, ports: Mapping[Application, int], *, alerts: bool) -> str:
-        program = shutil.which("prometheus")
+        program = shutil.which(self._program)
         if program is None:
             raise RuntimeError("There is no prometheus on PATH; on Debian: apt-get install prometheus")
         folder = Path(self._processes.enter_context(TemporaryDirectory(prefix="streamwatch-")))
-        texts = rules.render(Options(faster=_FASTER))
+        texts = rules.filled(Options(faster=_FASTER))
         rules.write(folder / "rules", {name: text for name, text in texts.items() if alerts or "alerts" not in name})
+        jobs = {one.job: port for one, port in ports.items()}
+        if self._collector:
+            jobs = {"collector": self._collector.metrics}
         targets = [
-            {"job_name": one.job, "static_configs": [{"targets": [f"localhost:{port}"]}]} for one, port in ports.items()
+            {"job_name": job, "honor_labels": True, "static_configs": [{"targets": [f"localhost:{port}"]}]}
+            for job, port in jobs.items()
         ]
         settings: dict[str, Any] = {"global": {"scrape_interval": f"{_SCRAPE}s"}, "scrape_configs": targets}
         settings["rule_files"] = ["rules/*.yml"]

@@ -93,6 +93,7 @@ function displayed(panel, frames) {
     theme,
     data: frames,
     timeZone: 'utc',
+    sparkline: panel.options.graphMode !== 'none',
   });
 }
 
@@ -100,7 +101,7 @@ function Stat({ panel, frames, width, height }) {
   const [value] = displayed(panel, frames);
   const { colorMode, graphMode, justifyMode, textMode, text } = panel.options;
   const look = { colorMode, graphMode, justifyMode, textMode, text };
-  return <BigValue {...{ width, height, theme, ...look }} value={value.display} />;
+  return <BigValue {...{ width, height, theme, ...look }} value={value.display} sparkline={value.sparkline} />;
 }
 
 function Words({ panel }) {

@@ -6,6 +6,7 @@ python deploy/kubernetes/generate.py    writes base/rules/ and collector/config.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ def merged(below: Any, above: Any) -> Any:
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
 
 
+def opened(config: Any) -> Any:
+    """A configuration whose own metrics have a number for a port: the operator knows no variable when it parses it."""
+    for reader in config["service"]["telemetry"]["metrics"]["readers"]:
+        exporter = reader["pull"]["exporter"]["prometheus"]
+        exporter["port"] = int(re.sub(r"\$\{env:\w+:-(\d+)\}", r"\1", str(exporter["port"])))
+    return config
+
+
 def collector(layers: list[Path]) -> str:
     """The part of an OpenTelemetryCollector that is its configuration; kustomize joins it with the rest."""
     config: Any = {}
@@ -45,7 +54,7 @@ def collector(layers: list[Path]) -> str:
         "apiVersion": "opentelemetry.io/v1beta1",
         "kind": "OpenTelemetryCollector",
         "metadata": {"name": "streamwatch"},
-        "spec": {"config": config},
+        "spec": {"config": opened(config)},
     }
     return NOTE + yaml.safe_dump(resource, sort_keys=False, width=120)
 

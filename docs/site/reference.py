@@ -20,14 +20,14 @@ from typing import Any
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
 from docs.site.examples import OF_TIME, Example, difference, example
-from streamwatch.core import settings
+from streamwatch.core import settings, via
 from streamwatch.core import vocabulary as words
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND, DEFINITIONS
 from streamwatch.core.vocabulary import Strategy
-from streamwatch.export import telemetry
-from streamwatch.export.telemetry import COMMON, Instrument
+from streamwatch.export import genai, telemetry
+from streamwatch.export.instruments import COMMON, COMMON_OF_OPEN, Instrument
 
 FOLDER = Path(__file__).parents[1] / "reference"
 #: What the last search with the policy `all` has found.
@@ -53,21 +53,31 @@ ATTRIBUTES = {
     "streamwatch.condition": "What the stream was worth to whoever read it.",
     "streamwatch.count": "How often the kind was found in the stream.",
     "streamwatch.events": "How many events came.",
+    "streamwatch.events_per_read": "How many of them came in one read, on average: many where a proxy buffers.",
     "streamwatch.issue": "What a stream is a case of: see the table of issues; for published figures a known issue.",
+    "streamwatch.longest_gap": "Seconds that the reader waited for the next chunk at most, once the first had come.",
     "streamwatch.openai.version": "The release of the OpenAI client.",
     "streamwatch.outcome": "How an anomaly ended; of a case, how the worst of its anomalies did.",
     "streamwatch.outcome.*": "How many anomalies of the kind ended so; one attribute for each outcome.",
+    "streamwatch.reading_seconds": "Seconds that the reader was at work on what it got.",
     "streamwatch.reorder.max_delay": "Seconds that the event which waited longest was held.",
     "streamwatch.reorder.max_distance": "Places that the event which came earliest was early.",
     "streamwatch.repairs": "How many repairs were made in the stream.",
     "streamwatch.request.id": "The provider's own name for the request, from the response's headers, if it is an id.",
     "streamwatch.severity": "How bad a kind is.",
+    "streamwatch.silence": "Seconds that the reader had waited when the end came.",
+    "streamwatch.state": "What an open stream is doing.",
     "streamwatch.strategy": "What a repair does; for published figures the workaround, `any` for all of them.",
     "streamwatch.unwatched": "Why the rest of the stream was left alone, if it was.",
     "streamwatch.verdict": "How the stream ended.",
+    "streamwatch.via": "The intermediaries that the headers of the response name, the nearest one first.",
+    "streamwatch.waited_for": "Who took the time: `server`, for which a reader waited, or `reader`, which was at work.",
+    "streamwatch.waiting_seconds": "Seconds that the reader waited for the server, from the request on.",
+    "version": "The version of Streamwatch.",
 }
 _VOCABULARIES: dict[str, type[Enum]] = {
     "streamwatch.verdict": words.Verdict,
+    "streamwatch.state": words.StreamState,
     "streamwatch.condition": words.Condition,
     "streamwatch.severity": words.Severity,
     "streamwatch.outcome": words.Outcome,
@@ -105,7 +115,7 @@ def metrics_page() -> str:
     rows = [_instrument(row) for row in INSTRUMENTS.values()]
     common = (
         f"All but {_and(sorted(OF_PROCESS & INSTRUMENTS.keys()))} have the common attributes beside those in the table:"
-        f" {_and(COMMON)}."
+        f" {_and(COMMON)}. Those of open streams have {_and(COMMON_OF_OPEN)} only."
     )
     buckets = [
         [f"`{row.name}`", f"{row.unit.strip('{}')}", ", ".join(f"{bound:g}" for bound in row.boundaries)]
@@ -118,13 +128,14 @@ def metrics_page() -> str:
     chunks = _and(chunk.value for chunk in words.ChunkType)
     return _page(
         "Metrics, spans and attributes",
-        "streamwatch/export/telemetry.py and streamwatch/core/kinds.py",
+        "streamwatch/export/instruments.py, streamwatch/core/via.py and streamwatch/core/kinds.py",
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
         common,
-        "`streamwatch_build_info` has the deployed version; its value is 1.",
         "## Buckets",
         table(("histogram", "unit", "bounds"), buckets),
+        "## Metrics of the GenAI conventions",
+        _genai(),
         "## Spans",
         _spans(),
         "## Attributes",
@@ -135,7 +146,40 @@ def metrics_page() -> str:
         "## Values",
         *vocabularies,
         f"### `streamwatch.chunk`\n\nOne of {chunks}.",
+        f"### `streamwatch.via`\n\n{_paths()}",
         f"### `streamwatch.issue`\n\n{_cases()}",
+    )
+
+
+def _genai() -> str:
+    """The metrics that are there on request."""
+    return (
+        "With `STREAMWATCH_GENAI_METRICS=true`, and experimental: the conventions are changing these names, so both"
+        " spellings are recorded, once for each stream. Nothing is recorded where an instrumentation is loaded that"
+        f" does so itself ({_and(genai.OTHERS)}). Tokens are recorded where the stream says them: a chat does so with"
+        ' `stream_options={"include_usage": True}`. They have '
+        f"{_and(genai.COMMON)}.\n\n"
+        + table(("instrument", "in Prometheus", "", "what it says", "attributes"), map(_instrument, genai.ROWS))
+    )
+
+
+def _paths() -> str:
+    """Who can stand in a path, and by which header."""
+    rows = [
+        [
+            f"`{row.name}`",
+            row.role.name.lower(),
+            ", ".join([*(f"`{name}`" for name in row.headers), *(f"`{name}: {said}`" for name, said in row.says)]),
+        ]
+        for row in via.INTERMEDIARIES
+    ]
+    return (
+        f"The names of a path are joined by `{via.SEPARATOR}`, {via.MOST_NAMES} at most, the one nearest to the"
+        " application first: in the order of `via`, and else in that of the table, in which they mostly stand."
+        f" `{via.DIRECT}` stands where no header names anybody; `{via.BUFFERING}` where nobody between is named and"
+        f" {via.BURST:g} events or more come in a read, of {via.FEWEST_OF_BURSTS} or more. nginx that passes `server`"
+        " on, HAProxy and load balancers mostly leave no trace.\n\n"
+        + table(("name", "role", "header, and the pattern of what it says"), rows)
     )
 
 
@@ -194,10 +238,13 @@ def span_attributes() -> dict[str, list[str]]:
             and isinstance(node.value, str)
             and re.fullmatch(r"(gen_ai|server|streamwatch|error)\.[a-z_.]+", node.value)
         ]
-        for name in ("_call_attributes", "_describe", "_tell")
+        for name in ("_call_attributes", "_describe", "_times", "_tell")
     }
     events = list(dict.fromkeys(found["_tell"]))
-    return {"span": list(dict.fromkeys(found["_call_attributes"] + found["_describe"])), "event": events}
+    return {
+        "span": list(dict.fromkeys(found["_call_attributes"] + found["_describe"] + found["_times"])),
+        "event": events,
+    }
 
 
 def _spans() -> str:

@@ -23,6 +23,7 @@ COMMANDS = {
     "probe": "probe.command",
     "kinds": "kinds.command",
     "explain": "kinds.command",
+    "dashboards": "dashboards.command",
     "completion": "completion",
 }
 

@@ -5,7 +5,7 @@ Frozen records, so that telemetry, tests and people read the same thing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from streamwatch.core.kinds import AnomalyKind
@@ -33,6 +33,22 @@ class Request:
     joins_fragments: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How the time of a stream was spent, in seconds; silence is as real as an event."""
+
+    duration: float  #: from the request to the end, silence included
+    waiting: float  #: of it, for the server: for its headers, and in every read
+    longest_gap: float = 0.0  #: the longest wait in one read after the first chunk
+    silence: float = 0.0  #: the wait in the read that met the end
+    first_chunk: float | None = None  #: from the request to the first chunk
+
+    @property
+    def reading(self) -> float:
+        """What is left: the reader was at work on what it got."""
+        return max(self.duration - self.waiting, 0.0)
+
+
 @dataclass(frozen=True)
 class Report:
     """What is known of a stream: the one record that telemetry, tests and people read.
@@ -58,6 +74,9 @@ class Report:
     reorder_max_distance: int = 0
     reorder_max_delay: float = 0.0
     unwatched: str = ""  #: why the rest of the stream was left alone, if it was
+    # How a stream came is no part of what it was: two reports of the same bytes are equal.
+    events_per_read: float = field(default=0.0, compare=False)  #: on average: a proxy that buffers shows as bursts
+    times: Times | None = field(default=None, compare=False)  #: of a stream that has ended, where there was a clock
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -91,6 +91,10 @@ class Settings:
     #: seconds between two events; proxies cut what is silent for 30 to 100 s.
     stall_seconds: float = 15.0
 
+    #: STREAMWATCH_GENAI_METRICS: record the client metrics of OpenTelemetry's GenAI conventions too. Experimental: the
+    #: names are changing, and both spellings are recorded; none where an instrumentation is loaded that does the same.
+    genai_metrics: bool = False
+
     #: STREAMWATCH_MAX_EVENT_BYTES: an event larger than this is left to the SDK, and the rest of its
     #: stream with it. The largest legal events are images in base64: 8 MiB has been seen.
     max_event_bytes: int = 32 << 20
@@ -187,6 +191,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "window_seconds": _seconds,
     "sequence_fields": _names,
     "stall_seconds": _seconds,
+    "genai_metrics": _boolean,
     "max_event_bytes": _positive_int,
     "build_chunks": _boolean,
     "max_label_values": _positive_int,

@@ -52,7 +52,7 @@ from streamwatch.core.ledger import Ledger
 from streamwatch.core.patience import Patience
 from streamwatch.core.payloads import Payloads
 from streamwatch.core.reorder import ReorderBuffer
-from streamwatch.core.report import Report, Request
+from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
 from streamwatch.core.unnumbered import UNNUMBERED, Unnumbered
@@ -90,9 +90,9 @@ class StreamWatch:
     """
 
     __slots__ = (
-        *("_api", "_at", "_clock", "_current", "_decoder", "_event_type", "_failed", "_loads", "_numbered"),
-        *("_observe", "_payloads", "_queue", "_reorder", "_sdk_done", "_unwatched", "behind", "done", "events"),
-        *("holding", "ledger", "policy", "ready", "request", "serial", "settings", "unfed", "verdict"),
+        *("_api", "_at", "_clock", "_coalesced", "_current", "_decoder", "_event_type", "_failed", "_loads"),
+        *("_numbered", "_observe", "_payloads", "_queue", "_reorder", "_sdk_done", "_unwatched", "behind", "done"),
+        *("events", "holding", "ledger", "policy", "ready", "request", "serial", "settings", "unfed", "verdict"),
     )
 
     def __init__(
@@ -115,6 +115,7 @@ class StreamWatch:
         self.verdict: Verdict | None = None
         self.done = False  #: the SDK reads no further: [DONE] came
         self.events = 0
+        self._coalesced = 0  # events that came in one read with the one before
         self.holding = False  #: something waits for its turn; `deadline` tells until when
         self.behind = False  #: events of the last read are not worked through: `more` does that
         self._observe = self.policy.observe
@@ -166,6 +167,7 @@ class StreamWatch:
             if not self._step(event) or self.holding:
                 self._see_what_is_held()
         elif queue:
+            self._coalesced += len(queue) - 1
             self.more()
         return decoder.rest is None
 
@@ -218,7 +220,7 @@ class StreamWatch:
         self._api.postpone(seconds)
 
     def waited(self, seconds: float) -> None:
-        """Take note that the reader waited for the server that long in one read."""
+        """Take note that the reader waited for the server that long between two reads."""
         if seconds > self.settings.stall_seconds and STREAM_STALLED not in self.anomalies:
             self.ledger.record(STREAM_STALLED)
 
@@ -440,8 +442,12 @@ class StreamWatch:
             counts[ChunkType.OTHER] = counts.get(ChunkType.OTHER, 0) + others
         return counts
 
-    def report(self) -> Report:
-        """Return what is known up to now; complete once the stream is closed."""
+    def _events_per_read(self) -> float:
+        came = self.events + self._payloads.others + self.done
+        return came / max(came - self._coalesced, 1)
+
+    def report(self, times: Times | None = None) -> Report:
+        """Return what is known up to now; complete once the stream is closed, and its `times` are known."""
         api, order = self._api, self._reorder
         ended = self.verdict is not None
         return Report(
@@ -466,4 +472,6 @@ class StreamWatch:
             reorder_max_distance=order.max_distance,
             reorder_max_delay=order.max_delay,
             unwatched=self._unwatched,
+            events_per_read=self._events_per_read(),
+            times=times,
         )

@@ -117,3 +117,13 @@ class ChunkType(str, Enum):
     USAGE = "usage"
     LIFECYCLE = "lifecycle"
     OTHER = "other"
+
+
+class StreamState(str, Enum):
+    """What an open stream is doing."""
+
+    STARTING = "starting"  #: its reader waits for the first chunk
+    UNANSWERED = "unanswered"  #: the same, for longer than the threshold
+    FLOWING = "flowing"  #: its reader waits for the next chunk
+    SILENT = "silent"  #: the same, for longer than the threshold
+    READING = "reading"  #: its reader is at work on what it got

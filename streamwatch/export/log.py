@@ -10,8 +10,9 @@ from pathlib import Path
 
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
-from streamwatch.core.vocabulary import Outcome, Severity, Strategy
+from streamwatch.core.vocabulary import Outcome, Severity, Strategy, StreamState
 from streamwatch.export import labels
+from streamwatch.export.request import RequestInfo
 
 logger = logging.getLogger("streamwatch")
 
@@ -20,6 +21,8 @@ _EVERY = 60.0
 #: Combinations remembered, and so the most lines in a minute: a server that invents model names is to cost neither
 #: memory nor a disk.
 _MAX_KNOWN = 300
+#: Lines about silent streams in a minute: a server that hangs hangs with all of its streams.
+_MAX_SILENT = 20
 #: Calls shown of an error of Streamwatch: more than its own are deep.
 _MAX_FRAMES = 12
 _LEVELS = {Severity.FAULT: logging.WARNING, Severity.DIALECT: logging.INFO, Severity.HAZARD: logging.DEBUG}
@@ -63,6 +66,40 @@ class FindingsLog:
                 return False
         self._told[key] = now
         return True
+
+
+class SilenceLog:
+    """The lines about streams of which nothing comes any more: one each, and no flood. `clock` as above."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = -_EVERY
+        self._told = self._untold = 0
+
+    def tell(self, call: RequestInfo, request_id: str, state: StreamState, seconds: float) -> None:
+        """Log that a stream has fallen silent.
+
+        A model may think before its first chunk: that is no more than worth knowing.
+        """
+        now = self._clock()
+        if now - self._since >= _EVERY:
+            self._since, self._told = now, 0
+        if self._told >= _MAX_SILENT:
+            self._untold += 1
+            return
+        self._told += 1
+        untold, self._untold = self._untold, 0
+        late = state is StreamState.UNANSWERED
+        logger.log(
+            logging.INFO if late else logging.WARNING,
+            "A stream of %s from %s %s: nothing for %.0f s while its reader waits (request %s).%s",
+            labels.model(call.request_model) or "an unknown model",
+            labels.host(call.address) or "an unknown server",
+            "has not begun" if late else "has fallen silent",
+            seconds,
+            labels.identifier(request_id) or "without an id",
+            f" So have {untold} others that were not logged." if untold else "",
+        )
 
 
 def _done(report: Report, kind: AnomalyKind) -> str:

@@ -101,7 +101,7 @@ def closing(series: list[Series], seconds: float, where: str) -> list[str]:
     verdicts, conditions, unobserved = Counter[str](), Counter[str](), 0
     for each in series:
         unobserved += each.unobserved
-        for (verdict, condition), count in each.streams.items():
+        for (verdict, condition, _via), count in each.streams.items():
             verdicts[verdict] += count
             conditions[condition] += count
     total = sum(verdicts.values())
@@ -157,8 +157,9 @@ def _left(series: list[Series]) -> list[str]:
 def _faults(series: list[Series]) -> Counter[AnomalyKind]:
     found = Counter[AnomalyKind]()
     for each in series:
-        found.update({kind: n for kind, n in each.anomalies.items() if kind.severity is Severity.FAULT})
-    return found
+        for (kind, _via), count in each.anomalies.items():
+            found[kind] += count if kind.severity is Severity.FAULT else 0
+    return +found
 
 
 def _named(counts: Counter[AnomalyKind]) -> str:

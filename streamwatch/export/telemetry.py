@@ -16,21 +16,46 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.known_issues import ISSUES
-from streamwatch.core.report import Report
+from streamwatch.core.report import Report, Times
 from streamwatch.core.stream_cases import KNOWN, CaseDefinition
-from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome
+from streamwatch.core.via import label_of
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome, Verdict
 from streamwatch.export import labels
 from streamwatch.export.forked import start_anew
+from streamwatch.export.genai import GenAIMetrics, Usage
+from streamwatch.export.instruments import (
+    ANOMALIES,
+    BUILD,
+    CASES,
+    CHUNKS,
+    COMMON,
+    DURATION,
+    EVENTS_PER_READ,
+    INTERNAL_ERRORS,
+    LONGEST_GAP,
+    PUBLISHED,
+    REORDER_DELAY,
+    REORDER_DISTANCE,
+    REPAIRS,
+    SILENCE,
+    STARTED,
+    STREAMS,
+    TIME,
+    TIME_TO_FIRST_CHUNK,
+    UNOBSERVED,
+    Instrument,
+)
 from streamwatch.export.labels import LabelValues
+from streamwatch.export.open_streams import OpenStream, OpenStreams
+from streamwatch.export.request import RequestInfo
 from streamwatch.export.words import finish_reason
 from streamwatch.version import __version__
 
@@ -39,112 +64,9 @@ from streamwatch.version import __version__
 _SETS_A_VALUE = 5
 #: Finish reasons in a span: the choices that the API gives at most.
 _MAX_REASONS = 128
-#: Seconds. From a first token over a LAN to an answer of half an hour; the GenAI conventions' own
-#: boundaries up to 82 s, then longer, as reasoning models need.
-_DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 300.0, 1800.0)
-#: Seconds. A reorder window is 2 s by default: from one millisecond to beyond it.
-_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-#: Places. A window is 64 events by default.
-_DISTANCES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 
-
-@dataclass(frozen=True)
-class Instrument:
-    """One row of what is exported: `attributes` are those beside the common ones, `boundaries` a histogram's."""
-
-    name: str
-    unit: str
-    meaning: str
-    attributes: tuple[str, ...] = ()
-    boundaries: tuple[float, ...] = ()
-
-
-#: The attributes that every metric has, except the last two of the table below.
-COMMON = (
-    "gen_ai.operation.name",
-    "gen_ai.request.model",
-    "gen_ai.response.model",
-    "gen_ai.provider.name",
-    "server.address",
-    "streamwatch.openai.version",
-)
-STREAMS = Instrument(
-    "streamwatch.streams",
-    "{stream}",
-    "Streams read, by how they ended.",
-    ("streamwatch.verdict", "streamwatch.condition"),
-)
-CHUNKS = Instrument("streamwatch.chunks", "{chunk}", "Chunks, by what they mainly carry.", ("streamwatch.chunk",))
-ANOMALIES = Instrument(
-    "streamwatch.anomalies",
-    "{anomaly}",
-    "Anomalies found, by kind.",
-    ("streamwatch.anomaly", "streamwatch.severity"),
-)
-REPAIRS = Instrument(
-    "streamwatch.repairs",
-    "{repair}",
-    "Anomalies of kinds that have a repair, by how each ended.",
-    ("streamwatch.anomaly", "streamwatch.strategy", "streamwatch.outcome", "streamwatch.applied"),
-)
-CASES = Instrument(
-    "streamwatch.cases",
-    "{case}",
-    "Streams in which something went wrong, by what it was and how the worst of it ended; at most one of each issue.",
-    ("streamwatch.issue", "streamwatch.outcome", "streamwatch.applied"),
-)
-REORDER_DISTANCE = Instrument(
-    "streamwatch.reorder.distance", "{event}", "How many places early an event came.", boundaries=_DISTANCES
-)
-REORDER_DELAY = Instrument(
-    "streamwatch.reorder.delay", "s", "How long events were held to put them in order.", boundaries=_DELAYS
-)
-DURATION = Instrument(
-    "streamwatch.stream.duration",
-    "s",
-    "From the request to the end of the stream.",
-    ("streamwatch.verdict",),
-    _DURATIONS,
-)
-TIME_TO_FIRST_CHUNK = Instrument(
-    "streamwatch.stream.time_to_first_chunk", "s", "From the request to the first chunk.", boundaries=_DURATIONS
-)
-PUBLISHED = Instrument(
-    "streamwatch.published_fix_ratio",
-    "1",
-    "The published share of cases that a workaround fixes, to be set beside the measured one.",
-    ("streamwatch.issue", "streamwatch.strategy"),
-)
-STARTED = Instrument(
-    "streamwatch.start_time",
-    "s",
-    "When this process began to count, in seconds since the epoch: what an old process shows first is not new.",
-)
-UNOBSERVED = Instrument(
-    "streamwatch.unobserved_streams",
-    "{stream}",
-    "Streams that the application reads below the SDK's parser, as bytes or lines: neither watched nor repaired.",
-)
-INTERNAL_ERRORS = Instrument(
-    "streamwatch.internal_errors",
-    "{error}",
-    "Errors of Streamwatch itself; the application saw none of them.",
-    ("error.type",),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
-    """What is known of the call that opened a stream, before its first byte."""
-
-    operation: str
-    request_model: str
-    provider: str
-    address: str
-    port: int | None
-    openai_version: str
-
-
+#: What is known of the tokens of a stream where nobody asks.
+_NO_USAGE = Usage()
 #: What is counted of a stream that was not recorded yet: one for all.
 _NOTHING: dict[Any, int] = {}
 
@@ -152,42 +74,47 @@ _NOTHING: dict[Any, int] = {}
 class RecordedStream:
     """One stream: the context it was opened in, and how much of its report is in the counters already."""
 
-    __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start")
+    __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start", "usage")
 
-    def __init__(self, call: RequestInfo, context: Context, start: int) -> None:
+    def __init__(self, call: RequestInfo, context: Context, start: int, usage: Usage) -> None:
         self.call = call
         self.context = context
         self.start = start
         self.span: Span | None = None
         self.chunks = self.anomalies = _NOTHING
         self.delays = self.distances = 0
+        self.usage = usage  # what is said of the tokens until the end
 
 
 class Series:
     """What is counted under one set of common attributes."""
 
-    __slots__ = ("anomalies", "cases", "chunks", "common", "repairs", "streams", "unobserved")
+    __slots__ = ("anomalies", "cases", "chunks", "common", "repairs", "seconds", "streams", "unobserved")
 
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
-        self.streams: dict[tuple[str, str], int] = {}
+        self.streams: dict[tuple[str, str, str], int] = {}
         self.chunks: dict[ChunkType, int] = {}
-        self.anomalies: dict[AnomalyKind, int] = {}
+        self.anomalies: dict[tuple[AnomalyKind, str], int] = {}
         self.repairs: dict[tuple[AnomalyKind, Outcome, bool], int] = {}
-        self.cases: dict[tuple[CaseDefinition, Outcome, bool], int] = {}
+        self.cases: dict[tuple[CaseDefinition, Outcome, bool, str], int] = {}
+        self.seconds: dict[str, float] = {}
         self.unobserved = 0
 
-    def add_end(self, report: Report, verdict: str) -> None:
+    def add_end(self, report: Report, verdict: str, via: str) -> None:
         """Count a stream that has ended, what became of its anomalies, and what it was a case of."""
-        ended = verdict, report.condition.value
+        ended = verdict, report.condition.value, via
         self.streams[ended] = self.streams.get(ended, 0) + 1
         for kind, outcomes in report.outcomes.items():
             for outcome, count in outcomes.items():
                 key = kind, outcome, report.applied
                 self.repairs[key] = self.repairs.get(key, 0) + count
         for definition, outcome in report.cases.items():
-            case = definition, outcome, report.applied
+            case = definition, outcome, report.applied, via
             self.cases[case] = self.cases.get(case, 0) + 1
+        if report.times is not None:
+            for waited_for, seconds in (("server", report.times.waiting), ("reader", report.times.reading)):
+                self.seconds[waited_for] = self.seconds.get(waited_for, 0.0) + seconds
 
     def copy(self) -> Series:
         """The counts as they are now."""
@@ -195,6 +122,7 @@ class Series:
         copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
         copied.cases, copied.unobserved = dict(self.cases), self.unobserved
+        copied.seconds = dict(self.seconds)
         return copied
 
 
@@ -214,6 +142,9 @@ class Telemetry:
         meter_provider: MeterProvider | None = None,
         max_label_values: int = 100,
         before_collection: Callable[[], None] | None = None,
+        open_streams: Callable[[], Iterable[OpenStream]] | None = None,
+        *,
+        genai: bool = False,
     ) -> None:
         self._before_collection = before_collection
         self._tracer = get_tracer("streamwatch", __version__, tracer_provider)
@@ -225,6 +156,15 @@ class Telemetry:
         self._lock = threading.Lock()
         self._started = time.time()
         self._create_instruments(meter)
+        self._open = OpenStreams(meter, self._values, self._max_series, open_streams, self.internal_error)
+
+        self._genai = GenAIMetrics(meter) if genai else None
+        self._histograms += self._genai.instruments if self._genai is not None else []
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether it is of use to know the tokens of a stream."""
+        return self._genai is not None
 
     def _create_instruments(self, meter: Meter) -> None:
         self._observed = []
@@ -234,33 +174,39 @@ class Telemetry:
             (ANOMALIES, self._observe_anomalies),
             (REPAIRS, self._observe_repairs),
             (CASES, self._observe_cases),
+            (TIME, self._observe_time),
             (UNOBSERVED, self._observe_unobserved),
             (INTERNAL_ERRORS, self._observe_errors),
         ):
             self._observed.append(
                 meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
             )
-        self._histograms = self._distance, self._delay, self._duration, self._first_chunk = (
-            *(
-                meter.create_histogram(
-                    instrument.name,
-                    instrument.unit,
-                    instrument.meaning,
-                    explicit_bucket_boundaries_advisory=instrument.boundaries,
-                )
-                for instrument in (REORDER_DISTANCE, REORDER_DELAY, DURATION, TIME_TO_FIRST_CHUNK)
-            ),
+        self._histograms: list[Any] = []
+        self._distance, self._delay = self._histogram(meter, REORDER_DISTANCE), self._histogram(meter, REORDER_DELAY)
+        self._duration, self._first_chunk = (
+            self._histogram(meter, DURATION),
+            self._histogram(meter, TIME_TO_FIRST_CHUNK),
         )
-        for instrument, observe in ((PUBLISHED, self._published), (STARTED, self._observe_start)):
+        self._gap, self._silence = self._histogram(meter, LONGEST_GAP), self._histogram(meter, SILENCE)
+        self._bursts = self._histogram(meter, EVENTS_PER_READ)
+        gauges = (PUBLISHED, self._published), (STARTED, self._observe_start), (BUILD, self._observe_build)
+        for instrument, observe in gauges:
             meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
 
-    def open(self, call: RequestInfo, start: int | None = None) -> RecordedStream:
+    def _histogram(self, meter: Meter, row: Instrument) -> Histogram:
+        made = meter.create_histogram(
+            row.name, row.unit, row.meaning, explicit_bucket_boundaries_advisory=row.boundaries
+        )
+        self._histograms.append(made)
+        return made
+
+    def open(self, call: RequestInfo, start: int | None = None, usage: Usage | None = None) -> RecordedStream:
         """Note that a stream was opened, in the context that is current; `start` in ns since the epoch.
 
         Its span is made when it ends, and says then when it began: so a sampler knows how the stream
         went, and a stream that is open holds 2.4 KiB less.
         """
-        return RecordedStream(call, get_current(), time.time_ns() if start is None else start)
+        return RecordedStream(call, get_current(), time.time_ns() if start is None else start, usage or _NO_USAGE)
 
     def _start_span(self, recording: RecordedStream, attributes: dict[str, Any]) -> Span:
         call = recording.call
@@ -276,7 +222,9 @@ class Telemetry:
         series = self._series_of(recording.call, report.response_model)
         with self._lock:
             _add_new(series.chunks, report.chunks, recording.chunks)
-            _add_new(series.anomalies, report.anomalies, recording.anomalies)
+            via = self._via(recording.call, report)
+            anomalies = {(kind, via): count for kind, count in report.anomalies.items()}
+            _add_new(series.anomalies, anomalies, {(kind, via): count for kind, count in recording.anomalies.items()})
         for distance in report.reorder_distances[recording.distances :]:
             self._distance.record(distance, series.common, recording.context)
         for delay in report.reorder_delays[recording.delays :]:
@@ -284,16 +232,10 @@ class Telemetry:
         recording.chunks, recording.anomalies = report.chunks, report.anomalies
         recording.distances, recording.delays = len(report.reorder_distances), len(report.reorder_delays)
 
-    def end(
-        self,
-        recording: RecordedStream,
-        report: Report,
-        duration: float,
-        time_to_first_chunk: float | None,
-        end: int | None = None,
-    ) -> None:
-        """Record a stream that has ended; times in seconds, `end` in ns since the epoch."""
-        span = self._start_span(recording, _describe(report, time_to_first_chunk))
+    def end(self, recording: RecordedStream, report: Report, end: int | None = None) -> None:
+        """Record a stream that has ended; `end` in ns since the epoch."""
+        via = self._via(recording.call, report)
+        span = self._start_span(recording, _describe(report, via))
         try:
             _tell(span, report)
             recording.context = set_span_in_context(span, recording.context)  # for exemplars: this very stream's
@@ -301,13 +243,28 @@ class Telemetry:
             series = self._series_of(recording.call, report.response_model)
             verdict = report.verdict.value if report.verdict else ""
             with self._lock:
-                series.add_end(report, verdict)
-            ended_so = {**series.common, "streamwatch.verdict": verdict}
-            self._duration.record(duration, ended_so, recording.context)
-            if time_to_first_chunk is not None:
-                self._first_chunk.record(time_to_first_chunk, series.common, recording.context)
+                series.add_end(report, verdict, via)
+            if report.times is not None:
+                self._record_times(report, report.times, series.common, recording.context)
+            if self._genai is not None:
+                self._genai.record(recording.call, report, recording.usage, series.common, recording.context)
         finally:
             span.end(end)
+
+    def _record_times(self, report: Report, times: Times, common: dict[str, Any], context: Context) -> None:
+        verdict = report.verdict.value if report.verdict else ""
+        ended_so = {**common, "streamwatch.verdict": verdict}
+        self._duration.record(times.duration, ended_so, context)
+        if times.first_chunk is not None:
+            self._first_chunk.record(times.first_chunk, common, context)
+            self._gap.record(times.longest_gap, common, context)
+            self._bursts.record(report.events_per_read, common, context)
+        if report.verdict is not Verdict.COMPLETE:  # one that is complete ends with its last chunk
+            self._silence.record(times.silence, ended_so, context)
+
+    def _via(self, call: RequestInfo, report: Report) -> str:
+        """Return the path that a stream came by, as far as it is known yet."""
+        return self._values.of("streamwatch.via", label_of(call.via, report.events, report.events_per_read))
 
     def forget(self) -> None:
         """Start at zero: in a forked process, where the counts are the parent's to tell."""
@@ -316,6 +273,7 @@ class Telemetry:
         self._started = time.time()
         self._series = {}
         self._errors = {}
+        self._open.forget()
         for instrument in (*self._observed, *self._histograms):
             start_anew(instrument)
 
@@ -354,8 +312,8 @@ class Telemetry:
 
     def _observe_streams(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
-            for (verdict, condition), count in series.streams.items():
-                ended = {"streamwatch.verdict": verdict, "streamwatch.condition": condition}
+            for (verdict, condition, via), count in series.streams.items():
+                ended = {"streamwatch.verdict": verdict, "streamwatch.condition": condition, "streamwatch.via": via}
                 yield Observation(count, {**series.common, **ended})
 
     def _observe_chunks(self, _options: CallbackOptions) -> Iterable[Observation]:
@@ -365,9 +323,9 @@ class Telemetry:
 
     def _observe_anomalies(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
-            for kind, count in series.anomalies.items():
+            for (kind, via), count in series.anomalies.items():
                 labels = {"streamwatch.anomaly": kind.name, "streamwatch.severity": kind.severity.value}
-                yield Observation(count, {**series.common, **labels})
+                yield Observation(count, {**series.common, **labels, "streamwatch.via": via})
 
     def _observe_repairs(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
@@ -382,9 +340,18 @@ class Telemetry:
 
     def _observe_cases(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
-            for (definition, outcome, applied), count in series.cases.items():
-                ended = {"streamwatch.outcome": outcome.value, "streamwatch.applied": applied}
+            for (definition, outcome, applied, via), count in series.cases.items():
+                ended = {
+                    "streamwatch.outcome": outcome.value,
+                    "streamwatch.applied": applied,
+                    "streamwatch.via": via,
+                }
                 yield Observation(count, {**series.common, "streamwatch.issue": definition.name, **ended})
+
+    def _observe_time(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for waited_for, seconds in series.seconds.items():
+                yield Observation(seconds, {**series.common, "streamwatch.waited_for": waited_for})
 
     def _observe_unobserved(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
@@ -399,6 +366,9 @@ class Telemetry:
 
     def _observe_start(self, _options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(self._started)
+
+    def _observe_build(self, _options: CallbackOptions) -> Iterable[Observation]:
+        yield Observation(1, {"version": __version__})
 
     def _published(self, _options: CallbackOptions) -> Iterable[Observation]:
         for issue in ISSUES:
@@ -437,7 +407,7 @@ def _call_attributes(call: RequestInfo) -> dict[str, Any]:
     return attributes
 
 
-def _describe(report: Report, time_to_first_chunk: float | None) -> dict[str, Any]:
+def _describe(report: Report, via: str) -> dict[str, Any]:
     """Return what a person looks for in one stream: how it ended, and what was odd about it."""
     attributes: dict[str, Any] = {
         "gen_ai.response.model": labels.model(report.response_model),
@@ -452,15 +422,30 @@ def _describe(report: Report, time_to_first_chunk: float | None) -> dict[str, An
         ),
         "streamwatch.request.id": labels.identifier(report.request.id),
         "streamwatch.unwatched": report.unwatched,
+        "streamwatch.via": via,
     }
     if report.reorder_max_distance:
         attributes["streamwatch.reorder.max_distance"] = report.reorder_max_distance
         attributes["streamwatch.reorder.max_delay"] = report.reorder_max_delay
-    if time_to_first_chunk is not None:
-        attributes["gen_ai.response.time_to_first_chunk"] = time_to_first_chunk
+    if report.times is not None:
+        attributes.update(_times(report, report.times))
     if report.verdict and report.verdict in BROKEN_VERDICTS:
         attributes["error.type"] = report.verdict.value
     return {name: value for name, value in attributes.items() if value not in ("", ())}
+
+
+def _times(report: Report, times: Times) -> dict[str, Any]:
+    """Return how the time of a stream was spent."""
+    attributes: dict[str, Any] = {
+        "streamwatch.waiting_seconds": times.waiting,
+        "streamwatch.reading_seconds": times.reading,
+        "streamwatch.silence": times.silence,
+        "streamwatch.events_per_read": report.events_per_read,
+    }
+    if times.first_chunk is not None:
+        attributes["gen_ai.response.time_to_first_chunk"] = times.first_chunk
+        attributes["streamwatch.longest_gap"] = times.longest_gap
+    return attributes
 
 
 def _tell(span: Span, report: Report) -> None:

@@ -24,7 +24,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any
@@ -38,9 +38,11 @@ from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import StreamState
 from streamwatch.export.capture import Captures
 from streamwatch.export.labels import error_type
-from streamwatch.export.log import FindingsLog, places_of
+from streamwatch.export.log import FindingsLog, SilenceLog, places_of
+from streamwatch.export.open_streams import SILENT, OpenStream
 from streamwatch.export.summary import summary
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
@@ -71,9 +73,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
                 logger.warning("%s", complaint)
         if options.get("repair") is not None:
             settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
-        telemetry = agent.telemetry_for(
-            options.get("tracer_provider"), options.get("meter_provider"), settings.max_label_values
-        )
+        telemetry = agent.telemetry_for(options.get("tracer_provider"), options.get("meter_provider"), settings)
         agent.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
         register_post_import_hook(_patch_raw, "openai._response")
@@ -102,17 +102,23 @@ class Agent:
         self._undo: list[Callable[[], None]] = []
         self._undo_raw: list[Callable[[], None]] = []
         self._log = FindingsLog()
+        self._silences = SilenceLog()
         self._warned = False
         self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
         self._providers: tuple[Any, Any] | None = None  #: those that were there when we were registered last
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
-    def telemetry_for(self, tracer_provider: Any, meter_provider: Any, max_label_values: int) -> Telemetry:
+    def telemetry_for(self, tracer_provider: Any, meter_provider: Any, settings: Settings) -> Telemetry:
         """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
-        key = (tracer_provider, meter_provider, max_label_values)
+        key = (tracer_provider, meter_provider, settings.max_label_values, settings.genai_metrics)
         if key not in self._telemetry:
-            self._telemetry[key] = Telemetry(*key, before_collection=self._before_collection)
+            self._telemetry[key] = Telemetry(
+                *key[:3],
+                before_collection=self._before_collection,
+                open_streams=functools.partial(self._look_at_open, key),
+                genai=settings.genai_metrics,
+            )
         return self._telemetry[key]
 
     def start(self, settings: Settings, telemetry: Telemetry, on_report: Callable[[Report], None] | None) -> None:
@@ -206,6 +212,23 @@ class Agent:
         except Exception as error:
             self.internal_error(error, "counting a stream that it does not see")
 
+    def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
+        """Nothing came of a stream for longer than the threshold; said once before the first chunk, and once after."""
+        if state not in session.told:
+            session.told = (*session.told, state)
+            self._silences.tell(session.call, session.watch.request.id, state, seconds)
+
+    def _look_at_open(self, key: tuple[Any, ...]) -> Iterator[OpenStream]:
+        """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics.
+
+        What was opened is recorded with the telemetry that is in force; another one, of earlier providers, has none.
+        """
+        for session in self._sessions() if self._telemetry.get(key) is self.telemetry else ():
+            stream = session.look()
+            if stream.state in SILENT:
+                self.is_silent(session, stream.state, stream.waiting)
+            yield stream
+
     def collected(self, session: StreamSession) -> None:
         """A stream was collected as garbage before its end; `put` may be called from anywhere."""
         self._collected.put(session)
@@ -232,7 +255,7 @@ class Agent:
         """Send and write what there is; whether all of it went out in time."""
         end, share, done = time.monotonic() + seconds, int(1000 * seconds / 2), True
         self.record_collected()
-        for tracers, meters, _ in list(self._telemetry):
+        for tracers, meters, *_ in list(self._telemetry):
             # The spans first: who looks at a count finds its traces then.
             for provider in (tracers or get_tracer_provider(), meters or get_meter_provider()):
                 if hasattr(provider, "force_flush"):  # not where OpenTelemetry is off

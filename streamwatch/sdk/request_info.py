@@ -11,10 +11,12 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from streamwatch.core.report import Request
-from streamwatch.export.telemetry import RequestInfo
+from streamwatch.core.via import path_of
+from streamwatch.export.request import RequestInfo
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 
 #: The end of the request's path -> the surface, and what its operation is called in telemetry.
@@ -97,6 +99,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     surface, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
     accumulated = _attempt(lambda: opened_by_helper(request), default=False) or False
+    call = replace(call, via=_attempt(lambda: path_of(stream.response.headers.raw), ()))
     known = Request(
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,

@@ -8,15 +8,18 @@ import sys
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Container, Iterator
+from time import perf_counter
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
 from streamwatch.core.patience import PatienceByServer
-from streamwatch.core.report import Report
+from streamwatch.core.report import Report, Times
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import StreamState
 from streamwatch.export.capture import Captures
+from streamwatch.export.open_streams import OpenStream
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import constructs_as_known
 from streamwatch.sdk.gate import Gate
@@ -25,10 +28,13 @@ from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.request_info import describe, sent_at
+from streamwatch.sdk.usage import UsageReader
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
+#: Seconds up to which a wait between two reads is no gap.
+_NO_GAP = 0.01
 #: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
 #: a transport around them a few more.
 _MAX_FRAMES = 60
@@ -60,6 +66,9 @@ class Owner(Protocol):
     def ended(self, session: StreamSession, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
 
+    def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
+        """Nothing came of a stream for longer than the threshold, while its reader waited."""
+
     def collected(self, session: StreamSession) -> None:
         """A stream was collected as garbage before its end."""
 
@@ -77,14 +86,16 @@ class StreamSession:
     has_ended = True  #: nothing to end, unless all of `__init__` succeeds
     busy = False  #: before the next read something is to be done: events are held, or not worked through
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
-    longest_wait = 0.0  #: seconds of the longest read, as the reader had to wait for it
+    longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
+    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has told
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through us
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
-    _left = 0.0  # since when the reader is at work on what it got, while events are held
     enters = False  #: the next read may find bytes above the socket
+    _left = 0.0  # since when the reader is at work on what it got, while events are held
     _size = 0  # of the last read
+    _over = _silence = 0.0  # when the end was met, and for how many seconds the reader had waited then
 
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.owner = owner
@@ -93,23 +104,26 @@ class StreamSession:
         opened = sent_at(self.response)
         surface, request, self.call = describe(stream, owner.version, owner.loads)
         self._event_type = owner.event_type_of(stream)
+        reader = UsageReader(owner.loads) if owner.telemetry.wants_usage else None
         self.watch = StreamWatch(
             surface,
             request,
             owner.settings,
-            loads=owner.loads,
-            clock=time.perf_counter,
+            loads=reader or owner.loads,
+            clock=perf_counter,
             event_type=self._event_type,
             patience=owner.patience.of(self.call.address, request.model),
         )
         self.ready = self.watch.ready
-        self._opened = self._last = opened
+        self._opened = opened
+        self._last = perf_counter()  # when something came
+        self._waiting = self._last - opened  # for the server, up to now
         self._due = 0.0  # when to look at the clock in earnest: at once, until the first chunk came
         self._first: float | None = None
         self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
-        opened_ns = time.time_ns() - int((time.perf_counter() - opened) * 1e9)
-        self._recording = owner.telemetry.open(self.call, opened_ns)
+        opened_ns = time.time_ns() - int((perf_counter() - opened) * 1e9)
+        self._recording = owner.telemetry.open(self.call, opened_ns, reader.usage if reader else None)
         self.has_ended = False
         self._notice_closing()
         owner.opened(self)
@@ -121,14 +135,15 @@ class StreamSession:
         watch = self.watch
         watch.unfed = data  # known to `undelivered`, whatever fails
         try:
-            self._last = now = time.perf_counter()
-            if now - self.asked > self.longest_wait or self.busy:
-                self._waited(now - self.asked)
+            self._last = now = perf_counter()
+            self._waiting += (wait := now - self.asked)
+            if wait > self.longest_gap or self.busy:
+                self._waited(wait)
             if self._captured:
                 self._capture(data)
             readable = watch.take(data)
             if watch.holding or watch.behind:
-                self.busy, self._size, self._left = True, len(data), time.perf_counter()
+                self.busy, self._size, self._left = True, len(data), perf_counter()
             if now > self._due:
                 self._tick(now)
             if not readable:
@@ -140,7 +155,8 @@ class StreamSession:
     def receive_event(self, event: Any) -> Remainder | None:
         """Take an event that a decoder of the client's own made."""
         try:
-            self._last = now = time.perf_counter()
+            self._last = now = perf_counter()
+            self._waiting += now - self.asked
             self._waited(now - self.asked)
             raw = event.data.encode("utf-8", "surrogatepass")
             self.watch.receive_event(self._event_type(event.data, raw, event.event, event.id, event.retry))
@@ -181,7 +197,7 @@ class StreamSession:
         deadline = self.watch.deadline
         if deadline is None or self.waiting is None:
             return 0.0
-        return max(min(deadline - time.perf_counter(), self.waiting.timeout), 0.0)
+        return max(min(deadline - perf_counter(), self.waiting.timeout), 0.0)
 
     def wait(self) -> Step | Remainder:
         """Wait for bytes, blocking this thread, and return whether to read them."""
@@ -196,28 +212,32 @@ class StreamSession:
     def time_is_over(self) -> Step | Remainder:
         """Hand on what was waited for in vain."""
         try:
-            deadline = self.watch.deadline
-            if deadline is not None and deadline <= time.perf_counter():
+            deadline, now = self.watch.deadline, perf_counter()
+            self._waiting += now - self.asked
+            if deadline is not None and deadline <= now:
                 self.watch.expire()
             else:
                 self.watch.let_go()
             self.busy = self.watch.holding
-            self._left = time.perf_counter() if self.busy else 0.0
+            self._left = perf_counter() if self.busy else 0.0
         except Exception as error:
             return self._rescue(error, b"")
         return Step.AGAIN
 
     def _waited(self, seconds: float) -> None:
         """Take note of how long the reader waited for a read that was the longest, or that held events waited for."""
-        if seconds > self.longest_wait:
-            self.longest_wait = seconds
+        if seconds > self.longest_gap and self._first is not None:  # a model may think as long as it likes before
+            self.longest_gap = seconds
             self.watch.waited(seconds)
+            if seconds > self.owner.settings.stall_seconds:
+                self.owner.is_silent(self, StreamState.SILENT, seconds)
         if self.waiting is not None and self.busy:
             self.waiting.took(seconds, self.owner.settings.window_seconds)
 
     def close(self, error: BaseException | None) -> Remainder | None:
         """Take the end of the body, or its failure; what was held is in `ready` then."""
         try:
+            self._note_end()
             self.watch.close(error)
             if self.watch.rest is not None:  # the body ends inside a character
                 return self._left_to_the_sdk()
@@ -268,11 +288,11 @@ class StreamSession:
             if not self.begun and self._is_read_elsewhere():
                 self.owner.ended(self, None)
                 return
+            self._note_end()
             self.watch.close(error, abandoned=abandoned)
-            report = self.watch.report()
-            first = None if self._first is None else self._first - self._opened
-            end_ns = time.time_ns() - int((time.perf_counter() - self._last) * 1e9)
-            self.owner.telemetry.end(self._recording, report, self._last - self._opened, first, end_ns)
+            report = self.watch.report(self._times())
+            end_ns = time.time_ns() - int((perf_counter() - self._over) * 1e9)
+            self.owner.telemetry.end(self._recording, report, end_ns)
             if self.owner.captures is not None:
                 ended = "closed" if abandoned else "cut" if error is not None else "end"
                 self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
@@ -283,6 +303,34 @@ class StreamSession:
                 self.owner.telemetry.close(self._recording)
             with unless_interrupted():
                 self.owner.ended(self, None)
+
+    def _note_end(self) -> None:
+        """Take note of when the end was met, and of how long the reader had waited for it."""
+        if self._over:
+            return
+        self._over = now = perf_counter()
+        if self.asked:
+            self._silence = wait = max(now - self.asked, 0.0)
+            self._waiting += wait
+            self._waited(wait)
+
+    def _times(self) -> Times:
+        """Return how the time of the stream was spent."""
+        first = None if self._first is None else self._first - self._opened
+        gap = self.longest_gap if self.longest_gap > _NO_GAP else 0.0
+        return Times(self._over - self._opened, self._waiting, gap, self._silence, first)
+
+    def look(self) -> OpenStream:
+        """Return what the stream is doing now; called from the thread that collects the metrics."""
+        now, asked, begun = perf_counter(), self.asked, self._first is not None
+        waiting = max(now - asked, 0.0) if asked else 0.0
+        if not asked:
+            state = StreamState.READING
+        elif waiting > self.owner.settings.stall_seconds:
+            state = StreamState.SILENT if begun else StreamState.UNANSWERED
+        else:
+            state = StreamState.FLOWING if begun else StreamState.STARTING
+        return OpenStream(self.call, state, now - self._opened, waiting)
 
     @property
     def built_as(self) -> type | None:
@@ -338,6 +386,7 @@ class StreamSession:
         # Nobody can read on. The collector may have interrupted anything, a lock of OpenTelemetry held
         # by this very thread included: nothing may be recorded from here.
         if not self.has_ended:
+            self._over = self._over or self._last  # it may have been dropped long ago
             self.owner.collected(self)
 
 

@@ -3,8 +3,9 @@
 #
 #   GOFLAGS=-tags=remove_all_sd tests/apps/build_module.sh github.com/prometheus/prometheus v0.313.5 ./cmd/prometheus
 #   tests/apps/build_module.sh github.com/jaegertracing/jaeger v1.76.0 ./cmd/jaeger
+#   tests/apps/build_module.sh github.com/cloudflare/pint v0.60.0 ./cmd/pint
 #
-# It is kept under $STREAMWATCH_TOOLS (default: ~/.cache/streamwatch). `go install` does not build these two: their
+# It is kept under $STREAMWATCH_TOOLS (default: ~/.cache/streamwatch). `go install` does not build the first two: their
 # go.mod says what to replace, which counts in a main module only. The tag leaves out what finds targets in clouds.
 set -eu
 

@@ -265,7 +265,10 @@ def test_help_tells_how_to_start(option: str) -> None:
 
 
 #: Commands without --json, and why.
-NO_JSON = {"completion": "what it prints is a script for a shell"}
+NO_JSON = {
+    "completion": "what it prints is a script for a shell",
+    "dashboards": "what it writes are files, and what a check prints is a diff",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -20,8 +20,10 @@ for library in ("openai", "starlette", "uvicorn", "grafana_foundation_sdk"):
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from apps import pipeline
 from dashboards import names
-from dashboards.preview.live import MAY_BE_EMPTY, TELLS_ITS_VERSION, Application, Live, filled_in
+from dashboards.preview.live import MAY_BE_EMPTY, TELLS_ITS_VERSION, Application, Collector, Live, filled_in
+from streamwatch.export.instruments import BUILD, LONGEST_SILENCE
 
 with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 12 and later import
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -38,18 +40,38 @@ _RANGE, _BEFORE = 40, "20s"
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 
 
-@pytest.fixture(scope="module")
-def live() -> Iterator[Live]:
+#: How metrics come: scraped, or by OTLP through the collector, to each Prometheus that is here.
+WAYS = [(major, way) for major in pipeline.prometheus_programs() for way in ("scraped", "otlp")]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids="-".join)
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """An application whose streams are repaired, one that is only watched, and Prometheus."""
+    major, way = request.param
     with ExitStack() as running:
         found = Live(
-            [Application("repaired", rate=16), Application("watched", host="localhost", repair="none", rate=8)], running
+            [Application("repaired", rate=16), Application("watched", host="localhost", repair="none", rate=8)],
+            running,
+            program=pipeline.prometheus_programs()[major],
+            collector=_collector(running, tmp_path_factory.mktemp("collector")) if way == "otlp" else None,
         )
         deadline = time.monotonic() + _TRAFFIC
         while time.monotonic() < deadline:
             found.check()
             time.sleep(0.5)
         yield found
+
+
+def _collector(running: ExitStack, folder: Path) -> Collector:
+    """A collector that is scraped, with the configuration of deploy/."""
+    if pipeline.collector() is None:
+        pytest.skip("the collector is not built: deploy/collector/build.sh builds it")
+    agent = pipeline.Collector(
+        folder, "agent", ["common", "agent"], {"GATEWAY_ENDPOINT": "127.0.0.1:9", "GATEWAY_INSECURE": "true"}
+    )
+    running.callback(agent.end)
+    agent.start()
+    return Collector(agent.ports["http"], agent.ports["metrics"])
 
 
 def targets(board: dict[str, Any]) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
@@ -104,7 +126,9 @@ def test_the_variables_have_values(live: Live) -> None:
 def test_metrics_have_the_names_and_labels_that_the_table_gives_them(live: Live) -> None:
     """Nothing more and nothing less, in what an application really serves."""
     known = names.known()
-    (target, *_) = live.ask('up{job="repaired"}')
+    (target, *_) = live.ask('up{job=~"repaired|collector"}')
+    if target["metric"]["job"] == "collector":
+        pytest.skip("tests/deploy/test_collector_end_to_end.py looks at what a collector serves")
     with urllib.request.urlopen(f"http://{target['metric']['instance']}/metrics", timeout=10) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     seen: dict[str, set[str]] = {}
@@ -120,16 +144,16 @@ def test_metrics_have_the_names_and_labels_that_the_table_gives_them(live: Live)
         for name, labels in ours.items()
         if name in known and labels != known[name] - {"job", "instance"}
     }
-    never = {"streamwatch_internal_errors_total", "streamwatch_unobserved_streams_total"} | (
-        set() if TELLS_ITS_VERSION else {names.BUILD_INFO}
-    )
+    never = {"streamwatch_internal_errors_total", "streamwatch_unobserved_streams_total"}
+    never |= {names.metric(LONGEST_SILENCE)}  # nothing is silent for so long here
+    never |= set() if TELLS_ITS_VERSION else {names.metric(BUILD)}
     assert {name for name in known if name.startswith("streamwatch_")} - ours.keys() <= never
 
 
 def test_a_share_over_the_range_is_what_was_counted(live: Live) -> None:
     """The first panel's arithmetic, against the counters themselves: every series was born in the run."""
     board = BOARDS["streamwatch-overview"]
-    (broken,) = [panel for panel in board["panels"] if panel["title"] == "Broken streams"]
+    (broken,) = [panel for panel in board["panels"] if panel["title"] == "Broken"]
     expression = filled_in(broken["targets"][0]["expr"], 600, _BEFORE)
     count = "sum(streamwatch_streams_total{})"
     counted = live.ask(count.format('{streamwatch_condition="broken"}') + " / " + count.format(""))

@@ -28,6 +28,7 @@ pytest.importorskip("grafana_foundation_sdk", reason="the group `dashboards` is 
 with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 12 and later import
     warnings.simplefilter("ignore", DeprecationWarning)
     from dashboards.__main__ import FOLDER
+from dashboards import waiting_rules
 from dashboards.names import INSTRUMENTS, metric
 from dashboards.records import (
     ANOMALIES,
@@ -39,13 +40,15 @@ from dashboards.records import (
     OF_JOBS,
     OF_PROCESSES,
     PROCESS_SEEN,
+    PROCESS_SERIES,
     RELEASES,
     REORDERED,
     STREAMS,
+    TIME,
     total_of,
 )
 from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import ChunkType, Outcome, Severity
+from streamwatch.core.vocabulary import ChunkType, Outcome, Severity, StreamState
 from streamwatch.core.stream_cases import (
     ANY_FAULT,
     BY_KIND,
@@ -90,7 +93,7 @@ def of_processes() -> Iterator[str]:
     for process in range(PROCESSES):
         where = f'job="shop",instance="i{process}"'
         yield f'streamwatch_build_info{{{where},version="1.0"}}'
-        for name in ("up", "scrape_samples_scraped", "scrape_duration_seconds", PROCESS_SEEN):
+        for name in ("streamwatch_start_time_seconds", PROCESS_SEEN, PROCESS_SERIES):
             yield f"{name}{{{where}}}"
         for record, labels in OF_PROCESSES.values():
             version = ',streamwatch_openai_version="3.57.0"' if "streamwatch_openai_version" in labels else ""
@@ -131,6 +134,30 @@ ENDED = (
 )
 
 
+def of_waiting() -> Iterator[str]:
+    """Return the gauges of open streams in each process, and what is recorded of them and of two paths."""
+    for model in range(MODELS):
+        asked = f'gen_ai_request_model="m{model}"'
+        of_model = f'job="shop",server_address="api",gen_ai_operation_name="chat",{asked}'
+        for process in range(PROCESSES):
+            where = f'{of_model},instance="i{process}"'
+            yield f"streamwatch_oldest_stream_seconds{{{where}}}"
+            yield f'streamwatch_longest_silence_seconds{{{where},streamwatch_state="silent"}}'
+            yield from (
+                f'streamwatch_open_streams{{{where},streamwatch_state="{state.value}"}}' for state in StreamState
+            )
+        for record, labels in waiting_rules.RECORDS.items():
+            if "streamwatch_via" in labels:
+                yield from (f'{record}{{job="shop",{asked},streamwatch_via="{via}"}}' for via in ("direct", "nginx"))
+            elif "streamwatch_state" in labels:
+                yield from (f'{record}{{{of_model},streamwatch_state="{state.value}"}}' for state in StreamState)
+            else:
+                yield f"{record}{{{of_model}}}"
+        for side in ("server", "reader"):
+            own = f'gen_ai_response_model="m{model}-1",streamwatch_waited_for="{side}"'
+            yield f"{total_of(TIME)}{{{of_model},{own}}}"
+
+
 def series() -> Iterator[str]:
     """Return what is recorded of fifty models that show twenty kinds each, and the gauge of twenty processes."""
     faults = [kind for kind in KINDS.values() if kind.severity is Severity.FAULT][:20]
@@ -159,6 +186,7 @@ def series() -> Iterator[str]:
             yield from buckets(name, release, record)
     yield from of_services()
     yield from of_processes()
+    yield from of_waiting()
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,8 @@ the figure beside them is what had happened half a minute before, when all scrap
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -20,102 +15,31 @@ import pytest
 
 pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from dashboards import promql, records, rules
-from dashboards.records import BUCKETS, CASES, PROCESS_SEEN, STREAMS, Options, total_of
+from dashboards import promql
+from dashboards.records import BUCKETS, CASES, PROCESS_SEEN, STREAMS, total_of
+from helpers.scenarios import (
+    PROMTOOLS,
+    STREAM_LABELS,
+    Sample,
+    Series,
+    anomalies,
+    cases,
+    each_promtool,
+    filled_in,
+    firing,
+    grown,
+    measured,
+    panel,
+    started,
+    streams,
+)
 from streamwatch.core.stream_cases import ORDER
-from streamwatch.export.telemetry import TIME_TO_FIRST_CHUNK
-
-ROOT = Path(__file__).parents[2]
-TOOLS = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
-#: The one of Debian, 2.42, and one of Prometheus 3, where it was built: see `.ci/run`.
-PROMTOOLS = [tool for tool in (shutil.which("promtool"), *map(str, TOOLS.glob("promtool-*/promtool"))) if tool]
+from streamwatch.export.instruments import TIME_TO_FIRST_CHUNK
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not PROMTOOLS, reason="promtool is not installed: it comes with Prometheus"),
 ]
-each_promtool = pytest.mark.parametrize("promtool", PROMTOOLS, ids=lambda path: Path(path).parent.name)
-
-Sample = float | str | None
-Series = dict[str, Sequence[Sample] | str]
-
-_LABELS = (
-    'job="shop",server_address="api",gen_ai_operation_name="chat",gen_ai_request_model="{model}",'
-    'gen_ai_response_model="{model}-1",streamwatch_openai_version="3.57.0",gen_ai_provider_name="openai",'
-    'instance="{instance}"'
-)
-
-
-def streams(instance: str, verdict: str, condition: str, model: str = "gpt-4o") -> str:
-    """Return the counter of streams of one process."""
-    labels = _LABELS.format(model=model, instance=instance)
-    return f'streamwatch_streams_total{{{labels},streamwatch_verdict="{verdict}",streamwatch_condition="{condition}"}}'
-
-
-def cases(instance: str, issue: str, outcome: str, applied: str = "true") -> str:
-    """Return the counter of cases of one process."""
-    labels = _LABELS.format(model="gpt-4o", instance=instance)
-    own = f'streamwatch_issue="{issue}",streamwatch_outcome="{outcome}",streamwatch_applied="{applied}"'
-    return f"streamwatch_cases_total{{{labels},{own}}}"
-
-
-def started(instance: str) -> str:
-    """Return the gauge that says when a process began to count."""
-    return f'streamwatch_start_time_seconds{{job="shop",instance="{instance}"}}'
-
-
-def written(samples: Sequence[Sample] | str) -> str:
-    """Return samples as promtool reads them, runs of one value put together."""
-    if isinstance(samples, str):
-        return samples
-    words, at = [], 0
-    while at < len(samples):
-        end = at
-        while end < len(samples) and samples[end] == samples[at]:
-            end += 1
-        value, more = samples[at], end - at - 1
-        if value is None:
-            words.append(f"_x{more + 1}")
-        elif value == "stale":
-            words += ["stale"] * (more + 1)
-        else:
-            words.append(f"{value:.10g}x{more}")
-        at = end
-    return " ".join(words)
-
-
-def measured(
-    promtool: str, folder: Path, series: Series, asked: Mapping[str, tuple[str, float | None]], interval: str = "15s"
-) -> None:
-    """Assert what each expression comes to at a time; None stands for nothing at all."""
-    test = {
-        "interval": interval,
-        "input_series": [{"series": name, "values": written(samples)} for name, samples in series.items()],
-        "promql_expr_test": [
-            {
-                "expr": f"round({expression}, 0.0001)",
-                "eval_time": time,
-                "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
-            }
-            for expression, (time, value) in asked.items()
-        ],
-    }
-    document = {
-        "rule_files": [str(path) for path in sorted(rules.FOLDER.glob("*.yml"))],
-        "evaluation_interval": "1m",
-        "group_eval_order": ["streamwatch-records", "streamwatch-records-of-days", "streamwatch-alerts"],
-        "tests": [test],
-    }
-    path = folder / "scenario.yml"
-    path.write_text(json.dumps(document), "utf-8")  # JSON is YAML
-    ran = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True, check=False)
-    assert 0 == ran.returncode, ran.stdout + ran.stderr
-
-
-def grown(record: str, selector: str, window: str) -> str:
-    """Return what rules and dashboards make of a window."""
-    return records.total(record, Options(keep=()), window, selector, by=())
-
 
 BROKEN, CLEAN = '{streamwatch_condition="broken"}', '{streamwatch_condition="clean"}'
 
@@ -255,12 +179,6 @@ def test_three_broken_streams_an_hour(promtool: str, tmp_path: Path) -> None:
     measured(promtool, tmp_path, {streams("i1", "complete", "broken"): counts}, asked)
 
 
-def firing(alert: str, *times: str, count: float | None = 1.0) -> dict[str, tuple[str, float | None]]:
-    """Return what is asked about an alert, each time in other words, so that one expression has one time."""
-    series = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
-    return {f"{number} * 0 + count({series})": (time, count) for number, time in enumerate(times)}
-
-
 @each_promtool
 def test_one_noisy_model_among_many(promtool: str, tmp_path: Path) -> None:
     """Two streams a minute of it, three in ten cut: its own share is 30 %, whatever the others do, and it is told."""
@@ -291,12 +209,6 @@ def test_a_cut_that_is_over_is_not_told_for_the_rest_of_the_hour(promtool: str, 
     measured(promtool, tmp_path, series, firing(alert, "1h30m", "1h45m", count=None), interval="1m")
 
 
-def anomalies(instance: str, kind: str) -> str:
-    """Return the counter of anomalies of one process."""
-    labels = _LABELS.format(model="gpt-4o", instance=instance)
-    return f'streamwatch_anomalies_total{{{labels},streamwatch_anomaly="{kind}",streamwatch_severity="fault"}}'
-
-
 @each_promtool
 def test_traffic_that_moves_to_a_gateway_which_reorders(promtool: str, tmp_path: Path) -> None:
     """0.6 events a stream there, from the first minute on, and none at the old one: a day that it has not is no excuse."""
@@ -321,7 +233,7 @@ def test_traffic_that_moves_to_a_gateway_which_reorders(promtool: str, tmp_path:
 @each_promtool
 @pytest.mark.parametrize("history", [1, 3])
 def test_a_gateway_that_begins_to_reorder(promtool: str, history: int, tmp_path: Path) -> None:
-    """Told after seven minutes, for as long as it is three times what was usual, and then not for ever."""
+    """Told after seven minutes, and for as long as it goes on: what lasts is not what is usual. Then it is taken back."""
     before = history * 60
     series: Series = {
         streams("i1", "complete", "clean"): f"0+20x{before} {20 * before + 14}+14x600",
@@ -329,9 +241,11 @@ def test_a_gateway_that_begins_to_reorder(promtool: str, history: int, tmp_path:
         anomalies("i1", "sequence_out_of_order"): f"_x{before + 1} 12+12x600",
     }
     alert = "StreamwatchReorderSpike"
-    told = firing(alert, f"{before + 9}m", f"{before + 30}m", f"{before + 60}m")
+    for name, end in (("clean", 14), ("repaired", 6)):
+        series[streams("i1", "complete", name)] = f"{series[streams('i1', 'complete', name)]} {end * 600}x60"
+    told = firing(alert, *(f"{before + minutes}m" for minutes in (9, 30, 60, 240, 590)))
     measured(promtool, tmp_path, series, told, interval="1m")
-    silent = firing(alert, f"{before}m", f"{before + 5}m", f"{before + 240}m", count=None)
+    silent = firing(alert, f"{before}m", f"{before + 5}m", f"{before + 640}m", count=None)
     measured(promtool, tmp_path, series, silent, interval="1m")
 
 
@@ -407,10 +321,10 @@ def test_quantiles_are_of_all_that_pods_measured(promtool: str, tmp_path: Path) 
     series: Series = {started("old"): "_x30 -600000x200"}
     for upper, count in (("0.64", 0), ("1.28", 3), ("2.56", 4), ("+Inf", 4)):
         for pod in range(10):
-            labels = _LABELS.format(model="gpt-4o", instance=f"p{pod}")
+            labels = STREAM_LABELS.format(model="gpt-4o", instance=f"p{pod}")
             alive: list[Sample] = [None] * (pod * 10) + [float(count)] * 10 + ["stale"]
             series[f'{metric}_bucket{{{labels},le="{upper}"}}'] = alive
-        labels = _LABELS.format(model="gpt-4o", instance="old")
+        labels = STREAM_LABELS.format(model="gpt-4o", instance="old")
         series[f'{metric}_bucket{{{labels},le="{upper}"}}'] = "_x30 900x10 901x190"
     asked: dict[str, tuple[str, float | None]] = {
         grown(BUCKETS[metric], '{le="+Inf"}', "3h"): ("2h", 41.0),
@@ -436,19 +350,6 @@ def test_a_process_is_known_for_a_day_after_its_end(promtool: str, tmp_path: Pat
         "sum(instance_version:streamwatch_streams:sum)": ("1h", 180.0),
     }
     measured(promtool, tmp_path, series, asked, interval="1m")
-
-
-def panel(board: str, title: str, window: str, before: str) -> list[str]:
-    """Return the queries of a panel as Grafana sends them where everything is chosen."""
-    document = json.loads((ROOT / "dashboards" / "json" / f"streamwatch-{board}.json").read_text("utf-8"))
-    (found,) = [one for one in document["panels"] if one["title"] == title]
-    return [filled_in(target["expr"], window, before) for target in found["targets"]]
-
-
-def filled_in(expression: str, window: str, before: str, **chosen: str) -> str:
-    """Return a query as Grafana sends it, where everything is chosen but for what is named."""
-    values = {"__range": window, "before": before, "job": ".+", **chosen}
-    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: values.get(match[1], ".*"), expression)
 
 
 @each_promtool

@@ -473,6 +473,6 @@ def names_and_labels(exposition: str) -> dict[str, set[frozenset[str]]]:
     found: dict[str, set[frozenset[str]]] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
-            if sample.name.startswith("streamwatch_") and sample.name != "streamwatch_build_info":
+            if sample.name.startswith("streamwatch_"):
                 found.setdefault(sample.name, set()).add(frozenset(sample.labels) - {"job", "instance"})
     return found

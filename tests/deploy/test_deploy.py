@@ -144,7 +144,7 @@ def test_every_file_is_named_in_its_kustomization() -> None:
     """What lies there and is not named would silently not be applied."""
     for kustomization in KUBERNETES.rglob("kustomization.yaml"):
         said = yaml.safe_load(kustomization.read_text("utf-8"))
-        named = {*said["resources"], *(patch["path"] for patch in said.get("patches", ()) if "path" in patch)}
+        named = {*said.get("resources", ()), *(patch["path"] for patch in said.get("patches", ()) if "path" in patch)}
         there = {
             path.relative_to(kustomization.parent).as_posix()
             for path in kustomization.parent.rglob("*.y*ml")
@@ -163,7 +163,7 @@ def test_every_dashboard_is_a_config_map_that_grafana_takes() -> None:
     assert all((ROOT / "dashboards" / name).stat().st_size < 1 << 20 for name in listed)
 
 
-def kustomized(folder: str) -> list[dict[str, Any]]:
+def kustomized(folder: str | Path) -> list[dict[str, Any]]:
     """What would be applied."""
     kustomize, kubectl = shutil.which("kustomize"), shutil.which("kubectl")
     if not kustomize and not kubectl:
@@ -198,6 +198,56 @@ def test_the_collector_listens_beyond_its_pod_on_what_is_declared() -> None:
     assert set(re.findall(r"\$\{env:(\w+(?:_LISTEN|_HOST))\b", config)) == opened
     without_default = set(re.findall(r"\$\{env:(\w+)\}", config))
     assert without_default <= {one["name"] for one in collector["spec"]["env"]}
+
+
+def kustomization_of_the_readme() -> str:
+    """The kustomization that README.md prints, with the files of this checkout instead of an address."""
+    text = (DEPLOY / "README.md").read_text("utf-8")
+    (block,) = (one for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "# kustomization.yaml" in one)
+    plain = "\n".join(line[3:] for line in block.splitlines())
+    return re.sub(r"https://\S+?/deploy/kubernetes/(\S+)\?ref=\S+", r"../deploy/kubernetes/\1", plain)
+
+
+def test_the_printed_order_pulls_no_image_that_nobody_pushed() -> None:
+    """The image is pushed, then named, then applied, then asked for by an annotation."""
+    text = (DEPLOY / "README.md").read_text("utf-8").partition("## Kubernetes")[2]
+    steps = ["docker build", "docker push", "path: /spec/python/image", "$ kubectl apply", "$ kubectl patch"]
+    assert sorted(steps, key=text.index) == steps
+    assert all(text.count(step) == 1 for step in steps)
+
+
+def test_the_kustomization_of_the_readme_builds(tmp_path: Path) -> None:
+    """With both components: the image of one's own, and a policy that lets traces out and names be asked for anywhere."""
+    shutil.copytree(DEPLOY / "kubernetes", tmp_path / "deploy" / "kubernetes")
+    shutil.copytree(ROOT / "dashboards", tmp_path / "dashboards", ignore=shutil.ignore_patterns("node_modules"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "kustomization.yaml").write_text(kustomization_of_the_readme(), "utf-8")
+    resources = kustomized(tmp_path / "own")
+    (watching,) = (one for one in resources if one["kind"] == "Instrumentation")
+    assert watching["spec"]["python"]["image"] == "registry.internal/team/streamwatch-autoinstrumentation:0.1.0"
+    (policy,) = (one for one in resources if one["kind"] == "NetworkPolicy")
+    blocks = {
+        to["ipBlock"]["cidr"] for rule in policy["spec"]["egress"] for to in rule.get("to", ()) if "ipBlock" in to
+    }
+    assert {"0.0.0.0/0", "::/0"} == blocks
+    anywhere = [rule["ports"] for rule in policy["spec"]["egress"] if "to" not in rule]
+    assert [{53, 5353}] == [{port["port"] for port in ports} for ports in anywhere]
+
+
+def test_the_operator_reads_the_collector() -> None:
+    """By its own types, of its Go module: the port of the collector's own metrics is a number, and all are opened."""
+    tools = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
+    programs = sorted(tools.glob("operator-*/operator"))
+    if not programs:
+        pytest.skip("tests/apps/operator/build.sh was not run")
+    (collector,) = (one for one in kustomized("collector") if one["kind"] == "OpenTelemetryCollector")
+    said = json.loads(run(programs[-1], input=json.dumps(collector)))
+    assert 8888 == said["metrics"]
+    assert {4317, 4318, 8889, 13133} == set(said["ports"].values())
+    (reader,) = collector["spec"]["config"]["service"]["telemetry"]["metrics"]["readers"]
+    reader["pull"]["exporter"]["prometheus"]["port"] = "${env:OWN_METRICS_PORT:-8888}"
+    refused = subprocess.run([programs[-1]], input=json.dumps(collector), capture_output=True, text=True, check=False)
+    assert (1, "service.telemetry cannot be read\n") == (refused.returncode, refused.stderr)
 
 
 def test_images_are_built_from_pinned_ones() -> None:

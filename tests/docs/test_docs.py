@@ -408,7 +408,7 @@ def test_what_a_page_names_is_there(page: Path) -> None:
 
     assert [] == [line for line in lines if any(complaint([*words]) for words in simple(line))]
     assert "" == missing([path for path in paths if path not in OF_OTHERS])
-    assert set() == set(settings) - VARIABLES - {"STREAMWATCH_RUNBOOKS_URL"}
+    assert set() == set(settings) - VARIABLES
 
 
 def test_the_excerpt_in_the_readme_stands_in_the_whole() -> None:
@@ -459,7 +459,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
     """Of metrics, spans and events."""
     from dashboards.names import INSTRUMENTS
     from docs.site.reference import ATTRIBUTES, span_attributes
-    from streamwatch.export.telemetry import COMMON
+    from streamwatch.export.instruments import COMMON
 
     written = {name for names in span_attributes().values() for name in names} - {"streamwatch.outcome.*"}
     exported = {name for row in INSTRUMENTS.values() for name in row.attributes}

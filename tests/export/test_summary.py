@@ -47,7 +47,9 @@ def counted(
 ) -> Series:
     """What a process counted."""
     series = Series({})
-    series.streams, series.anomalies, series.repairs = streams, anomalies or {}, repairs or {}
+    series.streams = {(*ended, "direct"): count for ended, count in streams.items()}
+    series.anomalies = {(kind, "direct"): count for kind, count in (anomalies or {}).items()}
+    series.repairs = repairs or {}
     return series
 
 

@@ -32,10 +32,11 @@ from streamwatch.core.kinds import CONTENT_ABSENT, KINDS, SEQUENCE_GAP, AnomalyK
 from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
-from streamwatch.core.report import Report, Request
+from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream_cases import KNOWN
-from streamwatch.export.telemetry import RequestInfo, Telemetry
+from streamwatch.export.request import RequestInfo
+from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 COMMON = {
@@ -51,7 +52,8 @@ CALL = RequestInfo("chat", "gpt-4o", "openai", "server.test", None, "1.2.3")
 
 def report_of(model: str) -> Report:
     """The report of a complete stream."""
-    return Report(1, "chat", Request(), Verdict.COMPLETE, model, "id", ("stop",), 1, {}, {}, {}, applied=True)
+    complete = Report(1, "chat", Request(), Verdict.COMPLETE, model, "id", ("stop",), 1, {}, {}, {}, applied=True)
+    return replace(complete, times=Times(1.0, 0.5))
 
 
 # --- what a stream was worth
@@ -101,6 +103,9 @@ def test_a_stream_is_one_span_that_says_how_it_went(watched: Watched) -> None:
     assert SpanKind.INTERNAL is span.kind
     assert StatusCode.UNSET is span.status.status_code
     assert 0 < attributes.pop("gen_ai.response.time_to_first_chunk") < 10  # type: ignore[operator]
+    assert 0 < attributes.pop("streamwatch.waiting_seconds") < 10  # type: ignore[operator]
+    assert 0 < attributes.pop("streamwatch.reading_seconds") < 10  # type: ignore[operator]
+    assert 0 <= attributes.pop("streamwatch.longest_gap") < 10  # type: ignore[operator]
     assert {
         **COMMON,
         "server.port": None,
@@ -112,6 +117,9 @@ def test_a_stream_is_one_span_that_says_how_it_went(watched: Watched) -> None:
         "streamwatch.anomalies": 1,
         "streamwatch.repairs": 1,
         "streamwatch.request.id": "req_1",
+        "streamwatch.via": "direct",
+        "streamwatch.silence": 0.0,
+        "streamwatch.events_per_read": 1.0,
     } == {"server.port": None, **attributes}
     assert ["content_absent"] == [event.attributes["streamwatch.anomaly"] for event in span.events if event.attributes]
     assert span.end_time is not None
@@ -253,9 +261,9 @@ def test_counters_say_exactly_what_came(watched: Watched) -> None:
         sdk.read("sync", reads)
 
     assert [
-        (expected(condition="broken", verdict="truncated"), 1),
-        (expected(condition="clean", verdict="complete"), 2),
-        (expected(condition="repaired", verdict="complete"), 1),
+        (expected(condition="broken", verdict="truncated", via="direct"), 1),
+        (expected(condition="clean", verdict="complete", via="direct"), 2),
+        (expected(condition="repaired", verdict="complete", via="direct"), 1),
     ] == values(watched, "streamwatch.streams")
     assert [
         (expected(chunk="finish"), 3),
@@ -425,7 +433,7 @@ def test_a_server_cannot_invent_labels_without_end(providers: dict[str, Any], me
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     for number in (1, 99, 100, 99_999):
-        told.end(told.open(CALL), report_of(f"model-{number}"), 1.0, None)
+        told.end(told.open(CALL), report_of(f"model-{number}"))
 
     assert grown < 100_000
     watched = Watched(None, metrics)  # type: ignore[arg-type]
@@ -525,7 +533,7 @@ def test_combinations_of_labels_are_capped(providers: dict[str, Any], metrics: I
     told = Telemetry(None, providers["meter_provider"], 10)
     for request in range(10):
         for snapshot in range(10):
-            told.end(told.open(replace(CALL, request_model=f"m-{request}")), report_of(f"s-{snapshot}"), 1.0, None)
+            told.end(told.open(replace(CALL, request_model=f"m-{request}")), report_of(f"s-{snapshot}"))
     watched = Watched(None, metrics)  # type: ignore[arg-type]
     sets = watched.samples("streamwatch.streams", "gen_ai.request.model", "gen_ai.response.model")
 

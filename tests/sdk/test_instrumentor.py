@@ -266,8 +266,8 @@ os._exit(0) if not child else None
     lines = python(program).stdout.splitlines()
 
     assert [
-        "child ['complete', 'truncated'] [{('truncated', 'broken'): 1}]",
-        "parent ['complete', 'complete'] [{('complete', 'clean'): 2}]",
+        "child ['complete', 'truncated'] [{('truncated', 'broken', 'direct'): 1}]",
+        "parent ['complete', 'complete'] [{('complete', 'clean', 'direct'): 2}]",
     ] == lines
 
 

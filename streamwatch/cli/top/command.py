@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from streamwatch.cli.top import open_streams
 from streamwatch.cli.top.rates import Frame, History
 from streamwatch.cli.top.sources import MetricsSource, State, take_all, usual
 from streamwatch.core.kinds import KINDS, AnomalyKind
@@ -119,7 +120,8 @@ class _Watch:
         for source in self.sources:
             for series, value in source.increases.totals.items():
                 totals[series] = totals.get(series, 0.0) + value
-        return Frame(totals, self.history.increases(), self.history.seconds, self.history.lines())
+        open_now = open_streams.open_streams(source.open for source in self.sources)
+        return Frame(totals, self.history.increases(), self.history.seconds, self.history.lines(), open_now)
 
 
 def _run(watch: _Watch, interval: float, *, once: bool, as_json: bool) -> None:
@@ -202,6 +204,7 @@ def record(frame: Frame, sources: list[MetricsSource]) -> dict[str, Any]:
         ],
         "kinds": [_kind_record(kind, frame) for kind in _kinds(frame)],
         "issues": [_issue_record(definition, frame) for definition in (ANY_FAULT, *KNOWN)],
+        "open": open_streams.record(frame.open_now),
         "reorder": frame.reorder(),
         "internal_errors": frame.measured.internal_errors,
     }
@@ -322,6 +325,7 @@ def _stream_lines(frame: Frame, width: int) -> Iterator[str]:
     points = width - _LINE_WORDS
     yield f"streams [green]{sparkline(streams[-points:])}[/] {max(streams, default=0):.2f}/s at most"
     yield f"broken  [red]{sparkline(broken[-points:])}[/] {max(broken, default=0):.2f}/s at most"
+    yield from open_streams.lines(frame.open_now)
     reorder = frame.reorder()
     if reorder["events"]:
         seconds, places = reorder["mean_seconds"] or 0, reorder["mean_places"] or 0

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from streamwatch.cli.common.measured import Measured, measured
 from streamwatch.cli.common.scraping import Exposition, Samples, Series
+from streamwatch.cli.top.open_streams import OpenAt
 
 #: Seconds over which rates are taken: streams are seconds long, and a minute shows what goes wrong now.
 WINDOW = 60.0
@@ -134,6 +135,7 @@ class Frame:
     increases: Mapping[Series, float]
     seconds: float
     lines: tuple[list[float], list[float]]
+    open_now: list[OpenAt] = field(default_factory=list)
     measured: Measured = field(init=False)
     recent: Measured = field(init=False)
 

@@ -23,13 +23,14 @@ from streamwatch.cli.common.scraping import (
     series,
     version_in,
 )
+from streamwatch.cli.top.open_streams import GAUGES, gauges
 from streamwatch.cli.top.rates import WINDOW, Increases
 
 _API = "/api/v1/query"
-#: What is asked of a Prometheus: every counter that is shown, and the version.
+#: What is asked of a Prometheus: every counter and gauge that is shown, and the version.
 _QUERY = (
     '{__name__=~"streamwatch_((streams|anomalies|cases|internal_errors)_total|build_info'
-    '|reorder_(distance|delay_seconds)_(sum|count))"}'
+    f'|reorder_(distance|delay_seconds)_(sum|count)|{"|".join(GAUGES)})"}}'
 )
 #: Seconds that one of our usual ports is waited for, where nobody has named it.
 _UNNAMED_PATIENCE = 1.0
@@ -60,6 +61,7 @@ class MetricsSource:
         self.kind = "prometheus" if prometheus or is_query else ""
         self.base = parts._replace(path=parts.path.removesuffix(_API).rstrip("/"), fragment="")
         self.increases = Increases()
+        self.open: Samples = {}  #: the gauges of open streams, as they were said last
         self._inquiry: Inquiry[list[Exposition]] | None = None
         self._answered: float | None = None
         self._error, self._version = "", ""
@@ -84,9 +86,10 @@ class MetricsSource:
         try:
             for one in inquiry.result(min(end - time.monotonic(), patience)):
                 increases = self.increases.take(one)
+                self.open = gauges(one.samples)
                 self._version = one.version
         except NoAnswerError as error:
-            self._error = str(error)
+            self._error, self.open = str(error), {}
             if not inquiry.pending:
                 self._inquiry = None
             return None
