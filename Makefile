@@ -117,7 +117,7 @@ clean: ## remove what was made here
 # Made again when the dependencies change; the stamp says that everything is there.
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --editable '.[demo]'
+	$(subst --quiet,,$(PIP)) install --editable '.[demo]'
 	@touch $@
 
 # --group needs pip 25.1.

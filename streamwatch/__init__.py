@@ -51,9 +51,13 @@ def flush(seconds: float = 5.0) -> bool:
 
 
 def instrument(**options: Any) -> None:
-    """Watch every stream of the OpenAI client from now on; `options` as in `StreamwatchInstrumentor.instrument`."""
-    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+    """Watch every stream of the OpenAI client from now on; `options` as in `StreamwatchInstrumentor.instrument`.
 
+    On a terminal, one line says where the metrics go, and a summary follows at the exit: see `STREAMWATCH_SUMMARY`.
+    """
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, announce
+
+    announce()
     StreamwatchInstrumentor().instrument(**options)
 
 
@@ -62,6 +66,10 @@ def uninstrument() -> None:
     from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     StreamwatchInstrumentor().uninstrument()
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

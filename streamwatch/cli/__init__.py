@@ -11,6 +11,7 @@ import importlib
 
 import click
 
+from streamwatch.cli.common.plain import use_what_the_encoding_has
 from streamwatch.version import __version__
 
 #: In the order of `--help`: the modules of this package, each with a command of that name.
@@ -47,3 +48,4 @@ def main() -> None:
 
     To watch an application, start it with: opentelemetry-instrument python app.py
     """
+    use_what_the_encoding_has()

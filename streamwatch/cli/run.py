@@ -58,14 +58,16 @@ def _endpoint(_context: click.Context, _option: click.Parameter, text: str | Non
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--repair", metavar="POLICY", callback=_policy, help="none, default, all, or refined: default,-reframe.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Of the Prometheus endpoint; 9464 by default, 0 is any.")
-@click.option("--host", help="Where that listens; localhost by default.")
+@click.option(
+    "--repair", metavar="POLICY", callback=_policy, help="Repair so: none, default, all, or refined: default,-reframe."
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="Serve metrics on this port; 9464 by default, 0 is any.")
+@click.option("--host", help="Serve metrics on this interface; localhost by default.")
 @click.option("--otlp", metavar="ENDPOINT", callback=_endpoint, help="Send metrics and spans there by OTLP, too.")
-@click.option("--service", metavar="NAME", help="What the application is called in all telemetry.")
+@click.option("--service", metavar="NAME", help="Give the application this name in all telemetry.")
 @click.option("--capture", metavar="DIR", help="Keep anomalous streams there, their content masked.")
 @click.option("--dry-run", is_flag=True, help="Show what would be executed, with which variables; execute nothing.")
-@click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as one JSON object.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] PROGRAM [ARGUMENTS]...")
 def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) -> None:  # noqa: FBT001 -- click's way
     """Start an application with Streamwatch.

@@ -105,6 +105,10 @@ class Settings:
     #: STREAMWATCH_MAX_LABEL_VALUES: distinct values of a label that comes off the wire; then `_other`.
     max_label_values: int = 100
 
+    #: STREAMWATCH_SUMMARY: `auto` writes a line at the start of a program and a summary at its end where stderr is a
+    #: terminal, `always` wherever stderr leads, `never` not at all. Processes that the program starts write nothing.
+    summary: str = "auto"
+
     #: STREAMWATCH_CAPTURE_DIR: where anomalous streams are kept as files; empty: nowhere.
     capture_dir: str = ""
     #: STREAMWATCH_CAPTURE_CONTENT: keep their content too, instead of masking it.
@@ -164,6 +168,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _summary(text: str) -> str:
+    if text.lower() not in ("always", "never", "auto"):
+        msg = "must be always, never or auto"
+        raise ValueError(msg)
+    return text.lower()
+
+
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
@@ -184,6 +195,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_event_bytes": _positive_int,
     "build_chunks": _boolean,
     "max_label_values": _positive_int,
+    "summary": _summary,
     "capture_dir": str,
     "capture_content": _boolean,
     "capture_files": _positive_int,

@@ -107,14 +107,24 @@ def _view(demo: Demo) -> View:
 
     settings, _ = Settings.from_environ(os.environ)
     title = f"Streamwatch on {demo.metrics_url}, STREAMWATCH_REPAIR={settings.repair.text}"
-    return View(title, settings.repair.observe, demo.measured(), demo.sent(), demo.totals(), demo.notices())
+    return View(
+        title,
+        settings.repair.observe,
+        demo.measured(),
+        demo.sent(),
+        demo.totals(),
+        demo.notices(),
+        demo.totals_beside(),
+    )
 
 
 def _hint() -> str:
     settings, _ = Settings.from_environ(os.environ)
     if settings.repair.observe:
-        return "\nNothing was repaired: what failed is what the application does on its own. Now try: make demo"
-    return "\nTo see the same run without repairs: STREAMWATCH_REPAIR=none make demo"
+        return "\nNothing was repaired: both applications fail alike. Now try: make demo"
+    return (
+        "\nBoth servers broke their streams on the same schedule. What cannot be repaired fails in both applications."
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The two processes of the demo, how they are started, asked and ended."""
+"""The processes of the demo, how they are started, asked and ended."""
 
 from __future__ import annotations
 
@@ -109,7 +109,10 @@ def _read(pipe: IO[str], take: Callable[[str], object]) -> None:
 
 
 class Demo:
-    """The running demo: a server that breaks its streams, an application, and where to ask them."""
+    """The running demo: a server that breaks its streams, an application, and where to ask them.
+
+    Beside them run the same two without Streamwatch: a server with the same seed has the same schedule of faults.
+    """
 
     def __init__(self, seed: int, rate: float, processes: ExitStack) -> None:
         port = free_port(wanted_port())
@@ -121,8 +124,19 @@ class Demo:
         self._start(Child("server", server_command(seed)))
         url = self._wait(lambda: self._children[0].last_line, "The server did not start.")
         self._server_url = url.removesuffix("/v1")
+        self._start_beside(seed, rate)
         self._start(Child("application", application, app_environ(url, port)))
         self._wait(self._counted, self._nothing_counted)
+
+    def _start_beside(self, seed: int, rate: float) -> None:
+        """Start the pair without Streamwatch."""
+        server = Child("server beside", server_command(seed))
+        self._start(server)
+        url = self._wait(lambda: server.last_line, "The server beside did not start.")
+        self._beside_url = url.removesuffix("/v1")
+        command = [sys.executable, str(Path(__file__).with_name("app.py")), "--rate", str(rate)]
+        self._beside = Child("application beside", command, app_environ(url, 0))
+        self._start(self._beside)
 
     def _start(self, child: Child) -> None:
         self._processes.callback(child.end)
@@ -177,6 +191,10 @@ class Demo:
         """What the application printed last."""
         return _object(self._children[-1].last_line)
 
+    def totals_beside(self) -> dict[str, Any]:
+        """What the application without Streamwatch printed last."""
+        return _object(self._beside.last_line)
+
     def requests(self) -> int:
         """How many requests of the application have ended."""
         totals = self.totals()
@@ -189,6 +207,7 @@ class Demo:
     def settle(self) -> None:
         """Return when no stream is on its way any more and all are counted, so that all numbers agree."""
         self._ask("pause", b"")
+        _fetch(f"{self._beside_url}/pause", b"")
         deadline = time.monotonic() + _END_SECONDS
         before = -1
         while time.monotonic() < deadline:

@@ -295,6 +295,11 @@ class Telemetry:
         with self._lock:
             self._errors[name] = self._errors.get(name, 0) + 1
 
+    def counted(self) -> list[Series]:
+        """Return what is counted so far, as a copy."""
+        with self._lock:
+            return [series.copy() for series in self._series.values()]
+
     # --- what a collection asks for
 
     def _all_series(self) -> list[Series]:
@@ -303,8 +308,7 @@ class Telemetry:
                 self._before_collection()
             except Exception as error:  # the counts are worth telling all the same
                 self.internal_error(error)
-        with self._lock:
-            return [series.copy() for series in self._series.values()]
+        return self.counted()
 
     def _observe_streams(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():

@@ -15,14 +15,16 @@ from typing import Any
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined, unused-ignore]
-from opentelemetry.metrics import get_meter_provider
+from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
 
+from streamwatch.export.summary import summary
 from streamwatch.otel import forks
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.notices import warned
+from streamwatch.otel.whereabouts import whereabouts
 
 _NAME = "streamwatch"  # of our entry points among the distros and the configurators
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
@@ -63,6 +65,7 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
         with warned("OpenTelemetry could not be set up; telemetry is missing, repairs still work"):
             if os.environ.get("OTEL_CONFIG_FILE"):  # it names every exporter
                 super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
+                summary.announce(lambda: "exported as OTEL_CONFIG_FILE says")
             else:
                 self._build(**kwargs)
 
@@ -85,11 +88,19 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
             os.environ.update(before)
         if {name for names in exporters.values() for name in names} - {_READER}:
             forks.renew_in_children(warned)
-        if _READER in exporters["METRICS"]:
-            with warned("no Prometheus endpoint"):
-                if get_meter_provider() is provider:
-                    raise RuntimeError("other code set the MeterProvider before Streamwatch started, and it stays")
-                Endpoint(os.environ).open()
+        endpoint = _serve(provider) if _READER in exporters["METRICS"] else None
+        summary.announce(whereabouts(exporters["METRICS"], endpoint, os.environ))
+
+
+def _serve(before: MeterProvider | None) -> Endpoint | None:
+    """Open the Prometheus endpoint; `before` is the provider that was there before OpenTelemetry was set up."""
+    with warned("no Prometheus endpoint"):
+        if get_meter_provider() is before:
+            raise RuntimeError("other code set the MeterProvider before Streamwatch started, and it stays")
+        endpoint = Endpoint(os.environ)
+        endpoint.open()
+        return endpoint
+    return None
 
 
 def defaults(environ: Mapping[str, str]) -> dict[str, str]:

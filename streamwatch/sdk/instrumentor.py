@@ -43,6 +43,7 @@ from streamwatch.export.capture import Captures
 from streamwatch.export.labels import error_type
 from streamwatch.export.log import FindingsLog, SilenceLog, places_of
 from streamwatch.export.open_streams import SILENT, OpenStream
+from streamwatch.export.summary import summary
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
@@ -136,6 +137,7 @@ class Agent:
             )
         self.active = True
         atexit.register(self._at_exit)
+        summary.start(settings)
 
     def stop(self) -> None:
         self.active = False
@@ -299,9 +301,23 @@ class Agent:
         for session in self._sessions():
             session.end(abandoned=True)
         self.record_collected()
+        summary.end(series for telemetry in self._telemetry.values() for series in telemetry.counted())
 
 
 agent = Agent()
+
+
+def announce() -> None:
+    """Let this process say on its terminal that it is watched, and where its metrics go."""
+    summary.announce(_where)
+
+
+def _where() -> str:
+    """Return where the metrics of a program go that set OpenTelemetry up itself, or did not."""
+    provider = get_meter_provider()
+    if hasattr(provider, "force_flush"):
+        return f"exported by the program's own {type(provider).__name__}"
+    return "exported nowhere: the program has set no MeterProvider (`streamwatch run` does that)"
 
 
 def _flush(provider: Any, milliseconds: int) -> bool:

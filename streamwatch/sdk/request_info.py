@@ -45,6 +45,17 @@ _PROVIDERS = (
     (".amazonaws.com", "aws.bedrock"),
     (".googleapis.com", "gcp.gemini"),
 )
+#: Whoever else serves this API: the convention names the API's format, `server.address` the server.
+_FORMAT = "openai"
+#: What AzureOpenAI and AsyncAzureOpenAI are made from.
+_AZURE_CLIENT = "BaseAzureClient"
+#: Headers of an answer that only one provider sends, and its name.
+_HEADERS = (
+    ("apim-request-id", "azure.ai.openai"),
+    ("x-ms-deployment-name", "azure.ai.openai"),
+    ("x-litellm-call-id", "litellm"),
+    ("x-litellm-version", "litellm"),
+)
 _NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
 _INSTALLED = tuple(
@@ -117,7 +128,8 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
-    return surface, RequestInfo(operation, model, _provider(host), host, _attempt(lambda: url.port), version)
+    provider = _provider(host) or _provider_of_client(source) or _FORMAT
+    return surface, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
 
 
 def opened_by_helper(request: Any) -> bool:
@@ -191,8 +203,16 @@ def _provider(host: str) -> str:
     for end, provider in _PROVIDERS:
         if host.endswith(end):
             return provider
-    # Whoever else serves this API: the convention names the API's format, `server.address` the server.
-    return "openai"
+    return ""
+
+
+def _provider_of_client(source: Any) -> str:
+    """Return the provider that the client's class or the headers of the answer name: addresses may be one's own."""
+    client = getattr(source, "_client", None)
+    if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__):
+        return "azure.ai.openai"
+    headers = _attempt(lambda: (getattr(source, "response", None) or source.http_response).headers, {})
+    return next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
 
 
 def _prompts(body: dict[str, Any]) -> int | None:

@@ -49,7 +49,8 @@ def test_every_kind_is_listed() -> None:
 
     assert result.exit_code == 0
     assert [line.split() for line in result.output.splitlines()] == [
-        [kind.name, kind.severity.value, kind.strategy.value, kind.level.value] for kind in KINDS.values()
+        ["kind", "severity", "repair", "repaired"],
+        *([kind.name, kind.severity.value, kind.strategy.value, kind.level.value] for kind in KINDS.values()),
     ]
 
 
@@ -57,7 +58,7 @@ def test_the_columns_of_the_list_stand_below_each_other() -> None:
     """No name is longer than its column."""
     starts = {
         (line.index(kind.severity.value, len(kind.name)), line.rindex(f" {kind.level.value}"))
-        for line, kind in zip(run("kinds").output.splitlines(), KINDS.values(), strict=True)
+        for line, kind in zip(run("kinds").output.splitlines()[1:], KINDS.values(), strict=True)
     }
 
     assert len(starts) == 1
@@ -80,7 +81,7 @@ def test_the_list_is_data_for_programs() -> None:
 @_EACH
 def test_every_kind_is_explained(kind: AnomalyKind) -> None:
     """What it is, how bad, where, what is done about it and when, and what proves it."""
-    result = run("explain", kind.name)
+    result = run("explain", "--more", kind.name)
 
     unfolded = " ".join(result.output.split())
     assert result.exit_code == 0
@@ -130,7 +131,7 @@ def test_an_issue_is_found_by_its_name_and_by_its_error(what: str, issue: str) -
 @pytest.mark.parametrize("issue", ISSUES, ids=lambda issue: issue.name)
 def test_what_is_published_of_an_issue_is_told(issue: Issue) -> None:
     """The error, the fix rate, what helps and what does not, each with its figure."""
-    output = run("explain", issue.name).output
+    output = run("explain", "--more", issue.name).output
 
     assert f"{issue.name}: {issue.error} (published fix rate {issue.fix_ratio:.0%})" in output
     assert all(f"helps: {name}, published {ratio:.0%}" in output for name, ratio in issue.workarounds)
@@ -140,7 +141,7 @@ def test_what_is_published_of_an_issue_is_told(issue: Issue) -> None:
 @_EACH
 def test_who_sends_it_and_what_helps_is_told(kind: AnomalyKind) -> None:
     """What an application sees, who was reported to send it, in how many recordings it is, and what to do."""
-    said = " ".join(run("explain", kind.name).output.split())
+    said = " ".join(run("explain", "--more", kind.name).output.split())
 
     assert EXPLANATIONS.keys() == KINDS.keys()
     for known in (EXPLANATIONS[kind.name].symptom, EXPLANATIONS[kind.name].senders, EXPLANATIONS[kind.name].advice):

@@ -126,6 +126,16 @@ def _tail(chunks: list[Payload]) -> None:
 OUTPUT_DELTA, OUTPUT_DONE = "response.output_text.delta", "response.output_text.done"
 ADDED, DONE = "response.output_item.added", "response.output_item.done"
 
+#: As many tokens as an answer has that is cut at 16.
+CUT = "one, two, three, four, five, six, seven, eight,"
+
+
+def say(events: list[Any], text: str) -> None:
+    """Let an answer be this text."""
+    for place, event in enumerate(event for event in events if isinstance(event, dict) and delta(event).get("content")):
+        delta(event)["content"] = text if place == 0 else ""
+
+
 #: Of each invariant: a question whose answer breaks it, once it is changed like this.
 BREAKS: dict[str, tuple[str, dict[str, Any]]] = {
     "json_events": ("text", {"rewrite": lambda wire: wire.replace(b'"delta"', b'"delta', 1)}),
@@ -161,7 +171,10 @@ BREAKS: dict[str, tuple[str, dict[str, Any]]] = {
     "finish_known": ("text", {"change": put(last_choice, finish_reason="eos")}),
     "finish_is_last": ("text", {"change": _tail}),
     "finish_fits": ("text", {"change": put(last_choice, finish_reason="tool_calls")}),
-    "limit_told": ("limit", {"change": put(last_choice, finish_reason="stop")}),
+    "limit_told": (
+        "limit",
+        {"change": lambda events: [put(last_choice, finish_reason="stop")(events), say(events, CUT)]},
+    ),
     "call_index_present": ("tool", {"change": lambda chunks: fragments(chunks)[1].pop("index")}),
     "call_index_in_order": ("tool", {"change": lambda chunks: [c.update(index=1) for c in fragments(chunks)]}),
     "calls_not_interleaved": ("tools", {"change": _interleaved}),
@@ -185,7 +198,10 @@ BREAKS: dict[str, tuple[str, dict[str, Any]]] = {
     "begins_with_created": ("responses", {"change": lambda events: events.pop(0)}),
     "terminal_last": ("responses", {"change": lambda events: events.pop()}),
     "terminal_status": ("responses", {"change": put(terminal, status="in_progress")}),
-    "incomplete_told": ("responses-limit", {"change": put(terminal, status="completed")}),
+    "incomplete_told": (
+        "responses-limit",
+        {"change": put(terminal, status="completed", usage={"input_tokens": 9, "output_tokens": 16})},
+    ),
     "event_lines": ("responses", {"rewrite": lambda wire: re.sub(rb"event: .*\n", b"", wire)}),
     "event_line_fits": (
         "responses",
@@ -232,6 +248,26 @@ def test_an_invariant_is_broken_by_what_it_is_about(name: str) -> None:
     question, how = BREAKS[name]
 
     assert checked(answered(question, **how))[name] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "usage"),
+    [("I cannot count that far.", None), (" ".join(["one,"] * 100), None), (CUT, 9), ("one", 200)],
+)
+def test_an_answer_that_just_ended_is_not_accused(text: str, usage: int | None) -> None:
+    """It is shorter than its tokens, or longer: nothing cut it, and `stop` is right."""
+
+    def ended(events: list[Any]) -> None:
+        put(last_choice, finish_reason="stop")(events)
+        say(events, text)
+        if usage is not None:
+            events[-2]["usage"] = {"completion_tokens": usage}
+
+    def completed(events: list[Any]) -> None:
+        put(terminal, status="completed", usage={"output_tokens": usage or 5})(events)
+
+    assert checked(answered("limit", change=ended))["limit_told"] is None
+    assert checked(answered("responses-limit", change=completed))["incomplete_told"] is None
 
 
 def test_invariants_are_sentences_for_people() -> None:

@@ -579,14 +579,14 @@ def test_a_page_is_written_of_an_endpoint_that_cannot_be_asked(tmp_path: Path) -
 
 
 def test_the_card_is_one_screen_with_the_worst_first() -> None:
-    """The verdict, what is broken, what Streamwatch does, what clients get, and only then the habits."""
+    """The verdict, what is wrong and where, what it means, what clients get, and only then the habits."""
     with serving(change=fault("index_missing")) as server:
         result = run(server.url)
 
     lines = result.stdout.splitlines()
     places = [
         next(at for at, line in enumerate(lines) if start in line)
-        for start in ("Faults in 2 of 12", "Broken", "has no index", "tool_call_index_missing", "Client code", "Habits")
+        for start in ("Faults in 2 of 12", "tool_call_index_missing", "has no int index", "Client code", "Habits")
     ]
     assert result.exit_code == 1
     assert places == sorted(places)

@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import os
+import math
 import re
 import signal
 import socket
@@ -29,6 +30,8 @@ from rich.console import Console
 
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.stream_cases import KNOWN
+from prometheus_client.parser import text_string_to_metric_families
+from streamwatch.cli.common import scraping
 from streamwatch.cli import main
 from streamwatch.cli.top import command as module
 from streamwatch.cli.top import rates
@@ -437,6 +440,65 @@ def test_a_picture_fits_its_terminal(height: int) -> None:
     assert height - 2 <= len(low.splitlines()) <= height
     assert "more kinds: enlarge the terminal" in low
     assert "more models" in low
+
+
+@pytest.mark.parametrize("severity", ["fault", "hazard"])
+def test_a_small_terminal_shows_names_that_can_be_told_apart(severity: str) -> None:
+    """80 columns and 24 lines: no name of a kind is cut, no line is broken in two."""
+    totals: dict[Any, float] = {(SERIES[0], SERIES[1]): 12_000.0}
+    kinds = [kind.name for kind in KINDS.values() if kind.severity.value == severity]
+    for kind in kinds:
+        totals["streamwatch_anomalies_total", (("streamwatch_anomaly", kind),)] = 12_345.0
+        for outcome in ("verified", "failed"):
+            labels = (("streamwatch_issue", kind), ("streamwatch_applied", "true"), ("streamwatch_outcome", outcome))
+            totals["streamwatch_cases_total", tuple(sorted(labels))] = 4_321.0
+    for name in ("streamwatch_reorder_distance", "streamwatch_reorder_delay_seconds"):
+        totals |= {(f"{name}_count", ()): 9.0, (f"{name}_sum", ()): 18.0}
+    for number in range(9):
+        totals[SERIES[0], (("gen_ai_response_model", f"m{number}"), *SERIES[1])] = 1.0
+    frame = Frame(totals, totals, 60.0, ([1.0] * 60, [0.5] * 60))
+    sources = [MetricsSource("http://a.test")]
+    console = Console(width=80, file=io.StringIO())
+    console.print(module.draw(frame, sources, None, 80))
+    whole = console.file.getvalue()  # type: ignore[attr-defined]
+    console = Console(width=80, file=io.StringIO())
+    console.print(module.draw(frame, sources, 24, 80))
+    small = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+    assert all(re.search(rf"^{kind} ", whole, re.MULTILINE) for kind in kinds)
+    assert len(small) <= 24
+    assert any(line.startswith("and ") and "more kinds" in line for line in small)
+    assert any(line.startswith("streaming response chunk order") for line in small)
+    assert not any(line.startswith("mismatch") for line in small)
+
+
+def test_an_application_without_streams_is_no_empty_screen() -> None:
+    """One sentence, until the first stream has ended."""
+    with serving(answering(b'streamwatch_build_info{version="0.1.0"} 1\n')) as url:
+        watch = module._Watch([MetricsSource(url)])
+        drawn = text_of(module.draw(watch.look(), watch.sources))
+
+    assert "no streams yet: the tables appear when the first stream has ended" in drawn
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "streamwatch_x 1",
+        "streamwatch_x  1.5e3 1700000000000",
+        'streamwatch_x{a="b",c="d e"} 2.0',
+        'streamwatch_x{a="}\\"{ \\\\ \\n"} NaN',
+        'streamwatch_x{a="b", } +Inf',
+    ],
+)
+def test_a_line_is_read_as_the_client_library_reads_it(line: str) -> None:
+    """Names, labels and values, however they are written."""
+    (family,) = text_string_to_metric_families(f"{line}\n")
+    (sample,) = family.samples
+    ((series, value),) = exposition(f"{line}\n").samples.items()
+
+    assert series == scraping.series(sample.name, sample.labels)
+    assert value == sample.value or (math.isnan(value) and math.isnan(sample.value))
 
 
 def rates_version() -> str:

@@ -29,6 +29,7 @@ VARIABLES = [
     ("CAPTURE_DIR", "/tmp/odd streams", "capture_dir", "/tmp/odd streams"),
     *(("CAPTURE_CONTENT", word, "capture_content", True) for word in ("true", "1", "Yes", "ON")),
     *(("CAPTURE_CONTENT", word, "capture_content", False) for word in ("False", "0", "no", "off")),
+    *(("SUMMARY", word, "summary", word.lower()) for word in ("always", "Never", "auto")),
     ("CAPTURE_FILES", "7", "capture_files", 7),
     ("CAPTURE_BYTES", "1", "capture_bytes", 1),
     ("BUILD_CHUNKS", "off", "build_chunks", False),
@@ -50,6 +51,7 @@ UNUSABLE = [
     ("MAX_LABEL_VALUES", "0", "100"),
     ("CAPTURE_CONTENT", "some", "false"),
     ("BUILD_CHUNKS", "fast", "true"),
+    ("SUMMARY", "sometimes", "auto"),
     ("CAPTURE_FILES", "0", "100"),
     ("CAPTURE_BYTES", "1e6", "1048576"),
 ]
@@ -65,6 +67,7 @@ DEFAULTS = {
     "max_event_bytes": 33554432,
     "build_chunks": True,
     "max_label_values": 100,
+    "summary": "auto",
     "capture_dir": "",
     "capture_content": False,
     "capture_files": 100,

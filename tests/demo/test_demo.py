@@ -230,6 +230,16 @@ def test_the_table_shows_what_the_application_saw() -> None:
     assert "fixable" in text
 
 
+def test_the_table_shows_both_applications_beside_each_other() -> None:
+    """An error that one of them does not have is a dash there."""
+    totals = {"ok": 9, "failed": {"APIError: no": 1}}
+    beside = {"ok": 5, "failed": {"APIError: no": 1, "KeyError: 'content'": 4}}
+    text = drawn(table.View("title", observe=False, totals=totals, beside=beside))
+
+    assert re.search(r"what the application saw +with Streamwatch +without *\n", text)
+    assert re.search(r"answered +9 +5 *\nfailed +1 +5 *\n +KeyError: 'content' +- +4 *\n +APIError: no +1 +1 *\n", text)
+
+
 @pytest.mark.parametrize("observe", [False, True])
 def test_no_kind_and_no_number_is_cut_at_80_columns(observe: bool) -> None:
     """The usual terminal shows all of it; only long errors of the application give way."""

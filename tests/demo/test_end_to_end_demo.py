@@ -80,7 +80,11 @@ def test_it_ends_by_itself_with_a_summary(port: int) -> None:
     assert re.search(r"hazards defused, KeyError: 'content': \d+ of \d+ \(\d+\.\d%, published 90\.0%\)", demo.stdout)
     assert re.search(r"cannot be repaired: .*stream_empty \d+", demo.stdout)
     assert "sequence_out_of_order" in demo.stdout
-    assert "KeyError: 'content'" not in demo.stdout.partition("what the application saw")[2]
+    beside = demo.stdout.partition("what the application saw")[2]
+    assert re.search(r"KeyError: 'content' +- +[1-9]", beside)
+    answered = re.search(r"answered +(\d+) +(\d+)", beside)
+    assert answered is not None
+    assert int(answered[1]) > int(answered[2]) > 0
     assert [] == left_over()
     assert not listening(port)
 
@@ -93,7 +97,7 @@ def test_without_repairs_the_application_fails_on_its_own(port: int, monkeypatch
     )
 
     assert (0, "") == (demo.returncode, demo.stderr)
-    assert re.search(r"KeyError: 'content' +\d+", demo.stdout.partition("what the application saw")[2])
+    assert re.search(r"KeyError: 'content' +\d+ +\d+", demo.stdout.partition("what the application saw")[2])
     assert "fixable" in demo.stdout
     assert [] == left_over()
 
@@ -116,7 +120,7 @@ def test_metrics_stay_up_until_it_is_interrupted(port: int, ending: signal.Signa
                 break
         time.sleep(2)
         assert listening(port)
-        assert 2 == len([line for line in left_over() if "streamwatch.demo " not in line])
+        assert 4 == len([line for line in left_over() if "streamwatch.demo " not in line])
         demo.send_signal(ending)
         said, complaint = demo.communicate(timeout=60)
     finally:

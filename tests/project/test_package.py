@@ -29,7 +29,7 @@ FOLDERS: dict[str, set[str]] = {
     "core": set(),
     "export": {"core", "version"},
     "sdk": {"core", "export"},
-    "otel": {"core", "version"},
+    "otel": {"core", "export", "version"},
     "testing": {"core", "sdk"},
     "synthetic": {"core"},
     "cli": {"core", "export", "otel", "sdk", "synthetic", "version"},

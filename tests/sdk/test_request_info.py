@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openai
 import pytest
 from helpers import sdk
 from helpers.stream_builders import DONE, body, chunk, completion, fragment, said
@@ -12,6 +13,7 @@ from streamwatch.core.report import Request
 from streamwatch.sdk import request_info
 from streamwatch.testing import reports
 
+httpx = sdk.httpx
 COMPLETION = [body([completion("One"), completion("", "stop")])]
 
 
@@ -96,3 +98,39 @@ def test_a_helper_that_nobody_knows_is_taken_to_join(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(request_info.sys.modules, "openai.lib.streaming._deltas", None)
 
     assert request_info._attempt(request_info._joins_fragments, default=True) is True
+
+
+# --- the provider, where the address is one's own
+
+
+def _stream(headers: dict[str, str], **client: Any) -> Any:
+    """A stream of a client on an address of one's own, as the SDK makes it."""
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, headers={"content-type": "text/event-stream", **headers}, content=b"")
+    )
+    made = client.pop("of", openai.OpenAI)
+    built = made(api_key="x", http_client=httpx.Client(transport=transport), **client)
+    return built.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "x"}], stream=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "client", "provider"),
+    [
+        ({}, {"base_url": "https://llm.example.test/v1"}, "openai"),
+        (
+            {},
+            {"of": openai.AzureOpenAI, "azure_endpoint": "https://llm.example.test", "api_version": "2024-06-01"},
+            "azure.ai.openai",
+        ),
+        ({"apim-request-id": "1"}, {"base_url": "https://llm.example.test/v1"}, "azure.ai.openai"),
+        ({"x-litellm-call-id": "1"}, {"base_url": "https://llm.example.test/v1"}, "litellm"),
+        ({"x-litellm-call-id": "1"}, {"base_url": "https://api.groq.com/openai/v1"}, "groq"),
+    ],
+)
+def test_the_provider_is_told_by_client_and_headers(
+    headers: dict[str, str], client: dict[str, Any], provider: str
+) -> None:
+    """The address first, where it is a provider's; then the class of the client; then the answer's headers."""
+    _, _, call = request_info.describe(_stream(headers, **client), "1")
+
+    assert call.provider == provider

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamwatch.cli.check import fixes, render
+from streamwatch.cli.check import ci, fixes, render
 from streamwatch.cli.check.recordings import Recording, Unreadable, contents, recordings_in
 from streamwatch.cli.check.replay import Replay, choices_asked, replay
+from streamwatch.cli.common.ci_reports import CiCase, junit, policy_option, sarif
+from streamwatch.core.kinds import KINDS
 from streamwatch.core.settings import Policy, Settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 SURFACES = ("chat", "completions", "responses", "assistants", "other")
 #: Files of a directory that are of no use, and may be many.
 _SKIPPED = ("node_modules", "__pycache__")
@@ -28,14 +31,19 @@ _SKIPPED = ("node_modules", "__pycache__")
 
 @click.command()
 @click.argument("files", nargs=-1, required=True)
-@click.option("--surface", type=click.Choice(SURFACES), help="The API, where the recording does not tell it.")
-@click.option("--repair", metavar="POLICY", help="What to repair, as STREAMWATCH_REPAIR: default, all, none, ...")
+@click.option(
+    "--surface", type=click.Choice(SURFACES), help="Take the streams for this API, where a recording does not say it."
+)
+@click.option("--repair", metavar="POLICY", help="Repair so, as STREAMWATCH_REPAIR: default, all, none, ...")
 @click.option("--fix", "out", metavar="OUT", help="Write the repaired stream: a file, a directory/, or - for stdout.")
 @click.option("--force", is_flag=True, help="Let --fix overwrite files.")
-@click.option("--sdk/--no-sdk", default=True, help="Whether the installed openai reads the streams too.")
+@click.option("--sdk/--no-sdk", default=True, help="Let the installed openai read the streams, or not.")
 @click.option("--async", "with_async", is_flag=True, help="Show AsyncOpenAI beside OpenAI.")
-@click.option("--quiet", is_flag=True, help="Only the streams with something wrong, a line each.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a stream.")
+@click.option("--junit", type=_FILE, help="Write JUnit's XML, a test for each stream.")
+@click.option("--sarif", type=_FILE, help="Write SARIF 2.1.0, a result for each kind found.")
+@policy_option(KINDS)
+@click.option("--quiet", is_flag=True, help="Show only the streams with something wrong, a line each.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a stream.")
 def check(files: tuple[str, ...], repair: str | None, **options: Any) -> None:
     """Check recorded streams: what is wrong in them, and what clients get.
 
@@ -47,6 +55,7 @@ def check(files: tuple[str, ...], repair: str | None, **options: Any) -> None:
     streamwatch check answer.sse
     curl -sN https://... | streamwatch check -
     streamwatch check recordings/ --quiet
+    streamwatch check recordings/ --junit check.xml --policy sequence_gap=warning
     streamwatch check broken.sse --fix repaired.sse
     streamwatch check devtools.har --json | jq -r 'select(.well | not).verdict'
     """  # noqa: D301 -- click keeps the lines after this character as they are
@@ -81,6 +90,9 @@ class Options:
     with_async: bool = False
     quiet: bool = False
     as_json: bool = False
+    junit: Path | None = None
+    sarif: Path | None = None
+    policy: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _settings(policy: str | None) -> Settings:
@@ -104,6 +116,7 @@ class _Checking:
 
         self.settings, self.options = settings, options
         self.records: list[dict[str, Any]] = []
+        self.cases: list[CiCase] = []
         self.failed = False  # something could not be written
         self.unread = 0
         self.version = ""
@@ -130,12 +143,18 @@ class _Checking:
                 self._file(path, found=found, alone=alone)
         if self.fixes is not None and self.records:
             self._try_writing(self.fixes.finish)
+        self._write_for_ci()
         if len(self.records) > 1 and not (self.options.as_json or self.options.quiet):
             self.output.print()
             self.output.print(render.summary(self.records))
         if self.failed or not self.records:
             return 2
         return 0 if all(record["well"] for record in self.records) else 1
+
+    def _write_for_ci(self) -> None:
+        for report, form in ((self.options.junit, junit), (self.options.sarif, sarif)):
+            if report is not None:
+                report.write_text(form(self.cases), "utf-8")
 
     def tell(self, message: str) -> None:
         """A message for people."""
@@ -221,9 +240,12 @@ class _Checking:
         if self.options.surface:
             recording = dataclasses.replace(recording, surface=self.options.surface)
         checked = replay(recording, self.settings)
-        whole = alone or self.options.as_json or not checked.is_well
+        well = ci.is_well(checked, self.options.policy)
+        whole = alone or self.options.as_json or not well
         compared = self._compare(recording) if self.version and whole else []
         record = render.record(checked, compared, self.version)
+        record["well"] = well
+        self.cases.append(ci.case(checked, self.options.policy))
         if self.fixes is not None:
             take = self.fixes.take
             self._try_writing(lambda: record.update(take(checked, self.settings)))
@@ -232,7 +254,7 @@ class _Checking:
             self._print(json.dumps(record))
         elif whole and not self.options.quiet:
             self._show(checked, compared, record)
-        elif not (self.options.quiet and checked.is_well):
+        elif not (self.options.quiet and well):
             self._print(render.line(checked))
         self.records.append({**record, "readers": None})
 

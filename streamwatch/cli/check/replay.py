@@ -103,6 +103,15 @@ def replay(recording: Recording, settings: Settings) -> Replay:
     return Replay(recording, watch.report(), positions, bytes(handed_on), settings.repair)
 
 
+def positions(recording: Recording) -> Iterator[tuple[int, Position]]:
+    """Yield each block of a body: where it ends, and where it stands."""
+    end = 0
+    for block, position in _blocks(recording):
+        end += len(block)
+        if _has_data(block):
+            yield end, position
+
+
 def _blocks(recording: Recording) -> Iterator[tuple[bytes, Position]]:
     """The body in blocks that end in a blank line, and where each stands."""
     body, start, line, number, at = recording.body, 0, recording.line, 0, 0

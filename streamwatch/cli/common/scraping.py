@@ -7,6 +7,7 @@ holds a command up for longer than it has patience, or fills its memory.
 from __future__ import annotations
 
 import base64
+import functools
 import ssl
 import threading
 import time
@@ -34,11 +35,15 @@ _MAX_WORDS = 120
 
 #: Lines that are read: some 20,000 series are a hundred models with everything there is to count.
 _MOST_LINES = 100_000
+#: Series that are remembered, and the characters of the longest: 20 MB at most.
+_KNOWN_SERIES, _LONG_SERIES = 20_000, 1_000
 #: Characters of a label's value: Streamwatch itself cuts them to 100.
 _MAX_LABEL = 200
 
 #: The families that are read, without what a sample adds to the name.
 OURS = "streamwatch_"
+#: Families that no command shows.
+_UNREAD = (f"{OURS}chunks_total", f"{OURS}repairs_total", f"{OURS}published_fix_ratio")
 #: When a process started: what counts from zero again is told from what only went on.
 STARTED = "process_start_time_seconds"
 
@@ -168,18 +173,14 @@ class Exposition:
 
 def exposition(text: str) -> Exposition:
     """What a text exposition says of Streamwatch; raises NoAnswerError where it is none, or not ours."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    # Buckets are most of the text, and none of it is shown.
-    wanted = (line for line in text.split("\n") if line.startswith((OURS, STARTED, f"# TYPE {OURS}")))
-    lines = [line for line in wanted if "_bucket{" not in line]
+    # Buckets and what no command shows are most of the text.
+    lines = [line for line in text.split("\n") if line.startswith((OURS, STARTED)) and not _unread(line)]
     if len(lines) > _MOST_LINES:
         msg = f"it has more than {_MOST_LINES:,} lines about Streamwatch"
         raise NoAnswerError(msg)
     samples: Samples = {}
     try:
-        for family in text_string_to_metric_families("\n".join([*lines, ""])):
-            samples.update((series(one.name, one.labels), one.value) for one in family.samples)
+        samples.update(map(_sample, lines))
     except Exception as error:
         raise NoAnswerError(f"its metrics cannot be read ({_words(error)})") from error
     started = next((value for (name, _), value in samples.items() if name == STARTED), None)
@@ -187,6 +188,26 @@ def exposition(text: str) -> Exposition:
         kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is no metrics"
         raise NoAnswerError(f"it answers with {kind}")
     return Exposition(ours(samples), version_in(samples), started)
+
+
+def _unread(line: str) -> bool:
+    return "_bucket{" in line or line.startswith(_UNREAD)
+
+
+def _sample(line: str) -> tuple[Series, float]:
+    """Return one line, read: its series is read once, as a live table asks for the same ones again and again."""
+    end = line.rfind("}") + 1 or line.find(" ")
+    value = line[end:].split(None, 1)[0]
+    read = _series_of if end <= _LONG_SERIES else _series_of.__wrapped__
+    return read(line[:end]), float(value)
+
+
+@functools.lru_cache(_KNOWN_SERIES)
+def _series_of(head: str) -> Series:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    ((one,),) = (family.samples for family in text_string_to_metric_families(f"{head} 0\n"))
+    return series(one.name, one.labels)
 
 
 def series(name: str, labels: Mapping[str, str]) -> Series:

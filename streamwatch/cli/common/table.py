@@ -36,6 +36,7 @@ class View:
     sent: dict[str, Any] = field(default_factory=dict)
     totals: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    beside: dict[str, Any] = field(default_factory=dict)  #: what the application without Streamwatch saw
 
 
 def draw(view: View, height: int | None = None) -> RenderableType:
@@ -71,12 +72,16 @@ def _streams(view: View) -> str:
 ISSUES = (ANY_FAULT, ORDER, TOOL_CALLS)
 
 
-def issues(view: View) -> RenderableType:
-    """Return what was measured of streams, beside what is published, and apart from it what is no repair."""
+def issues(view: View, *, one_line: bool = False) -> RenderableType:
+    """Return what was measured of streams, beside what is published, and apart from it what is no repair.
+
+    With `one_line` a title that is too long is cut, where it would take a second line.
+    """
     applied, repaired = not view.observe, _repaired(view)
     table = columns("streams with", "published", "measured", "95 % sure", repaired, "verdict")
     for definition in ISSUES:
-        table.add_row(*_issue_row(definition, view.measured.rate_of(definition, applied=applied)))
+        named = line(title(definition)) if one_line else title(definition)
+        table.add_row(named, *_issue_row(definition, view.measured.rate_of(definition, applied=applied)))
     return Group(table, *(line(text, "dim") for text in issue_notes(view)))
 
 
@@ -88,7 +93,6 @@ def issue_notes(view: View) -> list[str]:
 def _issue_row(definition: CaseDefinition, rate: CaseRate) -> list[RenderableType]:
     published = None if definition.published is None else definition.published[1]
     return [
-        title(definition),
         percent(published),
         Text(percent(rate.fix_ratio), "bold"),
         "-" if rate.interval is None else "{:.0%} to {:.0%}".format(*rate.interval),
@@ -156,12 +160,16 @@ def outcomes(rate: CaseRate | None) -> tuple[int, ...]:
 
 
 def _application(view: View) -> Table:
-    failed: Counter[str] = Counter(view.totals.get("failed", {}))
-    table = columns("what the application saw", "requests")
-    table.add_row(line("answered", "green"), str(view.totals.get("ok", 0)))
-    table.add_row(line("failed", "red"), str(sum(failed.values())))
-    for error, count in failed.most_common(_MOST_ERRORS):
-        table.add_row(line(f"  {error}"), str(count))
+    """Return what the application saw, and beside it what the same one saw without Streamwatch."""
+    sides = [view.totals, view.beside] if view.beside else [view.totals]
+    names = ("with Streamwatch", "without") if view.beside else ("requests",)
+    failed = [Counter[str](side.get("failed", {})) for side in sides]
+    table = columns("what the application saw", *names)
+    table.add_row(line("answered", "green"), *(str(side.get("ok", 0)) for side in sides))
+    table.add_row(line("failed", "red"), *(str(sum(counts.values())) for counts in failed))
+    worst: Counter[str] = sum(failed, Counter())
+    for error, _ in worst.most_common(_MOST_ERRORS):
+        table.add_row(line(f"  {error}"), *(str(counts[error] or "-") for counts in failed))
     return table
 
 

@@ -46,7 +46,7 @@ _STYLES = {
 
 @click.command()
 @click.option("--network", is_flag=True, help="Ask the OTLP endpoint, too: with an export of nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
     """Tell whether Streamwatch would work in an application that is started here.
 
@@ -198,6 +198,7 @@ def _quiet(environ: Mapping[str, str], folder: str, *, serves: bool) -> dict[str
     quiet.update(dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"))
     quiet["OTEL_METRICS_EXPORTER"] = "prometheus" if serves else "none"
     quiet.update(OTEL_EXPORTER_PROMETHEUS_HOST="localhost", OTEL_EXPORTER_PROMETHEUS_PORT="0")
+    quiet["STREAMWATCH_SUMMARY"] = "never"
     if environ.get("STREAMWATCH_CAPTURE_DIR", "").strip():
         quiet["STREAMWATCH_CAPTURE_DIR"] = folder
     return quiet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,10 @@ from urllib.parse import urlsplit
 import click
 
 from streamwatch.cli import common
+from streamwatch.cli.kinds.answer import error_answer, kind_answer
+from streamwatch.cli.kinds.errors import KnownError
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
+from streamwatch.cli.kinds.pasted import exceptions, known_errors, near, shown
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.known_issues import ISSUES, Issue
 from streamwatch.core.stream_cases import KNOWN as KNOWN_CASES
@@ -27,10 +31,12 @@ _WIDTH = 120
 _PROVIDERS = 6
 #: Characters of an error text: a shorter one stands in half of all sentences.
 _MIN_ERROR = 8
+#: Characters that are read of standard input: more than any traceback has.
+_MOST = 1 << 20
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def kinds(as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
     """List the kinds of anomaly, with their severity and repair.
 
@@ -38,56 +44,102 @@ def kinds(as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
     streamwatch kinds
     streamwatch kinds --json | jq -r 'select(.severity == "fault").kind'
     """  # noqa: D301 -- click keeps the lines after this character as they are
-    for kind in KINDS.values():
-        if as_json:
+    if as_json:
+        for kind in KINDS.values():
             click.echo(json.dumps(_record(kind)))
-        else:
-            click.echo(f"{kind.name:<29} {kind.severity.value:<8} {kind.strategy.value:<20} {kind.level.value}")
+        return
+    click.echo(_row("kind", "severity", "repair", "repaired"))
+    for kind in KINDS.values():
+        click.echo(_row(kind.name, kind.severity.value, kind.strategy.value, kind.level.value))
+
+
+def _row(kind: str, severity: str, repair: str, level: str) -> str:
+    return f"{kind:<29} {severity:<8} {repair:<20} {level}"
 
 
 @click.command()
-@click.argument("what")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option(
-    "--measured", metavar="URL", help="What an endpoint of Streamwatch's has counted, such as localhost:9464."
-)
-def explain(what: str, as_json: bool, measured: str | None) -> None:  # noqa: FBT001 -- click passes it by name
-    """Explain a kind, a known issue, or the text of an error, also as the last line of a traceback.
+@click.argument("what", required=False)
+@click.option("--more", is_flag=True, help="Print all that is known of each kind behind it.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--measured", metavar="URL", help="Add what an endpoint of Streamwatch counted, such as localhost:9464.")
+def explain(what: str | None, more: bool, as_json: bool, measured: str | None) -> None:  # noqa: FBT001 -- click's
+    """Explain a kind, a known issue, or an error: its text, a traceback, or `-` for standard input.
 
     \b
     streamwatch explain tool_call_index_reused
     streamwatch explain "KeyError: 'content'"
+    python app.py 2>&1 | streamwatch explain
     streamwatch explain sequence_out_of_order --measured localhost:9464
     """  # noqa: D301 -- click keeps the lines after this character as they are
-    found = matching(what)
-    if not found:
-        msg = f"{what!r} is neither a kind, nor a known issue, nor its error. `streamwatch kinds` lists the kinds."
-        raise click.ClickException(msg)
+    asked = _asked(what)
+    found, errors = matching(asked), _errors(asked)
+    if not found and not errors:
+        raise click.ClickException(_unknown(asked))
     counted = _counted(measured) if measured else None
+    if as_json or more or counted or not (errors or len(found) == 1):
+        _echo_records(found, counted, as_json=as_json)
+    elif errors:
+        click.echo(error_answer(errors[0], errors[1:]))
+    else:
+        click.echo(kind_answer(found[0], EXPLANATIONS[found[0].name]))
+
+
+def _asked(what: str | None) -> str:
+    """Return what was asked, from the arguments or from standard input."""
+    if what not in (None, "-"):
+        return what or ""
+    stdin = sys.stdin
+    unread = stdin is None or (what is None and stdin.isatty())
+    text = "" if unread else stdin.buffer.read(_MOST).decode("utf-8", "replace")
+    if not text.strip():
+        msg = "Missing argument 'WHAT': a kind, an error, or `-` and a text on standard input."
+        raise click.UsageError(msg, click.get_current_context())
+    return text
+
+
+def _unknown(asked: str) -> str:
+    """Return what to do about a text that nothing is known of."""
+    guesses = near(asked)
+    meant = f" Did you mean {' or '.join(repr(guess) for guess in guesses)}?" if guesses else ""
+    said = f"{shown(asked)!r} is not a kind, a known issue or a known error.{meant}"
+    return f"{said} `streamwatch kinds` lists the kinds."
+
+
+def _errors(asked: str) -> list[KnownError]:
+    """Return the errors that a text is about; the name of a kind is about none."""
+    wanted = asked.strip().lower()
+    if wanted in KINDS:
+        return []
+    issue = next((issue for issue in ISSUES if wanted and wanted in issue.name), None)
+    return known_errors(issue.error if issue else asked)
+
+
+def matching(what: str) -> list[AnomalyKind]:
+    """Return the kinds that a name, an issue or an error text means."""
+    wanted = what.strip().lower()
+    if wanted in KINDS:
+        return [KINDS[wanted]]
+    lines = [wanted, *(each.lower() for each in exceptions(wanted) if len(each) >= _MIN_ERROR)]
+    issues = [issue for issue in ISSUES if wanted and (wanted in issue.name or wanted in issue.error.lower())]
+    issues = issues or [issue for issue in ISSUES if any(issue.error.lower() in line for line in lines)]
+    named = [name for error in known_errors(what) for name in error.kinds]
+    shown_as = [name for name, known in EXPLANATIONS.items() if _stands_in(lines, known.symptom.lower())]
+    return [kind for kind in KINDS.values() if kind.issue in issues] or [
+        KINDS[name] for name in dict.fromkeys([*named, *shown_as])
+    ]
+
+
+def _stands_in(lines: list[str], symptom: str) -> bool:
+    return any(len(line) >= _MIN_ERROR and line in symptom for line in lines)
+
+
+def _echo_records(found: list[AnomalyKind], counted: Measured | None, *, as_json: bool) -> None:
+    """Print all that is known of some kinds."""
     for kind in found:
         record = {**_record(kind), **_explanation(kind)}
         if counted:
             record["measured"] = {**_rates(kind, counted), "issues": _measured_lines(kind, counted)}
         click.echo(json.dumps(record) if as_json else _text(kind, record))
-
-
-def matching(what: str) -> list[AnomalyKind]:
-    """The kinds that a name, an issue or an error text means."""
-    wanted = what.strip().lower()
-    if wanted in KINDS:
-        return [KINDS[wanted]]
-    issues = [issue for issue in ISSUES if wanted and (wanted in issue.name or wanted in issue.error.lower())]
-    return [kind for kind in KINDS.values() if kind.issue in issues] or _showing(wanted)
-
-
-def _showing(wanted: str) -> list[AnomalyKind]:
-    """The kinds that an application sees as an error, or as the last line of a traceback."""
-    line = (wanted.splitlines() or [""])[-1].strip()
-    if len(line) < _MIN_ERROR:
-        return []
-    issues = [issue for issue in ISSUES if issue.error.lower() in line]
-    shown = [KINDS[name] for name, known in EXPLANATIONS.items() if line in known.symptom.lower()]
-    return [kind for kind in KINDS.values() if kind.issue in issues] or shown
 
 
 def _record(kind: AnomalyKind) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import gmtime, strftime
@@ -12,16 +12,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamwatch.cli.common.ci_reports import policy_option
 from streamwatch.cli.probe.questions import QUESTIONS, chosen, plan
+from streamwatch.core.kinds import KINDS
 
 if TYPE_CHECKING:
     from streamwatch.cli.probe.endpoint import ProbedEndpoint
     from streamwatch.cli.probe.questions import Question
     from streamwatch.cli.probe.scorecard import Score
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _NAMES = click.Choice(list(QUESTIONS))
 #: Requests of one kind: more is a load test, and costs somebody money.
 _MAX_REPEAT = 20
+
+
+class _Rules(Collection[str]):
+    """The names that a policy may have: kinds and invariants, which are loaded when they are asked for."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @staticmethod
+    def _all() -> dict[str, Any]:
+        from streamwatch.cli.probe.invariants import table
+
+        return {**KINDS, **table()}
 
 
 class _Undoable(click.ClickException):
@@ -56,8 +78,10 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 
 
 @click.command()
-@click.option("--base-url", required=True, callback=_address, help="The API's address; it mostly ends in /v1.")
-@click.option("--model", required=True, help="The model to ask for.")
+@click.option(
+    "--base-url", required=True, callback=_address, help="Ask the API at this address; it mostly ends in /v1."
+)
+@click.option("--model", required=True, help="Ask for this model.")
 @click.option("--surface", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
 @click.option("--only", type=_NAMES, multiple=True, metavar="NAME", help="Ask only this question; may be repeated.")
 @click.option("--skip", type=_NAMES, multiple=True, metavar="NAME", help="Leave this question out; may be repeated.")
@@ -69,13 +93,20 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     help="Repeat each question this many times.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=60.0, show_default=True, help="Seconds for one answer."
+    "--timeout",
+    type=click.FloatRange(0.1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Wait so many seconds for one answer.",
 )
-@click.option("--api-key-env", metavar="NAME", help="The variable that has the key.  [default: OPENAI_API_KEY]")
+@click.option("--api-key-env", metavar="NAME", help="Take the key from this variable.  [default: OPENAI_API_KEY]")
 @click.option("--header", "headers", multiple=True, callback=_header, metavar="'N: V'", help="Send this header too.")
 @click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Keep the answers, as .sse files.")
+@click.option("--junit", type=_FILE, help="Write JUnit's XML, a test for each invariant of each answer.")
+@click.option("--sarif", type=_FILE, help="Write SARIF 2.1.0, a result for each finding.")
+@policy_option(_Rules())
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as a page.")
-@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--content", is_flag=True, help="Let --json and --html show what the model said.")
 @click.pass_context
 def probe(context: click.Context, /, **options: Any) -> None:
@@ -94,14 +125,15 @@ def probe(context: click.Context, /, **options: Any) -> None:
     streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3
     streamwatch probe --base-url https://api.example.com/v1 --model m --html report.html --save answers
     streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3 --only tools --repeat 5 --json
+    streamwatch probe --base-url ... --model llama3 --junit probe.xml --policy tools_called=error
     """  # noqa: D301 -- click keeps the lines after this character as they are
     questions = chosen(options["surface"], options["only"], options["skip"])
     if not questions:
         raise click.UsageError("no question is left: see --only, --skip and --surface")
     endpoint = _endpoint(options)
-    _check_files(options["save"], options["html"], questions, options["repeat"])
+    _check_files(options, questions)
     click.echo(f"{plan(questions, options['repeat'])}, to {endpoint.address}", err=True)
-    scores, undone = _asked(endpoint, questions, options["repeat"])
+    scores, undone = _asked(endpoint, questions, options["repeat"], options["policy"])
     context.exit(_told(endpoint, scores, undone, options))
 
 
@@ -134,7 +166,9 @@ def _leave(sentence: str) -> None:
 # --- asking
 
 
-def _asked(endpoint: ProbedEndpoint, questions: list[Question], repeat: int) -> tuple[list[Score], str]:
+def _asked(
+    endpoint: ProbedEndpoint, questions: list[Question], repeat: int, policy: Mapping[str, str]
+) -> tuple[list[Score], str]:
     """Return every reply with its score, and why no more could be asked, if so."""
     from streamwatch.cli.probe.endpoint import Undone
     from streamwatch.cli.probe.scorecard import judge, try_readers
@@ -146,7 +180,7 @@ def _asked(endpoint: ProbedEndpoint, questions: list[Question], repeat: int) -> 
             for round in range(repeat):
                 for question in questions:
                     tell(f"asking for {question.title}")
-                    scores.append(judge(endpoint.ask(question, round), endpoint.model))
+                    scores.append(judge(endpoint.ask(question, round), endpoint.model, policy))
         except Undone as reason:
             undone = str(reason)
         except KeyboardInterrupt:  # what is paid for is shown
@@ -186,6 +220,7 @@ def _told(endpoint: ProbedEndpoint, scores: list[Score], undone: str, options: d
             from streamwatch.cli.probe.render_html import written
 
             options["html"].write_text(written(report), "utf-8")
+        _write_for_ci(scores, options)
     except OSError as error:
         _leave(f"{error.filename} cannot be written: {error.strerror}")
     if undone:
@@ -200,6 +235,16 @@ def _told(endpoint: ProbedEndpoint, scores: list[Score], undone: str, options: d
     return int(report["exit_code"])
 
 
+def _write_for_ci(scores: list[Score], options: dict[str, Any]) -> None:
+    """Write the reports that CI reads."""
+    from streamwatch.cli.common.ci_reports import junit, sarif
+    from streamwatch.cli.probe.ci import cases
+
+    for path, form in ((options["junit"], junit), (options["sarif"], sarif)):
+        if path is not None:
+            path.write_text(form(cases(scores, options["policy"], options["save"])), "utf-8")
+
+
 def _paths(directory: Path, questions: list[Question], repeat: int) -> list[Path]:
     return [directory / _file(question.name, round) for round in range(repeat) for question in questions]
 
@@ -208,13 +253,15 @@ def _file(name: str, round: int) -> str:
     return f"{name}-{round + 1}.sse"
 
 
-def _check_files(save: Path | None, html: Path | None, questions: list[Question], repeat: int) -> None:
-    """Before anything is asked: what cannot be kept would be paid for twice."""
-    if html is not None and not html.absolute().parent.is_dir():
-        raise click.UsageError(f"--html {html}: there is no such folder")
+def _check_files(options: dict[str, Any], questions: list[Question]) -> None:
+    """Refuse files that cannot be kept before anything is asked: it would be paid for twice."""
+    for name in ("html", "junit", "sarif"):
+        if options[name] is not None and not options[name].absolute().parent.is_dir():
+            raise click.UsageError(f"--{name} {options[name]}: there is no such folder")
+    save = options["save"]
     if save is None:
         return
-    taken = [path for path in _paths(save, questions, repeat) if path.exists()]
+    taken = [path for path in _paths(save, questions, options["repeat"]) if path.exists()]
     if taken:
         raise click.UsageError(f"{taken[0]} is there already: name another folder with --save")
     try:

@@ -6,6 +6,7 @@ from outside is shown before it went through `ProbedEndpoint.shown`: no key, no 
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 _MAX_BODY, _MAX_READS = 4 << 20, 20_000
 #: Characters of a server's own message that are shown: two lines of a terminal.
 _MAX_SHOWN = 200
+#: Characters of a secret: shorter ones are dummies (`x`, `ollama`), longer ones are hidden within words, too.
+_SHORTEST_SECRET, _LONG_SECRET = 8, 16
 
 
 class Undone(Exception):  # noqa: N818 -- a sentence for people, not an error of this program
@@ -41,6 +44,13 @@ class Reply:
     message: str = ""
     status: int = 200
     answer: RecordedAnswer | None = None
+
+
+def printable(text: str, most: int = _MAX_SHOWN) -> str:
+    """Return a text as it may be shown: one line, printable, bounded."""
+    text = " ".join(text[: most * 8].split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 @dataclass
@@ -71,11 +81,12 @@ class ProbedEndpoint:
     def shown(self, text: str, most: int = _MAX_SHOWN) -> str:
         """A text from outside, as it may be shown: one line, printable, bounded, no secret in it."""
         secrets = [self.key, urlsplit(self.base_url).password or "", *self.headers.values()]
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
-            text = text.replace(secret, "[hidden]")
-        text = " ".join(text[: most * 8].split())
-        text = "".join(letter if letter.isprintable() else "?" for letter in text)
-        return text if len(text) <= most else text[: most - 3] + "..."
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= _LONG_SECRET:
+                text = text.replace(secret, "[hidden]")
+            elif len(secret) >= _SHORTEST_SECRET:  # a word of its own: `lm-studio` is a key, and in names of models
+                text = re.sub(rf"(?<![\w/.-]){re.escape(secret)}(?![\w/-])", "[hidden]", text)
+        return printable(text, most)
 
     # --- asking
 
@@ -189,7 +200,7 @@ class ProbedEndpoint:
             return Reply(question, round, "not_offered", f"No Responses API here (HTTP {status}).", status)
         if page or status in (404, 405):
             where = (
-                f"{self.address} has no chat completions for the model {self.shown(self.model)} (HTTP {status}{said})."
+                f"{self.address} has no chat completions for the model {printable(self.model)} (HTTP {status}{said})."
             )
             raise Undone(f"{where} {_V1}")
         state = "failed" if status >= 500 else "refused"

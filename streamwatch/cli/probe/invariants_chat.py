@@ -210,9 +210,11 @@ def finish_fits(answer: RecordedAnswer) -> bool | None:
     CHAT, "A cut answer says so.", "An answer cut at max_tokens does not say finish_reason length.", matters=True
 )
 def limit_told(answer: RecordedAnswer) -> bool | None:
-    """Where more was asked for than the tokens allow."""
+    """Where more was asked for than the tokens allow, and all of them were used."""
     reasons = answer.finishes(0)
-    return "length" in reasons if answer.asked.limited and reasons else None
+    if not answer.asked.limited or not reasons:
+        return None
+    return True if "length" in reasons else False if answer.was_cut else None
 
 
 # --- tool calls

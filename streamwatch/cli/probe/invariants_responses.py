@@ -97,8 +97,10 @@ def terminal_status(answer: RecordedAnswer) -> bool | None:
     RESPONSES, "A cut answer says so.", "An answer cut at max_output_tokens is not told as incomplete.", matters=True
 )
 def incomplete_told(answer: RecordedAnswer) -> bool | None:
-    """Where more was asked for than the tokens allow."""
-    return answer.terminal.get("status") == "incomplete" if answer.asked.limited and answer.terminal else None
+    """Where more was asked for than the tokens allow, and all of them were used."""
+    if not answer.asked.limited or not answer.terminal:
+        return None
+    return True if answer.terminal.get("status") == "incomplete" else False if answer.was_cut else None
 
 
 @invariant(RESPONSES, "Every event has its event: line.", "Events have no event: line: readers of names see nothing.")

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from streamwatch.cli.probe.recorded_answer import Asked
+from streamwatch.cli.probe.recorded_answer import FEW_TOKENS, Asked
 
 #: Output tokens of an answer: enough for two tool calls with their arguments, a fraction of a cent on any model.
 TOKENS = 128
-#: Output tokens of the answers that are to be cut: the least that OpenAI's Responses API takes.
-FEW_TOKENS = 16
 
 _PARAMETERS = {
     "type": "object",

@@ -5,6 +5,7 @@ Nothing here repairs or trusts anything: a server may send whatever it likes, of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,11 @@ TERMINAL = {
     "response.incomplete": "incomplete",
     "response.failed": "failed",
 }
+
+
+#: Output tokens of an answer that is to be cut.
+FEW_TOKENS = 16
+_WORDS = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -212,6 +218,16 @@ class RecordedAnswer:
         """The response in the event that ended it; empty if none did."""
         ends = self.of_type(*TERMINAL)
         return as_dict(ends[-1].get("response")) if ends else {}
+
+    @cached_property
+    def was_cut(self) -> bool:
+        """Whether the answer is as long as the few tokens that it was given: one that is shorter just ended."""
+        usage = as_dict(self.chunks[self.usages[-1]]["usage"]) if self.usages else as_dict(self.terminal.get("usage"))
+        used = usage.get("completion_tokens", usage.get("output_tokens"))
+        if type(used) is int:
+            return used == FEW_TOKENS
+        # Without a count: a word or a mark is a token or more, and a few tokens make no more than twice as many.
+        return FEW_TOKENS - 1 <= len(_WORDS.findall(self.text())) <= 2 * FEW_TOKENS
 
     @property
     def model(self) -> str:

@@ -22,7 +22,7 @@ def show(console: Console, record: dict[str, Any]) -> None:
     for sentence in scorecard.others(record):
         console.print(Text(f"  {sentence}"))
     broken = [row for row in record["invariants"] if not row["holds"]]
-    _invariants(console, "Broken", [row for row in broken if row["matters"]], _MAX_BROKEN)
+    _invariants(console, "Broken", [row for row in broken if row["matters"] and not row["told_by_kind"]], _MAX_BROKEN)
     _kinds(console, record["kinds"])
     _readers(console, record["readers"])
     _invariants(console, "Habits that clients have to bear", [row for row in broken if not row["matters"]], _MAX_HABITS)
@@ -43,14 +43,20 @@ def _table(console: Console, title: str, *columns: str) -> Table:
 def _invariants(console: Console, title: str, rows: list[dict[str, Any]], most: int) -> None:
     if not rows:
         return
-    table = _table(console, title, "in", "also at")
+    table = _table(console, title, "in", "first at", "also at")
     for row in rows[:most]:
         style = "red" if row["matters"] else ""
         table.add_row(
-            Text(row["sentence"], style=style), _places(row["broken_in"], row), scorecard.in_company(row["compared"])
+            Text(row["sentence"], style=style),
+            _places(row["broken_in"], row),
+            f"event {row['first_at']['event']}" if row["first_at"] else "-",
+            scorecard.in_company(row["compared"]),
         )
     console.print(table)
     _left(console, len(rows) - most)
+    for row in (row for row in rows[:most] if row["matters"]):
+        more = f" More: streamwatch explain {row['kind']}" if row["kind"] else ""
+        console.print(Text(f"{row['invariant']}: {row['remedy']}{more}", style="dim"))
 
 
 def _places(names: list[str], row: dict[str, Any]) -> Text:
@@ -61,15 +67,17 @@ def _places(names: list[str], row: dict[str, Any]) -> Text:
 def _kinds(console: Console, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    table = _table(console, "Anomalies", "severity", "count", "Streamwatch", "also at")
+    table = _table(console, "Anomalies", "severity", "count", "first at", "Streamwatch", "also at")
     for row in rows[:_MAX_KINDS]:
         style = {"fault": "red"}.get(row["severity"], "")
         also = scorecard.in_company(row["compared"])
-        table.add_row(
-            Text(row["kind"], style=style), row["severity"], str(row["count"]), scorecard.repaired_text(row), also
-        )
+        place = f"{row['answers'][0]}, event {row['first_at']['event']}" if row["first_at"] else row["answers"][0]
+        repaired = scorecard.repaired_text(row)
+        table.add_row(Text(row["kind"], style=style), row["severity"], str(row["count"]), place, repaired, also)
     console.print(table)
     _left(console, len(rows) - _MAX_KINDS)
+    for row in (row for row in rows[:_MAX_KINDS] if row["severity"] == "fault"):
+        console.print(Text(f"{row['kind']}: {row['meaning']} More: streamwatch explain {row['kind']}", style="dim"))
 
 
 def _readers(console: Console, rows: list[dict[str, Any]]) -> None:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from streamwatch.cli import common
-from streamwatch.cli.probe.endpoint import ProbedEndpoint, Reply
+from streamwatch.cli.check.recordings import Recording
+from streamwatch.cli.check.replay import replay
+from streamwatch.cli.common.ci_reports import ERROR, level_of
+from streamwatch.cli.probe.endpoint import ProbedEndpoint, Reply, printable
 from streamwatch.cli.probe.invariants import checked, table
 from streamwatch.cli.probe.recorded_answer import RecordedAnswer
-from streamwatch.core.kinds import KINDS
+from streamwatch.cli.probe.remedies import KIND_OF, offending, remedy
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
 from streamwatch.core.vocabulary import BROKEN_VERDICTS, Outcome, Severity
@@ -61,19 +65,33 @@ class Score:
     report: Report | None = None
     checks: dict[str, bool | None] = field(default_factory=dict)
     readings: list[ClientReading] = field(default_factory=list)
+    policy: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def faults(self) -> list[str]:
-        """The kinds of severity fault, repaired or not, and the broken invariants that matter."""
-        kinds = [kind.name for kind in self.report.anomalies if kind.severity is Severity.FAULT] if self.report else []
-        return [*kinds, *(name for name, holds in self.checks.items() if holds is False and table()[name].matters)]
+        """The kinds of severity fault, repaired or not, and the broken invariants that matter, as the policy says."""
+        anomalies = self.report.anomalies if self.report else {}
+        kinds = {kind.name: kind.severity is Severity.FAULT for kind in anomalies}
+        broken = {name: table()[name].matters for name, holds in self.checks.items() if holds is False}
+        found = [*kinds.items(), *broken.items()]
+        return [name for name, is_fault in found if level_of(name, self.policy, is_fault=is_fault) == ERROR]
+
+    def fixed(self, kind: AnomalyKind) -> int:
+        """Return how many anomalies of a kind were repaired."""
+        outcomes = self.report.outcomes.get(kind, {}) if self.report else {}
+        return sum(outcomes.get(outcome, 0) for outcome in _FIXED)
+
+    def told_by_kind(self, name: str) -> bool:
+        """Return whether a kind that was found in the answer says the same as an invariant."""
+        found = self.report.anomalies if self.report else {}
+        return KIND_OF.get(name) in {kind.name for kind in found}
 
 
-def judge(reply: Reply, model: str) -> Score:
-    """A reply, checked; client code is tried in `try_readers`."""
+def judge(reply: Reply, model: str, policy: Mapping[str, str] | None = None) -> Score:
+    """Return a reply, checked; client code is tried in `try_readers`."""
     if reply.answer is None:
         return Score(reply)
-    return Score(reply, reply.answer.report(model), checked(reply.answer))
+    return Score(reply, reply.answer.report(model), checked(reply.answer), policy=policy or {})
 
 
 # --- client code
@@ -188,7 +206,7 @@ def record(endpoint: ProbedEndpoint, scores: list[Score], undone: str, at: str, 
         "openai": sdk_version(),
         "at": at,
         "base_url": endpoint.address,
-        "model": endpoint.shown(endpoint.model),
+        "model": printable(endpoint.model),
         "exit_code": exit_code(scores, undone),
         "undone": undone,
         "invariants": _invariants(scores),
@@ -219,6 +237,7 @@ def _invariants(scores: list[Score]) -> list[dict[str, Any]]:
         broken = [answer for answer, holds in told.items() if not holds]
         if told:
             facts = {"invariant": name, "matters": each.matters, "holds": not broken, "broken_in": broken}
+            facts |= _first_broken(scores, name) if broken else {}
             sentence = each.broken if broken else each.holds
             found.append({**facts, "looked_at": len(told), "sentence": sentence, "compared": company(name)})
     return sorted(
@@ -232,13 +251,26 @@ def _invariants(scores: list[Score]) -> list[dict[str, Any]]:
     )
 
 
+def _first_broken(scores: list[Score], name: str) -> dict[str, Any]:
+    """Return the event at fault in the first answer that breaks an invariant, and what to do about it."""
+    answers = [one.reply.answer for one in scores if one.checks.get(name) is False]
+    at = offending(answers[0], name) if answers[0] is not None else None
+    what = remedy(table()[name])
+    place = {"event": at.event, "line": at.line, "byte": at.offset} if at else None
+    told = all(one.told_by_kind(name) for one in scores if one.checks.get(name) is False)
+    return {"first_at": place, "kind": what.kind, "remedy": what.text, "told_by_kind": told}
+
+
 def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
     """The anomalies of all answers, the worst first."""
     found: dict[str, dict[str, Any]] = {}
     for one in scores:
         for kind, count in one.report.anomalies.items() if one.report else ():
-            fixed = sum(one.report.outcomes.get(kind, {}).get(outcome, 0) for outcome in _FIXED) if one.report else 0
-            row = found.setdefault(kind.name, {"kind": kind.name, "count": 0, "repaired": 0, "answers": []})
+            fixed = one.fixed(kind)
+            if kind.name not in found:
+                found[kind.name] = {"kind": kind.name, "count": 0, "repaired": 0, "answers": []}
+                found[kind.name]["first_at"] = _first_found(one, kind)
+            row = found[kind.name]
             row["count"] += count
             row["repaired"] += fixed
             row["answers"].append(label(one))
@@ -254,6 +286,14 @@ def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
         for name, row in found.items()
     ]
     return sorted(rows, key=lambda row: (_SEVERITIES.index(Severity(row["severity"])), row["repaired"] == row["count"]))
+
+
+def _first_found(score: Score, kind: AnomalyKind) -> dict[str, Any] | None:
+    """Return the event in which a kind was found first; None where it shows at the end, or in time alone."""
+    answer = score.reply.answer
+    seen = replay(Recording("", answer.body, "body", surface=answer.asked.surface), Settings()) if answer else None
+    at = next(iter(seen.positions.get(kind, ())), None) if seen else None
+    return {"event": at.event, "line": at.line, "byte": at.offset} if at and at.event else None
 
 
 def _readers(scores: list[Score]) -> list[dict[str, Any]]:

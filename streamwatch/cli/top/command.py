@@ -31,7 +31,11 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 #: Lines of the tables beside the rows of models and kinds: gaps, heads, captions, the table of issues; and the fewest
 #: rows worth showing of models and of kinds.
-_FRAME_LINES, _FEWEST_ROWS = 12, 3
+_FRAME_LINES, _FEWEST_ROWS = 12, 2
+#: Columns from which the table of kinds has all of its own.
+_WIDE = 100
+#: Columns of a line of bars that its words take.
+_LINE_WORDS = 26
 #: Rows of models: beyond, one looks at a dashboard.
 _MOST_MODELS = 10
 
@@ -39,11 +43,11 @@ _MOST_MODELS = 10
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Seconds between looks."
+    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Look every so many seconds."
 )
-@click.option("--prometheus", is_flag=True, help="The addresses are those of Prometheus servers.")
+@click.option("--prometheus", is_flag=True, help="Take the addresses for those of Prometheus servers.")
 @click.option("--once", is_flag=True, help="Show a single frame, of two scrapes that far apart, and end.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object for each frame.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each frame.")
 def top(urls: tuple[str, ...], interval: float, prometheus: bool, once: bool, as_json: bool) -> None:  # noqa: FBT001
     """Show the streams of running applications, live.
 
@@ -137,9 +141,9 @@ def _run(watch: _Watch, interval: float, *, once: bool, as_json: bool) -> None:
             if as_json:
                 click.echo(json.dumps(record(frame, watch.sources)))
             elif live is not None:
-                live.update(draw(frame, watch.sources, console.height), refresh=True)
+                live.update(draw(frame, watch.sources, console.height, console.width), refresh=True)
             else:
-                console.print(draw(frame, watch.sources))
+                console.print(draw(frame, watch.sources, width=console.width))
             if once or pressed(max(0.0, interval - (time.monotonic() - began))):
                 return
 
@@ -252,8 +256,8 @@ def _kinds(frame: Frame) -> list[AnomalyKind]:
 # --- as people see it
 
 
-def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None) -> Any:
-    """The whole picture; `height` is that of the terminal it has to fit, None shows everything."""
+def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None, width: int = _WIDE) -> Any:
+    """Return the whole picture, to fit a terminal; a `height` of None shows everything."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -261,12 +265,18 @@ def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None) 
     from streamwatch.cli.common.table import View, issue_notes, issues
 
     view = View("", frame.observe, frame.measured)
-    top_lines = [*_source_lines(sources), *_stream_lines(frame)]
-    parts: list[Any] = [Text.from_markup(line) for line in top_lines]
+    of_sources, of_streams = [*_source_lines(sources)], [*_stream_lines(frame, width)]
+    top_lines = [*of_sources, *of_streams]
+    parts: list[Any] = [Text.from_markup(line) for line in of_sources]
+    for line in of_streams:
+        parts.append(Text.from_markup(line))
+        parts[-1].no_wrap, parts[-1].overflow = True, "ellipsis"
     if frame.measured.streams:
         models, kinds = _rows(frame, None if height is None else height - len(top_lines) - len(issue_notes(view)))
-        tables = (_models(frame, models), issues(view), _anomalies(frame, kinds))
+        tables = (_models(frame, models), issues(view, one_line=True), _anomalies(frame, kinds, wide=width >= _WIDE))
         parts += [Padding(table, (1, 0, 0, 0)) for table in tables]
+    elif any(source.state().up for source in sources):
+        parts.append(Text("no streams yet: the tables appear when the first stream has ended", "yellow"))
     return Group(*parts)
 
 
@@ -302,7 +312,7 @@ def _source_lines(sources: list[MetricsSource]) -> Iterator[str]:
             yield f"[red]{escape(state.address)} {since}: {escape(state.error or 'no answer yet')}[/]"
 
 
-def _stream_lines(frame: Frame) -> Iterator[str]:
+def _stream_lines(frame: Frame, width: int) -> Iterator[str]:
     recent = frame.conditions(frame.increases)
     share = "  ".join(
         f"[{_CONDITIONS[name]}]{name}[/] {frame.per_second(count):.2f}/s" for name, count in recent.items()
@@ -312,8 +322,9 @@ def _stream_lines(frame: Frame) -> Iterator[str]:
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in frame.measured.verdicts.most_common())
     yield f"{frame.measured.streams:,} streams since the start: {verdicts or 'none ended yet'}"
     streams, broken = frame.lines
-    yield f"streams [green]{sparkline(streams)}[/] {max(streams, default=0):.2f}/s at most"
-    yield f"broken  [red]{sparkline(broken)}[/] {max(broken, default=0):.2f}/s at most"
+    points = width - _LINE_WORDS
+    yield f"streams [green]{sparkline(streams[-points:])}[/] {max(streams, default=0):.2f}/s at most"
+    yield f"broken  [red]{sparkline(broken[-points:])}[/] {max(broken, default=0):.2f}/s at most"
     yield from open_streams.lines(frame.open_now)
     reorder = frame.reorder()
     if reorder["events"]:
@@ -349,22 +360,25 @@ def _models(frame: Frame, rows: int | None) -> Any:
     return table
 
 
-def _anomalies(frame: Frame, rows: int | None) -> Any:
+def _anomalies(frame: Frame, rows: int | None, *, wide: bool) -> Any:
+    """Return the table of kinds. A narrow one leaves the severity to the colour and the order: names stay whole."""
     from rich.text import Text
 
     from streamwatch.cli.common.table import columns, line, outcomes, percent
 
     repaired = "fixable" if frame.observe else "repaired"
     ended = ("streams", repaired, "failed")
-    table = columns("anomaly", "severity", "a minute", *ended, "fix rate")
+    table = columns("anomaly", *(("severity",) if wide else ()), "a minute", *ended, "fix rate")
     found = _kinds(frame)
     for kind in found[:rows]:
         rate = frame.measured.rate_of_kind(kind, applied=not frame.observe)
         numbers = [f"{number:,}" for number in outcomes(rate)] or ["-"] * len(ended)
         often = frame.per_second(frame.recent.anomalies[kind.name]) * 60
-        severity = Text(kind.severity.value, _COLOURS[kind.severity])
+        severity = [Text(kind.severity.value, _COLOURS[kind.severity])] if wide else []
+        name = line(kind.name, "" if wide else _COLOURS[kind.severity])
         share = percent(rate.fix_ratio if rate else None)
-        table.add_row(line(kind.name), severity, f"{often:.1f}", *numbers, share)
+        table.add_row(name, *severity, f"{often:.1f}", *numbers, share)
+    table.columns[0].min_width = max((len(kind.name) for kind in found[:rows]), default=0)
     if rows is not None and len(found) > rows:
         table.caption, table.caption_justify = f"and {len(found) - rows} more kinds: enlarge the terminal", "left"
     return table
