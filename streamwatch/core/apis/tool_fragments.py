@@ -99,6 +99,7 @@ class FragmentRules:
             if call.header is not None:
                 self._ledger.failed(TOOL_CALL_HEADER_INCOMPLETE)
                 self._is_patient, call.header = False, None
+                call.moves.clear()
             self._settle(call)
 
     # --- a header in parts
@@ -149,6 +150,7 @@ class FragmentRules:
             if call.is_typed and not (call.id or call.name):
                 del call.header["type"]  # it is no call: neither an id nor a name came
             self._is_patient, call.header = False, None
+            call.moves.clear()
         self._settle(call)
 
     # --- name and arguments
@@ -246,8 +248,6 @@ class FragmentRules:
             call.add(call.again)
         call.again = ""
         call.places.clear()
-        if call.header is None:
-            call.moves.clear()
         if call.header is None and self._awaited.pop(id(call), None) is not None and not self._awaited:
             self._doubts.close(self)
 
