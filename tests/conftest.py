@@ -32,7 +32,8 @@ if os.environ.get("CI"):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Markers of this project."""
+    """Markers of this project; and a terminal of no certain width, as pytest-xdist gives its workers one."""
+    os.environ.pop("COLUMNS", None)
     config.addinivalue_line("markers", "e2e: real processes and sockets; slow")
     config.addinivalue_line("markers", "internal_errors_expected: the test makes Streamwatch itself fail")
 

@@ -288,6 +288,17 @@ def test_a_delta_behind_its_part_is_set_right_as_those_before_it() -> None:
     assert {each.get("content_index") for each in seen.payloads} <= {0, None}
 
 
+def test_an_item_that_is_done_twice_under_another_id_is_one_item() -> None:
+    """Its text was delivered: it is not put in a second time."""
+    events = answered("One ", "two")
+    place = next(at for at, event in enumerate(events) if event["type"] == "response.output_item.done")
+    events[place] = {**events[place], "item": {**events[place]["item"], "id": "item_done"}}
+    wire = numbered([*events[: place + 1], events[place], *events[place + 1 :]])
+    seen = watch("responses", named(wire))
+
+    assert seen.payloads == wire
+
+
 def test_indexes_that_are_one_too_high_join_no_parts() -> None:
     """Text came under the index of the next part before that was announced: it is no count of deltas."""
     added, *part, done = message(0, "One")

@@ -245,6 +245,18 @@ def test_a_name_is_not_taken_from_a_fragment_with_an_id_of_its_own() -> None:
     assert [each["function"].get("name") for fragments in handed_on(seen) for each in fragments] == [None, "weather"]
 
 
+def test_an_id_that_was_announced_elsewhere_completes_nothing() -> None:
+    """Whose the name is nobody knows: every id stays where it came."""
+    pieces = [
+        fragment(0, '{"city":', id="call_b"),
+        fragment(0, "", id="call_a", name="weather"),
+        fragment(0, '"Paris"}', id="call_b"),
+    ]
+    seen = seen_of(*pieces, repair="default")
+
+    assert [each.get("id") for fragments in handed_on(seen) for each in fragments] == ["call_b", "call_a", "call_b"]
+
+
 def test_a_name_in_pieces_is_of_one_call_without_an_index_too() -> None:
     """Both pieces together name a tool, and the second one alone does not."""
     pieces = [fragment(None, "", id="call_1", name="wea"), fragment(None, PARIS, name="ther")]

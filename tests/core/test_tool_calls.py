@@ -126,6 +126,21 @@ def test_calls_of_several_choices_under_one_index_are_left_alone() -> None:
     ]
 
 
+def test_a_header_takes_its_index_back_from_a_call_that_seemed_to_go_on_there() -> None:
+    """Arguments that came before their header looked like more of another call's."""
+    wire = called(
+        fragment(0, "", id="call_1", name="time"),
+        fragment(0, '{"ci'),
+        fragment(1, '{"n'),
+        fragment(1, "", id="call_2", name="weather"),
+        fragment(1, "}"),
+    )
+    seen = watch("chat", body(wire))
+
+    headers = [each for payload in seen.payloads for each in payload["choices"][0]["delta"].get("tool_calls") or ()]
+    assert [(each["index"], each["id"]) for each in headers if each.get("id")] == [(0, "call_1"), (1, "call_2")]
+
+
 def test_arguments_before_any_header_keep_their_place() -> None:
     """Whose they are nobody knows: they take no index from a call, and those that come later keep theirs."""
     wire = called(

@@ -7,7 +7,8 @@ item, an item before the response. Nothing is demanded of a response that was re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from itertools import product
 from typing import Any
 
 from .wire import Event
@@ -38,10 +39,14 @@ _WHOLE = {"function_call_arguments": "arguments", "mcp_call_arguments": "argumen
 _WHOLE |= {"code_interpreter_call_code": "code"}
 
 
+#: The types of all items, and of those that the SDK's helper builds of their events.
+_ALL, _BUILT = frozenset(_TYPES.values()), ("message", "function_call")
+
+
 def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
     """Return the events with what they lack: announcements, closing events, or both."""
-    for announce, close in ((True, False), (False, True), (True, True)):
-        whole = _Response(events, announce=announce, close=close).events()
+    for announce, close, types in product((False, True), (False, True), (_ALL, _BUILT)):
+        whole = _Response(events, announce=announce, close=close, types=types).events()
         if len(whole) > len(events):
             names = [name for name, wanted in (("announced", announce), ("closed", close)) if wanted]
             yield f"{' and '.join(names)} as the protocol wants it", whole
@@ -126,7 +131,8 @@ class _Item:
 class _Response:
     """The events of a response, and those that it lacks."""
 
-    def __init__(self, events: Events, *, announce: bool, close: bool) -> None:
+    def __init__(self, events: Events, *, announce: bool, close: bool, types: Container[str] = _ALL) -> None:
+        self._types = types
         self._given, self._announce, self._close = events, announce, close
         self._items: dict[Any, _Item] = {}
         self._result: Events = []
@@ -179,7 +185,7 @@ class _Response:
         item.announced = True
         final = item.final or self._finals.get(item.id) or self._finals.get(item.index) or {}
         type = final.get("type") or _TYPES.get(family)
-        if type:
+        if type and type in self._types:
             begun = {"id": item.id, "type": type, "status": "in_progress"}
             begun |= {"role": "assistant", "content": []} if type == "message" else {}
             begun |= {key: final[key] for key in ("call_id", "name", "server_label") if key in final}

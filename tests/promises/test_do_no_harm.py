@@ -62,6 +62,9 @@ ABSORBED = {
     "request_info._joins_fragments",
     "request_info.is_installed",
     "request_info.opened_by_helper",
+    *(
+        f"via.{name}" for name in ("path_of", "_named", "_told", "_ordered")
+    ),  # of a path that can't be read nothing is said
     "telemetry.Telemetry.internal_error",  # who counts the counter?
     "telemetry.Telemetry.close",  # called after a failure alone
 }

@@ -69,9 +69,9 @@ ROWS = [
     ),
     Row(
         "long-first-token",
-        answer("long-first-token", at=0, pause=THRESHOLD * 0.7),
+        answer("long-first-token", at=0, pause=THRESHOLD * 0.3),
         None,
-        after={"first_chunk": (THRESHOLD * 0.6, 9), "longest_gap": (0, SHORT)},
+        after={"first_chunk": (THRESHOLD * 0.25, 9), "longest_gap": (0, SHORT)},
         panels=("By model and server",),
     ),
     Row(

@@ -57,6 +57,8 @@ def _finished_item(state: ResponseState, payload: dict[str, Any], final: dict[st
     if known is not None:
         return known
     there = items.at(index) if is_index(index) else items.only_open(str(type_))
+    if there is not None and there.finished is not None and {**there.finished, "id": ""} == {**final, "id": ""}:
+        return there  # it is said again
     if there is not None and (there.done or there.type not in (type_, "")):
         there = None
     # What was delivered of an item says more of it than where it is.

@@ -79,6 +79,7 @@ class ToolCalls:
         "_last",
         "_ledger",
         "_rules",
+        "_shifts",
         "_taken",
         "_tools",
         "any_came",
@@ -94,6 +95,7 @@ class ToolCalls:
         self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
+        self._shifts: set[int] = set()  # of those on the wire, what a call seemed to go on under
         self._taken: set[int] = set()  # indexes that readers got
         self._last: Call | None = None
         self._are_numbered = False  # a call came without an index, and got one
@@ -231,6 +233,8 @@ class ToolCalls:
         other = self._by_id.get(fragment.id)
         if other is not None:
             return self._of_another_call(fragment, call, other)
+        if fragment.name and fragment.index in self._shifts:  # the index is this call's, and was all along
+            return self._at_new_index(fragment, fragment.index)
         if fragment.name and call.name and self._is_new(fragment, call):
             return self._reused(fragment, call)
         self._change_id(fragment, call)
@@ -321,6 +325,7 @@ class ToolCalls:
             return call
         if len(self._by_index) < _MAX_INDEXES:
             self._by_index[index] = call
+            self._shifts.add(index)
         return self._placed(fragment, call)
 
     def _without_index(self, fragment: Fragment) -> Call | None:

@@ -114,7 +114,11 @@ class FragmentRules:
     def _complete(self, call: Call, header: dict[str, Any], fragment: Fragment) -> None:
         """Move what a header lacks from later fragments into its own, as soon as both id and name are there."""
         if fragment.fields.get("id") and call.id not in ("", fragment.fields["id"]):
-            return  # who goes by ids finds another call there
+            self._ledger.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)  # who goes by ids finds another call there
+            call.header = None
+            call.moves.clear()
+            self._settle(call)
+            return
         if fragment.id and not call.id:
             call.moves.append(("id", fragment.fields))
             call.id, fragment.id = fragment.id, ""
