@@ -36,6 +36,23 @@ def by_identity(events: Events, *, everywhere: bool = True) -> Events:
     return result
 
 
+def by_announcements(events: Events) -> Events:
+    """Return the events with the index of the item that was announced last under the index they name; ids stay."""
+    meant: dict[Any, int] = {}
+    places: dict[Any, int] = {}
+    result = []
+    for event in events:
+        payload = event.payload if event.is_object else {}
+        index, item = payload.get("output_index"), payload.get("item")
+        id = item.get("id") if isinstance(item, dict) else payload.get("item_id")
+        if event.type == "response.output_item.added" and isinstance(index, int):
+            meant[index] = index if index not in places.values() else max(places.values()) + 1
+            places[id] = meant[index]
+        better = places.get(id, meant.get(index, index))
+        result.append(event.holding({**payload, "output_index": better}) if better != index else event)
+    return result
+
+
 def identified(stream: Stream, chunks: Iterable[Any]) -> Iterator[tuple[str, Stream]]:
     """Return the stream with the ids and indexes under which its events were handed on, where identity proves each.
 
