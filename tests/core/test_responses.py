@@ -288,6 +288,19 @@ def test_a_delta_behind_its_part_is_set_right_as_those_before_it() -> None:
     assert {each.get("content_index") for each in seen.payloads} <= {0, None}
 
 
+@pytest.mark.parametrize("part", [None, 1, "text", [], {"type": "unheard_of"}])
+@pytest.mark.parametrize("member", ["content", "summary"])
+@pytest.mark.parametrize("type_", ["", "message", "reasoning", None])
+def test_parts_of_any_shape_go_on(part: Any, member: str, type_: Any) -> None:
+    """What is no part says nothing."""
+    events = answered("One")
+    place = next(at for at, event in enumerate(events) if event["type"] == "response.output_item.done")
+    events[place] = {**events[place], "item": {"id": "msg_0", "type": type_, member: [part]}}
+    seen = watch("responses", named(events))
+
+    assert events[place] in seen.payloads
+
+
 def test_an_item_that_is_done_twice_under_another_id_is_one_item() -> None:
     """Its text was delivered: it is not put in a second time."""
     events = answered("One ", "two")

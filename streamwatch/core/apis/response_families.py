@@ -110,7 +110,7 @@ def said_by(item: dict[str, Any]) -> Iterator[Said]:
         return
     for index, part in parts_in(item):
         known = family_of(part)
-        if known.item == type_ and isinstance(part.get(known.member), str):
+        if known is not OTHER and known.item == type_ and isinstance(part.get(known.member), str):
             yield Said(known, index, part[known.member], part)
 
 
