@@ -132,7 +132,7 @@ def misspelled(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Names that nobody reads and that look like one of those that are read, with that one or with nothing."""
     known = {*SETTINGS, *_otel_names()}
     for name in sorted(environ):
-        if name in known or name in _TESTS or name.startswith(f"_{_PREFIX}"):  # the last are what we leave for ourselves
+        if name in known or name in _TESTS or name.startswith(f"_{_PREFIX}"):  # the last are our own
             continue
         alike = difflib.get_close_matches(name.upper(), known, 1, _ALIKE)
         if name.upper().startswith(_PREFIX):
