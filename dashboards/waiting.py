@@ -176,13 +176,18 @@ def _who() -> Panel:
     return drawn(drawn(panel, "server", AMBER), "reader", BLUE)
 
 
+def _percentiles(row: Instrument) -> list[Query]:
+    """Return what half of the streams stay below, nine in ten, and 99 in 100."""
+    return [Query(q.quantile(at, row), f"p{at * 100:.0f}") for at in (0.5, 0.9, 0.99)]
+
+
 def _bursts() -> Panel:
     return lines(
         "Events per read",
         f"How many events came in one read, on average over a stream. {BURST:g} and more: a proxy buffers, and the "
         "reader sees bursts. In nginx, `proxy_buffering off` or the header `X-Accel-Buffering: no` ends it.",
         _STALLED,
-        [Query(q.quantile(at, EVENTS_PER_READ), f"p{at * 100:.0f}") for at in (0.5, 0.9, 0.99)],
+        _percentiles(EVENTS_PER_READ),
         units.Short,
         size=(8, 8),
     )
@@ -223,7 +228,7 @@ def _gaps() -> Panel:
         "How long a reader waited for the next chunk at most, once the first had come: of half of the streams, of nine "
         "in ten, of 99 in 100. It rises for one model alone: its server; for all: the path.",
         _RISING,
-        [Query(q.quantile(at, LONGEST_GAP), f"p{at * 100:.0f}") for at in (0.5, 0.9, 0.99)],
+        _percentiles(LONGEST_GAP),
         units.Seconds,
         size=(8, 8),
     )

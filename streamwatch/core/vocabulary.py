@@ -127,3 +127,7 @@ class StreamState(str, Enum):
     FLOWING = "flowing"  #: its reader waits for the next chunk
     SILENT = "silent"  #: the same, for longer than the threshold
     READING = "reading"  #: its reader is at work on what it got
+
+
+#: What a stream does of which nothing has come for longer than the threshold, while its reader waits.
+SILENT_STATES = (StreamState.UNANSWERED, StreamState.SILENT)

@@ -115,6 +115,11 @@ class Call:
         if len(pieces) > _MAX_PIECES:
             self._pieces = ["".join(pieces)]
 
+    def drop_header(self) -> None:
+        """Wait no longer for what the first fragment lacks: nothing is moved into it."""
+        self.header = None
+        self.moves.clear()
+
     def forget(self) -> None:
         """Keep no arguments: nothing is said of them."""
         self._budget.give_back(sum(map(len, self._pieces)))

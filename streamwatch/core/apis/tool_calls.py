@@ -120,7 +120,7 @@ class ToolCalls:
 
     def see(self, delta: dict[str, Any], *, mixed: bool = False) -> None:
         """Look at all fragments of one delta; `mixed` says that choices come under the index of another one."""
-        self._are_mixed = self._are_mixed or mixed
+        self._are_mixed = mixed
         fragments = delta["tool_calls"]
         if fragments is None or fragments == []:
             if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):

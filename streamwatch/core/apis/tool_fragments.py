@@ -98,8 +98,8 @@ class FragmentRules:
         for call in list(self._awaited.values()):
             if call.header is not None:
                 self._ledger.failed(TOOL_CALL_HEADER_INCOMPLETE)
-                self._is_patient, call.header = False, None
-                call.moves.clear()
+                self._is_patient = False
+                call.drop_header()
             self._settle(call)
 
     # --- a header in parts
@@ -115,8 +115,7 @@ class FragmentRules:
         """Move what a header lacks from later fragments into its own, as soon as both id and name are there."""
         if fragment.fields.get("id") and call.id not in ("", fragment.fields["id"]):
             self._ledger.unrepaired(TOOL_CALL_HEADER_INCOMPLETE)  # who goes by ids finds another call there
-            call.header = None
-            call.moves.clear()
+            call.drop_header()
             self._settle(call)
             return
         if fragment.id and not call.id:
@@ -131,7 +130,7 @@ class FragmentRules:
             _make_whole(call, header)
             if fragment.id == call.id:  # with its name gone it opens nothing
                 fragment.fields["id"] = fragment.id = ""
-            call.header = None
+            call.drop_header()
             self._settle(call)
 
     def _make_up_id(self, call: Call, fields: dict[str, Any]) -> None:
@@ -153,8 +152,8 @@ class FragmentRules:
             self._make_up_id(call, call.header)
             if call.is_typed and not (call.id or call.name):
                 del call.header["type"]  # it is no call: neither an id nor a name came
-            self._is_patient, call.header = False, None
-            call.moves.clear()
+            self._is_patient = False
+            call.drop_header()
         self._settle(call)
 
     # --- name and arguments
