@@ -108,9 +108,7 @@ class GenAIMetrics:
         self._made: dict[str, Any] = {}
         for row in ROWS:
             if row.is_histogram:
-                self._made[row.name] = meter.create_histogram(
-                    row.name, row.unit, row.meaning, explicit_bucket_boundaries_advisory=row.boundaries
-                )
+                self._made[row.name] = row.histogram(meter)
             else:
                 self._made[row.name] = meter.create_counter(row.name, row.unit, row.meaning)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opentelemetry.metrics import Histogram, Meter
+
 #: Seconds. From a first token over a LAN to an answer of half an hour; the GenAI conventions' own
 #: boundaries up to 82 s, then longer, as reasoning models need.
 _DURATIONS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 300.0, 1800.0)
@@ -58,8 +60,13 @@ class Instrument:
     @property
     def is_counter(self) -> bool:
         """Whether it only grows."""
-        return (
-            not self.is_histogram and (self.form or ("counter" if self.unit.startswith("{") else "gauge")) == "counter"
+        usual = "counter" if self.unit.startswith("{") else "gauge"
+        return not self.is_histogram and (self.form or usual) == "counter"
+
+    def histogram(self, meter: Meter) -> Histogram:
+        """Return the histogram that a row describes."""
+        return meter.create_histogram(
+            self.name, self.unit, self.meaning, explicit_bucket_boundaries_advisory=self.boundaries
         )
 
 

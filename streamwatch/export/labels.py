@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 #: Characters. Names of models and ids are well below it, error texts are not.
 MAX_LENGTH = 100
@@ -30,6 +31,15 @@ _KEY = re.compile(
 _OF_PACKAGES = frozenset(
     {"httpcore", "httpx", "httpx2", "jiter", "openai", "opentelemetry", "pydantic", "pydantic_core", "streamwatch"}
 )
+
+
+def address(url: str, unreadable: str) -> str:
+    """Return a URL without its credentials, query and fragment; `unreadable` where it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return unreadable
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def is_identifier(value: str) -> bool:

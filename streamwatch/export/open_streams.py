@@ -13,14 +13,11 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from streamwatch.core.vocabulary import StreamState
+from streamwatch.core.vocabulary import SILENT_STATES, StreamState
 from streamwatch.export import labels
 from streamwatch.export.instruments import COMMON_OF_OPEN, LONGEST_SILENCE, OLDEST_STREAM, OPEN_STREAMS
 from streamwatch.export.labels import LabelValues
 from streamwatch.export.request import RequestInfo
-
-#: What a stream does of which nothing has come for longer than the threshold, while its reader waits.
-SILENT = (StreamState.UNANSWERED, StreamState.SILENT)
 
 _Key = tuple[str, str, str]
 
@@ -106,7 +103,7 @@ class OpenStreams:
     def _observe_silence(self, _options: CallbackOptions) -> Iterable[Observation]:
         longest: dict[tuple[_Key, StreamState], float] = {}
         for key, stream in self._streams():
-            if stream.state in SILENT:
+            if stream.state in SILENT_STATES:
                 longest[key, stream.state] = max(longest.get((key, stream.state), 0.0), stream.waiting)
         for (key, state), seconds in longest.items():
             yield Observation(seconds, {**_attributes(key), "streamwatch.state": state.value})

@@ -13,10 +13,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.settings import Settings
+from streamwatch.core.stream_cases import FIXED
 from streamwatch.core.vocabulary import Condition, Outcome, Severity
 from streamwatch.export.telemetry import Series
 from streamwatch.version import __version__
@@ -25,7 +25,6 @@ from streamwatch.version import __version__
 _OWNER = "_STREAMWATCH_SUMMARY_PID"
 #: Kinds named in a line: the most frequent.
 _KINDS = 4
-_FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 
 Where = Callable[[], str]
 
@@ -111,11 +110,12 @@ def closing(series: list[Series], seconds: float, where: str) -> list[str]:
         lines.append(", ".join(f"{conditions[each.value]} {each.value}" for each in Condition))
     if unobserved:
         lines.append(f"{_streams(unobserved)} read as bytes or lines, and not watched")
-    lines += [*_repairs(series), *_left(series)]
-    lines.append(f"metrics were {where}")
     faults = _faults(series)
-    more = f"more: streamwatch explain {faults.most_common(1)[0][0].name}" if faults else ""
-    return [*lines, *([more] if more else [])]
+    lines += [*_repairs(series), *_left(series, faults)]
+    lines.append(f"metrics were {where}")
+    if faults:
+        lines.append(f"more: streamwatch explain {faults.most_common(1)[0][0].name}")
+    return lines
 
 
 def _streams(count: int) -> str:
@@ -132,7 +132,7 @@ def _repairs(series: list[Series]) -> list[str]:
     verified = {True: 0, False: 0}
     for each in series:
         for (kind, outcome, applied), count in each.repairs.items():
-            if outcome in _FIXED:
+            if outcome in FIXED:
                 repaired[applied][kind] += count
                 verified[applied] += count if outcome is Outcome.VERIFIED else 0
     said = {True: "repaired", False: "a repair would have corrected"}
@@ -143,12 +143,12 @@ def _repairs(series: list[Series]) -> list[str]:
     ]
 
 
-def _left(series: list[Series]) -> list[str]:
-    """Return the faults that reached the application."""
-    left = _faults(series)
+def _left(series: list[Series], faults: Counter[AnomalyKind]) -> list[str]:
+    """Return which of the faults reached the application."""
+    left = faults.copy()
     for each in series:
         for (kind, outcome, applied), count in each.repairs.items():
-            if outcome in _FIXED and applied and kind in left:
+            if outcome in FIXED and applied and kind in left:
                 left[kind] -= count
     left = +left
     return [f"not repaired {_named(left)}"] if left else []
@@ -166,15 +166,6 @@ def _named(counts: Counter[AnomalyKind]) -> str:
     shown = ", ".join(f"{kind.name} {count}" for kind, count in counts.most_common(_KINDS))
     more = len(counts) - _KINDS
     return f"{shown} and {more} other kinds" if more > 0 else shown
-
-
-def place_of(url: str) -> str:
-    """Return an address without credentials, query and fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "an address that cannot be read"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 #: That of this process.

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
 from streamwatch.core.kinds import AnomalyKind
@@ -51,7 +51,6 @@ from streamwatch.export.instruments import (
     TIME,
     TIME_TO_FIRST_CHUNK,
     UNOBSERVED,
-    Instrument,
 )
 from streamwatch.export.labels import LabelValues
 from streamwatch.export.open_streams import OpenStream, OpenStreams
@@ -181,24 +180,17 @@ class Telemetry:
             self._observed.append(
                 meter.create_observable_counter(instrument.name, [observe], instrument.unit, instrument.meaning)
             )
-        self._histograms: list[Any] = []
-        self._distance, self._delay = self._histogram(meter, REORDER_DISTANCE), self._histogram(meter, REORDER_DELAY)
-        self._duration, self._first_chunk = (
-            self._histogram(meter, DURATION),
-            self._histogram(meter, TIME_TO_FIRST_CHUNK),
-        )
-        self._gap, self._silence = self._histogram(meter, LONGEST_GAP), self._histogram(meter, SILENCE)
-        self._bursts = self._histogram(meter, EVENTS_PER_READ)
+        self._distance, self._delay = REORDER_DISTANCE.histogram(meter), REORDER_DELAY.histogram(meter)
+        self._duration, self._first_chunk = DURATION.histogram(meter), TIME_TO_FIRST_CHUNK.histogram(meter)
+        self._gap, self._silence = LONGEST_GAP.histogram(meter), SILENCE.histogram(meter)
+        self._bursts = EVENTS_PER_READ.histogram(meter)
+        self._histograms: list[Any] = [
+            *(self._distance, self._delay, self._duration, self._first_chunk),
+            *(self._gap, self._silence, self._bursts),
+        ]
         gauges = (PUBLISHED, self._published), (STARTED, self._observe_start), (BUILD, self._observe_build)
         for instrument, observe in gauges:
             meter.create_observable_gauge(instrument.name, [observe], instrument.unit, instrument.meaning)
-
-    def _histogram(self, meter: Meter, row: Instrument) -> Histogram:
-        made = meter.create_histogram(
-            row.name, row.unit, row.meaning, explicit_bucket_boundaries_advisory=row.boundaries
-        )
-        self._histograms.append(made)
-        return made
 
     def open(self, call: RequestInfo, start: int | None = None, usage: Usage | None = None) -> RecordedStream:
         """Note that a stream was opened, in the context that is current; `start` in ns since the epoch.

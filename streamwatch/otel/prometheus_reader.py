@@ -45,12 +45,12 @@ from prometheus_client.core import (
 from prometheus_client.core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
+from streamwatch.export.instruments import BUILD
 from streamwatch.version import __version__
 
 logger = logging.getLogger("streamwatch")
 
 _OURS = "streamwatch"  # the name of our instrumentation scope
-_BUILD = "streamwatch.build_info"  # the gauge of it that other exporters send
 
 #: Seconds that a scrape waits for another one: longer than the 10 s that OpenTelemetry gives to a collection. A
 #: callback of the application's that never returns holds one thread, and not one more for each scrape.
@@ -228,7 +228,7 @@ class Scrape:
         # last, as they can give way.
         metrics.sort(key=lambda row: (row[0].name != _OURS, _is_counter(row[1].data), row[0].name or "", row[1].name))
         # Which version this is stands in every scrape already, also where nothing is instrumented.
-        metrics = [row for row in metrics if (row[0].name, row[1].name) != (_OURS, _BUILD)]
+        metrics = [row for row in metrics if (row[0].name, row[1].name) != (_OURS, BUILD.name)]
         info = {key: value for one in data.resource_metrics for key, value in one.resource.attributes.items()}
         self._guarded("target_info", self._add_info, "target", "Target metadata", info)
         for scope, metric in metrics:

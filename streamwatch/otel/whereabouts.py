@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from streamwatch.export.summary import place_of
+from streamwatch.export import labels
 
 _OTLP = "OTEL_EXPORTER_OTLP_"
 #: Where the specification sends what no variable names.
@@ -39,4 +39,4 @@ def _sent(exporter: str, environ: Mapping[str, str]) -> str:
     if not exporter.startswith("otlp"):
         return f"exported by {exporter!r}"
     url = environ.get(f"{_OTLP}METRICS_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT") or _OTLP_DEFAULT
-    return f"sent by OTLP to {place_of(url)}"
+    return f"sent by OTLP to {labels.address(url, 'an address that cannot be read')}"

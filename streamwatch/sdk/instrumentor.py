@@ -38,11 +38,11 @@ from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
-from streamwatch.core.vocabulary import StreamState
+from streamwatch.core.vocabulary import SILENT_STATES, StreamState
 from streamwatch.export.capture import Captures
 from streamwatch.export.labels import error_type
 from streamwatch.export.log import FindingsLog, SilenceLog, places_of
-from streamwatch.export.open_streams import SILENT, OpenStream
+from streamwatch.export.open_streams import OpenStream
 from streamwatch.export.summary import summary
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
@@ -225,7 +225,7 @@ class Agent:
         """
         for session in self._sessions() if self._telemetry.get(key) is self.telemetry else ():
             stream = session.look()
-            if stream.state in SILENT:
+            if stream.state in SILENT_STATES:
                 self.is_silent(session, stream.state, stream.waiting)
             yield stream
 

@@ -12,8 +12,8 @@ import pytest
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.vocabulary import Outcome
-from streamwatch.export import summary as module
-from streamwatch.export.summary import Summary, closing, opening, place_of
+from streamwatch.export import labels, summary as module
+from streamwatch.export.summary import Summary, closing, opening
 from streamwatch.export.telemetry import Series
 
 ORDER, CUT, GAP, ABSENT = (
@@ -232,7 +232,7 @@ def test_no_streams_are_said_to_be_none() -> None:
 )
 def test_credentials_of_an_address_are_not_shown(url: str, shown: str) -> None:
     """Nor its query."""
-    assert place_of(url) == shown
+    assert labels.address(url, "an address that cannot be read") == shown
 
 
 def test_the_clock_begins_at_the_start(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

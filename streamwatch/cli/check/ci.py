@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from streamwatch.cli.check.replay import Replay
 from streamwatch.cli.common.ci_reports import ERROR, IGNORE, CiCase, CiFinding, level_of
@@ -29,19 +29,16 @@ def is_well(checked: Replay, policy: Mapping[str, str]) -> bool:
 def case(checked: Replay, policy: Mapping[str, str]) -> CiCase:
     """Return the test of one stream."""
     recording = checked.recording
-    found = CiCase("streamwatch check", recording.name, recording.path)
-    for kind in checked.report.anomalies:
+    found = findings(checked.report.anomalies, checked, policy)
+    return CiCase("streamwatch check", recording.name, recording.path, [*found])
+
+
+def findings(kinds: Iterable[AnomalyKind], checked: Replay, policy: Mapping[str, str]) -> Iterator[CiFinding]:
+    """Yield the finding of each kind that a policy does not leave out, with its first place in the stream."""
+    for kind in kinds:
         bad = level(kind, policy)
         if bad != IGNORE:
             places = checked.positions.get(kind, [])
             first = (places[0].event, places[0].line, places[0].offset) if places else ()
-            found.findings.append(kind_finding(kind, bad, *first))
-    return found
-
-
-def kind_finding(
-    kind: AnomalyKind, level: str, event: int | None = None, line: int | None = None, offset: int | None = None
-) -> CiFinding:
-    """Return the finding of a kind."""
-    text = f"{EXPLANATIONS[kind.name].advice} More: streamwatch explain {kind.name}"
-    return CiFinding(kind.name, level, kind.meaning, text, event, line, offset)
+            text = f"{EXPLANATIONS[kind.name].advice} More: streamwatch explain {kind.name}"
+            yield CiFinding(kind.name, bad, kind.meaning, text, *first)

@@ -16,7 +16,7 @@ import click
 from streamwatch.cli.check import ci, fixes, render
 from streamwatch.cli.check.recordings import Recording, Unreadable, contents, recordings_in
 from streamwatch.cli.check.replay import Replay, choices_asked, replay
-from streamwatch.cli.common.ci_reports import CiCase, junit, policy_option, sarif
+from streamwatch.cli.common import ci_reports
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.settings import Policy, Settings
 
@@ -41,7 +41,7 @@ _SKIPPED = ("node_modules", "__pycache__")
 @click.option("--async", "with_async", is_flag=True, help="Show AsyncOpenAI beside OpenAI.")
 @click.option("--junit", type=_FILE, help="Write JUnit's XML, a test for each stream.")
 @click.option("--sarif", type=_FILE, help="Write SARIF 2.1.0, a result for each kind found.")
-@policy_option(KINDS)
+@ci_reports.policy_option(lambda: KINDS)
 @click.option("--quiet", is_flag=True, help="Show only the streams with something wrong, a line each.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a stream.")
 def check(files: tuple[str, ...], repair: str | None, **options: Any) -> None:
@@ -116,7 +116,7 @@ class _Checking:
 
         self.settings, self.options = settings, options
         self.records: list[dict[str, Any]] = []
-        self.cases: list[CiCase] = []
+        self.cases: list[ci_reports.CiCase] = []
         self.failed = False  # something could not be written
         self.unread = 0
         self.version = ""
@@ -143,18 +143,13 @@ class _Checking:
                 self._file(path, found=found, alone=alone)
         if self.fixes is not None and self.records:
             self._try_writing(self.fixes.finish)
-        self._write_for_ci()
+        ci_reports.write(self.cases, self.options.junit, self.options.sarif)
         if len(self.records) > 1 and not (self.options.as_json or self.options.quiet):
             self.output.print()
             self.output.print(render.summary(self.records))
         if self.failed or not self.records:
             return 2
         return 0 if all(record["well"] for record in self.records) else 1
-
-    def _write_for_ci(self) -> None:
-        for report, form in ((self.options.junit, junit), (self.options.sarif, sarif)):
-            if report is not None:
-                report.write_text(form(self.cases), "utf-8")
 
     def tell(self, message: str) -> None:
         """A message for people."""

@@ -304,10 +304,7 @@ def about_url(url: str) -> tuple[str, str, dict[str, Any]]:
 def asked(body: Any) -> dict[str, Any]:
     """What the JSON body of a request says of the answer; `stream` is told apart by the archives."""
     if isinstance(body, (str, bytes)):
-        try:
-            body = json.loads(body)
-        except (ValueError, RecursionError):
-            body = None
+        body = value_of(body)
     return {name: body[name] for name in (*_ASKED, "stream") if name in body} if isinstance(body, dict) else {}
 
 
@@ -329,9 +326,11 @@ def surface_of(body: bytes) -> str:
     seen = 0
     for match in re.finditer(rb"(?:\A|[\r\n])(?:\xef\xbb\xbf)?(event|data): ?([^\r\n]*)", body):
         field, value = match.groups()
-        payload = _object(value) if field == b"data" else None
-        surface = _surface_named(value) if field == b"event" else _surface_of(payload or {})
-        seen += payload is not None
+        payload = value_of(value) if field == b"data" else None
+        surface = _surface_named(value) if field == b"event" else ""
+        if isinstance(payload, dict):
+            surface = _surface_of(payload)
+            seen += 1
         if surface or seen >= _LOOKED_AT:
             return surface or "other"
     return "other" if seen and b'"error"' not in body else "chat"
@@ -342,13 +341,12 @@ def _surface_named(event: bytes) -> str:
     return "assistants" if event.startswith(b"thread.") else "responses" if event.startswith(b"response.") else ""
 
 
-def _object(text: bytes) -> dict[str, Any] | None:
-    """Return the JSON object that a text is; None where it is none."""
+def value_of(text: str | bytes) -> Any:
+    """Return the value that a JSON text has; None where it is none."""
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _surface_of(payload: dict[str, Any]) -> str:

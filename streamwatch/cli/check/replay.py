@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streamwatch.cli.check.recordings import Recording, request_of
+from streamwatch.cli.check.recordings import Recording, request_of, value_of
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import BLANK_LINE, FALSE_LINE_END, Event
 from streamwatch.core.stream import StreamWatch
-from streamwatch.core.vocabulary import Condition, Level, Outcome, Severity, Verdict
+from streamwatch.core.stream_cases import FIXED
+from streamwatch.core.vocabulary import Condition, Level, Severity, Verdict
 
 #: Positions kept of a kind: enough to see a pattern; its count says how many there are.
 _MAX_POSITIONS = 100
@@ -57,8 +58,7 @@ class Replay:
 
         What is repaired in dicts of the chunks alone shows again whenever the events are read.
         """
-        good = (Outcome.VERIFIED, Outcome.UNVERIFIED)
-        repaired = (kind for kind, found in self.report.outcomes.items() if any(found.get(each) for each in good))
+        repaired = (kind for kind, found in self.report.outcomes.items() if any(found.get(each) for each in FIXED))
         return [kind for kind in repaired if kind.level is not Level.AUTO or kind in self.policy.opt_in]
 
 
@@ -152,7 +152,7 @@ def written(event: Event) -> bytes:
 
 def _text(event: Event) -> str:
     """What the SDK reads as the payload of an event: what came, or what a repair made of it."""
-    came = _value(event.data)
+    came = value_of(event.data)
     value = event.payload if event.shared and event.payload is not None else came
     if not isinstance(value, dict):
         return event.data
@@ -160,13 +160,6 @@ def _text(event: Event) -> str:
     text = event.data if whole else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # Inside of JSON these characters may be escaped, and old readers split lines there.
     return FALSE_LINE_END.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def choices_asked(recording: Recording) -> int | None:
@@ -186,6 +179,6 @@ def choices_asked(recording: Recording) -> int | None:
 def _choices(body: bytes) -> Iterator[dict[str, Any]]:
     """Return the choices of all chunks of a body."""
     for line in body.split(b"\n"):
-        payload = _value(line.decode("utf-8", "replace").partition("data:")[2])
+        payload = value_of(line.decode("utf-8", "replace").partition("data:")[2])
         choices = payload.get("choices") if isinstance(payload, dict) else None
         yield from (each for each in choices if isinstance(each, dict)) if isinstance(choices, list) else ()

@@ -9,6 +9,7 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -56,14 +57,15 @@ class CiCase:
 # --- the policy
 
 
-def policy_option(names: Collection[str]) -> Callable[[_Function], _Function]:
-    """Return the option `--policy NAME=LEVEL` for rules of these names."""
+def policy_option(names: Callable[[], Collection[str]]) -> Callable[[_Function], _Function]:
+    """Return the option `--policy NAME=LEVEL` for rules of these names, which are asked for when it is given."""
 
     def read(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-        policy = {}
+        policy: dict[str, str] = {}
+        known = names() if values else ()
         for value in values:
             name, _, level = (part.strip() for part in value.partition("="))
-            if name not in names or level not in LEVELS:
+            if name not in known or level not in LEVELS:
                 raise click.BadParameter(f"{value!r} is not NAME=LEVEL, with a level of {', '.join(LEVELS)}")
             policy[name] = level
         return policy
@@ -80,6 +82,19 @@ def policy_option(names: Collection[str]) -> Callable[[_Function], _Function]:
 def level_of(name: str, policy: Mapping[str, str], *, is_fault: bool) -> str:
     """Return how bad a rule is: as the policy says, or by what it is."""
     return policy.get(name, ERROR if is_fault else WARNING)
+
+
+# --- both reports
+
+
+def write(cases: Iterable[CiCase], junit_file: Path | None, sarif_file: Path | None) -> None:
+    """Write the reports that are wanted; raises OSError."""
+    if junit_file is None and sarif_file is None:
+        return
+    tested = list(cases)
+    for path, form in ((junit_file, junit), (sarif_file, sarif)):
+        if path is not None:
+            path.write_text(form(tested), "utf-8")
 
 
 # --- JUnit

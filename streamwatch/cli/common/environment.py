@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from streamwatch.core.settings import Policy, Settings
+from streamwatch.export import labels
 
 _PREFIX = "STREAMWATCH_"
 #: The variables of Streamwatch's own.
@@ -66,11 +66,7 @@ def shown(name: str, value: str) -> str:
 
 def address(url: str) -> str:
     """A URL without its credentials, query and fragment."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return _HIDDEN
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return labels.address(url, _HIDDEN)
 
 
 def scrub(text: str, environ: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from streamwatch.cli.check.ci import kind_finding
+from streamwatch.cli.check.ci import findings
 from streamwatch.cli.check.recordings import Recording
 from streamwatch.cli.check.replay import replay
 from streamwatch.cli.common.ci_reports import IGNORE, CiCase, CiFinding, level_of
@@ -13,7 +13,6 @@ from streamwatch.cli.probe.invariants import Invariant, table
 from streamwatch.cli.probe.remedies import offending, remedy
 from streamwatch.cli.probe.scorecard import Score, label
 from streamwatch.core.settings import Settings
-from streamwatch.core.vocabulary import Severity
 
 
 def cases(scores: list[Score], policy: Mapping[str, str], save: Path | None) -> Iterator[CiCase]:
@@ -54,9 +53,5 @@ def _kinds(score: Score, policy: Mapping[str, str], suite: str, artifact: str) -
     answer, report = score.reply.answer, score.report
     assert answer is not None  # noqa: S101 -- for the type checker
     seen = replay(Recording(artifact, answer.body, "body", surface=answer.asked.surface), Settings())
-    for kind in report.anomalies if report else ():
-        level = level_of(kind.name, policy, is_fault=kind.severity is Severity.FAULT)
-        if level != IGNORE:
-            places = seen.positions.get(kind, [])
-            first = (places[0].event, places[0].line, places[0].offset) if places else ()
-            yield CiCase(suite, kind.name, artifact, [kind_finding(kind, level, *first)])
+    for finding in findings(report.anomalies if report else (), seen, policy):
+        yield CiCase(suite, finding.rule, artifact, [finding])

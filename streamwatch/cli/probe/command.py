@@ -27,23 +27,11 @@ _NAMES = click.Choice(list(QUESTIONS))
 _MAX_REPEAT = 20
 
 
-class _Rules(Collection[str]):
-    """The names that a policy may have: kinds and invariants, which are loaded when they are asked for."""
+def _rules() -> Collection[str]:
+    """Return the names that a policy may have: those of kinds and invariants."""
+    from streamwatch.cli.probe.invariants import table
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._all()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    @staticmethod
-    def _all() -> dict[str, Any]:
-        from streamwatch.cli.probe.invariants import table
-
-        return {**KINDS, **table()}
+    return {*KINDS, *table()}
 
 
 class _Undoable(click.ClickException):
@@ -104,7 +92,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
 @click.option("--save", type=click.Path(file_okay=False, path_type=Path), help="Keep the answers, as .sse files.")
 @click.option("--junit", type=_FILE, help="Write JUnit's XML, a test for each invariant of each answer.")
 @click.option("--sarif", type=_FILE, help="Write SARIF 2.1.0, a result for each finding.")
-@policy_option(_Rules())
+@policy_option(_rules)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as a page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option("--content", is_flag=True, help="Let --json and --html show what the model said.")
@@ -237,12 +225,10 @@ def _told(endpoint: ProbedEndpoint, scores: list[Score], undone: str, options: d
 
 def _write_for_ci(scores: list[Score], options: dict[str, Any]) -> None:
     """Write the reports that CI reads."""
-    from streamwatch.cli.common.ci_reports import junit, sarif
+    from streamwatch.cli.common.ci_reports import write
     from streamwatch.cli.probe.ci import cases
 
-    for path, form in ((options["junit"], junit), (options["sarif"], sarif)):
-        if path is not None:
-            path.write_text(form(cases(scores, options["policy"], options["save"])), "utf-8")
+    write(cases(scores, options["policy"], options["save"]), options["junit"], options["sarif"])
 
 
 def _paths(directory: Path, questions: list[Question], repeat: int) -> list[Path]:

@@ -26,7 +26,8 @@ from streamwatch.cli.probe.remedies import KIND_OF, offending, remedy
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Settings
-from streamwatch.core.vocabulary import BROKEN_VERDICTS, Outcome, Severity
+from streamwatch.core.stream_cases import FIXED
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, Severity
 from streamwatch.version import __version__
 
 #: Arrivals in a record: what a plot can show.
@@ -38,7 +39,6 @@ _SEVERITIES = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
 FINE = frozenset({"reads", "told"})
 #: What each reader made of an answer.
 Readings = list[tuple[Any, Any]]
-_FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Score:
     def fixed(self, kind: AnomalyKind) -> int:
         """Return how many anomalies of a kind were repaired."""
         outcomes = self.report.outcomes.get(kind, {}) if self.report else {}
-        return sum(outcomes.get(outcome, 0) for outcome in _FIXED)
+        return sum(outcomes.get(outcome, 0) for outcome in FIXED)
 
     def told_by_kind(self, name: str) -> bool:
         """Return whether a kind that was found in the answer says the same as an invariant."""

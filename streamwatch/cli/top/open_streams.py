@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamwatch.cli.common.scraping import Samples, Series
-from streamwatch.core.vocabulary import StreamState
+from streamwatch.core.vocabulary import SILENT_STATES, StreamState
 
 _OPEN, _OLDEST, _SILENCE = "open_streams", "oldest_stream_seconds", "longest_silence_seconds"
 #: The gauges, as a Prometheus is asked for them, without what all of our names begin with.
@@ -17,7 +17,6 @@ GAUGES = (_OPEN, _OLDEST, _SILENCE)
 _NAMES = {f"streamwatch_{name}": name for name in GAUGES}
 #: Models and servers that hang, in lines: beyond, one looks at a dashboard.
 _MOST_LINES = 3
-_BEYOND = (StreamState.SILENT.value, StreamState.UNANSWERED.value)
 
 
 @dataclass
@@ -33,7 +32,7 @@ class OpenAt:
     @property
     def hanging(self) -> int:
         """How many send nothing for longer than the threshold, while their readers wait."""
-        return sum(self.states[name] for name in _BEYOND)
+        return sum(self.states[state.value] for state in SILENT_STATES)
 
 
 def gauges(samples: Mapping[Series, float]) -> Samples:
