@@ -8,8 +8,11 @@ from typing import Any
 from streamwatch.export import labels
 
 _OTLP = "OTEL_EXPORTER_OTLP_"
-#: Where the specification sends what no variable names.
-_OTLP_DEFAULT = "http://localhost:4318"
+
+
+def usual_endpoint(*, grpc: bool) -> str:
+    """Return where the specification sends what no variable names."""
+    return "http://localhost:4317" if grpc else "http://localhost:4318"
 
 
 def whereabouts(exporters: Collection[str], endpoint: Any, environ: Mapping[str, str]) -> Callable[[], str]:
@@ -38,5 +41,6 @@ def _sent(exporter: str, environ: Mapping[str, str]) -> str:
     """Return where an exporter sends what is counted."""
     if not exporter.startswith("otlp"):
         return f"exported by {exporter!r}"
-    url = environ.get(f"{_OTLP}METRICS_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT") or _OTLP_DEFAULT
+    usual = usual_endpoint(grpc=exporter.endswith("grpc"))
+    url = environ.get(f"{_OTLP}METRICS_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT") or usual
     return f"sent by OTLP to {labels.address(url, 'an address that cannot be read')}"

@@ -6,12 +6,11 @@ import http.server
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.listening import Listener
+from helpers.listening import Listener, serving
 from click.testing import CliRunner, Result
 
 from streamwatch import __version__
@@ -193,11 +192,8 @@ def endpoint() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = Listener(("127.0.0.1", 0), Counted)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Listener(("127.0.0.1", 0), Counted)) as address:
+        yield address
 
 
 @pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/metrics"])

@@ -24,7 +24,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 from apps.otlp_sink import Sink
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from helpers.listening import Listener
+from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import Server, samples, scrape, tutorial
 
@@ -343,13 +343,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     """A model server with the streams of the two known issues."""
-    import threading
-
-    server = Listener(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Listener(("127.0.0.1", 0), Server)) as address:
+        yield f"http://{address}/v1"
 
 
 @pytest.fixture(scope="module")

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apps import pipeline
-from helpers.listening import Listener
+from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from prometheus_client import CollectorRegistry
 
-from streamwatch.core.report import Report, Request
+from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.vocabulary import Verdict
 from streamwatch.export.request import RequestInfo
 from streamwatch.export.telemetry import Telemetry
@@ -43,7 +43,7 @@ def counted(reader: Any) -> MeterProvider:
     provider = MeterProvider([reader])
     telemetry = Telemetry(meter_provider=provider)
     report = Report(1, "chat", Request(), Verdict.COMPLETE, "gpt-4o-1", "id", ("stop",), 1, {}, {}, {}, applied=True)
-    telemetry.end(telemetry.open(CALL), report, 0.5, 0.2)
+    telemetry.end(telemetry.open(CALL), replace(report, times=Times(0.5, 0.4, first_chunk=0.2)))
     return provider
 
 
@@ -93,11 +93,8 @@ def endpoint() -> Iterator[str]:
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    server = Listener(("127.0.0.1", 0), Metrics)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Listener(("127.0.0.1", 0), Metrics)) as address:
+        yield address
     provider.shutdown()
 
 

@@ -15,7 +15,6 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from helpers.listening import Listener
+from helpers.listening import Listener, serving
 from helpers.tutorial import TEXT
 
 from docs.site.examples import OF_TIME
@@ -126,18 +125,15 @@ class Model(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def environ() -> Iterator[dict[str, str]]:
     """The environment of a program that asks the model, and exports nothing."""
-    server = Listener(("127.0.0.1", 0), Model)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "STREAMWATCH_", "OPENAI_"))}
-    yield clean | {
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1",
-        "OPENAI_API_KEY": "sk-test",
-        "OTEL_METRICS_EXPORTER": "none",
-        "PYTHONPATH": str(ROOT),
-        "NO_PROXY": "127.0.0.1",
-    }
-    server.shutdown()
-    server.server_close()
+    with serving(Listener(("127.0.0.1", 0), Model)) as address:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "STREAMWATCH_", "OPENAI_"))}
+        yield clean | {
+            "OPENAI_BASE_URL": f"http://{address}/v1",
+            "OPENAI_API_KEY": "sk-test",
+            "OTEL_METRICS_EXPORTER": "none",
+            "PYTHONPATH": str(ROOT),
+            "NO_PROXY": "127.0.0.1",
+        }
 
 
 def ran(words: list[str], environ: dict[str, str], folder: Path) -> str:

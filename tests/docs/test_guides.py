@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.parse
 import urllib.request
@@ -23,7 +22,7 @@ from typing import Any
 
 import pytest
 from apps.otlp_sink import Sink
-from helpers.listening import Listener
+from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import Server, samples
 
@@ -68,11 +67,8 @@ def command(guide: str, program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def model() -> Iterator[str]:
     """A model server whose stream is out of order."""
-    server = Listener(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Listener(("127.0.0.1", 0), Server)) as address:
+        yield f"http://{address}/v1"
 
 
 @pytest.fixture

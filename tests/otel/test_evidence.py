@@ -14,6 +14,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers.listening import serving
 from helpers.instrumented import command, environment
 from helpers.tutorial import Server
 
@@ -39,18 +40,15 @@ class Quiet(Server):
 @pytest.fixture(scope="module")
 def model() -> Iterator[dict[str, str]]:
     """An environment in which the client asks a server whose events are out of order."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield {
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{server.server_port}/v1",
-        "OPENAI_API_KEY": "x",
-        "NO_PROXY": "127.0.0.1",
-        "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
-        "PYTHONPATH": ROOT,
-        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2",
-    }
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Quiet)) as address:
+        yield {
+            "OPENAI_BASE_URL": f"http://{address}/v1",
+            "OPENAI_API_KEY": "x",
+            "NO_PROXY": "127.0.0.1",
+            "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
+            "PYTHONPATH": ROOT,
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2",
+        }
 
 
 def on_terminal(words: list[str], environ: dict[str, str]) -> tuple[str, str]:
@@ -216,3 +214,5 @@ def test_every_place_is_named() -> None:
     endpoint.server = _Server()
     assert where().startswith("on http://[::]:9465/metrics")
     assert whereabouts([], None, {})() == "exported nowhere: no metrics exporter is set up"
+    for exporter, port in (("otlp_proto_http", 4318), ("otlp_proto_grpc", 4317)):
+        assert whereabouts([exporter], None, {})() == f"sent by OTLP to http://localhost:{port}"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers.listening import serving
 from helpers.instrumented import command, environment
 from helpers.tutorial import Server
 
@@ -47,11 +47,8 @@ class Listening(Server):
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A model that notes the headers of requests."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listening)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Listening)) as address:
+        yield f"http://{address}/v1"
 
 
 def headers(words: list[str], url: str, **environ: str) -> set[str]:

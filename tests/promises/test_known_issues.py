@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import venv
 from pathlib import Path
 
 import openai
 import pytest
-from helpers.listening import Listener
+from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import SNAPSHOT, Server, samples, scrape, tutorial
 
@@ -19,11 +18,8 @@ PROJECT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def base_url():
-    server = Listener(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with serving(Listener(("127.0.0.1", 0), Server)) as address:
+        yield f"http://{address}/v1"
 
 
 @pytest.fixture(scope="module", params=["installed", "1.23.0"])

@@ -153,6 +153,7 @@ def _process(port: int) -> str:
 def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
     """Where each signal goes by OTLP, and how; credentials included."""
     from streamwatch.otel.distro import otlp_protocol
+    from streamwatch.otel.whereabouts import usual_endpoint
 
     found = {}
     for signal in _SIGNALS:
@@ -160,7 +161,7 @@ def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str,
             continue
         protocol = otlp_protocol(signal, environ)
         own, common = environ.get(f"{_OTLP}{signal}_ENDPOINT"), environ.get(f"{_OTLP}ENDPOINT")
-        usual = "http://localhost:4317" if protocol == "grpc" else "http://localhost:4318"
+        usual = usual_endpoint(grpc=protocol == "grpc")
         path = "" if protocol == "grpc" else f"/v1/{signal.lower()}"
         found[signal.lower()] = {"protocol": protocol, "endpoint": own or (common or usual).rstrip("/") + path}
     return found
