@@ -54,7 +54,7 @@ def kind_page(kind: AnomalyKind) -> str:
     severity = _SILENCE if kind is STREAM_STALLED else _SEVERITIES[kind.severity]
     facts = [
         f"Severity: {severity}.",
-        f"Seen in: {', '.join(kind.surfaces)}.",
+        f"Seen in: {', '.join(kind.apis)}.",
         *(["It is reported only."] if kind.strategy is Strategy.NONE else []),
         *([f"Alerts: {', '.join(map(_page_of, names))}."] if (names := alerts_of(kind)) else []),
         f"[How to prove it]({_INDEX}#how-to-prove-a-kind).",

@@ -80,7 +80,7 @@ def _order(kind: AnomalyKind, each: Example) -> tuple[bool, bool, int, int]:
 
 
 def _see(case: Case, policy: str) -> Seen:
-    return watch(case.surface, case.wire, policy, request=case.request, error=case.error)
+    return watch(case.api, case.wire, policy, request=case.request, error=case.error)
 
 
 def difference(each: Example) -> str:

@@ -377,7 +377,7 @@ def _kind(kind: AnomalyKind) -> str:
     shown = None if kind.name in OF_TIME else example(kind)
     facts = [
         ["severity", kind.severity.value],
-        ["seen in", ", ".join(kind.surfaces)],
+        ["seen in", ", ".join(kind.apis)],
         ["repair", _repair(kind)],
         ["evidence", kind.evidence.meaning],
         *([["this stream", _ended(kind, shown)]] if shown else []),

@@ -22,7 +22,7 @@ class AnomalyKind:
 
     name: str
     severity: Severity
-    surfaces: tuple[str, ...]
+    apis: tuple[str, ...]
     strategy: Strategy
     level: Level
     evidence: Evidence
@@ -41,9 +41,9 @@ _Repair = tuple[Strategy, Level, Evidence]
 
 
 def _kind(
-    name: str, severity: Severity, surfaces: tuple[str, ...], repair: _Repair, meaning: str, issue: Issue | None = None
+    name: str, severity: Severity, apis: tuple[str, ...], repair: _Repair, meaning: str, issue: Issue | None = None
 ) -> AnomalyKind:
-    kind = KINDS[name] = AnomalyKind(name, severity, surfaces, *repair, meaning, issue)
+    kind = KINDS[name] = AnomalyKind(name, severity, apis, *repair, meaning, issue)
     return kind
 
 

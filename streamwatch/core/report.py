@@ -58,7 +58,7 @@ class Report:
     """
 
     serial: int  #: counts the streams of this process, in the order in which they were opened
-    surface: str
+    api: str
     request: Request
     verdict: Verdict | None
     response_model: str

@@ -79,7 +79,7 @@ class StreamWatch:
     """The state of one stream.
 
     Args:
-        surface: the API: `chat`, `completions`, `responses`, `assistants`, `images`, `transcriptions`, or `other`
+        api: the API: `chat`, `completions`, `responses`, `assistants`, `images`, `transcriptions`, or `other`
             for any further event stream: framing, counting, errors.
         request: what is known of the request.
         settings: what to repair, and the bounds.
@@ -97,7 +97,7 @@ class StreamWatch:
 
     def __init__(
         self,
-        surface: str,
+        api: str,
         request: Request | None = None,
         settings: Settings | None = None,
         *,
@@ -122,9 +122,9 @@ class StreamWatch:
         self._clock = clock
         self._event_type = event_type
         context = Context(self.request, self.settings, self.ledger, clock, event_type, applies=not self._observe)
-        self._api = _APIS.get(surface, ApiState)(surface, context)
+        self._api = _APIS.get(api, ApiState)(api, context)
         self._decoder = Decoder(self.ledger, self.settings.max_event_bytes, event_type, observe=self._observe)
-        self._payloads = Payloads(self.ledger, loads, any_json=surface == "other")
+        self._payloads = Payloads(self.ledger, loads, any_json=api == "other")
         self._loads = loads
         self._reorder: ReorderBuffer | Unnumbered = ReorderBuffer(context, self._api.number_member, patience)
         self._numbered = True  # as long as the stage has anything to do
@@ -452,7 +452,7 @@ class StreamWatch:
         ended = self.verdict is not None
         return Report(
             serial=self.serial,
-            surface=api.name,
+            api=api.name,
             request=self.request,
             verdict=self.verdict,
             response_model=api.model,

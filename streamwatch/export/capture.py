@@ -102,7 +102,7 @@ class Captures:
         if not is_anomalous(report) or self._left <= 0:
             return None
         self._left -= 1
-        shown = body if self._content else mask(body, report.surface, self._numbers)
+        shown = body if self._content else mask(body, report.api, self._numbers)
         if len(body) >= self.max_bytes:
             ended = "beyond what is kept"
         # Workers of one server share the directory, and each counts its streams from 1.
@@ -151,7 +151,7 @@ def header(report: Report, ended: str, version: str, *, masked: bool) -> bytes:
     """Return the comment lines of a capture, and the blank line that ends them."""
     n = report.request.n
     facts = {
-        "surface": report.surface,
+        "api": report.api,
         "verdict": report.verdict.value if report.verdict else "",
         "kinds": ",".join(report.kinds),
         "request_model": labels.model(report.request.model),

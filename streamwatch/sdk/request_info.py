@@ -19,7 +19,7 @@ from streamwatch.core.via import path_of
 from streamwatch.export.request import RequestInfo
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 
-#: The end of the request's path -> the surface, and what its operation is called in telemetry.
+#: The end of the request's path -> the API, and what its operation is called in telemetry.
 _ENDPOINTS = (
     ("/chat/completions", "chat", "chat"),
     ("/completions", "completions", "text_completion"),
@@ -91,27 +91,27 @@ def sent_at(response: Any) -> float:
 
 
 def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loads) -> tuple[str, Request, RequestInfo]:
-    """The surface, the request and the call of a stream of the SDK."""
+    """The API, the request and the call of a stream of the SDK."""
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
     body = _body(stream, request, loads)
-    surface, call = _call(url, body, stream, version)
+    api, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
     accumulated = _attempt(lambda: opened_by_helper(request), default=False) or False
     call = replace(call, via=_attempt(lambda: path_of(stream.response.headers.raw), ()))
     known = Request(
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
-        prompts=_prompts(body) if surface == "completions" else None,
+        prompts=_prompts(body) if api == "completions" else None,
         tools=tools_of(body),
         names_tool=isinstance(choice, dict),
-        starting_after=_attempt(lambda: int(url.params["starting_after"])) if surface == "responses" else None,
+        starting_after=_attempt(lambda: int(url.params["starting_after"])) if api == "responses" else None,
         id=_request_id(stream),
         accumulated=accumulated,
         joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
     )
-    return surface, known, call
+    return api, known, call
 
 
 def describe_raw(response: Any, version: str) -> RequestInfo:
@@ -121,15 +121,15 @@ def describe_raw(response: Any, version: str) -> RequestInfo:
 
 
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
-    """The surface and the call of a request; `source` is the SDK's object that has the answer."""
+    """The API and the call of a request; `source` is the SDK's object that has the answer."""
     path = _attempt(lambda: url.path, "") or ""
-    surface, operation = surface_of(path, source)
+    api, operation = api_at(path, source)
     model = body.get("model")
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
     provider = _provider(host) or _provider_of_client(source) or _FORMAT
-    return surface, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
+    return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
 
 
 def opened_by_helper(request: Any) -> bool:
@@ -170,14 +170,14 @@ def _attempt(read: Callable[[], Any], default: Any = None) -> Any:
         return default
 
 
-def surface_of(path: str, stream: Any) -> tuple[str, str]:
-    """Return the surface of a stream, and what its operation is called: by the class of its events, or by the path."""
+def api_at(path: str, stream: Any) -> tuple[str, str]:
+    """Return the API of a stream, and what its operation is called: by the class of its events, or by the path."""
     known = _TYPES.get(getattr(getattr(stream, "_cast_to", None), "__name__", ""))
     if known is not None:
         return known
-    for end, surface, operation in _ENDPOINTS:
+    for end, api, operation in _ENDPOINTS:
         if path.endswith(end):
-            return surface, operation
+            return api, operation
     # A response that is read again has its id in the path.
     return ("responses", "responses") if "/responses/" in path else ("other", "other")
 

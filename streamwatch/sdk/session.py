@@ -102,11 +102,11 @@ class StreamSession:
         self.response = stream.response
         self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
         opened = sent_at(self.response)
-        surface, request, self.call = describe(stream, owner.version, owner.loads)
+        api, request, self.call = describe(stream, owner.version, owner.loads)
         self._event_type = owner.event_type_of(stream)
         reader = UsageReader(owner.loads) if owner.telemetry.wants_usage else None
         self.watch = StreamWatch(
-            surface,
+            api,
             request,
             owner.settings,
             loads=reader or owner.loads,

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from openai import _streaming
-from recordings.build import HERE, RECORDINGS, surface_of
+from recordings.build import HERE, RECORDINGS, recorded_api
 from helpers.stream_builders import body, said
 
 from streamwatch.export import capture
@@ -197,7 +197,7 @@ def test_every_form_is_read(form: str, tmp_path: Path) -> None:
     path.write_bytes(make())
     (record,) = checked(path)
 
-    assert (record["format"], record["verdict"], record["condition"], record["surface"]) == (
+    assert (record["format"], record["verdict"], record["condition"], record["api"]) == (
         format,
         "complete",
         "clean",
@@ -218,7 +218,7 @@ def test_every_form_of_a_cassette_in_yaml_is_read(form: str, tmp_path: Path) -> 
     (record,) = checked(path)
 
     assert (record["format"], record["verdict"], record["place"]) == ("VCR cassette", "complete", "interaction 2")
-    assert (record["host"], record["surface"]) == ("api.example.test", "chat")
+    assert (record["host"], record["api"]) == ("api.example.test", "chat")
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form not in ("capture", "body in UTF-16")])
@@ -244,17 +244,17 @@ def test_standard_input_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_the_surface_is_told_from_the_first_events(name: str) -> None:
+def test_the_api_is_told_from_the_first_events(name: str) -> None:
     """Of every recording of a real server's shape."""
-    assert one((HERE / f"{name}.sse").read_bytes()).surface == surface_of(name)
+    assert one((HERE / f"{name}.sse").read_bytes()).api == recorded_api(name)
 
 
-def test_the_surface_can_be_named() -> None:
+def test_the_api_can_be_named() -> None:
     """Where the first events do not tell it."""
     wire = body([{"type": "speech.audio.delta", "audio": "AA"}, {"type": "speech.audio.done"}])
 
-    assert checked("-", input=wire)[0]["surface"] == "other"
-    assert checked("-", "--surface", "responses", input=wire)[0]["surface"] == "responses"
+    assert checked("-", input=wire)[0]["api"] == "other"
+    assert checked("-", "--api", "responses", input=wire)[0]["api"] == "responses"
 
 
 def test_an_answer_that_is_no_stream_is_shown_as_what_it_is() -> None:
@@ -266,11 +266,11 @@ def test_an_answer_that_is_no_stream_is_shown_as_what_it_is() -> None:
 
 
 def test_a_capture_brings_what_was_known_of_its_stream() -> None:
-    """Surface and n of the request, and how the connection ended."""
-    header = b": streamwatch surface=chat\n: streamwatch n=2\n: streamwatch ended=%s\n\n"
+    """API and n of the request, and how the connection ended."""
+    header = b": streamwatch api=chat\n: streamwatch n=2\n: streamwatch ended=%s\n\n"
     cut, closed = one(header % b"cut" + CUT), one(header % b"closed" + CUT)
 
-    assert (cut.surface, cut.request["n"], cut.cut, cut.abandoned) == ("chat", 2, True, False)
+    assert (cut.api, cut.request["n"], cut.cut, cut.abandoned) == ("chat", 2, True, False)
     assert (closed.cut, closed.abandoned) == (False, True)
     assert replay(cut, Settings()).report.verdict == "truncated"
     assert replay(closed, Settings()).report.verdict == "abandoned"
@@ -286,7 +286,7 @@ def test_the_number_of_choices_is_that_of_the_request_or_of_the_answer(
 ) -> None:
     """So that several choices are no fault where nobody recorded that they were asked for."""
     wire = body([each for index in finishing for each in said("Hi", index=index)])
-    recording = Recording("x", wire, "body", surface="chat", request={"n": known})
+    recording = Recording("x", wire, "body", api="chat", request={"n": known})
 
     assert choices_asked(recording) == wanted
 
@@ -338,7 +338,7 @@ def test_block_by_block_shows_what_the_whole_does(name: str) -> None:
     """Positions change no finding: their number is that of the anomalies, or all that are kept."""
     wire = (HERE / f"{name}.sse").read_bytes()
     recording = one(wire)
-    got, whole = replay(recording, Settings()), StreamWatch(recording.surface)
+    got, whole = replay(recording, Settings()), StreamWatch(recording.api)
     whole.receive(wire)
     whole.close()
 
@@ -373,7 +373,7 @@ def test_the_corpus_has_no_unknown_fault(shared: Path) -> None:
     wrong = []
     for each in sample:
         recording = one((folder / "streams" / f"{each['id']}.sse").read_bytes())
-        assert recording.surface == each["surface"], each["id"]
+        assert recording.api == each["surface"], each["id"]
         if not replay(recording, Settings()).is_well:
             wrong.append(each["id"])
 
@@ -429,14 +429,14 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     assert "The harbour is quiet." in shown
 
 
-@pytest.mark.parametrize("surface", ["chat", "completions", "responses", "assistants"])
-def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "assistants"])
+def test_every_reader_reads_a_healthy_stream(api: str) -> None:
     """The careful ones get the same with Streamwatch and without; every reader is there, and has a name of its own."""
     name = {"chat": "chat-openai-text", "completions": "cmpl-openai", "responses": "resp-openai-text"}.get(
-        surface, "asst-openai-text"
+        api, "asst-openai-text"
     )
     connect = client_code.served((HERE / f"{name}.sse").read_bytes())
-    those = client_code.readers_of(surface)
+    those = client_code.readers_of(api)
     with client_code.watched(None) as none:
         plain = [client_code.read(reader, connect) for reader in those]
     with client_code.watched(Settings()) as reports:
@@ -444,12 +444,12 @@ def test_every_reader_reads_a_healthy_stream(surface: str) -> None:
     offered = [(reader, answer) for reader, answer in zip(those, plain, strict=True) if answer is not None]
 
     if not any(plain):
-        pytest.skip(f"openai {client_code.sdk_version()} has no {surface} streams")
+        pytest.skip(f"openai {client_code.sdk_version()} has no {api} streams")
     assert none == []
     assert len({reader.title for reader in those}) == len(those)
     assert len(reports) == len(offered)
     assert [report.verdict for report in reports] == ["complete"] * len(offered)
-    texts = {answer.text for reader, answer in offered if reader.name not in ("loop", "dict") or surface != "chat"}
+    texts = {answer.text for reader, answer in offered if reader.name not in ("loop", "dict") or api != "chat"}
     assert len(texts) == 1
     assert texts != {""}
     for reader, one, two in zip(those, plain, repaired, strict=True):
@@ -562,7 +562,7 @@ def test_checking_writes_no_capture(tmp_path: Path) -> None:
 
 
 def oracles(shared: Path) -> Iterator[tuple[str, bytes, str]]:
-    """Malformed streams, and their surfaces."""
+    """Malformed streams, and their APIs."""
     for line in (shared / "oracles" / "cases.jsonl").read_text("utf-8").strip().split("\n"):
         case = json.loads(line)
         wire = base64.b64decode(case["wire_b64"]) if "wire_b64" in case else case["wire"].encode()
@@ -570,15 +570,15 @@ def oracles(shared: Path) -> Iterator[tuple[str, bytes, str]]:
 
 
 def test_what_is_repaired_shows_nothing_more_to_repair(shared: Path) -> None:
-    """Every known malformation, with the default policy; what is written reads as the same surface again."""
+    """Every known malformation, with the default policy; what is written reads as the same API again."""
     left = {}
-    for name, wire, surface in oracles(shared):
-        first = replay(Recording(name, wire, "body", surface=surface), Settings())
+    for name, wire, api in oracles(shared):
+        first = replay(Recording(name, wire, "body", api=api), Settings())
         if first.repaired:
             last = fixed(first, Settings())
             left[name] = [kind.name for kind in last.rewritten]
             assert last.report.verdict == first.report.verdict, name
-            assert one(last.repaired).surface == surface, name
+            assert one(last.repaired).api == api, name
 
     assert len(left) > 80
     assert {} == {name: kinds for name, kinds in left.items() if kinds}
@@ -922,9 +922,9 @@ def test_colours_are_left_out_where_they_are_not_wanted() -> None:
 
 
 def test_every_reader_says_what_it_is() -> None:
-    """Each surface has a loop and its title is shown once; what stands in the table is a sentence of its own."""
-    assert {each.surface for each in client_code.READERS if each.name == "loop"} == set(client_code._DEFAULTS)
-    assert len({(each.surface, each.title) for each in client_code.READERS}) == len(client_code.READERS)
+    """Each API has a loop and its title is shown once; what stands in the table is a sentence of its own."""
+    assert {each.api for each in client_code.READERS if each.name == "loop"} == set(client_code._DEFAULTS)
+    assert len({(each.api, each.title) for each in client_code.READERS}) == len(client_code.READERS)
     assert all(each.meaning for each in client_code.READERS)
 
 

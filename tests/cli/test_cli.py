@@ -69,7 +69,7 @@ def test_the_list_is_data_for_programs() -> None:
 
     assert [record["kind"] for record in records] == list(KINDS)
     for record in records:
-        assert set(record) == {"kind", "severity", "surfaces", "strategy", "level", "evidence", "meaning", "issue"}
+        assert set(record) == {"kind", "severity", "apis", "strategy", "level", "evidence", "meaning", "issue"}
         assert all(record[name] for name in set(record) - {"issue"})
     assert {record["issue"] for record in records} == {None, *(issue.name for issue in ISSUES)}
 
@@ -84,7 +84,7 @@ def test_every_kind_is_explained(kind: AnomalyKind) -> None:
 
     unfolded = " ".join(result.output.split())
     assert result.exit_code == 0
-    for said in (kind.name, kind.meaning, kind.severity.value, ", ".join(kind.surfaces), kind.strategy.meaning):
+    for said in (kind.name, kind.meaning, kind.severity.value, ", ".join(kind.apis), kind.strategy.meaning):
         assert said in unfolded
     assert f"({kind.level.meaning})" in unfolded
     assert kind.evidence.meaning in unfolded

@@ -36,9 +36,9 @@ Change = Callable[[list[Payload]], object]
 def request_of(name: str) -> dict[str, Any]:
     """The body of a question's request, as the server sees it."""
     question = QUESTIONS[name]
-    prompt = {"messages": [{"role": "user", "content": question.prompt}]} if question.surface == "chat" else {}
-    tokens = {"max_tokens" if question.surface == "chat" else "max_output_tokens": question.tokens or TOKENS}
-    asked = {"input": question.prompt} if question.surface == "responses" else prompt
+    prompt = {"messages": [{"role": "user", "content": question.prompt}]} if question.api == "chat" else {}
+    tokens = {"max_tokens" if question.api == "chat" else "max_output_tokens": question.tokens or TOKENS}
+    asked = {"input": question.prompt} if question.api == "responses" else prompt
     return {"model": "gpt-4o", "stream": True, **asked, **tokens, **question.arguments}
 
 

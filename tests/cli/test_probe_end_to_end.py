@@ -126,7 +126,7 @@ def test_client_code_is_tried_without_streamwatch_and_with_it() -> None:
     with serving(change=fault("index_missing")) as server:
         _, report = probed(server, "--only", "tools")
 
-    rows = {(row["surface"], row["reader"]): row for row in report["readers"]}
+    rows = {(row["api"], row["reader"]): row for row in report["readers"]}
     for name in ("helper", "async helper"):
         assert rows["chat", name]["plain"] == {"raises TypeError": 1}
         assert rows["chat", name]["watched"] == {"reads": 1}
@@ -180,10 +180,10 @@ def test_arrivals_are_timed() -> None:
 
 
 def test_questions_are_chosen() -> None:
-    """--only, --skip, --surface and --repeat, together."""
+    """--only, --skip, --api and --repeat, together."""
     with serving() as server:
         _, report = probed(
-            server, "--surface", "chat", "--only", "text", "--only", "tool", "--skip", "tool", "--repeat", "2"
+            server, "--api", "chat", "--only", "text", "--only", "tool", "--skip", "tool", "--repeat", "2"
         )
 
     assert [each["answer"] for each in report["answers"]] == ["text", "text#2"]
@@ -433,7 +433,7 @@ def test_neither_key_nor_headers_are_ever_shown(tmp_path: Path, monkeypatch: pyt
             "MY_KEY",
             "--header",
             f"X-Extra: {SECRET}",
-            "--surface",
+            "--api",
             "chat",
             "--html",
             str(page),
@@ -476,7 +476,7 @@ def test_saved_answers_are_the_bytes_that_came(tmp_path: Path) -> None:
 
     assert sorted(path.name for path in folder.iterdir()) == ["responses-1.sse", "tools-1.sse"]
     facts, body = capture.load((folder / "tools-1.sse").read_bytes())
-    assert facts["surface"] == "chat"
+    assert facts["api"] == "chat"
     assert "tool_call_index_sparse" in facts["kinds"]
     events = server.change(healthy(server.asked[0][1]), server.asked[0][1])
     assert body == b"".join(streams.encode(events))
@@ -539,7 +539,7 @@ def test_everything_from_a_server_is_text_on_the_page(tmp_path: Path) -> None:
         return whole(400, error(HOSTILE))(path, body) if body.get("n") == 2 else None
 
     with serving(change=each_chunk(_hostile), instead=instead) as server:
-        result = run(server.url, "--surface", "chat", "--content", "--html", str(page))
+        result = run(server.url, "--api", "chat", "--content", "--html", str(page))
 
     seen = parsed(page.read_text("utf-8"))
     assert "<script>alert(1)</script>" in seen.text

@@ -18,7 +18,7 @@ class Client:
 
     name: str
     requirement: str  #: the environment is named after it
-    surfaces: tuple[str, ...] = BOTH
+    apis: tuple[str, ...] = BOTH
     packages: tuple[str, ...] = ("openai",)  #: whose releases matter
     asks_for_n: bool = False  #: whether it can stream more than one choice
     only_calls: bool = False  #: whether it can make nothing of text

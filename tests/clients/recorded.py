@@ -37,7 +37,7 @@ class Recording:
     """One stream to be read."""
 
     id: str
-    surface: str
+    api: str
     wire: bytes
     content_type: str
     connection_cut: bool

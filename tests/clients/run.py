@@ -86,7 +86,7 @@ def _run_batch(client: Client, python: Path, streams: list[Stream], policy: str)
 
 def _suits(stream: Stream, client: Client) -> bool:
     """Whether a client can ask for such an answer, and make something of it."""
-    asked = stream.surface in client.surfaces and (client.asks_for_n or stream.request.get("n", 1) == 1)
+    asked = stream.api in client.apis and (client.asks_for_n or stream.request.get("n", 1) == 1)
     return asked and not (client.only_calls and stream.expect is not None and not stream.has_calls)
 
 

@@ -34,7 +34,7 @@ class Stream:
     """A stream to be read, and what is known of it."""
 
     id: str
-    surface: str
+    api: str
     wire: bytes
     healthy: bool
     content_type: str = "text/event-stream"
@@ -49,7 +49,7 @@ class Stream:
 
     def line(self) -> str:
         """What a driver is told."""
-        told = {key: getattr(self, key) for key in ("id", "surface", "content_type", "connection_cut", "request")}
+        told = {key: getattr(self, key) for key in ("id", "api", "content_type", "connection_cut", "request")}
         return json.dumps({**told, "wire": base64.b64encode(self.wire).decode()})
 
 
@@ -61,10 +61,10 @@ def all_streams(alike: int) -> list[Stream]:
 def own() -> Iterator[Stream]:
     """The healthy streams beside the tests."""
     for path in sorted((CHECKOUT / "tests" / "recordings").glob("*.sse")):
-        surface = {"chat": "chat", "resp": "responses"}.get(path.stem.partition("-")[0])
-        if surface:
+        api = {"chat": "chat", "resp": "responses"}.get(path.stem.partition("-")[0])
+        if api:
             request = {"n": 2} if "two-choices" in path.stem else {}
-            yield Stream(f"own/{path.stem}", surface, path.read_bytes(), healthy=True, request=request)
+            yield Stream(f"own/{path.stem}", api, path.read_bytes(), healthy=True, request=request)
 
 
 def recorded(alike: int) -> Iterator[Stream]:
@@ -103,11 +103,11 @@ def _recording(folder: Path, entry: dict[str, Any], *, healthy: bool) -> Stream:
     return Stream(f"corpus/{entry['id']}", entry["surface"], wire, healthy=healthy, request=request)
 
 
-def _repaired(surface: str, wire: bytes, n: int) -> list[str]:
+def _repaired(api: str, wire: bytes, n: int) -> list[str]:
     """What `default` repairs in a stream, whoever reads it: for a framework, or for the SDK's own helper."""
     repaired = set()
     for helper in (False, True):
-        watch = StreamWatch(surface, Request(n=n, accumulated=helper), Settings())
+        watch = StreamWatch(api, Request(n=n, accumulated=helper), Settings())
         watch.receive(wire)
         watch.close()
         made = {Outcome.VERIFIED, Outcome.UNVERIFIED, Outcome.FAILED}

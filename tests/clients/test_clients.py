@@ -74,7 +74,7 @@ def test_an_answer_to_a_broken_stream_is_right_or_wrong(off, on, sort):
 def test_the_sdk_reads_every_healthy_recording_with_streamwatch_as_well_as_without(name):
     """Over a real socket: no error that was not there, no other text, and no tool call less."""
     client = CLIENTS[name]
-    streams = [stream for stream in own() if stream.surface in client.surfaces]
+    streams = [stream for stream in own() if stream.api in client.apis]
     for one in run(client, Path(sys.executable), streams, "default"):
         assert one.reports, f"{one.stream.id} was not watched"
         assert one.sort != "raises only with", one.errors

@@ -31,7 +31,7 @@ async def run(recording: Recording, computed: Computed) -> None:
     async with openai.AsyncOpenAI(
         api_key=API_KEY, base_url=recording.base_url, max_retries=0, timeout=TIMEOUT
     ) as client:
-        shape = OpenAIResponsesModel if recording.surface == "responses" else OpenAIChatCompletionsModel
+        shape = OpenAIResponsesModel if recording.api == "responses" else OpenAIChatCompletionsModel
         agent = Agent(
             name="agent",
             model=shape(model=MODEL, openai_client=client),

@@ -19,7 +19,7 @@ class Anything(BaseModel):
 def read(recording: Recording, computed: Computed) -> None:
     """Every partial object; the last one is the answer."""
     with openai.OpenAI(api_key=API_KEY, base_url=recording.base_url, max_retries=0, timeout=TIMEOUT) as plain:
-        if recording.surface == "responses":
+        if recording.api == "responses":
             mode = instructor.Mode.RESPONSES_TOOLS
         else:
             mode = instructor.Mode.TOOLS if recording.is_tool_call else instructor.Mode.JSON

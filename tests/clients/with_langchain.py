@@ -28,7 +28,7 @@ def model_of(recording: Recording) -> ChatOpenAI:
         max_retries=0,
         timeout=TIMEOUT,
         stream_usage=True,
-        use_responses_api=recording.surface == "responses",
+        use_responses_api=recording.api == "responses",
     )
 
 

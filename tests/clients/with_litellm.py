@@ -17,7 +17,7 @@ litellm.telemetry = False
 def read(recording: Recording, computed: Computed) -> None:
     """Every chunk, and what LiteLLM's own builder makes of them."""
     options: dict[str, Any] = {"api_base": recording.base_url, "api_key": API_KEY, "timeout": TIMEOUT}
-    if recording.surface == "responses":
+    if recording.api == "responses":
         for event in litellm.responses(model=f"openai/{MODEL}", input="Hello", stream=True, **options):
             computed.chunks.append(event.model_dump(exclude_unset=True, warnings=False))
             if event.type == "response.output_text.delta":

@@ -12,7 +12,7 @@ from recorded import API_KEY, MODEL, TIMEOUT, Computed, Recording, main
 
 def read(recording: Recording, computed: Computed) -> None:
     """Every answer so far: its delta, and the last one whole."""
-    shape = OpenAIResponses if recording.surface == "responses" else OpenAI
+    shape = OpenAIResponses if recording.api == "responses" else OpenAI
     model: Any = shape(model=MODEL, api_key=API_KEY, api_base=recording.base_url, max_retries=0, timeout=TIMEOUT)
     last = None
     for last in model.stream_chat([ChatMessage(role="user", content="Hello")]):

@@ -11,14 +11,14 @@ from recorded import API_KEY, MESSAGES, MODEL, TIMEOUT, Computed, Recording, mai
 def read(recording: Recording, computed: Computed) -> None:
     """Every chunk or event as it is typed, and what it comes to."""
     with openai.OpenAI(api_key=API_KEY, base_url=recording.base_url, max_retries=0, timeout=TIMEOUT) as client:
-        if recording.surface == "responses":
+        if recording.api == "responses":
             stream = client.responses.create(model=MODEL, input="Hello", stream=True)
         else:
             stream = client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True, **recording.request)
         calls: dict[Any, list[str]] = {}
         for each in stream:
             computed.chunks.append(each.model_dump(exclude_unset=True, warnings=False))
-            if recording.surface == "responses":
+            if recording.api == "responses":
                 read_event(each, computed)
             else:
                 read_chunk(each, computed, calls)

@@ -20,12 +20,12 @@ async def run(recording: Recording, computed: Computed) -> None:
     async with openai.AsyncOpenAI(
         api_key=API_KEY, base_url=recording.base_url, max_retries=0, timeout=TIMEOUT
     ) as client:
-        api: Any = client.responses if recording.surface == "responses" else client.chat.completions
-        asked = {"input": "Hello"} if recording.surface == "responses" else {"messages": MESSAGES, **recording.request}
+        api: Any = client.responses if recording.api == "responses" else client.chat.completions
+        asked = {"input": "Hello"} if recording.api == "responses" else {"messages": MESSAGES, **recording.request}
         calls: dict[Any, list[str]] = {}
         async for each in await api.create(model=MODEL, stream=True, **asked):
             computed.chunks.append(each.model_dump(exclude_unset=True, warnings=False))
-            if recording.surface == "responses":
+            if recording.api == "responses":
                 read_event(each, computed)
             else:
                 read_chunk(each, computed, calls)

@@ -14,7 +14,7 @@ _ACCUMULATED = {"snapshot", "parsed", "parsed_arguments"}
 def read(recording: Recording, computed: Computed) -> None:
     """Every event, and the final object."""
     with openai.OpenAI(api_key=API_KEY, base_url=recording.base_url, max_retries=0, timeout=TIMEOUT) as client:
-        if recording.surface == "responses":
+        if recording.api == "responses":
             read_response(client, computed)
         else:
             read_chat(client, recording.request, computed)

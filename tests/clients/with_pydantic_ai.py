@@ -22,7 +22,7 @@ async def run(recording: Recording, computed: Computed) -> None:
     async with openai.AsyncOpenAI(
         api_key=API_KEY, base_url=recording.base_url, max_retries=0, timeout=TIMEOUT
     ) as client:
-        shape = OpenAIResponsesModel if recording.surface == "responses" else OpenAIChatModel
+        shape = OpenAIResponsesModel if recording.api == "responses" else OpenAIChatModel
         model = shape(MODEL, provider=OpenAIProvider(openai_client=client))
         async with model_request_stream(model, [ModelRequest.user_text_prompt("Hello")]) as stream:
             async for event in stream:

@@ -276,7 +276,7 @@ def test_an_application_gets_a_healthy_run_unchanged(watch: Any, mode: str, repa
 
     assert runs(mode, WIRE) == plain
     assert (said(plain[0]), plain[1]) == ("One two", "")
-    assert (watched.report.surface, watched.report.verdict) == ("assistants", Verdict.COMPLETE)
+    assert (watched.report.api, watched.report.verdict) == ("assistants", Verdict.COMPLETE)
     assert watched.report.anomalies == {}
     assert watched.internal_errors() == 0
 

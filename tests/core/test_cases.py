@@ -25,7 +25,7 @@ IN_DICTS = {kind.name for kind in KINDS.values() if kind.level is Level.AUTO}
 def see(case: Case, reads: list[bytes] | None = None, repair: str | None = None, loads: Loads = json.loads) -> Seen:
     """A case, watched."""
     wire = reads if reads is not None else [case.wire]
-    return watch(case.surface, wire, repair or case.repair, request=case.request, error=case.error, loads=loads)
+    return watch(case.api, wire, repair or case.repair, request=case.request, error=case.error, loads=loads)
 
 
 def test_case_names_are_unique() -> None:
@@ -42,7 +42,7 @@ def test_a_case_is_found_repaired_and_judged(case: Case, loads: Loads) -> None:
     assert set(case.found) <= set(seen.report.anomalies)
     assert seen.faults <= {kind.name for kind in case.found}
     assert seen.report.verdict is case.verdict
-    assert read(case.surface, seen.delivered) == case.answer
+    assert read(case.api, seen.delivered) == case.answer
     expected = {kind: {outcome} for kind, outcome in case.found.items() if outcome is not None}
     assert {kind: seen.outcome(kind) for kind in expected} == expected
 
@@ -95,7 +95,7 @@ def test_observing_finds_what_repairing_finds(case: Case) -> None:
 def test_nothing_is_left_to_repair_in_a_repaired_stream(case: Case) -> None:
     """What was handed on, sent again and watched again, shows nothing whose repair was applied."""
     first = see(case)
-    again = watch(case.surface, rewritten(first.events), case.repair, request=case.request, error=case.error)
+    again = watch(case.api, rewritten(first.events), case.repair, request=case.request, error=case.error)
 
     assert {kind.name for kind, outcomes in again.report.outcomes.items() if Outcome.VERIFIED in outcomes} == set()
     assert again.repaired <= IN_DICTS

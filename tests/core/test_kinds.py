@@ -9,7 +9,7 @@ from streamwatch.core.kinds import CONTENT_MISPLACED, KINDS, AnomalyKind
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES, ORDER_MISMATCH, Issue
 
-SURFACES = {"chat", "completions", "responses", "assistants", "images", "transcriptions"}
+APIS = {"chat", "completions", "responses", "assistants", "images", "transcriptions"}
 #: Default repairs of which a stream can hold no evidence: where nothing else carries the answer, it is proof enough.
 WITHOUT_EVIDENCE = {CONTENT_MISPLACED}
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
@@ -35,10 +35,10 @@ def test_a_kind_can_be_a_label_value(kind: AnomalyKind) -> None:
 
 @_EACH
 def test_a_kind_is_found_somewhere(kind: AnomalyKind) -> None:
-    """On surfaces that exist, each once."""
-    assert kind.surfaces
-    assert set(kind.surfaces) <= SURFACES
-    assert len(set(kind.surfaces)) == len(kind.surfaces)
+    """On APIs that exist, each once."""
+    assert kind.apis
+    assert set(kind.apis) <= APIS
+    assert len(set(kind.apis)) == len(kind.apis)
 
 
 @_EACH

@@ -40,14 +40,14 @@ _EACH = pytest.mark.parametrize("name", ANSWERS)
 @pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
 def test_an_answer_ends_with_its_own_last_event(name: str, done: bytes) -> None:
     """[DONE] or not: every event as it came, and nothing found."""
-    surface, events = ANSWERS[name]
-    seen = watch(surface, named(events) + done)
+    api, events = ANSWERS[name]
+    seen = watch(api, named(events) + done)
 
     assert seen.payloads == events
     assert seen.report.verdict is Verdict.COMPLETE
     assert seen.report.anomalies == {}
     assert seen.report.chunks[ChunkType.FINISH] == 1
-    assert seen.report.chunks.get(ChunkType.TEXT, 0) == (len(events) - 1) * (surface == "transcriptions")
+    assert seen.report.chunks.get(ChunkType.TEXT, 0) == (len(events) - 1) * (api == "transcriptions")
     assert sum(seen.report.chunks.values()) == len(events)
 
 
@@ -55,9 +55,9 @@ def test_an_answer_ends_with_its_own_last_event(name: str, done: bytes) -> None:
 @pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
 def test_an_answer_without_its_last_event_is_cut(name: str, done: bytes) -> None:
     """[DONE] is no end of these APIs: what the other API ends with is none, either."""
-    surface, events = ANSWERS[name]
-    other = "image_edit.completed" if surface == "transcriptions" else "transcript.text.done"
-    seen = watch(surface, named([*events[:-1], {"type": other}]) + done)
+    api, events = ANSWERS[name]
+    other = "image_edit.completed" if api == "transcriptions" else "transcript.text.done"
+    seen = watch(api, named([*events[:-1], {"type": other}]) + done)
 
     assert seen.report.verdict is Verdict.TRUNCATED
     assert set(seen.report.anomalies) == {STREAM_TRUNCATED}
@@ -66,9 +66,9 @@ def test_an_answer_without_its_last_event_is_cut(name: str, done: bytes) -> None
 @_EACH
 def test_an_error_is_an_error_and_no_chunk(name: str) -> None:
     """The SDK raises on it, as it came."""
-    surface, events = ANSWERS[name]
+    api, events = ANSWERS[name]
     error: Payload = {"type": "error", "error": {"message": "Overloaded"}}
-    seen = watch(surface, named([*events[:-1], error]))
+    seen = watch(api, named([*events[:-1], error]))
 
     assert seen.payloads == [*events[:-1], error]
     assert seen.report.verdict is Verdict.ERROR

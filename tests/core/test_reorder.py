@@ -118,7 +118,7 @@ def test_what_is_held_goes_on_before_done(sort: Sort) -> None:
     """[DONE] overtakes the last events: no release of the SDK reads them, and what came before it is in order."""
     count = len(sort.events)
     wires = sort.wires()
-    read = opened(sort.surface, sort.request)
+    read = opened(sort.api, sort.request)
     for part in [*wires[: count - 3], wires[-1], DONE, *wires[count - 3 : -1]]:
         read.take(part)
     read.close()
@@ -131,10 +131,10 @@ def test_what_is_held_goes_on_before_done(sort: Sort) -> None:
 @often
 def test_events_that_come_late_within_the_window_are_put_in_order(seed: int, most: int) -> None:
     """Whatever the disorder, while no event is later than the window: in order, and proved to be."""
-    for surface, events in (("responses", EVENTS), ("chat", STAMPED)):
+    for api, events in (("responses", EVENTS), ("chat", STAMPED)):
         order = jitter(len(events), most, seed)
-        wire = (named if surface == "responses" else body)([events[place] for place in order])
-        seen = watch(surface, wire, request=Request(n=1))
+        wire = (named if api == "responses" else body)([events[place] for place in order])
+        seen = watch(api, wire, request=Request(n=1))
 
         assert numbers(seen.payloads) == numbers(events)
         assert seen.report.verdict is Verdict.COMPLETE
@@ -146,10 +146,10 @@ def test_events_that_come_late_within_the_window_are_put_in_order(seed: int, mos
 @often
 def test_nothing_is_lost_or_repeated_beyond_the_window(seed: int, most: int) -> None:
     """A disorder greater than any window: each event is handed on once all the same."""
-    for surface, events in (("responses", EVENTS), ("chat", STAMPED)):
+    for api, events in (("responses", EVENTS), ("chat", STAMPED)):
         marked = [{**event, "mark": event["sequence_number"]} for event in events]
         disorder = [*(marked[place] for place in jitter(len(events) - 1, most, seed)), marked[-1]]
-        seen = watch(surface, (named if surface == "responses" else body)(disorder), window_events=5)
+        seen = watch(api, (named if api == "responses" else body)(disorder), window_events=5)
 
         assert sorted(each["mark"] for each in seen.payloads if "mark" in each) == numbers(events)
 
@@ -159,14 +159,14 @@ def test_nothing_is_lost_or_repeated_beyond_the_window(seed: int, most: int) -> 
 def test_numbers_that_only_rise_go_on_as_they_came(seed: int) -> None:
     """Whatever is lost between them, near or far: what came is in order."""
     chance = random.Random(seed)
-    for surface, events in (("responses", EVENTS), ("chat", STAMPED)):
+    for api, events in (("responses", EVENTS), ("chat", STAMPED)):
         number, wire = -1, []
         for mark, event in enumerate(events[:6] + chance.sample(events[6:-1], 20) + events[-1:]):
             number += chance.choice([1, 1, 1, 1, chance.randrange(2, 20), chance.randrange(60, 300)]) if mark else 1
             wire.append({**event, "sequence_number": number, "mark": mark})
-        read = opened(surface, Request(n=1))
+        read = opened(api, Request(n=1))
         for part in wire:
-            read.take(named([part]) if surface == "responses" else sse(part), chance.choice([0.0, 0.0, 0.1, 3.0]))
+            read.take(named([part]) if api == "responses" else sse(part), chance.choice([0.0, 0.0, 0.1, 3.0]))
 
         assert read.close().marks == list(range(len(wire))), [part["sequence_number"] for part in wire]
 
@@ -186,14 +186,14 @@ def test_a_straggler_after_the_terminal_event_is_not_lost() -> None:
     assert sorted(numbers(seen.payloads)) == numbers(EVENTS)
 
 
-@pytest.mark.parametrize("surface", ["assistants", "images", "other", "transcriptions"])
-def test_what_nobody_knows_stays_as_it_is(surface: str) -> None:
+@pytest.mark.parametrize("api", ["assistants", "images", "other", "transcriptions"])
+def test_what_nobody_knows_stays_as_it_is(api: str) -> None:
     """Numbers mean something where the protocol promises them, or where relays are known to stamp them."""
     order = [0, 3, 1, 2, *range(4, 14)]
     wire = body([STAMPED[place] for place in order])
 
-    assert numbers(watch(surface, wire).payloads) == order
-    assert not [kind for kind in watch(surface, wire).report.anomalies if kind.name.startswith("sequence_")]
+    assert numbers(watch(api, wire).payloads) == order
+    assert not [kind for kind in watch(api, wire).report.anomalies if kind.name.startswith("sequence_")]
 
 
 @given(SEEDS)
@@ -266,7 +266,7 @@ def test_what_is_no_number_is_an_event_without_one(number: object) -> None:
 @pytest.mark.parametrize("extra", ["constant", "of the choice", "of arrival", "of tokens", "the same"])
 def test_of_several_fields_the_one_that_orders_is_gone_by(sort: Sort, extra: str) -> None:
     """A constant, a count of each choice, the relay's own count of what it delivers, or of tokens, beside the order."""
-    if sort.surface == "responses" or sort.member in ("index", "chunk_index", "id"):
+    if sort.api == "responses" or sort.member in ("index", "chunk_index", "id"):
         pytest.skip("has no second field")
     count = len(sort.events)
     of_choice = [sum(_choice(sort, other) == _choice(sort, at) for other in range(at)) for at in range(count)]
@@ -274,7 +274,7 @@ def test_of_several_fields_the_one_that_orders_is_gone_by(sort: Sort, extra: str
     for seed in range(10):
         order = jitter(count, [0, 2, 3, 8][seed % 4], (sort.name, extra, seed))
         wires = sort.wires()
-        read = opened(sort.surface, sort.request)
+        read = opened(sort.api, sort.request)
         for arrived, place in enumerate(order):
             other = others.get(extra, lambda at: sort.start + at)(place)
             payload = json.loads(wires[place].partition(b"data: ")[2])
@@ -356,7 +356,7 @@ def test_frames_between_events_that_two_numbers_order_keep_their_places() -> Non
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if sort.says_its_start], ids=repr)
 def test_nothing_is_held_while_order_is_intact(sort: Sort) -> None:
     """Every event of a healthy numbered stream goes on as soon as its last byte has come, from the first one on."""
-    read = opened(sort.surface, sort.request)
+    read = opened(sort.api, sort.request)
     for at, wire in enumerate(sort.wires(), 1):
         for byte in bytewise(wire):
             read.take(byte)
@@ -373,7 +373,7 @@ def test_a_start_that_nothing_says_is_waited_for_once(sort: Sort) -> None:
     """A first event that neither opens an answer nor has the number 0: a few events, or a quarter of a second."""
     patience = Patience()
     for between in (0.0, 0.1, 0.1):
-        first = opened(sort.surface, sort.request)
+        first = opened(sort.api, sort.request)
         for wire in sort.wires():
             first.take(wire, between)
         assert first.close().marks == list(range(len(sort.events)))
@@ -381,7 +381,7 @@ def test_a_start_that_nothing_says_is_waited_for_once(sort: Sort) -> None:
         assert sum(waited > 0 for _, waited in first.gone) <= 8
         assert not first.counts()
 
-        again = opened(sort.surface, sort.request, patience=patience)
+        again = opened(sort.api, sort.request, patience=patience)
         for wire in sort.wires():
             again.take(wire, between)
         again.close()
@@ -530,11 +530,11 @@ def test_a_wait_ends_with_the_window() -> None:
 
 def test_a_number_in_doubt_is_waited_for_a_quarter_of_a_second() -> None:
     """A stamp that nobody promised, after three in a row; and one of the protocol, after one."""
-    for surface, wire in (("responses", named), ("chat", body)):
-        events = EVENTS if surface == "responses" else STAMPED
-        read = opened(surface)
-        passed = 1 if surface == "responses" else 3
-        read.take(wire([*events[:passed], events[passed + 1]], **({} if surface == "responses" else {"done": False})))
+    for api, wire in (("responses", named), ("chat", body)):
+        events = EVENTS if api == "responses" else STAMPED
+        read = opened(api)
+        passed = 1 if api == "responses" else 3
+        read.take(wire([*events[:passed], events[passed + 1]], **({} if api == "responses" else {"done": False})))
         assert read.stream.deadline == 100 + SHORT
 
         read.take(b"", SHORT)
@@ -580,11 +580,11 @@ def test_the_seconds_that_are_set_are_the_most() -> None:
 
 
 @pytest.mark.parametrize(("bounds", "most"), [({"window_events": 8}, 8), ({"window_bytes": 1000}, 9), ({}, 64)])
-@pytest.mark.parametrize("surface", ["responses", "chat"])
-def test_the_window_bounds_what_is_held(surface: str, bounds: dict[str, int], most: int) -> None:
+@pytest.mark.parametrize("api", ["responses", "chat"])
+def test_the_window_bounds_what_is_held(api: str, bounds: dict[str, int], most: int) -> None:
     """No stream holds more events, or more bytes, than is set; nor is any lost by that."""
-    events, wire = (EVENTS, named) if surface == "responses" else (STAMPED, lambda each: body(each, done=False))
-    read = opened(surface, **bounds)
+    events, wire = (EVENTS, named) if api == "responses" else (STAMPED, lambda each: body(each, done=False))
+    read = opened(api, **bounds)
     for at, event in enumerate([*events[:5], *events[6:]], 1):
         read.take(wire([event]))
         assert at - len(read.gone) <= most
@@ -680,7 +680,7 @@ def test_nothing_waits_longer_than_the_window(sort: Sort, seed: int) -> None:
         order.remove(chance.choice(order))
     patience, wires = Patience(), sort.wires()
     for between in (0.01, 0.3, 1.0):
-        read = opened(sort.surface, sort.request, patience=patience)
+        read = opened(sort.api, sort.request, patience=patience)
         for place in order:
             read.take(wires[place], chance.uniform(0, 2 * between))
         read.take(sort.done, between)
@@ -750,7 +750,7 @@ def test_nothing_is_lost_at_any_line_of_the_stage(sort: Sort, seed: int) -> None
     order += [chance.choice(order)]  # one event again
     wires = sort.wires()
     events = reference(b"".join(wires[place] for place in order) + sort.done)
-    stage = StreamWatch(sort.surface, sort.request, settings(window_events=chance.choice([5, 64])))._reorder
+    stage = StreamWatch(sort.api, sort.request, settings(window_events=chance.choice([5, 64])))._reorder
     for event in events:
         event.payload = None if event.raw == b"[DONE]" else json.loads(event.raw)
     went: list[Event] = []

@@ -48,9 +48,9 @@ from streamwatch.core.stream import StreamWatch
 # --- numbers that are no order
 
 
-@pytest.mark.parametrize("surface", ["responses", "chat", "completions"])
+@pytest.mark.parametrize("api", ["responses", "chat", "completions"])
 @pytest.mark.parametrize("junk", JUNK)
-def test_numbers_that_are_no_order_change_nothing(junk: str, surface: str) -> None:
+def test_numbers_that_are_no_order_change_nothing(junk: str, api: str) -> None:
     """The order of arrival is kept, nothing is lost or repeated; it costs a short wait in one stream, and none later."""
     plain = {
         "responses": response(message(0, *WORDS)),
@@ -60,13 +60,11 @@ def test_numbers_that_are_no_order_change_nothing(junk: str, surface: str) -> No
     for between in (0.01, 0.1, 0.3):
         patience = Patience()
         for waits in (SHORT, 0.0):
-            chance, read = random.Random(junk), opened(surface, Request(n=1), patience=patience)
-            for at, event in enumerate(plain[surface]):
+            chance, read = random.Random(junk), opened(api, Request(n=1), patience=patience)
+            for at, event in enumerate(plain[api]):
                 payload = {**event, "sequence_number": JUNK[junk](at, chance), "mark": at}
-                read.take(
-                    (named if surface == "responses" else lambda each: body(each, done=False))([payload]), between
-                )
-            assert read.close().marks == list(range(len(plain[surface])))
+                read.take((named if api == "responses" else lambda each: body(each, done=False))([payload]), between)
+            assert read.close().marks == list(range(len(plain[api])))
             assert read.longest <= waits + 1e-9 or junk == "of all sorts"
             assert read.counts().keys() <= {"sequence_unusable"} or junk == "of all sorts"
 
@@ -75,11 +73,9 @@ def test_it_is_said_once_that_numbers_are_unusable() -> None:
     """Where the protocol promises them, or where they looked like an order for a while; a constant never did."""
     values = {"responses": [0] * 9, "chat": [0, 1, 2, 3, 0, 1, 2, 3, 0], "completions": [0] * 9}
     said = {"responses": response(message(0, *WORDS[:3])), "chat": TEXT, "completions": LEGACY}
-    for surface, counts in (("responses", 1), ("chat", 1), ("completions", 0)):
-        events = [
-            {**event, "sequence_number": value} for event, value in zip(said[surface], values[surface], strict=False)
-        ]
-        seen = watch(surface, (named if surface == "responses" else body)(events))
+    for api, counts in (("responses", 1), ("chat", 1), ("completions", 0)):
+        events = [{**event, "sequence_number": value} for event, value in zip(said[api], values[api], strict=False)]
+        seen = watch(api, (named if api == "responses" else body)(events))
         assert seen.report.anomalies.get(SEQUENCE_UNUSABLE, 0) == counts
 
 

@@ -120,16 +120,14 @@ def broken(value: Any, rng: random.Random) -> Any:
     return value
 
 
-def broken_stream(surface: str, seed: int) -> bytes:
+def broken_stream(api: str, seed: int) -> bytes:
     """A stream whose payloads come in any order, some of them broken."""
     rng = random.Random(seed)
-    payloads = [dict(payload) for payload in SOUND[surface]]
+    payloads = [dict(payload) for payload in SOUND[api]]
     for _ in range(rng.randint(0, 6)):
         payloads.insert(rng.randrange(len(payloads)), payloads.pop(rng.randrange(len(payloads))))
     payloads = [broken(payload, rng) if rng.random() < 0.5 else payload for payload in payloads]
-    names = [
-        payload.get("type") if surface == "responses" and isinstance(payload, dict) else None for payload in payloads
-    ]
+    names = [payload.get("type") if api == "responses" and isinstance(payload, dict) else None for payload in payloads]
     frames = [
         sse(json.dumps(payload), event=name if isinstance(name, str) and name.isprintable() else None)
         for payload, name in zip(payloads, names, strict=True)
@@ -169,9 +167,9 @@ RAISING: dict[str, tuple[str, str, list[Payload]]] = {
 @pytest.mark.parametrize("name", RAISING)
 def test_a_member_of_another_type_does_not_make_us_raise(name: str) -> None:
     """The known ones of those that the next test looks for."""
-    surface, repair, payloads = RAISING[name]
+    api, repair, payloads = RAISING[name]
 
-    assert watch(surface, body(payloads), repair).report.verdict is not None
+    assert watch(api, body(payloads), repair).report.verdict is not None
 
 
 @given(
@@ -184,10 +182,10 @@ def test_a_member_of_another_type_does_not_make_us_raise(name: str) -> None:
 @example("responses", 269801169, "all", json.loads, Request())
 @often
 def test_nothing_that_a_server_sends_makes_us_raise(
-    surface: str, seed: int, repair: str, loads: Callable[[bytes], Any], request_: Request
+    api: str, seed: int, repair: str, loads: Callable[[bytes], Any], request_: Request
 ) -> None:
     """Members of any type, in any place, in any order: watched to the end, and judged."""
-    seen = watch(surface, broken_stream(surface, seed), repair, loads=loads, request=request_)
+    seen = watch(api, broken_stream(api, seed), repair, loads=loads, request=request_)
 
     assert seen.report.verdict is not None
     for kind, outcomes in seen.report.outcomes.items():
@@ -221,12 +219,12 @@ def test_observing_changes_nothing_of_these_streams(name: str) -> None:
 @example("chat", 1366961268, json.loads, Request())
 @often
 def test_observing_changes_nothing_of_any_stream(
-    surface: str, seed: int, loads: Callable[[bytes], Any], request_: Request
+    api: str, seed: int, loads: Callable[[bytes], Any], request_: Request
 ) -> None:
     """However broken: with the policy `none` the SDK reads of every event what stands in its bytes."""
-    wire = broken_stream(surface, seed)
+    wire = broken_stream(api, seed)
     wire = wire[: wire.rindex(b"\n\n") + 2]
-    seen = watch(surface, wire, "none", loads=loads, request=request_)
+    seen = watch(api, wire, "none", loads=loads, request=request_)
 
     expected = [Delivered(event.event, sdk_value(event)) for event in reference(wire)]
     assert seen.delivered == expected[: len(seen.delivered)]
@@ -260,7 +258,7 @@ def test_json_is_what_the_sdk_takes_for_json(text: str, loads: Callable[[bytes],
 @pytest.mark.parametrize("case", HEALTHY, ids=repr)
 def test_nothing_of_a_healthy_stream_is_held(case: Case) -> None:
     """Every event is there as soon as its last byte is, whatever the bytes that follow."""
-    stream = StreamWatch(case.surface, case.request)
+    stream = StreamWatch(case.api, case.request)
     for number, frame in enumerate(case.wire.split(b"\n\n")[:-1], 1):
         for byte in bytewise(frame + b"\n\n"):
             assert len(stream.ready) == number - 1
@@ -272,12 +270,12 @@ def test_nothing_of_a_healthy_stream_is_held(case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if b"\r" not in case.wire], ids=repr)
 def test_events_that_somebody_else_decoded_are_watched_too(case: Case) -> None:
     """A decoder of the client's own: the same rules, the same verdict; framing is not ours to see then."""
-    stream = StreamWatch(case.surface, case.request, settings(case.repair), clock=lambda: 0.0)
+    stream = StreamWatch(case.api, case.request, settings(case.repair), clock=lambda: 0.0)
     for event in reference(case.wire):
         stream.receive_event(Event(event.data, event.data.encode(), event.event, event.id, event.retry))
     stream.close(case.error)
     direct = watch(
-        case.surface,
+        case.api,
         b"".join(rewired(event) for event in reference(case.wire)),
         case.repair,
         request=case.request,
@@ -551,10 +549,10 @@ def test_a_frame_in_a_frame_that_holds_no_object_is_left_to_the_sdk(data: str) -
     assert seen.outcome(PAYLOAD_INVALID) == {Outcome.UNREPAIRED}
 
 
-@pytest.mark.parametrize("surface", ["other", "assistants", "responses", "chat", "completions"])
-def test_a_stream_of_which_nothing_came_tells_nothing(surface: str) -> None:
+@pytest.mark.parametrize("api", ["other", "assistants", "responses", "chat", "completions"])
+def test_a_stream_of_which_nothing_came_tells_nothing(api: str) -> None:
     """No answer to any question of the end, and no evidence for or against anything."""
-    stream = StreamWatch(surface)
+    stream = StreamWatch(api)
 
     assert not stream._api.finished()
     assert stream._api.arguments_parse() is None
@@ -579,17 +577,17 @@ def test_events_of_an_api_that_is_not_known_are_counted_by_their_names() -> None
     ],
     ids=str,
 )
-@pytest.mark.parametrize("surface", ["chat", "completions", "responses", "assistants", "other"])
+@pytest.mark.parametrize("api", ["chat", "completions", "responses", "assistants", "other"])
 def test_a_document_in_the_place_of_a_stream_is_shown_if_it_is_an_error(
-    surface: str, document: Payload, shown: Payload | None
+    api: str, document: Payload, shown: Payload | None
 ) -> None:
     """In the words of OpenAI, of most gateways and of FastAPI: the SDK then raises what it silently ignores."""
-    seen = watch(surface, json.dumps(document).encode(), "all")
+    seen = watch(api, json.dumps(document).encode(), "all")
 
     assert seen.payloads == ([shown] if shown else [])
     assert seen.report.verdict is Verdict.ERROR
     assert seen.outcome(ERROR_HIDDEN) == {Outcome.UNVERIFIED if shown else Outcome.UNREPAIRED}
-    assert watch(surface, json.dumps(document).encode()).payloads == []
+    assert watch(api, json.dumps(document).encode()).payloads == []
 
 
 def test_what_is_put_in_can_be_read_by_anybody() -> None:
@@ -620,11 +618,11 @@ def test_what_a_rule_had_in_hand_when_it_raised_is_read_anew(held: bool, monkeyp
     assert [sdk_value(event) for event in left] == events[4 : 5 + held]
 
 
-@pytest.mark.parametrize("surface", ["responses", "chat"])
-def test_what_is_held_waits_for_the_server_alone(surface: str) -> None:
+@pytest.mark.parametrize("api", ["responses", "chat"])
+def test_what_is_held_waits_for_the_server_alone(api: str) -> None:
     """Seconds in which the reader was at work count against no window."""
     now = [100.0]
-    if surface == "responses":
+    if api == "responses":
         stream, events = StreamWatch("responses", clock=lambda: now[0]), answered("One ", "two")
         stream.receive(named([*events[:4], events[5]]))
     else:

@@ -158,7 +158,7 @@ def test_hazards_and_kinds_without_a_repair_are_no_cases() -> None:
 @pytest.mark.parametrize("repair", ["none", "default", "all"])
 def test_the_headline_and_the_condition_are_one(case: Case, repair: str) -> None:
     """Repaired and broken streams are the cases of the headline, at every level, in every acceptance case."""
-    report = watch(case.surface, [case.wire], repair, request=case.request, error=case.error).report
+    report = watch(case.api, [case.wire], repair, request=case.request, error=case.error).report
     ended = report.cases.get(ANY_FAULT)
     faults = [kind for kind in report.anomalies if kind.severity is Severity.FAULT]
 

@@ -25,7 +25,7 @@ from conftest import Watched, settle
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from recordings.build import RECORDINGS, surface_of
+from recordings.build import RECORDINGS, recorded_api
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -77,13 +77,13 @@ def payloads(wire: bytes) -> list[Any]:
     return found
 
 
-def assert_replays(surface: str, wire: bytes, request: Request, error: BaseException | None = None) -> None:
+def assert_replays(api: str, wire: bytes, request: Request, error: BaseException | None = None) -> None:
     """Masked, a stream has the same length, the same structure, and shows the same anomalies as often."""
     request = replace(
         request, tools=frozenset()
     )  # names of tools are masked, and a capture does not say what was asked
-    masked = mask(wire, surface)
-    before, after = (watch(surface, each, request=request, error=error).report for each in (wire, masked))
+    masked = mask(wire, api)
+    before, after = (watch(api, each, request=request, error=error).report for each in (wire, masked))
 
     assert len(masked) == len(wire)
     assert payloads(masked) == payloads(wire)
@@ -100,13 +100,13 @@ def assert_replays(surface: str, wire: bytes, request: Request, error: BaseExcep
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_a_masked_case_shows_the_same(case: Any) -> None:
     """Length, structure, verdict, kinds, counts, outcomes."""
-    assert_replays(case.surface, case.wire, case.request, case.error)
+    assert_replays(case.api, case.wire, case.request, case.error)
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_a_masked_recording_shows_the_same(name: str) -> None:
     """Length, structure, verdict, kinds, counts, outcomes."""
-    assert_replays(surface_of(name), RECORDINGS[name].wire, RECORDINGS[name].request)
+    assert_replays(recorded_api(name), RECORDINGS[name].wire, RECORDINGS[name].request)
 
 
 def lines(path: Path) -> Iterator[Any]:
@@ -313,9 +313,9 @@ def test_any_text_keeps_its_structure(text: str, ascii_only: bool) -> None:
 # --- the header
 
 
-def report_of(surface: str = "chat", wire: bytes = body(said("One"))[:-20], **request: Any) -> Report:
+def report_of(api: str = "chat", wire: bytes = body(said("One"))[:-20], **request: Any) -> Report:
     """The report of a stream, cut short."""
-    return watch(surface, wire, request=Request(**request)).report
+    return watch(api, wire, request=Request(**request)).report
 
 
 def test_a_header_can_be_read_back() -> None:
@@ -325,7 +325,7 @@ def test_a_header_can_be_read_back() -> None:
 
     assert rest == wire
     assert facts == {
-        "surface": "chat",
+        "api": "chat",
         "verdict": "truncated",
         "kinds": ",".join(report.kinds),
         "request_model": "gpt-4o",

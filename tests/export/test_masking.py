@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from recordings.build import RECORDINGS, surface_of
+from recordings.build import RECORDINGS, recorded_api
 from helpers.stream_builders import body, chunk, fragment, watch
 
 from streamwatch.core.settings import SEQUENCE_FIELDS
@@ -54,13 +54,13 @@ class Planter:
         self._random = random.Random(seed) if seed is not None else None
         self._place = FREE
 
-    def plant(self, payload: Any, surface: str) -> Any:
+    def plant(self, payload: Any, api: str) -> Any:
         """The payload with canaries in it."""
         if self._random is None and isinstance(payload, dict):
             payload = {key: value for key, value in payload.items() if key not in ("object", "type")} | {
                 key: "" for key in ("object", "type") if key in payload
             }
-        self._place = PLACES.get(api_of(payload), PLACES[surface])
+        self._place = PLACES.get(api_of(payload), PLACES[api])
         return self._in(payload, ())
 
     def _in(self, value: Any, path: Path_) -> Any:
@@ -114,11 +114,11 @@ def framed(planted: list[Any], form: str, *, pretty: bool, escaped: bool) -> byt
     return "".join(pieces).encode()
 
 
-def check(payloads_: list[Any], surface: str, form: str, *, seed: int | None = None, **shape: bool) -> int:
+def check(payloads_: list[Any], api: str, form: str, *, seed: int | None = None, **shape: bool) -> int:
     """Plant canaries in payloads and look for what is left of them; returns how many were planted."""
     planter = Planter(form, seed=seed)
-    wire = framed([planter.plant(each, surface) for each in payloads_], form, **shape)
-    masked = mask(wire, surface)
+    wire = framed([planter.plant(each, api) for each in payloads_], form, **shape)
+    masked = mask(wire, api)
 
     assert leaks(masked, planter.allowed) == []
     assert len(masked) == len(wire)
@@ -137,7 +137,7 @@ def test_nothing_planted_in_a_recording_is_left(name: str, form: str, pretty: bo
     found = list(payloads(RECORDINGS[name].wire))
 
     assert found
-    planted = [check(found, surface_of(name), form, seed=seed, pretty=pretty, escaped=seed == 1) for seed in _SEEDS]
+    planted = [check(found, recorded_api(name), form, seed=seed, pretty=pretty, escaped=seed == 1) for seed in _SEEDS]
     assert all(planted) or form == NUMBER  # some events have none
 
 
@@ -166,14 +166,12 @@ _JSON = st.recursive(
 
 
 @_FORMS
-@pytest.mark.parametrize("surface", PLACES)
+@pytest.mark.parametrize("api", PLACES)
 @given(payload=st.dictionaries(_NAMES, _JSON, min_size=1, max_size=8), pretty=st.booleans(), escaped=st.booleans())
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_nothing_planted_in_any_json_is_left(
-    surface: str, form: str, payload: Any, pretty: bool, escaped: bool
-) -> None:
+def test_nothing_planted_in_any_json_is_left(api: str, form: str, payload: Any, pretty: bool, escaped: bool) -> None:
     """Names that are known in places where they are not, objects for lists, lists for texts."""
-    check([payload], surface, form, pretty=pretty, escaped=escaped)
+    check([payload], api, form, pretty=pretty, escaped=escaped)
 
 
 def places(place: PayloadPlace, path: Path_ = ()) -> Iterator[tuple[Path_, PayloadPlace]]:
@@ -192,30 +190,30 @@ def payload_with(path: Path_, value: Any) -> Any:
     return value
 
 
-def shown(path: Path_, value: Any, surface: str) -> Any:
+def shown(path: Path_, value: Any, api: str) -> Any:
     """What a mask shows of a value."""
-    masked = json.loads(mask(b"data: " + json.dumps(payload_with(path, value)).encode(), surface)[6:])
+    masked = json.loads(mask(b"data: " + json.dumps(payload_with(path, value)).encode(), api)[6:])
     for step in path:
         masked = masked[step]
     return masked
 
 
-@pytest.mark.parametrize("surface", PLACES)
-def test_every_place_keeps_what_its_rule_says_and_nothing_else(surface: str) -> None:
+@pytest.mark.parametrize("api", PLACES)
+def test_every_place_keeps_what_its_rule_says_and_nothing_else(api: str) -> None:
     """A word where words stand, an id where ids stand, a number where numbers stand; and the names on the way."""
     words = {Rule.WORD, Rule.CODE, Rule.TYPE}
-    for path, place in places(PLACES[surface]):
+    for path, place in places(PLACES[api]):
         rule = place.rule
-        kept = {value: shown(path, value, surface) == value for value in ("in_progress", "a-b.1:c", 478, "weather")}
+        kept = {value: shown(path, value, api) == value for value in ("in_progress", "a-b.1:c", 478, "weather")}
         assert kept == {
             "in_progress": rule in words | {Rule.ID, Rule.MODEL},
             "a-b.1:c": rule in {Rule.ID, Rule.MODEL},
             478: rule in {Rule.NUMBER, Rule.CODE, Rule.ID},
             "weather": rule in {Rule.ID, Rule.MODEL},
         }, path
-        (below,) = shown(path, {"my own": {"id": 1, "role": 1, "name": 1, "content": 1}}, surface).values()
+        (below,) = shown(path, {"my own": {"id": 1, "role": 1, "name": 1, "content": 1}}, api).values()
         assert not {*below} & NAMES, path
-        assert not _LEAK.search(json.dumps(shown(path, {SENTENCE: {"id": SENTENCE}, "QZJ": [9, "QZJ"]}, surface)))
+        assert not _LEAK.search(json.dumps(shown(path, {SENTENCE: {"id": SENTENCE}, "QZJ": [9, "QZJ"]}, api)))
 
 
 def test_ids_and_names_stay_apart() -> None:
@@ -240,10 +238,10 @@ def test_the_name_of_an_event_that_nobody_knows_keeps_its_family() -> None:
     assert b'"type":"jane doe.delta"' not in mask(wire.replace(b"response.jane_doe", b"jane doe"), "responses")
 
 
-@pytest.mark.parametrize("surface", PLACES)
-def test_the_type_of_an_event_is_no_place_for_a_sentence(surface: str) -> None:
+@pytest.mark.parametrize("api", PLACES)
+def test_the_type_of_an_event_is_no_place_for_a_sentence(api: str) -> None:
     """Not one of its words stays, if all of them are the protocol's."""
-    masked = shown(("type",), "user text message", surface)
+    masked = shown(("type",), "user text message", api)
 
     assert not {"user", "text", "message"} & set(masked.split())
 
@@ -256,8 +254,8 @@ def test_a_field_that_is_set_to_number_chunks_is_kept() -> None:
     assert b"17" not in mask(wire, "chat")
 
 
-@pytest.mark.parametrize("surface", ["chat", "responses", "other"])
-def test_a_stream_cut_anywhere_says_nothing(surface: str) -> None:
+@pytest.mark.parametrize("api", ["chat", "responses", "other"])
+def test_a_stream_cut_anywhere_says_nothing(api: str) -> None:
     """In a name, an escape, a character: what is torn is masked as well."""
     planter = Planter(SENTENCE)
     payload = {
@@ -266,9 +264,9 @@ def test_a_stream_cut_anywhere_says_nothing(surface: str) -> None:
         "metadata": {"a": ""},
         "délta": "",
     }
-    wire = framed([planter.plant(payload, surface)], SENTENCE, pretty=False, escaped=False)
+    wire = framed([planter.plant(payload, api)], SENTENCE, pretty=False, escaped=False)
     for end in range(len(wire)):
-        masked = mask(wire[:end], surface)
+        masked = mask(wire[:end], api)
         assert len(masked) == end
         assert not _LEAK.search(masked.decode("utf-8", "replace")), end
 

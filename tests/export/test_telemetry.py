@@ -570,14 +570,12 @@ def planted(value: Any, draw: Any, share: float) -> Any:
     return draw(None) if draw(share) else value
 
 
-@given(
-    data=st.data(), surface=st.sampled_from(["chat", "responses"]), policy=st.sampled_from(["default", "all", "none"])
-)
+@given(data=st.data(), api=st.sampled_from(["chat", "responses"]), policy=st.sampled_from(["default", "all", "none"]))
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_nothing_planted_in_a_stream_leaves_the_process(
-    data: st.DataObject, surface: str, policy: str, caplog: pytest.LogCaptureFixture
+    data: st.DataObject, api: str, policy: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At any place of a payload, in the headers, the address, the model that was asked: no canary in any signal."""
     chosen = data.draw(st.randoms(use_true_random=False))
@@ -586,12 +584,12 @@ def test_nothing_planted_in_a_stream_leaves_the_process(
     def draw(share: float | None) -> Any:
         return data.draw(_CANARIES) if share is None else chosen.random() < share
 
-    events = sdk.responses() if surface == "responses" else [*sdk.chat(), *sdk.tool_chat()]
-    reads = sdk.frames([planted(event, draw, share) for event in events], done=surface == "chat")
+    events = sdk.responses() if api == "responses" else [*sdk.chat(), *sdk.tool_chat()]
+    reads = sdk.frames([planted(event, draw, share) for event in events], done=api == "chat")
     headers = {name: "Canary req 1" for name in ("x-request-id", "cf-ray", "server", "via")}
     with exporting(policy) as exported, caplog.at_level(logging.DEBUG, "streamwatch"):
         client = sdk.client(reads, headers=headers, base_url="https://canary:canary@host.test/canary?canary=1")
-        method, arguments = sdk.asks(client, surface)
+        method, arguments = sdk.asks(client, api)
         with contextlib.suppress(Exception):
             list(method(**{**arguments, "model": "Canary asks: who is it?"}))
     told = [*exported(), caplog.text]

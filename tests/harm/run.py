@@ -86,7 +86,7 @@ def write(options: Options, path: Path) -> None:
                 continue
             told: dict[str, object] = {
                 "id": f"{number}/{'+'.join(case.changes) or 'as-it-is'}/{stream.name}",
-                "surface": stream.api,
+                "api": stream.api,
             }
             told |= {"content_type": "text/event-stream", "connection_cut": stream.cut, "request": stream.request}
             told["wire"] = base64.b64encode(b"".join(stream.reads())).decode()
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=5000, help="judge so many combinations")
     parser.add_argument("--minutes", type=float, default=math.inf, help="search no longer than so many minutes")
     parser.add_argument("--policy", default="default", help="watch with this policy")
-    parser.add_argument("--surface", choices=tuple(GENERATORS), help="look at one API")
+    parser.add_argument("--api", choices=tuple(GENERATORS), help="look at one API")
     parser.add_argument("--only-change", default="", help="apply this change in every case")
     parser.add_argument("--only-reader", action="append", default=[], help="judge this reader; may be repeated")
     parser.add_argument("--corpus", type=Path, help="read the recordings of this folder instead of all")
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         given.seed,
         given.count,
         given.policy,
-        (given.surface,) if given.surface else tuple(GENERATORS),
+        (given.api,) if given.api else tuple(GENERATORS),
         given.only_change,
         tuple(given.only_reader),
         given.corpus,

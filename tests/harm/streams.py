@@ -43,9 +43,7 @@ def own() -> tuple[Stream, ...]:
     for id, row in json.loads(index.read_text("utf-8")).items() if index.exists() else ():
         body = (folder / "servers" / f"{id}.sse").read_bytes()
         found.append(
-            _recorded(
-                f"servers/{id}", row["surface"], body, {"request_n": row.get("n")}, "own", not id.endswith("-cut")
-            )
+            _recorded(f"servers/{id}", row["api"], body, {"request_n": row.get("n")}, "own", not id.endswith("-cut"))
         )
     return tuple(found)
 

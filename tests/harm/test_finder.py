@@ -483,9 +483,7 @@ def test_streams_are_written_for_other_clients(tmp_path: Any) -> None:
     path = tmp_path / "streams.jsonl"
     assert main(["--count", "20", "--generated", "--write", str(path)]) == 0
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert rows and all(
-        set(row) == {"id", "surface", "content_type", "connection_cut", "request", "wire"} for row in rows
-    )
+    assert rows and all(set(row) == {"id", "api", "content_type", "connection_cut", "request", "wire"} for row in rows)
 
 
 def test_warnings_of_pydantic_are_no_business_of_ours() -> None:

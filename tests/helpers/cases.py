@@ -62,7 +62,7 @@ class Case:
     """One wire, and all that is expected of it."""
 
     name: str
-    surface: str
+    api: str
     wire: bytes
     found: Mapping[AnomalyKind, Outcome | None]
     answer: Answer

@@ -109,11 +109,11 @@ class Read:
         return {kind.name: count for kind, count in found if kind.name.startswith("sequence_")}
 
 
-def opened(surface: str = "responses", request: Request | None = None, **more: Any) -> Read:
+def opened(api: str = "responses", request: Request | None = None, **more: Any) -> Read:
     """A stream that nothing was read of."""
     clock, patience = Clock(), more.pop("patience", None)
     bounds = settings(more.pop("repair", "default"), **more)
-    return Read(StreamWatch(surface, request, bounds, clock=clock, patience=patience), clock)
+    return Read(StreamWatch(api, request, bounds, clock=clock, patience=patience), clock)
 
 
 def numbers(payloads: list[Payload]) -> list[int]:
@@ -129,7 +129,7 @@ class Sort:
     """A sort of numbered streams: events without numbers, and how they are numbered."""
 
     name: str
-    surface: str
+    api: str
     events: tuple[Payload, ...]
     member: str = "sequence_number"
     start: int = 0
@@ -145,14 +145,14 @@ class Sort:
         for place, event in enumerate(self.events):
             number = self.form(self.start + place)
             stamp = {} if self.member == "id" else {self.member: number}
-            name = event.get("type") if self.surface == "responses" else None
+            name = event.get("type") if self.api == "responses" else None
             wires.append(sse({**event, "mark": place, **stamp}, event=name, id=number if not stamp else None))
         return wires
 
     @property
     def done(self) -> bytes:
         """What ends it."""
-        return b"" if self.surface == "responses" else DONE
+        return b"" if self.api == "responses" else DONE
 
     @property
     def says_its_start(self) -> bool:
@@ -198,9 +198,9 @@ def mixed(sort: Sort, order: list[int], between: float | None = 0.0, *, noise: r
     parts = [wires[place] for place in order]
     for at in reversed(range(len(parts) if noise is not None else 0)):
         if noise is not None and noise.random() < 0.25:
-            parts.insert(at + 1, noise.choice(NOISE[sort.surface]))
+            parts.insert(at + 1, noise.choice(NOISE[sort.api]))
     parts.append(sort.done)
-    read = opened(sort.surface, sort.request)
+    read = opened(sort.api, sort.request)
     for part in [b"".join(parts)] if between is None else parts:
         read.take(part, between or 0.0)
     return read.close()

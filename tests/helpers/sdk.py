@@ -26,7 +26,7 @@ httpx: Any = importlib.import_module("httpx2" if VERSION >= (3, 0) else "httpx")
 Read = Union[bytes, float, BaseException]
 MODES = ("sync", "async")
 HAS_RESPONSES = hasattr(openai.OpenAI, "responses")
-SURFACES = ("chat", "responses") if HAS_RESPONSES else ("chat",)
+APIS = ("chat", "responses") if HAS_RESPONSES else ("chat",)
 #: What a request says, and no export may: telemetry is read by other people than the answers are.
 PROMPT = "Canary-prompt"
 API_KEY = "sk-canary-key"
@@ -204,9 +204,9 @@ def responses(*texts: str) -> list[dict[str, Any]]:
     return [{**event, "sequence_number": number} for number, event in enumerate(events)]
 
 
-def healthy(surface: str) -> list[bytes]:
+def healthy(api: str) -> list[bytes]:
     """A healthy stream of an API."""
-    return frames(chat()) if surface == "chat" else frames(responses(), done=False)
+    return frames(chat()) if api == "chat" else frames(responses(), done=False)
 
 
 def disordered(events: list[dict[str, Any]], *, earlier: int = 4, later: int = 6) -> list[dict[str, Any]]:
@@ -219,49 +219,49 @@ def disordered(events: list[dict[str, Any]], *, earlier: int = 4, later: int = 6
 # --- the application
 
 
-def asks(client: Any, surface: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+def asks(client: Any, api: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The method that opens a stream of an API, and its arguments."""
-    if surface == "responses":
+    if api == "responses":
         return client.responses.create, {"model": "gpt-4o", "input": PROMPT, "stream": True}
-    if surface == "other":
+    if api == "other":
         stream_class = openai.AsyncStream if isinstance(client, openai.AsyncOpenAI) else openai.Stream
         return client.post, {"path": "/other", "cast_to": object, "stream": True, "stream_cls": stream_class[object]}
     messages = [{"role": "user", "content": PROMPT}]
     return client.chat.completions.create, {"model": "gpt-4o", "messages": messages, "stream": True}
 
 
-def create(client: Any, surface: str = "chat", **more: Any) -> Any:
+def create(client: Any, api: str = "chat", **more: Any) -> Any:
     """Open a stream; to be awaited if the client is asynchronous."""
-    method, arguments = asks(client, surface)
+    method, arguments = asks(client, api)
     return method(**arguments, **more)
 
 
-def helper(client: Any, surface: str = "chat") -> Any:
+def helper(client: Any, api: str = "chat") -> Any:
     """The SDK's accumulating helper, not yet entered."""
-    method = _helper(client, surface)
+    method = _helper(client, api)
     given: dict[str, Any] = {"input": PROMPT}
     return method(
-        model="gpt-4o", **(given if surface == "responses" else {"messages": [{"role": "user", "content": PROMPT}]})
+        model="gpt-4o", **(given if api == "responses" else {"messages": [{"role": "user", "content": PROMPT}]})
     )
 
 
 def read_with_helpers() -> None:
     """Read a stream of each API in each way that this release has."""
-    for surface in ("chat", "responses"):
-        a_client = client(healthy(surface)) if surface == "chat" or hasattr(openai.OpenAI, "responses") else None
-        if a_client is not None and has_helper(a_client, surface):
-            with helper(a_client, surface) as stream:
+    for api in ("chat", "responses"):
+        a_client = client(healthy(api)) if api == "chat" or hasattr(openai.OpenAI, "responses") else None
+        if a_client is not None and has_helper(a_client, api):
+            with helper(a_client, api) as stream:
                 for _ in stream:
                     pass
 
 
-def has_helper(client: Any, surface: str) -> bool:
+def has_helper(client: Any, api: str) -> bool:
     """Whether this release of the SDK has an accumulating helper."""
-    return _helper(client, surface) is not None
+    return _helper(client, api) is not None
 
 
-def _helper(client: Any, surface: str) -> Any:
-    if surface == "responses":
+def _helper(client: Any, api: str) -> Any:
+    if api == "responses":
         return getattr(client.responses, "stream", None)
     beta = getattr(getattr(getattr(client, "beta", None), "chat", None), "completions", None)
     return getattr(client.chat.completions, "stream", getattr(beta, "stream", None))
@@ -290,23 +290,23 @@ class Outcome:
         self.error = (type(error).__qualname__, str(error))
 
 
-def read(mode: str, reads: Iterable[Read], surface: str = "chat", **options: Any) -> Outcome:
+def read(mode: str, reads: Iterable[Read], api: str = "chat", **options: Any) -> Outcome:
     """Read a whole stream, as an application does: what came, and what was raised."""
     if mode == "async":
-        return asyncio.run(_read(async_client(reads, **options), surface))
+        return asyncio.run(_read(async_client(reads, **options), api))
     outcome = Outcome([])
     try:
-        for chunk in create(client(reads, **options), surface):
+        for chunk in create(client(reads, **options), api):
             outcome.add(chunk)
     except Exception as error:
         outcome.raised(error)
     return outcome
 
 
-async def _read(client: Any, surface: str) -> Outcome:
+async def _read(client: Any, api: str) -> Outcome:
     outcome = Outcome([])
     try:
-        async for chunk in await create(client, surface):
+        async for chunk in await create(client, api):
             outcome.add(chunk)
     except Exception as error:
         outcome.raised(error)

@@ -350,7 +350,7 @@ def settings(repair: str = "default", **bounds: Any) -> Settings:
 
 
 def watch(
-    surface: str,
+    api: str,
     wire: bytes | Sequence[bytes],
     repair: str = "default",
     *,
@@ -360,7 +360,7 @@ def watch(
     **bounds: Any,
 ) -> Seen:
     """Put a wire, or its reads, through a watch. Its clock stands still, so no wait ever runs out."""
-    stream = StreamWatch(surface, request, settings(repair, **bounds), loads=loads, clock=lambda: 0.0)
+    stream = StreamWatch(api, request, settings(repair, **bounds), loads=loads, clock=lambda: 0.0)
     events: list[Event] = []
     for data in [wire] if isinstance(wire, bytes) else wire:
         stream.receive(data)
@@ -405,9 +405,9 @@ class Answer:
 _Calls = dict[Any, list[str]]
 
 
-def read(surface: str, delivered: Iterable[Delivered]) -> Answer:
+def read(api: str, delivered: Iterable[Delivered]) -> Answer:
     """Read events as the SDK and its accumulating helpers do: up to [DONE] or an exception."""
-    feed = _FEEDS.get(surface, _feed)
+    feed = _FEEDS.get(api, _feed)
     answer, calls = Answer(), dict[Any, _Calls]()
     for event, value in delivered:
         if value == "[DONE]":

@@ -36,7 +36,7 @@ def read(fault: Fault, mode: str, wrap: Any) -> dict[str, Any]:
     got: dict[str, Any] = {"raised": None, "text": ""}
     try:
         if mode == "sync":
-            for chunk in sdk.create(wrap(sdk.client(fault.reads)), fault.surface, **fault.more):
+            for chunk in sdk.create(wrap(sdk.client(fault.reads)), fault.api, **fault.more):
                 got["text"] += said(chunk)
         else:
             asyncio.run(_read(fault, wrap, got))
@@ -46,7 +46,7 @@ def read(fault: Fault, mode: str, wrap: Any) -> dict[str, Any]:
 
 
 async def _read(fault: Fault, wrap: Any, got: dict[str, Any]) -> None:
-    async for chunk in await sdk.create(wrap(sdk.async_client(fault.reads)), fault.surface, **fault.more):
+    async for chunk in await sdk.create(wrap(sdk.async_client(fault.reads)), fault.api, **fault.more):
         got["text"] += said(chunk)
 
 

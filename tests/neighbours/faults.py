@@ -40,7 +40,7 @@ class Fault:
 
     name: str
     group: str
-    surface: str
+    api: str
     reads: list[bytes]
     said: Said = field(default_factory=Said)
     more: dict[str, Any] = field(default_factory=dict)  #: arguments of the request

@@ -39,10 +39,10 @@ def test_a_stream_that_the_plain_sdk_reads_is_read_with_streamwatch(
     """None of the streams that instrumentations choke on raises only because Streamwatch is there."""
     if sdk.VERSION < (1, 10) and not fault.reads:
         pytest.skip("this release raises on an empty body")
-    plain = sdk.read(mode, fault.reads, fault.surface)
+    plain = sdk.read(mode, fault.reads, fault.api)
     watch()
 
-    assert plain.error == sdk.read(mode, fault.reads, fault.surface).error
+    assert plain.error == sdk.read(mode, fault.reads, fault.api).error
 
 
 @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ def test_each_kind_has_a_sentence() -> None:
         assert name == kind.name
         assert re.fullmatch(r"[a-z]+(_[a-z]+)*", name)
         assert kind.meaning[-1] == "."
-        assert kind.surfaces
+        assert kind.apis
         assert (kind.strategy == "none") == (kind.level is Level.NEVER)
 
 

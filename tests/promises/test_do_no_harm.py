@@ -212,14 +212,14 @@ def wild_chat() -> list[bytes]:
 class Stream:
     """A stream that is read while something fails, and how."""
 
-    surface: str
+    api: str
     reads: list[bytes]
     repair: str
 
     def read(self, way: Way) -> sdk.Outcome:
         """What an application gets."""
         mode, size = way
-        return sdk.read(mode, sdk.cut(self.reads, size) if size else self.reads, self.surface)
+        return sdk.read(mode, sdk.cut(self.reads, size) if size else self.reads, self.api)
 
     def outcomes(self) -> dict[Way, sdk.Outcome]:
         """What an application gets, in every way."""
@@ -292,7 +292,7 @@ def differences(stream: Stream, got: sdk.Outcome, plain: sdk.Outcome, mended: li
     """What the application did not get as the SDK gave it, or as it was mended before the failure."""
     if got.error != plain.error or len(got.chunks) != len(plain.chunks):
         return [f"{len(got.chunks)} chunks and {got.error} instead of {len(plain.chunks)} and {plain.error}"]
-    if stream.surface == "responses" and stream.repair != "none":  # in their order or not, but every one once
+    if stream.api == "responses" and stream.repair != "none":  # in their order or not, but every one once
         missing = [chunk for chunk in plain.chunks if got.chunks.count(chunk) != 1]
         return [f"not there once: {missing}"] if missing else []
     allowed = [plain] if stream.repair == "none" else [plain, *mended]

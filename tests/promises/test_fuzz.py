@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recordings.build import RECORDINGS, surface_of
+from recordings.build import RECORDINGS, recorded_api
 from helpers.stream_builders import Delivered, Seen, bytewise, parsers, reference, sdk_value, settings, split
 
 from streamwatch.core.vocabulary import Strategy
@@ -44,7 +44,7 @@ class Source:
     """A recording to break."""
 
     name: str
-    surface: str
+    api: str
     wire: bytes
     request: Request
 
@@ -53,7 +53,7 @@ class Source:
 class Fuzzed:
     """A broken stream, and how it is to be read."""
 
-    surface: str
+    api: str
     wire: bytes
     request: Request
     loads: Callable[[bytes], Any]
@@ -66,7 +66,7 @@ class Fuzzed:
 
     def see(self, policy: str, reads: list[bytes]) -> Seen:
         """The stream, watched as its reader does: where it can't be read on, the rest is the SDK's."""
-        stream = StreamWatch(self.surface, self.request, settings(policy), loads=self.loads, clock=lambda: 0.0)
+        stream = StreamWatch(self.api, self.request, settings(policy), loads=self.loads, clock=lambda: 0.0)
         for data in reads:
             if not stream.receive(data):
                 break
@@ -163,7 +163,7 @@ def fuzzed(sources: list[Source], seed: int) -> Fuzzed:
     """The stream of a seed."""
     rng = random.Random(seed)
     source = rng.choice(sources)
-    other = rng.choice([each for each in sources if each.surface == source.surface])
+    other = rng.choice([each for each in sources if each.api == source.api])
     events = blocks(source.wire)
     for _ in range(rng.choice([1, 1, 2, 3, 6])):
         if events:
@@ -171,7 +171,7 @@ def fuzzed(sources: list[Source], seed: int) -> Fuzzed:
     split_by = None if rng.random() < 0.05 else seed
     # What reads the stream decides on some repairs.
     request = rng.choice([source.request, source.request, Request(), Request(accumulated=True)])
-    return Fuzzed(source.surface, b"".join(events), request, rng.choice(parsers()), rng.choice(POLICIES), split_by)
+    return Fuzzed(source.api, b"".join(events), request, rng.choice(parsers()), rng.choice(POLICIES), split_by)
 
 
 # --- what must hold
@@ -262,7 +262,7 @@ def fuzz(sources: list[Source], seeds: Iterable[int], name: str) -> None:
         if failure:
             wire, failure = shortest(stream, failure)
             told.append(
-                f"seed {seed}, {stream.surface}, {stream.request}, {stream.loads.__module__}: {failure[:1500]}\n"
+                f"seed {seed}, {stream.api}, {stream.request}, {stream.loads.__module__}: {failure[:1500]}\n"
                 f"  smallest wire: {wire!r}\n"
                 f"  again: STREAMWATCH_FUZZ_SEED={seed} pytest tests/promises/test_fuzz.py -k {name}"
             )
@@ -274,7 +274,9 @@ def fuzz(sources: list[Source], seeds: Iterable[int], name: str) -> None:
 
 def own() -> list[Source]:
     """The project's recordings."""
-    return [Source(name, surface_of(name), recording.wire, recording.request) for name, recording in RECORDINGS.items()]
+    return [
+        Source(name, recorded_api(name), recording.wire, recording.request) for name, recording in RECORDINGS.items()
+    ]
 
 
 @pytest.mark.parametrize("part", range(_PARTS))

@@ -118,9 +118,9 @@ def retained(thing: object) -> int:
     return sum(sizes.values())
 
 
-def costs(surface: str, *parts: Iterable[bytes]) -> list[int]:
+def costs(api: str, *parts: Iterable[bytes]) -> list[int]:
     """What a watch holds after each part of a stream, apart from what is handed on."""
-    watch, seen = StreamWatch(surface, settings=Settings(window_bytes=10_000)), []
+    watch, seen = StreamWatch(api, settings=Settings(window_bytes=10_000)), []
     for part in parts:
         for read in part:
             watch.receive(read)
@@ -131,9 +131,9 @@ def costs(surface: str, *parts: Iterable[bytes]) -> list[int]:
     return [*seen[:-1], max(seen[-1], retained(watch))]
 
 
-def peak(surface: str, reads: Iterable[bytes]) -> int:
+def peak(api: str, reads: Iterable[bytes]) -> int:
     """The most memory that watching a stream needs at any moment, apart from what is handed on."""
-    watch = StreamWatch(surface)
+    watch = StreamWatch(api)
     tracemalloc.start()
     try:
         for read in reads:
@@ -149,17 +149,17 @@ def peak(surface: str, reads: Iterable[bytes]) -> int:
 @pytest.mark.parametrize("name", ENDLESS)
 def test_the_cost_of_a_stream_does_not_grow_with_its_length(name: str) -> None:
     """Four times as many events cost no more memory, whatever is wrong with them."""
-    surface, reads = ENDLESS[name]
+    api, reads = ENDLESS[name]
 
-    assert costs(surface, reads(20_000))[0] < costs(surface, reads(5_000))[0] + SLACK
+    assert costs(api, reads(20_000))[0] < costs(api, reads(5_000))[0] + SLACK
 
 
 @pytest.mark.parametrize("name", GROWING)
 def test_what_a_server_numbers_is_not_kept_without_end(name: str) -> None:
     """An item, call or choice of its own in every event costs no more than some bound."""
-    surface, reads = GROWING[name]
+    api, reads = GROWING[name]
 
-    assert costs(surface, reads(6_000))[0] < costs(surface, reads(2_000))[0] + SLACK
+    assert costs(api, reads(6_000))[0] < costs(api, reads(2_000))[0] + SLACK
 
 
 def test_a_very_long_stream_with_a_gap_costs_what_a_long_one_costs() -> None:

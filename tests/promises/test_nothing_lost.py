@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from helpers.cases import CASES
-from recordings.build import HERE, RECORDINGS, surface_of
+from recordings.build import HERE, RECORDINGS, recorded_api
 from helpers.stream_builders import (
     begin,
     body,
@@ -66,10 +66,10 @@ class Failing:
 
 
 def watched(
-    surface: str, reads: list[bytes], request: Request, policy: str, at: int
+    api: str, reads: list[bytes], request: Request, policy: str, at: int
 ) -> tuple[list[Any], list[Any], int, bool]:
     """Return what was handed on, what was left as it came, how many lines were run, and whether one of them failed."""
-    stream = StreamWatch(surface, request, settings(policy), clock=lambda: 0.0)
+    stream = StreamWatch(api, request, settings(policy), clock=lambda: 0.0)
     failing, delivered = Failing(at), []
     rest, failed = b"", False
     sys.settrace(failing)
@@ -107,9 +107,9 @@ def scrambled(events: list[Any], seed: str) -> list[Any]:
 def streams() -> Iterator[tuple[str, str, bytes, Request]]:
     """Streams of every API, healthy and broken in every way that a rule knows."""
     for name, recording in RECORDINGS.items():
-        yield name, surface_of(name), (HERE / f"{name}.sse").read_bytes(), recording.request
+        yield name, recorded_api(name), (HERE / f"{name}.sse").read_bytes(), recording.request
     for case in CASES:
-        yield case.name, case.surface, case.wire, case.request
+        yield case.name, case.api, case.wire, case.request
     answer = numbered(response(message(0, "One ", "two ", "three"), message(1, "four ", "five")))
     yield "scrambled-responses", "responses", named(scrambled(answer, "a")), Request()
     yield "scrambled-chat", "chat", body(scrambled(stamped(said(*"One two three four".split())), "b")), Request()
@@ -120,18 +120,18 @@ def streams() -> Iterator[tuple[str, str, bytes, Request]]:
     yield "late-name", "chat", body([begin(), *late]), Request(accumulated=True)
 
 
-STREAMS = {name: (surface, wire, request) for name, surface, wire, request in streams()}
+STREAMS = {name: (api, wire, request) for name, api, wire, request in streams()}
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", STREAMS)
 def test_nothing_is_lost_at_any_line(name: str, policy: str) -> None:
     """What came goes on once, whichever line fails; but for what a repair had dropped already."""
-    surface, wire, request = STREAMS[name]
+    api, wire, request = STREAMS[name]
     chance = random.Random(f"{name} {policy}")
     reads = chance.choice([[wire], split(wire, name), [part + b"\n\n" for part in wire.split(b"\n\n")]])
     came = Counter(texts_of(reference(b"".join(reads))))
-    whole, _, lines, failed = watched(surface, reads, request, policy, 0)
+    whole, _, lines, failed = watched(api, reads, request, policy, 0)
     assert not failed
     may_come = came | Counter(texts_of(whole))
     arrived = [text for text in texts_of(reference(b"".join(reads))) if may_come[text] == 1]
@@ -142,7 +142,7 @@ def test_nothing_is_lost_at_any_line(name: str, policy: str) -> None:
     )  # nothing moved by a repair
     kept = Counter(texts_of(whole)) & came  # without what repairs drop, and what only a repair makes an event of
     for at in sorted({chance.randint(1, max(lines, 1)) for _ in range(10)}):
-        delivered, left, _, failed = watched(surface, reads, request, policy, at)
+        delivered, left, _, failed = watched(api, reads, request, policy, at)
         assert failed
         now = Counter(texts_of([*delivered, *left]))
         assert kept - now == Counter(), f"lost where line {at} fails"

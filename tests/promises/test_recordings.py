@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from helpers import sdk
-from recordings.build import HERE, RECORDINGS, surface_of
+from recordings.build import HERE, RECORDINGS, recorded_api
 from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
 
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED
@@ -49,19 +49,19 @@ def test_the_files_are_those_that_are_built() -> None:
 def test_no_fault_is_found_however_it_is_cut(name: str, loads: Callable[[bytes], Any]) -> None:
     """Whole, byte by byte and in random reads: no fault, complete, and the same each way."""
     wire, request = wire_of(name), RECORDINGS[name].request
-    whole = watch(surface_of(name), wire, request=request, loads=loads)
+    whole = watch(recorded_api(name), wire, request=request, loads=loads)
 
     assert whole.faults == set()
     assert whole.report.verdict is Verdict.COMPLETE
     for reads in (bytewise(wire), *(split(wire, f"{name} {seed}") for seed in range(3))):
-        assert watch(surface_of(name), reads, request=request, loads=loads).comparable() == whole.comparable()
+        assert watch(recorded_api(name), reads, request=request, loads=loads).comparable() == whole.comparable()
 
 
 @_EACH
 def test_nothing_is_held(name: str) -> None:
     """Every event is there with its last byte; only a usage that comes too early makes one chunk wait for the next."""
     recording = RECORDINGS[name]
-    stream, held = StreamWatch(surface_of(name), recording.request), 0
+    stream, held = StreamWatch(recorded_api(name), recording.request), 0
     for at in range(len(recording.wire)):
         stream.receive(recording.wire[at : at + 1])
         whole = recording.wire[: at + 1]
@@ -76,7 +76,7 @@ def test_nothing_is_held(name: str) -> None:
 def test_a_repair_leaves_alone_what_it_does_not_mend(name: str) -> None:
     """Where nothing was repaired no event differs; and never does the number of events that hold data."""
     wire, request = wire_of(name), careful(RECORDINGS[name].request)
-    seen = watch(surface_of(name), wire, request=request)
+    seen = watch(recorded_api(name), wire, request=request)
     came = [sdk_value(event) for event in reference(wire)]
 
     if not seen.repaired - {"sse_framing_variant"}:
@@ -87,29 +87,29 @@ def test_a_repair_leaves_alone_what_it_does_not_mend(name: str) -> None:
 # --- through the SDK
 
 
-def ask(client: Any, surface: str) -> Any:
-    """A stream of a surface; None where this release of the SDK has no such API."""
-    if surface == "completions":
+def ask(client: Any, api: str) -> Any:
+    """A stream of an API; None where this release of the SDK has no such API."""
+    if api == "completions":
         return client.completions.create(model="gpt-4o", prompt="hi", stream=True)
-    if surface == "assistants":
+    if api == "assistants":
         return client.beta.threads.runs.create(thread_id="thread_1", assistant_id="asst_1", stream=True)
-    return sdk.create(client, surface)
+    return sdk.create(client, api)
 
 
-def offered(surface: str) -> bool:
+def offered(api: str) -> bool:
     """Whether this release of the SDK has the API, streaming."""
-    if surface == "assistants":
+    if api == "assistants":
         return sdk.VERSION >= (1, 21)
-    return surface != "responses" or sdk.HAS_RESPONSES
+    return api != "responses" or sdk.HAS_RESPONSES
 
 
-def through_sdk(name: str, wire: bytes, surface: str) -> tuple[list[tuple[str, Any]], str]:
+def through_sdk(name: str, wire: bytes, api: str) -> tuple[list[tuple[str, Any]], str]:
     """What an application gets: the type and data of every chunk, and what was raised."""
     chunks, raised = [], ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the SDK's, of deprecated APIs and of values that its models do not know
         try:
-            for each in ask(sdk.client(split(wire, name, most=400)), surface):
+            for each in ask(sdk.client(split(wire, name, most=400)), api):
                 chunks.append((type(each).__qualname__, sdk.dump(each)))
         except Exception as error:
             raised = repr(error)
@@ -125,13 +125,13 @@ def without_content(chunks: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     return [tuple(each) for each in plain]
 
 
-def assert_same_through_sdk(name: str, surface: str, wire: bytes) -> Report:
+def assert_same_through_sdk(name: str, api: str, wire: bytes) -> Report:
     """Observing, no chunk differs; repairing, none in which nothing was repaired, but for content."""
-    unwatched = through_sdk(name, wire, surface)
+    unwatched = through_sdk(name, wire, api)
     with reports("none"):
-        assert through_sdk(name, wire, surface) == unwatched
+        assert through_sdk(name, wire, api) == unwatched
     with reports("default") as seen:
-        chunks, raised = through_sdk(name, wire, surface)
+        chunks, raised = through_sdk(name, wire, api)
     repaired = {kind.name for kind, outcomes in seen[-1].outcomes.items() if set(outcomes) - {"unrepaired"}}
     repaired -= {"sse_framing_variant", "keepalive_frame"}
     if not repaired:
@@ -146,10 +146,10 @@ def assert_same_through_sdk(name: str, surface: str, wire: bytes) -> Report:
 @_EACH
 def test_the_application_gets_the_same_chunks(name: str) -> None:
     """Through the SDK: type and data of every chunk, with Streamwatch and without."""
-    surface = surface_of(name)
-    if not offered(surface):
+    api = recorded_api(name)
+    if not offered(api):
         pytest.skip("this release of the SDK has no such API")
-    report = assert_same_through_sdk(name, surface, wire_of(name))
+    report = assert_same_through_sdk(name, api, wire_of(name))
 
     assert report.verdict is Verdict.COMPLETE
 

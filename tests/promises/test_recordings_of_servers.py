@@ -52,20 +52,20 @@ def test_every_recording_is_in_the_index() -> None:
 @pytest.mark.parametrize("name", INDEX)
 def test_what_is_found_is_what_is_known(name: str) -> None:
     """Verdict and kinds as in the index, however the bytes are cut into reads."""
-    wire, request, surface = wire_of(name), request_of(name), INDEX[name]["surface"]
-    whole = watch(surface, wire, request=request)
+    wire, request, api = wire_of(name), request_of(name), INDEX[name]["api"]
+    whole = watch(api, wire, request=request)
 
     assert INDEX[name]["verdict"] == whole.report.verdict
     assert INDEX[name]["kinds"] == {kind.name: kind.severity.value for kind in whole.report.anomalies}
     for reads in (bytewise(wire), *(split(wire, f"{name} {seed}", 300) for seed in range(3))):
-        assert watch(surface, reads, request=request).comparable() == whole.comparable()
+        assert watch(api, reads, request=request).comparable() == whole.comparable()
 
 
 @pytest.mark.parametrize("name", HEALTHY)
 def test_no_fault_is_found_on_healthy_runs(name: str) -> None:
     """But for what a server is known to leave out; and that is repaired for the SDK's helper, which needs it."""
-    seen = watch(INDEX[name]["surface"], wire_of(name), request=request_of(name))
-    helped = watch(INDEX[name]["surface"], wire_of(name), request=replace(request_of(name), accumulated=True))
+    seen = watch(INDEX[name]["api"], wire_of(name), request=request_of(name))
+    helped = watch(INDEX[name]["api"], wire_of(name), request=replace(request_of(name), accumulated=True))
 
     assert KNOWN.get(name, set()) == seen.faults
     faults = {kind.name for kind in helped.report.anomalies if kind.severity is Severity.FAULT}
@@ -75,11 +75,11 @@ def test_no_fault_is_found_on_healthy_runs(name: str) -> None:
 @pytest.mark.parametrize("name", HEALTHY)
 def test_the_answer_is_whole(name: str) -> None:
     """What a consumer makes of it: a call's arguments are JSON, and text is there."""
-    surface = INDEX[name]["surface"]
-    seen = watch(surface, wire_of(name), request=request_of(name))
-    answer = read(surface, seen.delivered)
+    api = INDEX[name]["api"]
+    seen = watch(api, wire_of(name), request=request_of(name))
+    answer = read(api, seen.delivered)
     called = [(call.name, call.arguments) for said in answer.said.values() for call in said.calls]
-    if surface == "responses":  # where deltas may be missing: the announcement says it all
+    if api == "responses":  # where deltas may be missing: the announcement says it all
         done = [each["item"] for each in seen.payloads if each["type"] == "response.output_item.done"]
         called = [(item["name"], item["arguments"]) for item in done if item["type"] == "function_call"]
 
@@ -98,7 +98,7 @@ def test_the_answer_is_whole(name: str) -> None:
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_is_a_truncation(name: str, error: ConnectionError | None) -> None:
     """Whether the connection ended in order, as a proxy can make it, or was lost."""
-    seen = watch(INDEX[name]["surface"], wire_of(name), request=request_of(name), error=error)
+    seen = watch(INDEX[name]["api"], wire_of(name), request=request_of(name), error=error)
 
     assert Verdict.TRUNCATED is seen.report.verdict
     assert "stream_truncated" in seen.faults
@@ -107,9 +107,9 @@ def test_a_cut_is_a_truncation(name: str, error: ConnectionError | None) -> None
 @pytest.mark.parametrize("name", [name for name in HEALTHY if name not in KNOWN])
 def test_the_application_gets_the_same_chunks(name: str) -> None:
     """Through the SDK: type and data of every chunk, with Streamwatch and without."""
-    surface = INDEX[name]["surface"]
-    if not offered(surface):
+    api = INDEX[name]["api"]
+    if not offered(api):
         pytest.skip("this release of the SDK has no such API")
-    report = assert_same_through_sdk(name, surface, wire_of(name))
+    report = assert_same_through_sdk(name, api, wire_of(name))
 
     assert report.verdict is Verdict.COMPLETE

@@ -39,7 +39,7 @@ from helpers.stream_builders import (  # noqa: E402
 
 WORDS = ("The ", "harbour ", "is ", "quiet", ".")
 PARIS, ROME = ('{"city"', ':"Paris"}'), ('{"city":', '"Rome"}')
-SURFACES = {"chat": "chat", "cmpl": "completions", "resp": "responses", "asst": "assistants"}
+APIS = {"chat": "chat", "cmpl": "completions", "resp": "responses", "asst": "assistants"}
 
 
 @dataclass(frozen=True)
@@ -259,9 +259,9 @@ RECORDINGS: dict[str, Recording] = {
 }
 
 
-def surface_of(name: str) -> str:
+def recorded_api(name: str) -> str:
     """The API of a recording, by its name."""
-    return SURFACES[name[:4]]
+    return APIS[name[:4]]
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
-from recordings.build import HERE, RECORDINGS, surface_of
+from recordings.build import HERE, RECORDINGS, recorded_api
 
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.sdk import chunk_builder
@@ -36,7 +36,7 @@ if sdk.HAS_RESPONSES:
     from openai.types.responses import ResponseStreamEvent
 
     CASTS["responses"] = ResponseStreamEvent
-SERVED = [name for name in RECORDINGS if surface_of(name) in CASTS]
+SERVED = [name for name in RECORDINGS if recorded_api(name) in CASTS]
 
 
 def inside(value: Any) -> Any:
@@ -51,25 +51,25 @@ def inside(value: Any) -> Any:
     return type(value), repr(value)
 
 
-def own(surface: str, payload: Any) -> Any:
+def own(api: str, payload: Any) -> Any:
     """What the SDK itself constructs; an exception where it raises."""
     try:
-        return construct_type(type_=CASTS[surface], value=copy.deepcopy(payload))
+        return construct_type(type_=CASTS[api], value=copy.deepcopy(payload))
     except Exception as error:
         return error
 
 
-def new(surface: str) -> ChunkBuilder:
+def new(api: str) -> ChunkBuilder:
     """Nothing learned yet."""
-    return ChunkBuilder(construct_type, CASTS[surface])
+    return ChunkBuilder(construct_type, CASTS[api])
 
 
 class Counting(ChunkBuilder):
     """A builder that counts what the SDK constructs for it."""
 
-    def __init__(self, surface: str = "chat") -> None:
+    def __init__(self, api: str = "chat") -> None:
         self.lessons = 0
-        super().__init__(self._counted, CASTS[surface])
+        super().__init__(self._counted, CASTS[api])
 
     def _counted(self, value: Any, type_: Any) -> Any:
         self.lessons += 1
@@ -117,11 +117,11 @@ def dumped(value: Any) -> Any:
         return repr(error)
 
 
-def check(surface: str, made: Any, payload: Any) -> bool:
+def check(api: str, made: Any, payload: Any) -> bool:
     """Whether an object was made; if so, it is the SDK's own in every respect."""
     if made is payload:
         return False
-    expected = own(surface, payload)
+    expected = own(api, payload)
     assert inside(made) == inside(expected)
     assert repr(made) == repr(expected)
     assert made == expected
@@ -137,26 +137,26 @@ def check(surface: str, made: Any, payload: Any) -> bool:
 @pytest.mark.parametrize("name", SERVED)
 def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
     """Whatever a server sends: read twice, the second time with what was learned the first time."""
-    surface = surface_of(name)
-    known = new(surface)
+    api = recorded_api(name)
+    known = new(api)
     wire = (HERE / f"{name}.sse").read_bytes()
     for payload in payloads(wire) + payloads(wire):
-        check(surface, known.build(payload), payload)
+        check(api, known.build(payload), payload)
 
 
 def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
     """One process that talks to 39 providers: no difference, and most chunks are spared the construction."""
     index = [json.loads(line) for line in (shared / "corpus" / "index.jsonl").read_text("utf-8").splitlines()]
-    known = {surface: new(surface) for surface in CASTS}
+    known = {api: new(api) for api in CASTS}
     made = total = 0
     for entry in index[
         ::3
     ]:  # a second of the CPU for each hundred: all of them were checked once, without a difference
-        surface = entry["surface"]
-        if surface in CASTS:
+        api = entry["surface"]
+        if api in CASTS:
             for payload in payloads((shared / "corpus" / "streams" / f"{entry['id']}.sse").read_bytes())[:60]:
                 total += 1
-                made += check(surface, known[surface].build(payload), payload)
+                made += check(api, known[api].build(payload), payload)
     assert made > 0.5 * total > 2_000
 
 
@@ -201,25 +201,25 @@ def changed(payload: Any, chance: random.Random, value: Any) -> Any:
     return payload
 
 
-SEEDS = {surface: [] for surface in CASTS}
+SEEDS = {api: [] for api in CASTS}
 for _name in SERVED:
-    SEEDS[surface_of(_name)] += payloads((HERE / f"{_name}.sse").read_bytes())[:40]
+    SEEDS[recorded_api(_name)] += payloads((HERE / f"{_name}.sse").read_bytes())[:40]
 
 
-@pytest.mark.parametrize("surface", CASTS)
-def test_no_payload_makes_another_object_than_the_sdk_does(surface: str) -> None:
+@pytest.mark.parametrize("api", CASTS)
+def test_no_payload_makes_another_object_than_the_sdk_does(api: str) -> None:
     """A template of one payload, and one that differs in anything at all from it, in both orders."""
 
     @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(st.sampled_from(SEEDS[surface]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
+    @given(st.sampled_from(SEEDS[api]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
     def holds(payload: Any, seed: int, values: list[Any]) -> None:
         chance = random.Random(seed)
-        known = new(surface)
+        known = new(api)
         variants = [payload]
         for value in values:
             variants.append(changed(chance.choice(variants), chance, value))
         for variant in variants + variants:
-            check(surface, known.build(variant), variant)
+            check(api, known.build(variant), variant)
 
     holds()
 
@@ -549,34 +549,34 @@ def test_everybody_but_the_loop_finds_the_sdks_own_type(watched: Watched) -> Non
     assert not hasattr(stream, "_cast_to")
 
 
-def everything(mode: str, surface: str, body: Any) -> tuple[list[Any], Any]:
+def everything(mode: str, api: str, body: Any) -> tuple[list[Any], Any]:
     """The chunks of a stream, and what ended it."""
     chunks: list[Any] = []
 
     async def read() -> None:
-        async for chunk in await sdk.create(sdk.async_client(body), surface):
+        async for chunk in await sdk.create(sdk.async_client(body), api):
             chunks.append(chunk)
 
     try:
         if mode == "async":
             asyncio.run(read())
         else:
-            chunks.extend(sdk.create(sdk.client(body), surface))
+            chunks.extend(sdk.create(sdk.client(body), api))
     except Exception as error:
         return chunks, error
     return chunks, None
 
 
-STREAMED = [surface for surface in CASTS if surface != "completions"]
+STREAMED = [api for api in CASTS if api != "completions"]
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-@pytest.mark.parametrize("surface", STREAMED)
+@pytest.mark.parametrize("api", STREAMED)
 def test_the_loop_asks_no_class_what_a_built_object_is(
-    surface: str, mode: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    api: str, mode: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A union of 50 classes costs more than all else of a chunk."""
-    everything(mode, surface, sdk.healthy(surface))
+    everything(mode, api, sdk.healthy(api))
     casts = []
     stock = openai._base_client.BaseClient._process_response_data
 
@@ -586,12 +586,12 @@ def test_the_loop_asks_no_class_what_a_built_object_is(
 
     monkeypatch.setattr(chunk_builder, "_home", _home_of_stock)
     monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
-    chunks, error = everything(mode, surface, sdk.healthy(surface))
+    chunks, error = everything(mode, api, sdk.healthy(api))
 
     assert len(casts) == len(chunks) and error is None
-    assert CASTS[surface] not in casts
+    assert CASTS[api] not in casts
     assert [inside(chunk) for chunk in chunks] == [
-        inside(own(surface, chunk.model_dump(exclude_unset=True))) for chunk in chunks
+        inside(own(api, chunk.model_dump(exclude_unset=True))) for chunk in chunks
     ]
 
 
@@ -611,17 +611,17 @@ def test_who_comes_between_before_the_first_read_finds_the_sdks_own_type(watched
     assert {ChatCompletionChunk} == set(casts)
 
 
-@pytest.mark.parametrize("surface", STREAMED)
+@pytest.mark.parametrize("api", STREAMED)
 @pytest.mark.parametrize("name", ["thread.run.created", "error", "other"])
 @pytest.mark.parametrize("data", ['{"id": "a"}', "[1]", '"text"', "7", "true", "null", "[]", '{"type": "error"}'])
 def test_what_is_not_built_is_constructed_as_without_us(
-    name: str, data: str, surface: str, watch: Callable[..., Watched]
+    name: str, data: str, api: str, watch: Callable[..., Watched]
 ) -> None:
     """Events with a name of their own, of which some releases make an object that holds both, and data of any type."""
-    body = [f"event: {name}\ndata: {data}\n\n".encode(), *sdk.healthy(surface)]
-    plain = everything("sync", surface, body)
+    body = [f"event: {name}\ndata: {data}\n\n".encode(), *sdk.healthy(api)]
+    plain = everything("sync", api, body)
     watch(settings=Settings(repair=Policy("none")))
-    watched = everything("sync", surface, body)
+    watched = everything("sync", api, body)
 
     assert list(map(inside, plain[0])) == list(map(inside, watched[0]))
     assert repr(plain[1]) == repr(watched[1])

@@ -20,7 +20,7 @@ from conftest import Watched
 from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 from openai.types.chat import chat_completion_chunk as module
-from recordings.build import HERE, RECORDINGS, surface_of
+from recordings.build import HERE, RECORDINGS, recorded_api
 
 from streamwatch.core.sse import Event
 from streamwatch.sdk import dict_forms
@@ -232,7 +232,7 @@ def test_attributes_are_the_sdks(filled: Maker, delta: Any) -> None:
         check_attributes(chunk, own(payload(delta)))
 
 
-@pytest.mark.parametrize("name", [name for name in RECORDINGS if surface_of(name) == "chat"])
+@pytest.mark.parametrize("name", [name for name in RECORDINGS if recorded_api(name) == "chat"])
 def test_recorded_chunks_keep_their_attributes(filled: Maker, name: str) -> None:
     """Whatever a server sends; and their dicts differ in nothing but the content."""
     check_body(filled, (HERE / f"{name}.sse").read_bytes())

@@ -139,12 +139,12 @@ def _is_finalizing(frame: FrameType | None) -> bool:
     return False
 
 
-def _read_with_a_signal(surface: str, reads: list[bytes], at: int) -> tuple[bool, int]:
+def _read_with_a_signal(api: str, reads: list[bytes], at: int) -> tuple[bool, int]:
     """Read a stream, with a signal in a function of ours; returns whether it reached the application, and all calls."""
     place, reached = Place(at), False
     sys.settrace(place)
     try:
-        for _ in sdk.create(sdk.client(reads), surface):
+        for _ in sdk.create(sdk.client(reads), api):
             pass
     except Limit:
         reached = True
@@ -153,19 +153,19 @@ def _read_with_a_signal(surface: str, reads: list[bytes], at: int) -> tuple[bool
     return reached, place.calls
 
 
-@pytest.mark.parametrize(("surface", "reads"), streams(), ids=[surface for surface, _ in streams()])
+@pytest.mark.parametrize(("api", "reads"), streams(), ids=[api for api, _ in streams()])
 def test_a_signal_reaches_the_application_from_everywhere(
-    surface: str, reads: list[bytes], handle: Any, watched: Watched
+    api: str, reads: list[bytes], handle: Any, watched: Watched
 ) -> None:
     """At 200 calls from the opening of a stream to its end: none is swallowed, and none is counted as our error."""
     handle(by_name)
     for _ in range(3):
-        sdk.read("sync", reads, surface)  # what is done once for all streams
-    _, calls = _read_with_a_signal(surface, reads, 0)
+        sdk.read("sync", reads, api)  # what is done once for all streams
+    _, calls = _read_with_a_signal(api, reads, 0)
     gc.disable()  # the calls are the same each time then
     try:
         places = range(1, calls - 1, max(calls // 200, 1))
-        swallowed = [at for at in places if not _read_with_a_signal(surface, reads, at)[0]]
+        swallowed = [at for at in places if not _read_with_a_signal(api, reads, at)[0]]
     finally:
         gc.enable()
     settle()
@@ -174,7 +174,7 @@ def test_a_signal_reaches_the_application_from_everywhere(
     assert [] == swallowed
     assert 0 == watched.internal_errors()
     assert Verdict.COMPLETE is watched.reports[0].verdict
-    assert sdk.read("sync", reads, surface).error is None
+    assert sdk.read("sync", reads, api).error is None
 
 
 # Python loses what a signal raises in a finalizer, the SDK's own included: the rate tells how often.

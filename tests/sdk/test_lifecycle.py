@@ -69,158 +69,156 @@ async def dropped() -> None:
 # --- how applications read, synchronously and asynchronously
 
 
-def to_the_end(client: Any, surface: str) -> None:
-    for _ in sdk.create(client, surface):
+def to_the_end(client: Any, api: str) -> None:
+    for _ in sdk.create(client, api):
         pass
 
 
-def break_early(client: Any, surface: str) -> None:
-    for _ in sdk.create(client, surface):
+def break_early(client: Any, api: str) -> None:
+    for _ in sdk.create(client, api):
         break
 
 
-def close(client: Any, surface: str) -> None:
-    stream = sdk.create(client, surface)
+def close(client: Any, api: str) -> None:
+    stream = sdk.create(client, api)
     next(stream)
     stream.close()
 
 
-def never_read(client: Any, surface: str) -> None:
-    sdk.create(client, surface)
+def never_read(client: Any, api: str) -> None:
+    sdk.create(client, api)
 
 
-def never_read_but_closed(client: Any, surface: str) -> None:
-    sdk.create(client, surface).close()
+def never_read_but_closed(client: Any, api: str) -> None:
+    sdk.create(client, api).close()
 
 
-def break_inside_with(client: Any, surface: str) -> None:
-    with sdk.create(client, surface) as stream:
+def break_inside_with(client: Any, api: str) -> None:
+    with sdk.create(client, api) as stream:
         for _ in stream:
             break
 
 
-def raise_in_the_loop(client: Any, surface: str) -> None:
+def raise_in_the_loop(client: Any, api: str) -> None:
     with contextlib.suppress(Left):
-        for _ in sdk.create(client, surface):
+        for _ in sdk.create(client, api):
             raise Left
 
 
-def go_on_after_break(client: Any, surface: str) -> None:
-    stream = sdk.create(client, surface)
+def go_on_after_break(client: Any, api: str) -> None:
+    stream = sdk.create(client, api)
     for _ in stream:
         break
     assert list(stream)
 
 
-def raw_response(client: Any, surface: str) -> None:
-    api = client.responses if surface == "responses" else client.chat.completions
-    _, arguments = sdk.asks(client, surface)
-    assert list(api.with_raw_response.create(**arguments).parse())
+def raw_response(client: Any, api: str) -> None:
+    resource = client.responses if api == "responses" else client.chat.completions
+    _, arguments = sdk.asks(client, api)
+    assert list(resource.with_raw_response.create(**arguments).parse())
 
 
-def streaming_response(client: Any, surface: str) -> None:
-    api = client.responses if surface == "responses" else client.chat.completions
-    _, arguments = sdk.asks(client, surface)
-    with api.with_streaming_response.create(**arguments) as response:
+def streaming_response(client: Any, api: str) -> None:
+    resource = client.responses if api == "responses" else client.chat.completions
+    _, arguments = sdk.asks(client, api)
+    with resource.with_streaming_response.create(**arguments) as response:
         assert list(response.parse())
 
 
-def helper(client: Any, surface: str) -> None:
-    with sdk.helper(client, surface) as stream:
+def helper(client: Any, api: str) -> None:
+    with sdk.helper(client, api) as stream:
         for _ in stream:
             pass
-        (stream.get_final_response if surface == "responses" else stream.get_final_completion)()
+        (stream.get_final_response if api == "responses" else stream.get_final_completion)()
 
 
-def break_inside_helper(client: Any, surface: str) -> None:
-    with sdk.helper(client, surface) as stream:
+def break_inside_helper(client: Any, api: str) -> None:
+    with sdk.helper(client, api) as stream:
         for _ in stream:
             break
 
 
-async def to_the_end_async(client: Any, surface: str) -> None:
-    async for _ in await sdk.create(client, surface):
+async def to_the_end_async(client: Any, api: str) -> None:
+    async for _ in await sdk.create(client, api):
         pass
 
 
-async def break_early_async(client: Any, surface: str) -> None:
-    async for _ in await sdk.create(client, surface):
+async def break_early_async(client: Any, api: str) -> None:
+    async for _ in await sdk.create(client, api):
         break
 
 
-async def close_async(client: Any, surface: str) -> None:
-    stream = await sdk.create(client, surface)
+async def close_async(client: Any, api: str) -> None:
+    stream = await sdk.create(client, api)
     await stream.__anext__()
     await stream.close()
 
 
-async def never_read_async(client: Any, surface: str) -> None:
-    await sdk.create(client, surface)
+async def never_read_async(client: Any, api: str) -> None:
+    await sdk.create(client, api)
 
 
-async def never_read_but_closed_async(client: Any, surface: str) -> None:
-    await (await sdk.create(client, surface)).close()
+async def never_read_but_closed_async(client: Any, api: str) -> None:
+    await (await sdk.create(client, api)).close()
 
 
-async def break_inside_with_async(client: Any, surface: str) -> None:
-    async with await sdk.create(client, surface) as stream:
+async def break_inside_with_async(client: Any, api: str) -> None:
+    async with await sdk.create(client, api) as stream:
         async for _ in stream:
             break
 
 
-async def raise_in_the_loop_async(client: Any, surface: str) -> None:
+async def raise_in_the_loop_async(client: Any, api: str) -> None:
     with contextlib.suppress(Left):
-        async for _ in await sdk.create(client, surface):
+        async for _ in await sdk.create(client, api):
             raise Left
 
 
-async def go_on_after_break_async(client: Any, surface: str) -> None:
-    stream = await sdk.create(client, surface)
+async def go_on_after_break_async(client: Any, api: str) -> None:
+    stream = await sdk.create(client, api)
     async for _ in stream:
         break
     assert [chunk async for chunk in stream]
 
 
-async def raw_response_async(client: Any, surface: str) -> None:
-    api = client.responses if surface == "responses" else client.chat.completions
-    _, arguments = sdk.asks(client, surface)
-    response = await api.with_raw_response.create(**arguments)
+async def raw_response_async(client: Any, api: str) -> None:
+    resource = client.responses if api == "responses" else client.chat.completions
+    _, arguments = sdk.asks(client, api)
+    response = await resource.with_raw_response.create(**arguments)
     assert [chunk async for chunk in response.parse()]
 
 
-async def streaming_response_async(client: Any, surface: str) -> None:
-    api = client.responses if surface == "responses" else client.chat.completions
-    _, arguments = sdk.asks(client, surface)
-    async with api.with_streaming_response.create(**arguments) as response:
+async def streaming_response_async(client: Any, api: str) -> None:
+    resource = client.responses if api == "responses" else client.chat.completions
+    _, arguments = sdk.asks(client, api)
+    async with resource.with_streaming_response.create(**arguments) as response:
         assert [chunk async for chunk in await response.parse()]
 
 
-async def helper_async(client: Any, surface: str) -> None:
-    async with sdk.helper(client, surface) as stream:
+async def helper_async(client: Any, api: str) -> None:
+    async with sdk.helper(client, api) as stream:
         async for _ in stream:
             pass
-        await (stream.get_final_response if surface == "responses" else stream.get_final_completion)()
+        await (stream.get_final_response if api == "responses" else stream.get_final_completion)()
 
 
-async def break_inside_helper_async(client: Any, surface: str) -> None:
-    async with sdk.helper(client, surface) as stream:
+async def break_inside_helper_async(client: Any, api: str) -> None:
+    async with sdk.helper(client, api) as stream:
         async for _ in stream:
             break
 
 
-async def cancelled(client: Any, surface: str) -> None:
-    task = asyncio.create_task(to_the_end_async(client, surface))
+async def cancelled(client: Any, api: str) -> None:
+    task = asyncio.create_task(to_the_end_async(client, api))
     await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def timed_out(client: Any, surface: str) -> None:
+async def timed_out(client: Any, api: str) -> None:
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(
-            to_the_end_async(client, surface), 0.5
-        )  # opening it takes 20 ms and more on a busy machine
+        await asyncio.wait_for(to_the_end_async(client, api), 0.5)  # opening it takes 20 ms and more on a busy machine
 
 
 COMPLETE, ABANDONED = Verdict.COMPLETE, Verdict.ABANDONED
@@ -239,30 +237,30 @@ WAYS: list[tuple[Consumer, AsyncConsumer, Verdict]] = [
     (break_inside_helper, break_inside_helper_async, ABANDONED),
 ]
 CLOSING = {"close", "never_read_but_closed", "break_inside_with", "break_inside_helper"}
-EACH_SURFACE = pytest.mark.parametrize("surface", sdk.SURFACES)
+EACH_API = pytest.mark.parametrize("api", sdk.APIS)
 EACH_WAY = pytest.mark.parametrize(
     ("read", "read_async", "verdict"), WAYS, ids=[read.__name__.replace("_", "-") for read, *_ in WAYS]
 )
 
 
-def needs(read: Callable[..., Any], client: Any, surface: str) -> None:
+def needs(read: Callable[..., Any], client: Any, api: str) -> None:
     """Skip what this release of the SDK has not."""
-    if "helper" in read.__name__ and not sdk.has_helper(client, surface):
+    if "helper" in read.__name__ and not sdk.has_helper(client, api):
         pytest.skip("this release has no such helper")
     if sdk.VERSION < (1, 10) and ("clos" in read.__name__ or "with" in read.__name__ or "response" in read.__name__):
         pytest.skip("streams of this release cannot be closed")
 
 
 @EACH_WAY
-@EACH_SURFACE
+@EACH_API
 def test_a_stream_ends_once(
-    read: Consumer, read_async: AsyncConsumer, verdict: Verdict, surface: str, watched: Watched
+    read: Consumer, read_async: AsyncConsumer, verdict: Verdict, api: str, watched: Watched
 ) -> None:
     """However synchronous code reads or leaves a stream, it ends once, with the right verdict."""
-    client = sdk.client(sdk.healthy(surface))
-    needs(read, client, surface)
+    client = sdk.client(sdk.healthy(api))
+    needs(read, client, api)
     responses = responses_of(client)
-    read(client, surface)
+    read(client, api)
     if read.__name__ in CLOSING:
         assert 1 == len(watched.reports), "a stream that is closed has ended, without the garbage collector"
 
@@ -270,15 +268,15 @@ def test_a_stream_ends_once(
 
 
 @EACH_WAY
-@EACH_SURFACE
+@EACH_API
 async def test_an_asynchronous_stream_ends_once(
-    read: Consumer, read_async: AsyncConsumer, verdict: Verdict, surface: str, watched: Watched
+    read: Consumer, read_async: AsyncConsumer, verdict: Verdict, api: str, watched: Watched
 ) -> None:
     """However asynchronous code reads or leaves a stream, it ends once, with the right verdict."""
-    client = sdk.async_client(sdk.healthy(surface))
-    needs(read, client, surface)
+    client = sdk.async_client(sdk.healthy(api))
+    needs(read, client, api)
     responses = responses_of(client)
-    await read_async(client, surface)
+    await read_async(client, api)
     if read.__name__ in CLOSING:
         assert 1 == len(watched.reports), "a stream that is closed has ended, without the garbage collector"
     await dropped()
@@ -287,13 +285,13 @@ async def test_an_asynchronous_stream_ends_once(
 
 
 @pytest.mark.parametrize("read", [cancelled, timed_out])
-@EACH_SURFACE
-async def test_a_cancelled_stream_is_abandoned(read: AsyncConsumer, surface: str, watched: Watched) -> None:
+@EACH_API
+async def test_a_cancelled_stream_is_abandoned(read: AsyncConsumer, api: str, watched: Watched) -> None:
     """Cancellation passes through at once, and is the consumer's leaving."""
-    first, *rest = sdk.healthy(surface)
+    first, *rest = sdk.healthy(api)
     client = sdk.async_client([first, 5.0, *rest])
     responses = responses_of(client)
-    await read(client, surface)
+    await read(client, api)
 
     check(watched, Verdict.ABANDONED, responses)
     assert {asyncio.current_task()} == asyncio.all_tasks()
@@ -302,36 +300,36 @@ async def test_a_cancelled_stream_is_abandoned(read: AsyncConsumer, surface: str
 # --- how servers end a stream
 
 
-def error_events(surface: str) -> list[bytes]:
+def error_events(api: str) -> list[bytes]:
     """A stream in which the server reports an error."""
-    return [*sdk.healthy(surface)[:2], sdk.frame({"error": {"message": "overloaded", "type": "server_error"}})]
+    return [*sdk.healthy(api)[:2], sdk.frame({"error": {"message": "overloaded", "type": "server_error"}})]
 
 
-def endings(surface: str) -> dict[str, tuple[list[sdk.Read], Verdict]]:
+def endings(api: str) -> dict[str, tuple[list[sdk.Read], Verdict]]:
     """Bodies that end otherwise than they should."""
-    some = sdk.healthy(surface)[:3]
+    some = sdk.healthy(api)[:3]
     return {
         "cut": ([*some, sdk.cut_off()], Verdict.TRUNCATED),
         "cut at once": ([sdk.cut_off()], Verdict.TRUNCATED),
         "stopped": ([*some], Verdict.TRUNCATED),
         "empty": ([], Verdict.EMPTY),
-        "error": ([*error_events(surface)], Verdict.ERROR),
+        "error": ([*error_events(api)], Verdict.ERROR),
         "timeout": ([*some, sdk.httpx.ReadTimeout("no bytes came")], Verdict.TRUNCATED),
     }
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("ending", endings("chat"))
-@EACH_SURFACE
+@EACH_API
 def test_what_the_server_does_is_told_and_not_changed(
-    ending: str, surface: str, mode: str, watch: Callable[..., Watched]
+    ending: str, api: str, mode: str, watch: Callable[..., Watched]
 ) -> None:
     """The SDK raises what it raises without us, after the same chunks, and the verdict says what happened."""
-    reads, verdict = endings(surface)[ending]
-    plain = sdk.read(mode, reads, surface)
+    reads, verdict = endings(api)[ending]
+    plain = sdk.read(mode, reads, api)
     watched = watch(repair="none")
 
-    assert plain == sdk.read(mode, reads, surface)
+    assert plain == sdk.read(mode, reads, api)
     check(watched, verdict, [])
 
 

@@ -30,13 +30,13 @@ def test_objects_are_built_with_pydantic_2_alone() -> None:
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
-@pytest.mark.parametrize("surface", sdk.SURFACES)
-def test_streams_are_the_plain_sdks(mode: str, surface: str, watch: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("api", sdk.APIS)
+def test_streams_are_the_plain_sdks(mode: str, api: str, watch: Callable[..., Any]) -> None:
     """Same classes, same values; read twice, as what is learned of the first stream serves the second."""
-    plain = sdk.read(mode, sdk.healthy(surface), surface)
+    plain = sdk.read(mode, sdk.healthy(api), api)
     watched = watch(repair="none")
 
-    assert [sdk.read(mode, sdk.healthy(surface), surface) for _ in range(2)] == [plain, plain]
+    assert [sdk.read(mode, sdk.healthy(api), api) for _ in range(2)] == [plain, plain]
     watched.settle()
     assert ["complete", "complete"] == [report.verdict for report in watched.reports]
     assert len(plain.chunks) > 4

@@ -56,14 +56,14 @@ OF = {
 }
 
 
-def surface_of(name: str) -> str:
+def api_of(name: str) -> str:
     """The API of a question."""
     return "responses" if name.startswith("response") else "chat"
 
 
 def body_of(port: int, model: str, name: str) -> bytes:
     """The body of an answer as far as it came."""
-    path = "/v1/responses" if surface_of(name) == "responses" else "/v1/chat/completions"
+    path = "/v1/responses" if api_of(name) == "responses" else "/v1/chat/completions"
     request = json.dumps({"model": model, "stream": True, **ASKED[name]})
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request(
@@ -84,7 +84,7 @@ def body_of(port: int, model: str, name: str) -> bytes:
 def found(name: str, wire: bytes) -> dict[str, Any]:
     """What Streamwatch says of a body."""
     n = int(ASKED[name].get("n", 1))
-    seen = watch(surface_of(name), wire, request=Request(n=n))
+    seen = watch(api_of(name), wire, request=Request(n=n))
     kinds = {kind.name: kind.severity.value for kind in seen.report.anomalies}
     verdict = seen.report.verdict
     return {"n": n, "verdict": verdict and verdict.value, "kinds": kinds}
@@ -103,7 +103,7 @@ def record(server: str, program: Any, ended: ExitStack) -> dict[str, Any]:
         (RECORDINGS / f"{server}-{name}.sse").write_bytes(wire)
         release = environments.ENVIRONMENTS[server].release
         today = datetime.now(timezone.utc).date().isoformat()
-        about = {"release": release, "date": today, "surface": surface_of(name), **found(name, wire)}
+        about = {"release": release, "date": today, "api": api_of(name), **found(name, wire)}
         index[f"{server}-{name}"] = about
         print(f"{server}-{name}: {len(wire)} bytes, {about['verdict']}, {', '.join(about['kinds'])}", flush=True)
     return index

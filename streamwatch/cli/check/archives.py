@@ -17,9 +17,9 @@ from streamwatch.cli.check.recordings import (
     Recording,
     Unreadable,
     about_url,
+    api_in,
     asked,
     framed,
-    surface_of,
     unpacked,
 )
 
@@ -120,11 +120,11 @@ def from_yaml(data: bytes) -> Any:
 def _recording(
     path: str, place: str, body: bytes, url: str, said: dict[str, Any], format: str, *, cut: bool = False
 ) -> Recording:
-    surface, host, query = about_url(url)
+    api, host, query = about_url(url)
     said.pop("stream", None)
-    if surface == "other":
-        surface = surface_of(body)
-    return Recording(path, body, format, place, surface=surface, host=host, request={**said, **query}, cut=cut)
+    if api == "other":
+        api = api_in(body)
+    return Recording(path, body, format, place, api=api, host=host, request={**said, **query}, cut=cut)
 
 
 def _is_stream(mime: str, said: Mapping[str, Any], status: Any) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-SURFACES = ("chat", "completions", "responses", "assistants", "other")
+APIS = ("chat", "completions", "responses", "assistants", "other")
 #: Files of a directory that are of no use, and may be many.
 _SKIPPED = ("node_modules", "__pycache__")
 
@@ -32,7 +32,7 @@ _SKIPPED = ("node_modules", "__pycache__")
 @click.command()
 @click.argument("files", nargs=-1, required=True)
 @click.option(
-    "--surface", type=click.Choice(SURFACES), help="Take the streams for this API, where a recording does not say it."
+    "--api", type=click.Choice(APIS), help="Take the streams for this API, where a recording does not say it."
 )
 @click.option("--repair", metavar="POLICY", help="Repair so, as STREAMWATCH_REPAIR: default, all, none, ...")
 @click.option("--fix", "out", metavar="OUT", help="Write the repaired stream: a file, a directory/, or - for stdout.")
@@ -83,7 +83,7 @@ class _Refused(click.ClickException):
 class Options:
     """How the command was called."""
 
-    surface: str | None = None
+    api: str | None = None
     out: str | None = None
     force: bool = False
     sdk: bool = True
@@ -232,8 +232,8 @@ class _Checking:
     # --- streams
 
     def _stream(self, recording: Recording, *, alone: bool) -> None:
-        if self.options.surface:
-            recording = dataclasses.replace(recording, surface=self.options.surface)
+        if self.options.api:
+            recording = dataclasses.replace(recording, api=self.options.api)
         checked = replay(recording, self.settings)
         well = ci.is_well(checked, self.options.policy)
         whole = alone or self.options.as_json or not well
@@ -297,9 +297,7 @@ class _Checking:
         """What each reader gets, without and with Streamwatch."""
         from streamwatch.cli.common import client_code
 
-        those = [
-            each for each in client_code.readers_of(recording.surface) if self.options.with_async or not each.is_async
-        ]
+        those = [each for each in client_code.readers_of(recording.api) if self.options.with_async or not each.is_async]
         connect = client_code.served(recording.body, cut=recording.cut)
         request = {**recording.request, "n": choices_asked(recording)}
         with client_code.watched(None):

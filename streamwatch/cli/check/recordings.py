@@ -1,7 +1,7 @@
 """Files of recorded streams: what is in them, told by their content and not by their names.
 
     for recording in recordings_in(contents("answer.sse"), "answer.sse"):
-        recording.body, recording.surface, recording.host, ...
+        recording.body, recording.api, recording.host, ...
 
 Read are: bodies as they came (`curl -N`, `curl -i`), captures of Streamwatch, HAR files, VCR cassettes, chunks as
 JSON lines; each of them gzipped or not. Whatever is none of these is an `Unreadable` with one sentence for people.
@@ -58,7 +58,7 @@ class Recording:
     offset: int | None = None
     line: int = 1
     blocks: tuple[tuple[int, int], ...] = ()
-    surface: str = ""
+    api: str = ""
     host: str = ""
     request: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False  #: the connection broke after the body
@@ -171,9 +171,9 @@ def _is_stream(data: bytes) -> bool:
 
 def _plain(recording: Recording) -> Recording:
     """A recording whose API only its events can tell."""
-    if recording.surface:
+    if recording.api:
         return recording
-    return replace(recording, surface=surface_of(recording.body))
+    return replace(recording, api=api_in(recording.body))
 
 
 def _with_headers(data: bytes, path: str) -> Recording:
@@ -204,7 +204,7 @@ def _capture(data: bytes, path: str) -> Recording:
             "masked capture" if facts.get("masked") == "true" else "capture",
             offset=start,
             line=data.count(b"\n", 0, start) + 1,
-            surface=facts.get("surface", ""),
+            api=facts.get("api", ""),
             request={"model": facts.get("request_model"), "n": int(n) if n.isdigit() else None},
             cut=ended == "cut",
             abandoned=ended not in ("", "cut", "end"),
@@ -232,7 +232,7 @@ def _json(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unread
     elif isinstance(document, dict) and _is_chunk(document):
         yield _lines(data if data.count(b"\n") < 2 else json.dumps(document).encode(), path)
     elif isinstance(document, dict) and document.get("error") and not found:
-        yield Recording(path, data, "JSON document", offset=0, surface="chat")
+        yield Recording(path, data, "JSON document", offset=0, api="chat")
     else:
         raise Unreadable("is JSON, and neither a HAR file, a VCR cassette, nor chunks of a stream")
 
@@ -291,12 +291,12 @@ def _frame(payload: Any) -> bytes:
 
 
 def about_url(url: str) -> tuple[str, str, dict[str, Any]]:
-    """The surface and the host of a request, and what its query says."""
+    """The API and the host of a request, and what its query says."""
     try:
         parts = urlsplit(url)
-        surface, _ = calls.surface_of(parts.path, None)
+        api, _ = calls.api_at(parts.path, None)
         after = parse_qs(parts.query).get("starting_after", [""])[0]
-        return surface, parts.hostname or "", {"starting_after": int(after)} if after.isdigit() else {}
+        return api, parts.hostname or "", {"starting_after": int(after)} if after.isdigit() else {}
     except ValueError:
         return "other", "", {}
 
@@ -321,22 +321,22 @@ def request_of(recording: Recording) -> Request:
     )
 
 
-def surface_of(body: bytes) -> str:
+def api_in(body: bytes) -> str:
     """The API of a stream, by its first events; `chat`, which most are, where they are silent."""
     seen = 0
     for match in re.finditer(rb"(?:\A|[\r\n])(?:\xef\xbb\xbf)?(event|data): ?([^\r\n]*)", body):
         field, value = match.groups()
         payload = value_of(value) if field == b"data" else None
-        surface = _surface_named(value) if field == b"event" else ""
+        api = _api_named(value) if field == b"event" else ""
         if isinstance(payload, dict):
-            surface = _surface_of(payload)
+            api = _api_of(payload)
             seen += 1
-        if surface or seen >= _LOOKED_AT:
-            return surface or "other"
+        if api or seen >= _LOOKED_AT:
+            return api or "other"
     return "other" if seen and b'"error"' not in body else "chat"
 
 
-def _surface_named(event: bytes) -> str:
+def _api_named(event: bytes) -> str:
     """Return the API that the name of an event is of; empty where many have it, or none."""
     return "assistants" if event.startswith(b"thread.") else "responses" if event.startswith(b"response.") else ""
 
@@ -349,7 +349,7 @@ def value_of(text: str | bytes) -> Any:
         return None
 
 
-def _surface_of(payload: dict[str, Any]) -> str:
+def _api_of(payload: dict[str, Any]) -> str:
     object, choices = payload.get("object"), payload.get("choices")
     if str(payload.get("type", "")).startswith("response."):
         return "responses"

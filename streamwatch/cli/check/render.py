@@ -58,7 +58,7 @@ def line(replay: Replay) -> str:
     serious = [kind for kind in report.anomalies if kind.severity is not Severity.HAZARD]
     found = ", ".join(f"{kind.name} {report.anomalies[kind]}" for kind in serious)
     label = "ok" if replay.is_well else _condition(replay)
-    facts = ", ".join(filter(None, (_verdict(replay), report.surface, model_of(replay))))
+    facts = ", ".join(filter(None, (_verdict(replay), report.api, model_of(replay))))
     told = f"{label:<8}  {printable(replay.recording.name)}  {facts}"
     return f"{told}: {found}" if found else told
 
@@ -66,7 +66,7 @@ def line(replay: Replay) -> str:
 def headline(replay: Replay) -> str:
     """What a stream is, and how it ended."""
     report, recording = replay.report, replay.recording
-    what = [recording.format, report.surface, model_of(replay), printable(recording.host)]
+    what = [recording.format, report.api, model_of(replay), printable(recording.host)]
     size = f"{report.events:,} events, {len(recording.body):,} bytes"
     return f"{', '.join(filter(None, what))}; {size}"
 
@@ -224,7 +224,7 @@ def record(replay: Replay, compared: Sequence[Comparison], version: str) -> dict
         "file": recording.path,
         "place": recording.place,
         "format": recording.format,
-        "surface": report.surface,
+        "api": report.api,
         "host": recording.host,
         "model": report.response_model or report.request.model,
         "well": replay.is_well,

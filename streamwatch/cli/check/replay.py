@@ -75,7 +75,7 @@ def fixed(first: Replay, settings: Settings) -> Replay:
 
 def replay(recording: Recording, settings: Settings) -> Replay:
     """Put a recording through the core."""
-    watch = StreamWatch(recording.surface, request_of(recording), settings, clock=lambda: 0.0)
+    watch = StreamWatch(recording.api, request_of(recording), settings, clock=lambda: 0.0)
     handed_on, positions = bytearray(), dict[AnomalyKind, list[Position]]()
 
     def found(position: Position) -> None:
@@ -165,7 +165,7 @@ def _text(event: Event) -> str:
 def choices_asked(recording: Recording) -> int | None:
     """How many choices the request wanted; where nobody knows, as many as the answer finishes, or has."""
     n = recording.request.get("n")
-    if type(n) is int or recording.surface not in ("chat", "completions"):
+    if type(n) is int or recording.api not in ("chat", "completions"):
         return n if type(n) is int else None
     finished, seen = {0}, {0}
     for choice in _choices(recording.body):

@@ -84,7 +84,7 @@ Read = Callable[[Any, dict[str, Any], Answer], Any]
 class Reader:
     """A way to read a stream; `read` takes a client, the arguments of the request, and the answer to fill."""
 
-    surface: str
+    api: str
     name: str
     meaning: str
     read: Read
@@ -92,7 +92,7 @@ class Reader:
 
     @property
     def title(self) -> str:
-        """What distinguishes it from the others of its surface."""
+        """What distinguishes it from the others of its API."""
         return f"async {self.name}" if self.is_async else self.name
 
 
@@ -112,9 +112,9 @@ def sdk_version() -> str:
         return ""
 
 
-def readers_of(surface: str) -> list[Reader]:
-    """The readers of a surface."""
-    return [reader for reader in READERS if reader.surface == surface]
+def readers_of(api: str) -> list[Reader]:
+    """The readers of an API."""
+    return [reader for reader in READERS if reader.api == api]
 
 
 def read(reader: Reader, connect: Connect, request: Mapping[str, Any] | None = None) -> Answer | None:
@@ -123,7 +123,7 @@ def read(reader: Reader, connect: Connect, request: Mapping[str, Any] | None = N
     `request` is the JSON body of the request, as far as it matters; `starting_after` goes into the query.
     """
     answer = Answer()
-    arguments = _arguments(reader.surface, request or {})
+    arguments = _arguments(reader.api, request or {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that the SDK's models do not know
         try:
@@ -144,11 +144,11 @@ async def _read_async(reader: Reader, connect: Connect, arguments: dict[str, Any
         await _as_application(reader.read)(client, arguments, answer)
 
 
-def _arguments(surface: str, request: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(api: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the SDK's method; all but the model go by in `extra_body`, as helpers check what they know."""
     given = {name: value for name, value in request.items() if value is not None}
     query = {name: given.pop(name) for name in ("starting_after",) if name in given}
-    arguments = dict(_DEFAULTS[surface])
+    arguments = dict(_DEFAULTS[api])
     if "model" in given and "model" in arguments:
         arguments["model"] = given.pop("model")
     more = {name: value for name, value in given.items() if name not in arguments and name not in ("model", "stream")}

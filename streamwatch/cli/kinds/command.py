@@ -146,7 +146,7 @@ def _record(kind: AnomalyKind) -> dict[str, Any]:
     return {
         "kind": kind.name,
         "severity": kind.severity.value,
-        "surfaces": kind.surfaces,
+        "apis": kind.apis,
         "strategy": kind.strategy.value,
         "level": kind.level.value,
         "evidence": kind.evidence.value,
@@ -216,7 +216,7 @@ def _text(kind: AnomalyKind, record: dict[str, Any]) -> str:
         click.style(kind.name, bold=True),
         f"  {kind.meaning}",
         f"  severity  {kind.severity.value}",
-        f"  seen in   {', '.join(kind.surfaces)}",
+        f"  seen in   {', '.join(kind.apis)}",
         *_folded("seen as", record["seen_as"]),
         *_folded("from", record["reported_of"]),
         *_folded("recorded", _recorded_text(record)),

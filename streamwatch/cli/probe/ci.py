@@ -52,6 +52,6 @@ def _kinds(score: Score, policy: Mapping[str, str], suite: str, artifact: str) -
     """Yield what Streamwatch itself finds in the answer, with the first event of each kind."""
     answer, report = score.reply.answer, score.report
     assert answer is not None  # noqa: S101 -- for the type checker
-    seen = replay(Recording(artifact, answer.body, "body", surface=answer.asked.surface), Settings())
+    seen = replay(Recording(artifact, answer.body, "body", api=answer.asked.api), Settings())
     for finding in findings(report.anomalies if report else (), seen, policy):
         yield CiCase(suite, finding.rule, artifact, [finding])

@@ -70,7 +70,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     "--base-url", required=True, callback=_address, help="Ask the API at this address; it mostly ends in /v1."
 )
 @click.option("--model", required=True, help="Ask for this model.")
-@click.option("--surface", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
+@click.option("--api", type=click.Choice(["all", "chat", "responses"]), default="all", help="Ask this API only.")
 @click.option("--only", type=_NAMES, multiple=True, metavar="NAME", help="Ask only this question; may be repeated.")
 @click.option("--skip", type=_NAMES, multiple=True, metavar="NAME", help="Leave this question out; may be repeated.")
 @click.option(
@@ -115,9 +115,9 @@ def probe(context: click.Context, /, **options: Any) -> None:
     streamwatch probe --base-url http://127.0.0.1:8000/v1 --model llama3 --only tools --repeat 5 --json
     streamwatch probe --base-url ... --model llama3 --junit probe.xml --policy tools_called=error
     """  # noqa: D301 -- click keeps the lines after this character as they are
-    questions = chosen(options["surface"], options["only"], options["skip"])
+    questions = chosen(options["api"], options["only"], options["skip"])
     if not questions:
-        raise click.UsageError("no question is left: see --only, --skip and --surface")
+        raise click.UsageError("no question is left: see --only, --skip and --api")
     endpoint = _endpoint(options)
     _check_files(options, questions)
     click.echo(f"{plan(questions, options['repeat'])}, to {endpoint.address}", err=True)

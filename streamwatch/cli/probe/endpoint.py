@@ -103,7 +103,7 @@ class ProbedEndpoint:
                 reply = self._record(question, round)
             except openai.BadRequestError as error:
                 # Reasoning models take the newer name alone, and older servers the older one.
-                if question.surface != "chat" or "max_completion_tokens" not in str(error):
+                if question.api != "chat" or "max_completion_tokens" not in str(error):
                     raise
                 self._limit_name = "max_completion_tokens"
                 reply = self._record(question, round)
@@ -168,14 +168,14 @@ class ProbedEndpoint:
             raise Undone(f"{self.address} cannot be asked ({self.shown(str(error))}).") from None
 
     def _api(self, question: Question) -> Any:
-        return getattr(self._client.chat if question.surface == "chat" else self._client, _APIS[question.surface], None)
+        return getattr(self._client.chat if question.api == "chat" else self._client, _APIS[question.api], None)
 
     @contextmanager
     def _opened(self, question: Question) -> Iterator[Any]:
         """The response to a question, its body not yet read."""
         api = self._api(question)
         tokens = question.tokens or TOKENS
-        if question.surface == "chat":
+        if question.api == "chat":
             given = {"messages": [{"role": "user", "content": question.prompt}], "stream": True}
             more = {self._limit_name: tokens, **question.arguments}
         else:
@@ -196,7 +196,7 @@ class ProbedEndpoint:
             raise Undone(f"The account cannot pay for this (HTTP 402{said}).")
         if status == 429:
             raise Undone(f"The endpoint takes no more requests for now (HTTP 429{self._wait(error)}{said}). {_LESS}")
-        if status in (404, 405, 501) and question.surface == "responses":
+        if status in (404, 405, 501) and question.api == "responses":
             return Reply(question, round, "not_offered", f"No Responses API here (HTTP {status}).", status)
         if page or status in (404, 405):
             where = (

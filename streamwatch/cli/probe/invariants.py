@@ -27,7 +27,7 @@ class Invariant:
     """One rule: its sentence where it holds, its sentence where it is broken, and the check."""
 
     name: str
-    surfaces: tuple[str, ...]
+    apis: tuple[str, ...]
     matters: bool
     holds: str
     broken: str
@@ -37,11 +37,11 @@ class Invariant:
 INVARIANTS: dict[str, Invariant] = {}
 
 
-def invariant(surfaces: tuple[str, ...], holds: str, broken: str, *, matters: bool = False) -> Callable[[Check], Check]:
+def invariant(apis: tuple[str, ...], holds: str, broken: str, *, matters: bool = False) -> Callable[[Check], Check]:
     """Enter a check in the table, under its own name."""
 
     def enter(check: Check) -> Check:
-        INVARIANTS[check.__name__] = Invariant(check.__name__, surfaces, matters, holds, broken, check)
+        INVARIANTS[check.__name__] = Invariant(check.__name__, apis, matters, holds, broken, check)
         return check
 
     return enter
@@ -57,7 +57,7 @@ def table() -> dict[str, Invariant]:
 
 def checked(answer: RecordedAnswer) -> dict[str, bool | None]:
     """Every invariant of the answer's API: whether it holds."""
-    return {each.name: _holds(each, answer) for each in table().values() if answer.asked.surface in each.surfaces}
+    return {each.name: _holds(each, answer) for each in table().values() if answer.asked.api in each.apis}
 
 
 def _holds(rule: Invariant, answer: RecordedAnswer) -> bool | None:

@@ -47,9 +47,9 @@ class Question:
     tokens: int | None = None
 
     @property
-    def surface(self) -> str:
+    def api(self) -> str:
         """The API."""
-        return self.asked.surface
+        return self.asked.api
 
 
 def _chat(name: str, title: str, prompt: str, arguments: Mapping[str, Any] | None = None, **asked: Any) -> Question:
@@ -100,13 +100,13 @@ QUESTIONS = {
 }
 
 
-def chosen(surface: str, only: Iterable[str], skip: Iterable[str]) -> list[Question]:
+def chosen(api: str, only: Iterable[str], skip: Iterable[str]) -> list[Question]:
     """The questions that are asked, in order."""
     only, skip = set(only), set(skip)
     return [
         question
         for name, question in QUESTIONS.items()
-        if surface in ("all", question.surface) and (not only or name in only) and name not in skip
+        if api in ("all", question.api) and (not only or name in only) and name not in skip
     ]
 
 

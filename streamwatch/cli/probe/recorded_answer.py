@@ -38,7 +38,7 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 class Asked:
     """What an answer is held against; what is not known of a request is left at its default."""
 
-    surface: str
+    api: str
     n: int | None = None
     usage: bool = False  #: usage was asked for
     calls: int = 0  #: how many tool calls answer the question
@@ -168,7 +168,7 @@ class RecordedAnswer:
 
     def text(self, index: int = 0) -> str:
         """The text of a choice, or of the whole response."""
-        if self.asked.surface == "responses":
+        if self.asked.api == "responses":
             return "".join(
                 as_text(event.get("delta"))
                 for event in self.payloads
@@ -252,7 +252,7 @@ class RecordedAnswer:
             starting_after=0 if self.asked.resumed else None,
         )
         settings = Settings(repair=Policy(repair))
-        watch = StreamWatch(self.asked.surface, known, settings, clock=lambda: now[0])
+        watch = StreamWatch(self.asked.api, known, settings, clock=lambda: now[0])
         for seconds, data in self.reads:
             now[0] = seconds
             if not watch.receive(data):

@@ -136,7 +136,7 @@ def offending(answer: RecordedAnswer, name: str) -> Position | None:
     """Return the event from which on an invariant is broken; None where it is broken by the whole."""
     if name in OF_THE_WHOLE:
         return None
-    ends = list(positions(Recording("", answer.body, "body", surface=answer.asked.surface)))[:_MOST_EVENTS]
+    ends = list(positions(Recording("", answer.body, "body", api=answer.asked.api)))[:_MOST_EVENTS]
     check = table()[name].check
 
     def is_broken(count: int) -> bool:

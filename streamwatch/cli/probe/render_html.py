@@ -149,7 +149,7 @@ def _readers(rows: list[dict[str, Any]]) -> list[ET.Element]:
             (scorecard.outcomes_text(row, column), "good" if set(row[column]) <= scorecard.FINE else "bad")
             for column in ("plain", "watched")
         )
-        return f"{row['surface']}: {row['reader']}", row["meaning"], *cells
+        return f"{row['api']}: {row['reader']}", row["meaning"], *cells
 
     return _table("Client code", ("", "what it does", "without Streamwatch", "with it"), map(line, rows))
 

@@ -88,7 +88,7 @@ def _readers(console: Console, rows: list[dict[str, Any]]) -> None:
         cells = (
             Text(scorecard.outcomes_text(row, column), style=_style(row[column])) for column in ("plain", "watched")
         )
-        table.add_row(f"{row['surface']}: {row['reader']}", *cells)
+        table.add_row(f"{row['api']}: {row['reader']}", *cells)
     console.print(table)
 
 

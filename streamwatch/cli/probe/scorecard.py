@@ -51,7 +51,7 @@ class ClientReading:
 
     reader: str
     meaning: str
-    surface: str
+    api: str
     plain: str
     watched: str
     errors: tuple[str, str] = ("", "")
@@ -117,7 +117,7 @@ def _compared(score: Score, plain: Readings, repaired: Readings) -> Iterator[Cli
         if one is not None and other is not None:
             before, after = (_outcome(score, reader, got, reference) for got in (one, other))
             errors = one.error, other.error
-            yield ClientReading(reader.title, reader.meaning, reader.surface, before, after, errors)
+            yield ClientReading(reader.title, reader.meaning, reader.api, before, after, errors)
 
 
 def _read(score: Score, model: str) -> Readings:
@@ -127,11 +127,11 @@ def _read(score: Score, model: str) -> Readings:
     assert answer is not None  # noqa: S101 -- for the type checker
     connect = served(answer.body, cut=bool(answer.ended))
     request = {"model": model, "n": answer.asked.n if (answer.asked.n or 1) > 1 else None}
-    return [(reader, read(reader, connect, request)) for reader in readers_of(answer.asked.surface)]
+    return [(reader, read(reader, connect, request)) for reader in readers_of(answer.asked.api)]
 
 
 def _is_careful(reader: Any) -> bool:
-    return bool(reader.name == ("loop" if reader.surface == "responses" else "careful"))
+    return bool(reader.name == ("loop" if reader.api == "responses" else "careful"))
 
 
 def _outcome(score: Score, reader: Any, got: Any, reference: Any) -> str:
@@ -144,7 +144,7 @@ def _outcome(score: Score, reader: Any, got: Any, reference: Any) -> str:
     if reference is None or got is reference:
         return "reads"
     same = got.text == reference.text
-    if reader.surface == "responses" or reader.name not in ("loop", "dict"):  # these do not look for tool calls
+    if reader.api == "responses" or reader.name not in ("loop", "dict"):  # these do not look for tool calls
         same = same and _calls(got) == _calls(reference)
     return "reads" if same else "differs"
 
@@ -291,7 +291,7 @@ def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
 def _first_found(score: Score, kind: AnomalyKind) -> dict[str, Any] | None:
     """Return the event in which a kind was found first; None where it shows at the end, or in time alone."""
     answer = score.reply.answer
-    seen = replay(Recording("", answer.body, "body", surface=answer.asked.surface), Settings()) if answer else None
+    seen = replay(Recording("", answer.body, "body", api=answer.asked.api), Settings()) if answer else None
     at = next(iter(seen.positions.get(kind, ())), None) if seen else None
     return {"event": at.event, "line": at.line, "byte": at.offset} if at and at.event else None
 
@@ -302,8 +302,8 @@ def _readers(scores: list[Score]) -> list[dict[str, Any]]:
     for one in scores:
         for reading in one.readings:
             row = found.setdefault(
-                (reading.surface, reading.reader),
-                {"surface": reading.surface, "reader": reading.reader, "meaning": reading.meaning, "answers": 0}
+                (reading.api, reading.reader),
+                {"api": reading.api, "reader": reading.reader, "meaning": reading.meaning, "answers": 0}
                 | {"plain": {}, "watched": {}},
             )
             row["answers"] += 1
@@ -317,7 +317,7 @@ def _answer(endpoint: ProbedEndpoint, score: Score, *, content: bool) -> dict[st
     facts: dict[str, Any] = {
         "answer": label(score),
         "title": reply.question.title,
-        "surface": reply.question.surface,
+        "api": reply.question.api,
         "state": reply.state,
         "message": reply.message,
         "http_status": reply.status,
