@@ -192,7 +192,8 @@ def test_one_noisy_model_among_many(promtool: str, tmp_path: Path) -> None:
             0.3,
         ),
         "sum(job:streamwatch_broken_per_stream:ratio6h)": ("6h50m", round(0.6 / 98, 4)),
-        **firing("StreamwatchTruncatedStreams", "1h", "2h", "4h", "6h50m"),
+        **firing("StreamwatchTruncatedStreams", "1h", "2h", "4h", "6h50m", severity="critical"),
+        **firing("StreamwatchTruncatedStreams", "4h", "6h50m", severity="warning"),  # the slow one, which is inhibited
     }
     measured(promtool, tmp_path, series, asked, interval="1m")
 

@@ -60,7 +60,7 @@ def test_slow_scrapes_lose_no_stream_and_no_alert(promtool: str, tmp_path: Path)
     asked = {
         grown(STREAMS, CLEAN, "6h"): ("130m", 30 * 18.0 * 7),
         grown(STREAMS, BROKEN, "6h"): ("130m", 30 * 2.0 * 7),
-        **firing("StreamwatchTruncatedStreams", "30m", "1h", "2h"),
+        **firing("StreamwatchTruncatedStreams", "30m", "1h", "2h", severity="critical"),
     }
     measured(promtool, tmp_path, series, asked, interval="1m")
 

@@ -103,9 +103,11 @@ def grown(record: str, selector: str, window: str) -> str:
     return records.total(record, Options(keep=()), window, selector, by=())
 
 
-def firing(alert: str, *times: str, count: float | None = 1.0) -> dict[str, tuple[str, float | None]]:
+def firing(
+    alert: str, *times: str, count: float | None = 1.0, severity: str = ".*"
+) -> dict[str, tuple[str, float | None]]:
     """Return what is asked about an alert, each time in other words, so that one expression has one time."""
-    series = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
+    series = f'ALERTS{{alertname="{alert}",alertstate="firing",severity=~"{severity}"}}'
     return {f"{number} * 0 + count({series})": (time, count) for number, time in enumerate(times)}
 
 
