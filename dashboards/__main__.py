@@ -16,7 +16,7 @@ PROVISIONING = Path(__file__).parent / "provisioning" / "dashboards" / "streamwa
 
 
 def generated() -> dict[Path, str]:
-    """The text of every file: the templates in the package, and what they give where nothing is known of a site."""
+    """Return the text of every file: the templates in the package, and what they give where no site is known."""
     found = {}
     for board in (module.dashboard() for module in (overview, fix_rates, anatomy, agent, waiting)):
         template = JSONEncoder(sort_keys=True, separators=(",", ":")).encode(board) + "\n"

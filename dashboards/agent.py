@@ -27,7 +27,7 @@ _CAPPED = ("gen_ai_request_model", "gen_ai_response_model", "server_address")
 
 
 def dashboard() -> d.Dashboard:
-    """For whoever operates Streamwatch, not for whoever uses it."""
+    """Return the dashboard for people who operate Streamwatch."""
     return build(
         "Agent",
         "streamwatch-agent",

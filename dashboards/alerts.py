@@ -86,7 +86,7 @@ class Alert:
 
 
 def described(text: str, options: Options) -> str:
-    """A description, with the labels that it is about."""
+    """Return a description, with the labels that it is about."""
     service = " ".join(f"{{{{ $labels.{label} }}}}" for label in options.keep)
     return text.replace("<model>", _MODEL).replace("<service>", service)
 
@@ -341,7 +341,7 @@ def _absent(options: Options) -> Alert:
 
 
 def alerts(options: Options) -> tuple[Alert, ...]:
-    """All alerts, the ones that tell most first."""
+    """Return all alerts, the ones that say most first."""
     return (
         _budget_burn(options, "critical", FAST, wait=2, hold=10),
         _budget_burn(options, "warning", SLOW, wait=15, hold=HOUR),

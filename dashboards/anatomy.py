@@ -48,7 +48,7 @@ _INCOMPLETE = f'streamwatch_verdict!~"{Verdict.COMPLETE.value}|{Verdict.ABANDONE
 
 
 def dashboard() -> d.Dashboard:
-    """For whoever debugs one model, one server or one application."""
+    """Return the dashboard for debugging one model, one server or one application."""
     return build(
         "Stream anatomy",
         "streamwatch-anatomy",
@@ -111,7 +111,7 @@ def _cut_short() -> Panel:
 
 
 def _anomalies(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
-    """Anomalies to be set beside chunks, which have no kind to choose."""
+    """Return anomalies to be set beside chunks, which have no kind to choose."""
     return q.over_time(ANOMALIES, *by, where=(kinds,), over=over, without=("kind",))
 
 
@@ -195,7 +195,7 @@ def _chunks() -> list[Panel]:
 
 
 def _dots(row: Instrument) -> Query:
-    """What draws the dots: records have no exemplars, and the buckets have them."""
+    """Return what draws the dots: records have no exemplars, and the buckets have them."""
     return Query(q.examples(row), _DOT, exemplars=True)
 
 
@@ -250,7 +250,7 @@ def _time() -> tuple[Panel, Panel]:
 
 
 def _under_its_kind(cases: str) -> str:
-    """Cases of single kinds, under the label that anomalies have."""
+    """Return cases of single kinds, under the label that anomalies have."""
     named = f'label_replace({cases}, "streamwatch_anomaly", "$1", "streamwatch_issue", "(.+)")'
     return f"sum by (streamwatch_anomaly) ({named})"
 

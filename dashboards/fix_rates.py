@@ -53,7 +53,7 @@ _FAULTS = tuple(definition for definition in KNOWN if definition.severity is Sev
 
 
 def dashboard() -> d.Dashboard:
-    """The measured figures, and how sure they are."""
+    """Return the measured figures, and how sure they are."""
     return build(
         "Fix rates",
         "streamwatch-fix-rates",
@@ -71,14 +71,14 @@ def dashboard() -> d.Dashboard:
 
 
 def _published(strategy: str = "") -> str:
-    """What is published for the issues as a whole, or for each of their workarounds."""
+    """Return what is published for the issues as a whole, or for each of their workarounds."""
     matcher = f'{_STRATEGY}="{strategy}"' if strategy else f'{_STRATEGY}!="any"'
     known = f'{_ISSUE}=~"{"|".join(issue.name for issue in ISSUES)}"'
     return f"max by ({_ISSUE}{'' if strategy else f', {_STRATEGY}'}) ({q.selector(PUBLISHED, known, matcher)})"
 
 
 def _figures(definitions: tuple[CaseDefinition, ...]) -> str:
-    """What is published for each definition, under its own name."""
+    """Return what is published for each definition, under its own name."""
     parts = (
         q.selector(PUBLISHED, f'{_ISSUE}="{row.name}"', f'{_STRATEGY}="{row.published[0]}"')
         for row in definitions
@@ -88,7 +88,7 @@ def _figures(definitions: tuple[CaseDefinition, ...]) -> str:
 
 
 def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
-    """Published, measured, the interval, and whether that is a difference: of enough cases only."""
+    """Return published, measured, the interval, and whether they differ, where there are enough cases."""
     enough = f"{q.distance(part, whole, published, on)} and on ({on}) {whole} >= {FEWEST_CASES}"
     return [
         share("Published", published),
@@ -99,7 +99,7 @@ def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
 
 
 def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
-    """A fix rate, and its interval."""
+    """Return a fix rate, and its interval."""
     return [
         share(header, q.ratio(part, whole)),
         end("At least", q.wilson(part, whole, "-")),
@@ -108,7 +108,7 @@ def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
 
 
 def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
-    """Cases that reached the application whole, and all cases."""
+    """Return cases that reached the application whole, and all cases."""
     return (
         q.cases(definitions, *by, where=(q.APPLIED, q.FIXED)),
         q.cases(definitions, *by, where=(q.APPLIED,)),
@@ -116,14 +116,14 @@ def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
 
 
 def _pair_over_time(definition: CaseDefinition, *by: str) -> tuple[str, str]:
-    """The same for each point of a graph, where there are cases enough."""
+    """Return the same for each point of a graph, where there are cases enough."""
     issue = f'{_ISSUE}="{definition.name}"'
     part, whole = (q.over_time(CASES, *by, where=(issue, q.APPLIED, *how), over=q.WINDOW) for how in ((q.FIXED,), ()))
     return part, f"({whole} >= {FEWEST_CASES})"
 
 
 def _answer() -> list[Panel]:
-    """The headline: what the fix rate is, and whether it can be believed."""
+    """Return the headline: what the fix rate is, and whether it can be believed."""
     part, whole = _pair((ANY_FAULT,))
     low, high = q.wilson(part, whole, "-"), q.wilson(part, whole, "+")
     return [

@@ -41,7 +41,7 @@ _TOP = 6
 
 
 def dashboard() -> d.Dashboard:
-    """The first one to open, and the one alerts link to."""
+    """Return the dashboard to open first, to which alerts link."""
     return build(
         "Overview",
         "streamwatch-overview",
@@ -57,7 +57,7 @@ def dashboard() -> d.Dashboard:
 
 
 def _top(title: str, advice: str, page: str, query: str, unit: str = units.PercentUnit, **look: Any) -> Panel:
-    """One number of the first row, with what it was before."""
+    """Return one number of the first row, with what it was before."""
     return number(title, advice, page, Query(query), unit, **{"size": (6, 4), "trend": True, **look})
 
 

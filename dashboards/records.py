@@ -147,22 +147,22 @@ class Options:
     faster: int = 1
 
     def time(self, minutes: float) -> str:
-        """A duration as Prometheus writes it."""
+        """Return a duration as Prometheus writes it."""
         milliseconds = max(1, round(minutes * 60_000 / self.faster))
         units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
         return next(f"{milliseconds // size}{unit}" for unit, size in units if milliseconds % size == 0)
 
     def window(self, name: str) -> str:
-        """The duration that a record's name states, as long as it really is."""
+        """Return the duration that a record's name states, as long as it really is."""
         size = {"m": MINUTE, "h": HOUR, "d": DAY}[name[-1]]
         return self.time(int(name[:-1]) * size)
 
     def by(self, *labels: str) -> str:
-        """The labels of an aggregation, those that tell services apart among them."""
+        """Return the labels of an aggregation, among them those that distinguish services."""
         return f"by ({', '.join((*self.keep, *labels))})"
 
     def on(self, *labels: str) -> str:
-        """The same for a match of many to one."""
+        """Return the same for a match of many to one."""
         return f"on ({', '.join((*self.keep, *labels))}) group_left ()"
 
 
@@ -251,7 +251,7 @@ def _sum(record: str, options: Options) -> Record:
 
 
 def _processes(options: Options) -> tuple[Record, ...]:
-    """How old the processes are, and how many are watched at all."""
+    """Return how old the processes are, and how many are watched at all."""
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
     started, earlier = "streamwatch_start_time_seconds", options.time(LATE + INTERVAL)
     began = f"max {options.by('instance')} ({started} offset {options.time(LATE)})"
@@ -281,7 +281,7 @@ def _seen(series: str, options: Options) -> str:
 
 
 def _totals(options: Options) -> tuple[Record, ...]:
-    """The records that all others are made of."""
+    """Return the records that all others are made of."""
     return (
         *(
             rule
@@ -324,12 +324,12 @@ _WORTH = {
 
 
 def counted(name: str, window: str) -> str:
-    """The record that counts streams of a model, by what they were worth."""
+    """Return the record that counts streams of a model, by their condition."""
     return f"model:streamwatch_{name}:sum{window}"
 
 
 def _counts(options: Options, window: str, *names: str) -> tuple[Record, ...]:
-    """How many streams there were in a window, and how many of them were worth less; 0 where none was."""
+    """Return how many streams there were in a window, and how many of them were in a condition; 0 where none was."""
     streams = counted("streams", window)
     return (
         Record(streams, total(STREAMS, options, window)),
@@ -348,7 +348,7 @@ def _reordered(options: Options, window: str) -> Record:
 
 
 def _usual(options: Options) -> Record:
-    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new.
+    """Return what is usual for a model at a server: its day until half an hour ago; of all servers where it is new.
 
     While there is more of it than usual, what is usual stays what it was: a fault that lasts is not its own measure.
     """
@@ -376,7 +376,7 @@ def _usual(options: Options) -> Record:
 
 
 def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
-    """How many streams of a service ended broken, and what share of all that is."""
+    """Return how many streams of a service ended broken, and what share of all that is."""
     records: list[Record] = []
     for window in windows:
         streams, broken = JOB_ENDED + window, BROKEN + window
@@ -399,7 +399,7 @@ def cases(*definitions: CaseDefinition, how: str = APPLIED) -> str:
 
 
 def _fix_rates(options: Options) -> tuple[Record, ...]:
-    """How many cases of the known issues there were in a day, how many reached the application whole, and how sure."""
+    """Return how many cases of the known issues a day had, how many reached the application whole, and how sure."""
     by = (*MODEL, "streamwatch_issue")
     fixed = total(CASES, options, "1d", cases(*KNOWN, how=f"{APPLIED},{WHERE_FIXED}"), by=by)
     z2, n, ratio = f"{Z * Z:.4f}", CASES_OF_DAY, FIX_RATIO
@@ -437,7 +437,7 @@ FAULT_LABELS = ("gen_ai_request_model", "gen_ai_response_model", "streamwatch_an
 
 
 def _first_seen(options: Options) -> tuple[Record, ...]:
-    """When a model, and a fault of one of its snapshots, was seen first: records that remember themselves.
+    """Return when a model, and a fault of one of its snapshots, was seen first: records that remember themselves.
 
     They outlast the retention of the database, and cost one sample each where a look at weeks of raw
     counters would read millions. They forget when Prometheus is down for a day, and then learn anew.
@@ -455,7 +455,7 @@ def _first_seen(options: Options) -> tuple[Record, ...]:
 
 
 def short(options: Options) -> tuple[Record, ...]:
-    """What is recorded every minute."""
+    """Return what is recorded every minute."""
     return (
         *_processes(options),
         *_totals(options),
@@ -468,7 +468,7 @@ def short(options: Options) -> tuple[Record, ...]:
 
 
 def long(options: Options) -> tuple[Record, ...]:
-    """What is recorded every five minutes: it changes slowly, and reads hours and days."""
+    """Return what is recorded every five minutes: it changes slowly, and reads hours and days."""
     return (
         *_counts(options, "6h", "damaged_streams", "truncated_streams"),
         *_counts(options, "1d", "disturbed_streams"),

@@ -63,7 +63,7 @@ _BY = ", ".join(w.PATH)
 
 
 def dashboard() -> d.Dashboard:
-    """For whoever is asked why the answers stand still."""
+    """Return the dashboard for the question why answers stand still."""
     return build(
         "Waiting",
         w.BOARD,
@@ -136,7 +136,7 @@ def _answer() -> list[Panel]:
 
 
 def _time(waited_for: str = "", *by: str) -> str:
-    """Seconds of the streams that ended, all or those of one side."""
+    """Return seconds of the streams that ended, all or those of one side."""
     return q.counted(TIME, *by, where=_side(waited_for))
 
 
@@ -149,12 +149,12 @@ def _record(row: Instrument) -> str:
 
 
 def _le(bound: str) -> str:
-    """The buckets up to a bound: a number is written in two ways, by who exports it."""
+    """Return the buckets up to a bound: a number is written in two ways, by who exports it."""
     return f'le="{bound}"' if bound == "+Inf" else f'le=~"{bound}|{bound}.0"'
 
 
 def _up_to(row: Instrument, bound: str, *by: str) -> str:
-    """How many streams of the range were up to a bound of a histogram."""
+    """Return how many streams of the range were up to a bound of a histogram."""
     return q.counted(_record(row), *by, where=(_le(bound),))
 
 
@@ -276,13 +276,13 @@ def _of(record: str) -> str:
 
 
 def _others(record: str) -> str:
-    """The same of all other paths of the model, under the labels of each path."""
+    """Return the same of all other paths of the model, under the labels of each path."""
     model = "gen_ai_request_model"
     return f"(sum by ({model}) ({q.recorded(record)}) - on ({model}) group_right () {_of(record)})"
 
 
 def _beside(part: str, whole: str, fewest: int) -> list[Column]:
-    """The share of a path with its interval, and whether it differs from that of the model's other paths."""
+    """Return the share of a path with its interval, and whether it differs from that of the model's other paths."""
     own, rest = (_of(part), _of(whole)), (_others(part), _others(whole))
     low, high = q.wilson(*own, "-"), q.wilson(*own, "+")
     differs = (

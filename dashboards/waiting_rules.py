@@ -69,7 +69,7 @@ _LATELY = 30
 
 
 def records_of_minutes(options: Options) -> tuple[Record, ...]:
-    """What is recorded every minute."""
+    """Return what is recorded every minute."""
     return (
         Record(OPEN_BY_STATE, f"sum {options.by(*MODEL, 'streamwatch_state')} (streamwatch_open_streams)"),
         Record(OPEN, f"sum {options.by(*MODEL)} ({OPEN_BY_STATE})"),
@@ -80,7 +80,7 @@ def records_of_minutes(options: Options) -> tuple[Record, ...]:
 
 
 def records_of_days(options: Options) -> tuple[Record, ...]:
-    """What is recorded every five minutes."""
+    """Return what is recorded every five minutes."""
     late, day = f"offset {options.time(_LATELY)}", options.time(24 * 60)
     silence, open_time = (f"sum_over_time({record}[{day}] {late})" for record in (SILENT, OPEN))
     streams, since = counted("streams", "1d"), f"offset {options.time(LEARNING)}"
@@ -109,7 +109,7 @@ def _stalled(options: Options, window: str) -> str:
 
 
 def _by_path(options: Options) -> tuple[Record, ...]:
-    """Streams and cases of a day, by model and path: each 0 where there is none, as a share needs it."""
+    """Return streams and cases of a day, by model and path: each 0 where there is none, as a share needs it."""
     faults = f'streamwatch_issue="{ANY_FAULT.name}"'
     applied = f'{faults},streamwatch_applied="true"'
     return (
@@ -123,7 +123,7 @@ def _by_path(options: Options) -> tuple[Record, ...]:
 
 
 def alerts(options: Options) -> tuple[Alert, ...]:
-    """The alerts on silence."""
+    """Return the alerts on silence."""
     return _stalled_streams(options), _stalls_rising(options)
 
 

@@ -1,4 +1,4 @@
-"""Streamwatch: what LLM streams really do in production, counted, repaired and proved.
+"""Streamwatch detects broken OpenAI streams, repairs what is provably safe, and measures the rest.
 
     opentelemetry-instrument python app.py
 
@@ -40,7 +40,7 @@ _HOMES = {
 
 
 def flush(seconds: float = 5.0) -> bool:
-    """Send what is counted and traced so far, and write what is captured; whether all of it was done in `seconds`.
+    """Send metrics and spans and write captures; return whether all of it was done in `seconds`.
 
     Python does this when it ends. For what ends otherwise, or is frozen: the workers of uvicorn and Celery, Lambda.
     Never raises; a stream that is still being read is not in it.
@@ -69,7 +69,7 @@ def uninstrument() -> None:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

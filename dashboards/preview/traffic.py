@@ -29,7 +29,7 @@ _planned = faults.fault_for
 
 
 def fault_for(seed: int, shape: Shape, number: int) -> faults.Fault:
-    """The fault of a request: mostly none, more of one kind during the spike, else the demo's own choice."""
+    """Return the fault of a request: mostly none, more of one kind during the spike, else the demo's own choice."""
     rng = Random(f"{seed}/{shape.value}/{number}")  # noqa: S311 -- its chance is a seed's
     age = time.monotonic() - _started
     spike = _SPIKE_AFTER <= age < _SPIKE_AFTER + _SPIKE_SECONDS

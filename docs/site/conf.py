@@ -63,7 +63,7 @@ _FENCE = re.compile(r"^( *(?:`{3,}|~{3,})).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 def _target(page: Path, link: re.Match[str]) -> str:
-    """A link as the site has it: pages, pictures and addresses as they are, folders and files elsewhere."""
+    """Return a link as the site has it: pages, pictures and addresses as they are, folders and files elsewhere."""
     whole, target = link[0], link["target"]
     if link["bang"] or re.match(r"[a-z]+:", target):
         return whole
@@ -89,6 +89,6 @@ def rewrite(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Set the extension up, for Sphinx."""
     app.connect("source-read", rewrite)
     app.add_lexer("promql", TextLexer)  # Pygments' own takes no colon, and every recorded series has one

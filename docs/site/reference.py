@@ -86,7 +86,7 @@ _VOCABULARIES: dict[str, type[Enum]] = {
 
 
 def pages() -> dict[str, str]:
-    """The text of every page, by its name."""
+    """Return the text of every page, by its name."""
     return {
         "kinds.md": kinds_page(),
         "metrics.md": metrics_page(),
@@ -96,7 +96,7 @@ def pages() -> dict[str, str]:
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     head = list(head)
     lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -111,7 +111,7 @@ def _page(title: str, source: str, *parts: str) -> str:
 
 
 def metrics_page() -> str:
-    """Every instrument, every attribute, and what a span has."""
+    """Return every instrument, every attribute, and what a span has."""
     rows = [_instrument(row) for row in INSTRUMENTS.values()]
     common = (
         f"All but {_and(sorted(OF_PROCESS & INSTRUMENTS.keys()))} have the common attributes beside those in the table:"
@@ -152,7 +152,7 @@ def metrics_page() -> str:
 
 
 def _genai() -> str:
-    """The metrics that are there on request."""
+    """Return the metrics that are there on request."""
     return (
         "With `STREAMWATCH_GENAI_METRICS=true`, and experimental: the conventions are changing these names, so both"
         " spellings are recorded, once for each stream. Nothing is recorded where an instrumentation is loaded that"
@@ -164,7 +164,7 @@ def _genai() -> str:
 
 
 def _paths() -> str:
-    """Who can stand in a path, and by which header."""
+    """Return who can stand in a path, and by which header."""
     rows = [
         [
             f"`{row.name}`",
@@ -184,7 +184,7 @@ def _paths() -> str:
 
 
 def _cases() -> str:
-    """What makes a stream a case, of everything but a single kind."""
+    """Return what makes a stream a case, of everything but a single kind."""
     rows = [
         [f"`{row.name}`", row.severity.value, row.meaning, ", ".join(f"`{kind.name}`" for kind in row.kinds)]
         for row in DEFINITIONS.values()
@@ -213,7 +213,7 @@ def _and(names: Iterable[str]) -> str:
 
 
 def _values(vocabulary: type[Enum]) -> list[list[str]]:
-    """The members of a vocabulary with what the code says of them."""
+    """Return the members of a vocabulary with what the code says of them."""
     if vocabulary is words.Severity:
         return [[f"`{member.value}`", _SEVERITIES[member].partition(": ")[2]] for member in words.Severity]
     said = comments(words, vocabulary.__name__)
@@ -221,13 +221,13 @@ def _values(vocabulary: type[Enum]) -> list[list[str]]:
 
 
 def comments(module: ModuleType, name: str) -> dict[str, str]:
-    """What stands behind `#:` on the line of each member of a class."""
+    """Return what stands behind `#:` on the line of each member of a class."""
     source = inspect.getsource(getattr(module, name))
     return dict(re.findall(r"^    (\w+)\b.*?#: (.*)$", source, re.MULTILINE))
 
 
 def span_attributes() -> dict[str, list[str]]:
-    """The names of attributes that the code of a span writes: of the span, and of its events."""
+    """Return the names of attributes that the code of a span writes: of the span, and of its events."""
     tree = ast.parse(inspect.getsource(telemetry))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     found = {
@@ -261,7 +261,7 @@ def _spans() -> str:
 
 
 def settings_page() -> str:
-    """Every variable that Streamwatch itself reads."""
+    """Return every variable that Streamwatch itself reads."""
     together: dict[str, list[tuple[str, str]]] = {}
     for name, (field, text) in variables().items():
         together.setdefault(text, []).append((f"`{name}`", _default(getattr(Settings(), field))))
@@ -283,7 +283,7 @@ def settings_page() -> str:
 
 
 def variables() -> dict[str, tuple[str, str]]:
-    """The variables that `Settings.from_environ` asks for: the field of each, and what its comment says."""
+    """Return the variables that `Settings.from_environ` asks for: the field of each, and what its comment says."""
     asked: list[str] = []
 
     class Asked(dict[str, str]):
@@ -302,7 +302,7 @@ def variables() -> dict[str, tuple[str, str]]:
 
 
 def _field_comments() -> Mapping[str, str]:
-    """The `#:` comment above each field; fields that follow each other share one."""
+    """Return the `#:` comment above each field; fields that follow each other share one."""
     said: dict[str, str] = {}
     comment, fresh = "", True
     for line in inspect.getsource(settings.Settings).splitlines():
@@ -317,7 +317,7 @@ def _field_comments() -> Mapping[str, str]:
 
 
 def _sentence(comment: str) -> str:
-    """What a comment says behind the names of its variables."""
+    """Return what a comment says behind the names of its variables."""
     text = re.sub(r"^STREAMWATCH_\w+(, _\w+)*: ", "", comment)
     return f"{text[0].upper()}{text[1:]}"
 
@@ -347,7 +347,7 @@ def _policy() -> str:
 
 
 def _repaired(policy: str) -> set[AnomalyKind]:
-    """What a policy repairs; an opt-in kind only where it is asked for."""
+    """Return what a policy repairs; an opt-in kind only where it is asked for."""
     wanted = settings.Policy(policy)
     default = {kind for kind in wanted.default if kind.level not in (words.Level.OPT_IN, words.Level.HELPER)}
     return default | set(wanted.opt_in)
@@ -357,7 +357,7 @@ def _repaired(policy: str) -> set[AnomalyKind]:
 
 
 def kinds_page() -> str:
-    """Every kind: what is known of it, and a stream before and after."""
+    """Return every kind: what is known of it, and a stream before and after."""
     rows = [
         [f"[`{kind.name}`](#{kind.name})", kind.severity.value, f"`{kind.strategy.value}`", kind.level.value]
         for kind in KINDS.values()
@@ -404,7 +404,7 @@ def _repair(kind: AnomalyKind) -> str:
 
 
 def repair_all_page() -> str:
-    """What each repair on request was found to change, for programs that read the stream well without it."""
+    """Return what each repair on request was found to change, for programs that read the stream well without it."""
     found = json.loads(ON_REQUEST.read_text("utf-8"))
     kinds, results = found["kinds"], found["results"]
     read = {name for name, kind in kinds.items() if kind["readings"]}

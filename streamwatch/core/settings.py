@@ -62,7 +62,7 @@ class Policy:
 
 
 def _named(name: str) -> set[AnomalyKind]:
-    """The kinds meant by the name of a kind or of a strategy."""
+    """Return the kinds meant by the name of a kind or of a strategy."""
     kinds = {kind for kind in KINDS.values() if name in (kind.name, kind.strategy.value)}
     if not kinds or name == Strategy.NONE:
         msg = f"{name!r} is neither a kind nor a strategy"
@@ -120,7 +120,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-        """The settings of an environment, and one sentence for each value that is not usable."""
+        """Return the settings of an environment, and one sentence for each value that is not usable."""
         values, complaints = dict[str, Any](), list[str]()
         for name, parse in _PARSERS.items():
             variable = f"STREAMWATCH_{name.upper()}"

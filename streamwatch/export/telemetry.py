@@ -116,7 +116,7 @@ class Series:
                 self.seconds[waited_for] = self.seconds.get(waited_for, 0.0) + seconds
 
     def copy(self) -> Series:
-        """The counts as they are now."""
+        """Return the counts as they are now."""
         copied = Series(self.common)
         copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
@@ -441,7 +441,7 @@ def _times(report: Report, times: Times) -> dict[str, Any]:
 
 
 def _tell(span: Span, report: Report) -> None:
-    """The status, and one event for each kind, however often it was found."""
+    """Set the status, and one event for each kind, however often it was found."""
     if report.verdict and report.verdict in BROKEN_VERDICTS:
         span.set_status(Status(StatusCode.ERROR, f"the stream ended {report.verdict.value}"))
     for kind, count in report.anomalies.items():

@@ -62,7 +62,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The releases of the SDK whose inside is known."""
+        """Return the releases of the SDK whose inside is known."""
         return ("openai >= 1.0, < 4",)
 
     def _instrument(self, **options: Any) -> None:
@@ -110,7 +110,7 @@ class Agent:
             os.register_at_fork(after_in_child=self._after_fork)
 
     def telemetry_for(self, tracer_provider: Any, meter_provider: Any, settings: Settings) -> Telemetry:
-        """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
+        """Return the telemetry for some providers: one object, however often Streamwatch is switched on."""
         key = (tracer_provider, meter_provider, settings.max_label_values, settings.genai_metrics)
         if key not in self._telemetry:
             self._telemetry[key] = Telemetry(
@@ -181,21 +181,21 @@ class Agent:
     # --- what a session asks and tells
 
     def event_type_of(self, stream: Any) -> type[Event]:
-        """What the events of a stream are made as."""
+        """Return the class of which the events of a stream are made."""
         return self._event_types.of(stream)
 
     def opened(self, session: StreamSession) -> None:
-        """A stream was opened."""
+        """Count a stream that was opened."""
         self._go_before_providers()
         self._open[id(session.response)] = weakref.ref(session)
 
     def is_current(self, session: StreamSession) -> bool:
-        """Whether no other stream was made of the same response since, as each `parse` of a raw response does."""
+        """Return whether no other stream was made of the same response since, as each `parse` does."""
         found = self._open.get(id(session.response))
         return found is not None and found() in (session, None)
 
     def ended(self, session: StreamSession, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
+        """Record a stream that has ended; return None if that failed, or it is another's to count."""
         if self.is_current(session):
             self._open.pop(id(session.response), None)
         if report is None:
@@ -205,7 +205,7 @@ class Agent:
             self.on_report(report)
 
     def unobserved(self, response: Any) -> None:
-        """A body is read below the SDK's parser."""
+        """Count a body that is read below the SDK's parser."""
         try:
             if response._is_sse_stream and id(response.http_response) not in self._open:
                 self.telemetry.unobserved(describe_raw(response, openai_version()))
@@ -213,7 +213,7 @@ class Agent:
             self.internal_error(error, "counting a stream that it does not see")
 
     def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
-        """Nothing came of a stream for longer than the threshold; said once before the first chunk, and once after."""
+        """Log that a stream is silent for longer than the threshold; once before the first chunk, and once after."""
         if state not in session.told:
             session.told = (*session.told, state)
             self._silences.tell(session.call, session.watch.request.id, state, seconds)
@@ -230,7 +230,7 @@ class Agent:
             yield stream
 
     def collected(self, session: StreamSession) -> None:
-        """A stream was collected as garbage before its end; `put` may be called from anywhere."""
+        """Record a stream that was collected as garbage before its end; `put` may be called from anywhere."""
         self._collected.put(session)
 
     def record_collected(self) -> None:
@@ -289,7 +289,7 @@ class Agent:
         return [session for session in found if session is not None]
 
     def _after_fork(self) -> None:
-        """The streams that the parent reads, and what it counted, are the parent's to tell."""
+        """Forget the parent's streams and counts, which are the parent's to report."""
         for session in self._sessions():
             session.has_ended = True
         self._open = {}
@@ -332,7 +332,7 @@ def _flush(provider: Any, milliseconds: int) -> bool:
 
 
 def _patch(streaming: ModuleType) -> None:
-    """Called when `openai._streaming` is imported, or at once if it was before."""
+    """Patch when `openai._streaming` is imported, or at once if it was before."""
     if not agent.active:
         return
     try:
@@ -354,7 +354,7 @@ _BELOW = ("iter_bytes", "iter_text", "iter_lines")
 
 
 def _patch_raw(response: ModuleType) -> None:
-    """Called when `openai._response` is imported, or at once if it was before."""
+    """Patch when `openai._response` is imported, or at once if it was before."""
     if agent.active:
         with unless_interrupted():  # then they are not counted, which is all that is lost
             agent.patch_raw(response)
@@ -416,7 +416,7 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
 
 
 def _fastest_loads() -> Callable[[bytes], Any]:
-    """jiter comes with the SDK from 1.40 on: from bytes, and three times as fast as `json.loads`."""
+    """Return jiter's, which comes with the SDK from 1.40 on: from bytes, and three times as fast as `json.loads`."""
     try:
         from jiter import from_json
     except ImportError:
@@ -425,7 +425,7 @@ def _fastest_loads() -> Callable[[bytes], Any]:
 
 
 def _loads(data: bytes) -> Any:
-    """JSON; a ValueError for all that is none, or nested too deep."""
+    """Parse JSON; raise ValueError for all that is none, or nested too deep."""
     try:
         return json.loads(data)
     except RecursionError as error:

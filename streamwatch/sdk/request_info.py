@@ -69,7 +69,7 @@ _MAX_FRAMES = 60
 
 
 def openai_version() -> str:
-    """The release of the SDK."""
+    """Return the release of the SDK."""
     version = getattr(sys.modules.get("openai._version"), "__version__", None)
     if isinstance(version, str):
         return version
@@ -81,7 +81,7 @@ def openai_version() -> str:
 
 
 def sent_at(response: Any) -> float:
-    """When the request was sent, on `time.perf_counter`; now, where httpx does not tell."""
+    """Return when the request was sent, on `time.perf_counter`; now, where httpx does not say."""
     with unless_interrupted():
         stream = response.stream
         start = getattr(stream, "_start", None) or getattr(getattr(stream, "_timer", None), "start", None)
@@ -91,7 +91,7 @@ def sent_at(response: Any) -> float:
 
 
 def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loads) -> tuple[str, Request, RequestInfo]:
-    """The API, the request and the call of a stream of the SDK."""
+    """Return the API, the request and the call of a stream of the SDK."""
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
@@ -115,13 +115,13 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
 
 
 def describe_raw(response: Any, version: str) -> RequestInfo:
-    """The call of an API response that is read as bytes or lines."""
+    """Return the call of an API response that is read as bytes or lines."""
     url = _attempt(lambda: response.http_request.url)
     return _call(url, _body(response, None, json.loads), response, version)[1]
 
 
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
-    """The API and the call of a request; `source` is the SDK's object that has the answer."""
+    """Return the API and the call of a request; `source` is the SDK's object that has the answer."""
     path = _attempt(lambda: url.path, "") or ""
     api, operation = api_at(path, source)
     model = body.get("model")
@@ -155,7 +155,7 @@ def is_installed(filename: str) -> bool:
 
 
 def _joins_fragments() -> bool:
-    """Whether this release's helper puts fragments of one call together that come in one chunk: not all do."""
+    """Return whether this release's helper puts fragments of one call together that come in one chunk: not all do."""
     deltas = sys.modules["openai.lib.streaming._deltas"]
     fragments = [{"index": 0, "function": {"arguments": piece}} for piece in ("{", "}")]
     return len(deltas.accumulate_delta({}, {"tool_calls": fragments})["tool_calls"]) == 1
@@ -183,7 +183,7 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
 
 
 def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
-    """The JSON body of the request; empty where there is none, or none to be had."""
+    """Return the JSON body of the request; empty where there is none, or none to be had."""
     options = getattr(stream, "_options", None)
     body = getattr(options, "json_data", None)
     if isinstance(body, dict):
@@ -194,7 +194,7 @@ def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str,
 
 
 def _deployment(path: str) -> str:
-    """Azure carries the deployment in the path."""
+    """Return the deployment, which Azure carries in the path."""
     _, found, rest = path.partition("/deployments/")
     return rest.partition("/")[0] if found else ""
 
@@ -216,7 +216,7 @@ def _provider_of_client(source: Any) -> str:
 
 
 def _prompts(body: dict[str, Any]) -> int | None:
-    """How many texts a legacy completion is asked to complete; None where the body does not tell."""
+    """Return how many texts a legacy completion is asked to complete; None where the body does not say."""
     prompt = body.get("prompt")
     if not isinstance(prompt, (list, tuple)):
         return 1 if body else None

@@ -55,22 +55,22 @@ class Owner(Protocol):
     blocking: set[type]  #: types of bodies that look as if they were in memory, and whose reads block
 
     def event_type_of(self, stream: Any) -> type[Event]:
-        """What the events of a stream are made as."""
+        """Return the class of which the events of a stream are made."""
 
     def opened(self, session: StreamSession) -> None:
-        """A stream was opened."""
+        """Count a stream that was opened."""
 
     def is_current(self, session: StreamSession) -> bool:
-        """Whether no other stream was made of the same response since."""
+        """Return whether no other stream was made of the same response since."""
 
     def ended(self, session: StreamSession, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
+        """Record a stream that has ended; return None if that failed, or it is another's to count."""
 
     def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
-        """Nothing came of a stream for longer than the threshold, while its reader waited."""
+        """Log that a stream is silent for longer than the threshold while its reader waits."""
 
     def collected(self, session: StreamSession) -> None:
-        """A stream was collected as garbage before its end."""
+        """Record a stream that was collected as garbage before its end."""
 
     def internal_error(self, error: BaseException, doing: str) -> None:
         """Count and log an error of ours; raises one that was raised into our code."""
@@ -257,7 +257,7 @@ class StreamSession:
             return list(self.ready), data
 
     def _tick(self, now: float) -> None:
-        """When the first chunk came, and whenever the counters are due."""
+        """Note the time of the first chunk, and report whenever the counters are due."""
         if self._first is None:
             if not self.watch.events:
                 return
@@ -371,7 +371,7 @@ class StreamSession:
         return False
 
     def _notice_closing(self) -> None:
-        """Helpers and context managers close the response, not the stream: notice it there."""
+        """Notice the closing of the response: helpers and context managers close that, not the stream."""
         original = getattr(self.response, self._closes, None)
         if original is not None:
             noticing = _noticing if self._closes == "close" else _noticing_async
@@ -473,28 +473,28 @@ class DecoderProxy:
         return self._session.built_as if self._is_stock else None
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
-        """The events of a body; a decoder that the client brought is respected, and watched from above."""
+        """Return the events of a body; a decoder that the client brought is respected, and watched from above."""
         self._session.begin()
         if self._is_stock:
             return Events(self._session, chunks, self._own.iter_bytes)
         return Events(self._session, self._own.iter_bytes(chunks), None)
 
     def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        """The same for asynchronous code."""
+        """Return the events of a body, for asynchronous code."""
         self._session.begin()
         if self._is_stock:
             return AsyncEvents(self._session, chunks, self._own.aiter_bytes)
         return AsyncEvents(self._session, self._own.aiter_bytes(chunks), None)
 
     def iter(self, lines: Iterator[str]) -> Iterator[Any]:
-        """The same for openai before 1.14, which decodes lines: the bytes are read instead of them."""
+        """Return the events for openai before 1.14, which decodes lines: the bytes are read instead of them."""
         self._session.begin()
         return Events(
             self._session, self._session.response.iter_bytes(), lambda chunks: self._own.iter(text_lines(chunks))
         )
 
     def aiter(self, lines: AsyncIterator[str]) -> AsyncIterator[Any]:
-        """The same for asynchronous code, with openai before 1.14."""
+        """Return the events for asynchronous code with openai before 1.14."""
         self._session.begin()
         chunks = self._session.response.aiter_bytes()
         return AsyncEvents(self._session, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))

@@ -14,7 +14,7 @@ _WIDTH = 120
 
 
 def output() -> Console:
-    """Standard output."""
+    """Return a console on standard output."""
     console = Console(highlight=False, soft_wrap=False)
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = _WIDTH
@@ -22,5 +22,5 @@ def output() -> Console:
 
 
 def messages() -> Console:
-    """Standard error."""
+    """Return a console on standard error."""
     return Console(stderr=True, highlight=False)

@@ -70,7 +70,7 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> str:
-    """The body at a URL, which may name a user and a password; raises NoAnswerError."""
+    """Return the body at a URL, which may name a user and a password; raises NoAnswerError."""
     parts = urllib.parse.urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(  # noqa: S310 -- the scheme was checked where the address was read
@@ -172,7 +172,7 @@ class Exposition:
 
 
 def exposition(text: str) -> Exposition:
-    """What a text exposition says of Streamwatch; raises NoAnswerError where it is none, or not ours."""
+    """Return what a text exposition says of Streamwatch; raise NoAnswerError where it is none, or another's."""
     # Buckets and what no command shows are most of the text.
     lines = [line for line in text.split("\n") if line.startswith((OURS, STARTED)) and not _unread(line)]
     if len(lines) > _MOST_LINES:
@@ -211,7 +211,7 @@ def _series_of(head: str) -> Series:
 
 
 def series(name: str, labels: Mapping[str, str]) -> Series:
-    """A name and its labels, fit for a terminal: what is there is somebody else's choice."""
+    """Return a name and its labels, fit for a terminal: what is there is somebody else's choice."""
     return name, tuple(sorted((label, _printable(value)[:_MAX_LABEL]) for label, value in labels.items()))
 
 
@@ -220,11 +220,11 @@ def _printable(text: str) -> str:
 
 
 def ours(samples: Mapping[Series, float]) -> Samples:
-    """Those of Streamwatch."""
+    """Return the samples of Streamwatch."""
     return {series: value for series, value in samples.items() if series[0].startswith(OURS)}
 
 
 def version_in(samples: Iterable[Series]) -> str:
-    """The version that is deployed, as far as it is told."""
+    """Return the version that is deployed, as far as the endpoint says."""
     versions = {dict(labels).get("version", "") for name, labels in samples if name == f"{OURS}build_info"}
     return ", ".join(sorted(versions - {""}))

@@ -15,10 +15,10 @@ class Diagnostic:
 
 
 def problem(what: str, remedy: str) -> Diagnostic:
-    """Something that has to be corrected."""
+    """Return a diagnostic of something that has to be corrected."""
     return Diagnostic(is_problem=True, what=what, remedy=remedy)
 
 
 def note(what: str, remedy: str) -> Diagnostic:
-    """Something that is worth knowing."""
+    """Return a diagnostic of something that is good to know."""
     return Diagnostic(is_problem=False, what=what, remedy=remedy)

@@ -59,14 +59,14 @@ _FORKS_COUNT = (1, 43)
 
 
 def versions() -> dict[str, str]:
-    """What is installed, by name."""
+    """Return what is installed, by name."""
     found = {"streamwatch": __version__, "python": f"{platform.python_version()} ({platform.python_implementation()})"}
     found["platform"] = platform.platform()
     return {**found, **_versions(_PACKAGES)}
 
 
 def neighbours() -> dict[str, str]:
-    """Other instrumentations of the OpenAI client."""
+    """Return other instrumentations of the OpenAI client."""
     return _versions(_NEIGHBOURS)
 
 
@@ -81,13 +81,13 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def entry_points() -> dict[str, list[str]]:
-    """What OpenTelemetry finds, by what it is for."""
+    """Return what OpenTelemetry finds, by what it is for."""
     groups = {group: importlib.metadata.entry_points(group=f"opentelemetry_{group}") for group in _GROUPS}
     return {group: sorted({point.name for point in points}) for group, points in groups.items()}
 
 
 def diagnostics(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """What is wrong with what is installed, and what is worth knowing."""
+    """Yield what is wrong with what is installed, and what is good to know."""
     from streamwatch.cli.run import unsupported
 
     yield from _of_our_own()
@@ -144,7 +144,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def where() -> str:
-    """The environment that is looked at; a home directory is nobody's business."""
+    """Return the environment that is looked at; a home directory is nobody's business."""
     from pathlib import Path
 
     home = str(Path.home())

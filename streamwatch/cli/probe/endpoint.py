@@ -79,7 +79,7 @@ class ProbedEndpoint:
         return bool(self.key) and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
     def shown(self, text: str, most: int = _MAX_SHOWN) -> str:
-        """A text from outside, as it may be shown: one line, printable, bounded, no secret in it."""
+        """Return a text from outside, as it may be shown: one line, printable, bounded, no secret in it."""
         secrets = [self.key, urlsplit(self.base_url).password or "", *self.headers.values()]
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= _LONG_SECRET:
@@ -91,7 +91,7 @@ class ProbedEndpoint:
     # --- asking
 
     def ask(self, question: Question, round: int = 0) -> Reply:
-        """One request; raises `Undone` where no other would fare better."""
+        """Send one request; raise `Undone` where no other would fare better."""
         import openai
 
         self._connect()
@@ -172,7 +172,7 @@ class ProbedEndpoint:
 
     @contextmanager
     def _opened(self, question: Question) -> Iterator[Any]:
-        """The response to a question, its body not yet read."""
+        """Open the response to a question, its body not yet read."""
         api = self._api(question)
         tokens = question.tokens or TOKENS
         if question.api == "chat":
@@ -230,7 +230,7 @@ class ProbedEndpoint:
         return f"{host} cannot be reached ({self.shown(str(causes[-1]) or type(causes[-1]).__name__)})."
 
     def _said(self, error: Any) -> str:
-        """The server's own words, where it has any."""
+        """Return the server's own words, where it has any."""
         body = error.body if isinstance(error.body, dict) else {}
         message = body.get("message") or body.get("detail")
         return f": {self.shown(message)}" if isinstance(message, str) and message.strip() else ""
@@ -251,7 +251,7 @@ def _is_page(content_type: str, body: bytes) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what caused it, as deep as the chain goes."""
+    """Yield an exception and what caused it, as deep as the chain goes."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

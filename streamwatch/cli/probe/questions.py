@@ -101,7 +101,7 @@ QUESTIONS = {
 
 
 def chosen(api: str, only: Iterable[str], skip: Iterable[str]) -> list[Question]:
-    """The questions that are asked, in order."""
+    """Return the questions that are asked, in order."""
     only, skip = set(only), set(skip)
     return [
         question
@@ -111,7 +111,7 @@ def chosen(api: str, only: Iterable[str], skip: Iterable[str]) -> list[Question]
 
 
 def plan(questions: list[Question], repeat: int) -> str:
-    """What is going to be asked, and what it may cost."""
+    """Say what is going to be asked, and what it may cost."""
     count = len(questions) * repeat
     most = sum((question.tokens or TOKENS) * (question.asked.n or 1) for question in questions) * repeat
     each = max((question.tokens or TOKENS) for question in questions)

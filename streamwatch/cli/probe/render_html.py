@@ -40,7 +40,7 @@ Child = "ET.Element | str | None"
 
 
 def written(record: dict[str, Any]) -> str:
-    """The page of a record."""
+    """Return the page of a record."""
     head = _e(
         "head",
         _e("meta", charset="utf-8"),
@@ -68,7 +68,7 @@ def written(record: dict[str, Any]) -> str:
 
 
 def _e(tag: str, *children: Any, **attributes: str) -> ET.Element:
-    """An element; a dict among the children has attributes whose names are no Python names, `cls` is the class."""
+    """Make an element; a dict among the children has attributes, `cls` is the class."""
     element = ET.Element(tag)
     for child in children:
         if isinstance(child, dict):
@@ -105,7 +105,7 @@ def _head(record: dict[str, Any]) -> list[ET.Element]:
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[ET.Element]:
-    """A heading and a table; a cell is a text, or a text and its class."""
+    """Return a heading and a table; a cell is a text, or a text and its class."""
     columns = list(columns)
     head = _e("tr", *(_e("th", column) for column in columns))
     lines = [_e("tr", *map(_cell, row, columns)) for row in rows]
@@ -113,7 +113,7 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) ->
 
 
 def _cell(cell: Any, column: str) -> ET.Element:
-    """A cell that knows its column: on a phone it stands below the one before."""
+    """Return a cell that knows its column: on a phone it stands below the one before."""
     named = {"data-of": column} if column else {}
     return _e("td", cell[0], named, cls=cell[1]) if isinstance(cell, tuple) else _e("td", cell, named)
 
@@ -179,7 +179,7 @@ def _foot(record: dict[str, Any]) -> ET.Element:
 
 
 def _arrivals(answers: list[dict[str, Any]]) -> list[ET.Element]:
-    """When the events of each answer came: a bar for the wait, and a dot for every event."""
+    """Draw when the events of each answer came: a bar for the wait, and a dot for every event."""
     rows = [each for each in answers if each.get("arrivals")]
     if not rows:
         return []

@@ -60,7 +60,7 @@ def _invariants(console: Console, title: str, rows: list[dict[str, Any]], most: 
 
 
 def _places(names: list[str], row: dict[str, Any]) -> Text:
-    """The answers, by name while they are few."""
+    """Return the answers, by name while they are few."""
     return Text(", ".join(names) if len(names) <= 2 else f"{len(names)} of {row['looked_at']} answers")
 
 

@@ -77,7 +77,7 @@ class MetricsSource:
             self._inquiry = Inquiry(self._answer)
 
     def take(self, end: float) -> dict[Series, float] | None:
-        """What increased, None without an answer; waits until `end` on the monotonic clock."""
+        """Return what increased, None without an answer; wait until `end` on the monotonic clock."""
         inquiry = self._inquiry
         if inquiry is None:
             return None
@@ -97,7 +97,7 @@ class MetricsSource:
         return increases
 
     def state(self) -> State:
-        """How it is."""
+        """Return how it is."""
         away = None if self._answered is None else time.monotonic() - self._answered
         up = self._answered is not None and not self._error
         return State(self.address, self.kind or "endpoint", up, self._version, self._error, None if up else away)
@@ -122,7 +122,7 @@ class MetricsSource:
         return found
 
     def _from_prometheus(self) -> list[Exposition]:
-        """What it has now; at first also what it had a minute ago, as it is scraped seldom."""
+        """Return what it has now; at first also what it had a minute ago, as it is scraped seldom."""
         times = [] if self._answered is not None else [time.time() - WINDOW]
         return [*map(self._queried, times), self._queried(None)]
 
@@ -150,12 +150,12 @@ def _has_no_port(parts: urllib.parse.SplitResult) -> bool:
 
 
 def usual() -> list[MetricsSource]:
-    """The ports that Streamwatch itself takes."""
+    """Return the ports that Streamwatch itself takes."""
     return [MetricsSource(f"http://localhost:{port}", named=False) for port in range(FIRST_PORT, FIRST_PORT + PORTS)]
 
 
 def take_all(sources: list[MetricsSource], clock: Callable[[], float] = time.monotonic) -> dict[Series, float] | None:
-    """What increased over all sources, asked at the same time; None if none of them answered."""
+    """Return what increased over all sources, asked at the same time; None if none of them answered."""
     for source in sources:
         source.ask()
     end, total, answered = clock() + SECONDS, dict[Series, float](), False
