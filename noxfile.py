@@ -92,7 +92,7 @@ def run_tests(session: nox.Session, openai: str, *more: str) -> None:
     name = f"{release}-py{python}-pydantic{pydantic}"
     for old in RESULTS.glob(f"{release}-py{python}-pydantic{pydantic.partition('.')[0]}.*"):
         old.unlink()
-    # A part of the tests is no row of the table.
+    # A part of the tests is not a row of the table.
     which = session.posargs or [*TESTS, f"--junitxml={RESULTS / name}.xml"]
     session.run(
         *(

@@ -39,9 +39,9 @@ from streamwatch.core.vocabulary import Severity
 
 #: Streams below which a share means nothing: at 20 the share is known to some 20 points.
 FEWEST_STREAMS = 20
-#: Streams that must have been hit before anybody is told. One bad stream can hold hundreds of anomalies.
+#: Streams that must have been hit before an alert fires. One bad stream can hold hundreds of anomalies.
 FEWEST_HIT = 10
-#: The same for a spike of reordering, which is told early.
+#: The same for a spike of reordering, which is reported early.
 FEWEST_REORDERED = 5
 #: Shares of streams: what reaches the reader broken although it was complete, and what is cut off.
 DAMAGED_SHARE, TRUNCATED_SHARE, TOOL_CALL_SHARE = 0.01, 0.05, 0.01
@@ -71,7 +71,7 @@ _MODEL = "{{ $labels.gen_ai_request_model }} at {{ $labels.server_address }} ({{
 class Alert:
     """An alerting rule: `wait` and `hold` in minutes, `dashboard` the uid of the one that shows it.
 
-    `labels` are those of what is wrong, beside the ones that tell services apart.
+    `labels` are those of what is wrong, beside the ones that distinguish services.
     """
 
     name: str

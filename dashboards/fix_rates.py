@@ -319,7 +319,7 @@ def _matrices() -> tuple[Panel, Panel]:
             f"Fix rate, where there are {FEWEST_CASES} cases",
             "Of the streams in which something went wrong, for each model snapshot (down) and SDK version (across). "
             "One red column: hold that SDK version. One red "
-            "row: pin the snapshot before it. A dash: too few to tell.",
+            "row: pin the snapshot before it. A dash: too few cases to judge.",
             _PAGE,
             down,
             by[1],
@@ -409,7 +409,7 @@ def _outcomes() -> Panel:
     return lines(
         "Streams whose repair was not proved right",
         "Shares of the streams in which something went wrong; the rest is verified: the stream itself agrees. "
-        "Unverified: nothing in it can tell. Failed: it "
+        "Unverified: it holds no evidence. Failed: it "
         "contradicts, or the window was too small. Unrepaired: the policy is off, or nothing could be done.",
         _PAGE,
         [Query(shares, "{{streamwatch_outcome}}")],

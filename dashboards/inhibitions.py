@@ -43,7 +43,7 @@ INHIBITIONS = (
     ),
     Inhibition("Streams that are cut burn the budget.", ("StreamwatchTruncatedStreams",), "StreamwatchErrorBudgetBurn"),
     Inhibition(
-        "So do streams that are damaged; that they do it fast is still told.",
+        "So do streams that are damaged; that they do it fast is still reported.",
         ("StreamwatchUnrepairedFaults", "StreamwatchToolCallsBroken"),
         "StreamwatchErrorBudgetBurn",
         severity=("", "warning"),

@@ -79,7 +79,7 @@ def _of_variables(source: str) -> set[str]:
     return {*TOTALS[source]} & {*VARIABLES.values()}
 
 
-#: What is recorded, and its labels: nothing of a process, which ends, but for three sums.
+#: What is recorded, and its labels: nothing of a process, which ends, except three sums.
 RECORDS = {
     **{total_of(record): {"job", NARROWED, *labels} for record, labels in TOTALS.items()},
     **{total_of(record): {"job", *labels, *_of_variables(source)} for source, (record, labels) in OF_JOBS.items()},

@@ -87,8 +87,8 @@ def _traffic_and_faults() -> list[Panel]:
         ),
         _top(
             "Repaired",
-            "Share of streams whose faults were all repaired before the application saw them. Report them to whoever "
-            "runs the server: the repair works, the server does not.",
+            "Share of streams whose faults were all repaired before the application saw them. Report them to those who "
+            "run the server: the repair works, the server does not.",
             "StreamwatchErrorBudgetBurn",
             _of_condition(Condition.REPAIRED),
             color=((None, BLUE),),

@@ -23,7 +23,7 @@ from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Severity,
 from streamwatch.export.instruments import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
 DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
-#: Said by a panel that has nothing to show: a new installation is no error, and neither is a healthy one.
+#: Said by a panel that has nothing to show: a new installation is not an error, and neither is a healthy one.
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
 _FINDINGS = (
     *(metric(row) for row in (ANOMALIES, REORDER_DISTANCE, REORDER_DELAY)),
@@ -296,7 +296,7 @@ def rows(
 _NARROWEST, _LETTER, _MARGIN = 78, 8, 22
 _NAME = 100
 #: A stream that broke before the server named its model has no snapshot; an empty cell would look like a fault.
-_NAMELESS = {"type": "special", "options": {"match": "empty", "result": {"text": "(not told)"}}}
+_NAMELESS = {"type": "special", "options": {"match": "empty", "result": {"text": "(unknown)"}}}
 _SEVERITIES = {
     "type": "value",
     "options": {word.value: {"text": word.value, "color": COLORS[word.value]} for word in Severity},

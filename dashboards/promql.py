@@ -30,7 +30,7 @@ FIXED = records.WHERE_FIXED
 DECIDED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.FAILED.value}"'
 VERIFIED = f'streamwatch_outcome="{Outcome.VERIFIED.value}"'
 BROKEN = 'streamwatch_condition="broken"'
-#: What was tried in the shadow is no repair: a fix rate is asked of one of the two.
+#: What was tried in the shadow is not a repair: a fix rate is asked of one of the two.
 APPLIED = records.APPLIED
 
 

@@ -63,7 +63,7 @@ def kind_page(kind: AnomalyKind) -> str:
 
 
 _INDEX = "../README.md"
-#: What is advised on so many kinds that the index says it for all of them.
+#: What is advised on most kinds, so that the index says it for all of them.
 _ADVICE = Counter(each.advice for each in EXPLANATIONS.values())
 GENERAL = {advice for advice, kinds in _ADVICE.items() if kinds > 2}
 

@@ -48,7 +48,7 @@ PATH_FAULTY = "model_via:streamwatch_faulty_streams:sum1d"
 PATH_CASES = "model_via:streamwatch_cases:sum1d"
 PATH_FIXED = "model_via:streamwatch_fixed_cases:sum1d"
 
-#: What is recorded here, and its labels beside those that tell services apart.
+#: What is recorded here, and its labels beside those that distinguish services.
 RECORDS = {
     OPEN_BY_STATE: (*MODEL, "streamwatch_state"),
     **dict.fromkeys((OPEN, SILENT, UNANSWERED, USUALLY_SILENT, USUAL_BEGIN, USUALLY_STALLED), MODEL),
@@ -61,10 +61,10 @@ RECORDS = {
 FACTOR, FEWEST_SILENT_SHARE, FEWEST_STALLED_SHARE = 3, 0.05, 0.02
 #: Streams of an hour, and stalls among them, below which a share means nothing.
 FEWEST_STREAMS, FEWEST_STALLS = 20, 5
-#: Minutes of silence in the middle of a stream that are told where nothing is known of a model: the usual proxies
+#: Minutes of silence in the middle of a stream that are reported where nothing is known of a model: the usual proxies
 #: cut a stream that is silent for 30 to 300 s.
 NO_HISTORY = 5
-#: Minutes: silence that has just begun is no history yet.
+#: Minutes: silence that has just begun is not history yet.
 _LATELY = 30
 
 

@@ -1,6 +1,6 @@
 """The site's configuration: the repository's own Markdown, where it lies, read by Sphinx with MyST.
 
-Nothing is copied. What a page links to and is no page becomes a link into the repository, where STREAMWATCH_REPOSITORY
+Nothing is copied. A link to anything but a page becomes a link into the repository, where STREAMWATCH_REPOSITORY
 has its address (`https://HOST/OWNER/NAME`), and a copy to download where it has not. `make docs` builds it: a broken
 link, a page in no table of contents or a lost anchor is an error.
 """

@@ -1,7 +1,7 @@
 """The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly.
 
 python -m docs.site            writes docs/reference/*.md
-python -m docs.site --check    only tells whether they are fresh
+python -m docs.site --check    only says whether they are fresh
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ATTRIBUTES = {
     "gen_ai.operation.name": "The API: `chat`, `responses`, `text_completion`, ... as OpenTelemetry names it.",
     "gen_ai.provider.name": "Whose API it is, by the client and the address.",
     "gen_ai.request.model": "The model that the application asked for.",
-    "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is no known word.",
+    "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is not a known word.",
     "gen_ai.response.id": "The id of the completion or response, if it has the form of one.",
     "gen_ai.response.model": "The model that answered: the snapshot. Empty where no chunk came.",
     "gen_ai.response.time_to_first_chunk": "Seconds from the request to the first chunk.",
@@ -50,7 +50,7 @@ ATTRIBUTES = {
     "streamwatch.anomaly": "A kind of anomaly: [all kinds](kinds.md).",
     "streamwatch.applied": "Whether the repair reached the application; `false` where Streamwatch only observes.",
     "streamwatch.chunk": "What a chunk mainly carries.",
-    "streamwatch.condition": "What the stream was worth to whoever read it.",
+    "streamwatch.condition": "The condition in which the stream reached its reader.",
     "streamwatch.count": "How often the kind was found in the stream.",
     "streamwatch.events": "How many events came.",
     "streamwatch.events_per_read": "How many of them came in one read, on average: many where a proxy buffers.",

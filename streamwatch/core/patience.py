@@ -9,9 +9,9 @@ import functools
 
 #: Servers and models that are remembered, the latest ones: an application talks to a handful, a gateway to dozens.
 _SERVERS = 512
-#: Characters of an address or a model that tell one from another.
+#: Characters of an address or a model that distinguish it from another.
 _NAME = 200
-#: Waits in vain for which a wait that paid makes up: whoever mixes events up loses one now and then as well.
+#: Waits in vain for which a wait that paid makes up: a sender that mixes events up loses one now and then as well.
 _CREDIT = 4
 
 

@@ -74,7 +74,7 @@ class Report:
     reorder_max_distance: int = 0
     reorder_max_delay: float = 0.0
     unwatched: str = ""  #: why the rest of the stream was left alone, if it was
-    # How a stream came is no part of what it was: two reports of the same bytes are equal.
+    # How a stream came is not part of what it was: two reports of the same bytes are equal.
     events_per_read: float = field(default=0.0, compare=False)  #: on average: a proxy that buffers shows as bursts
     times: Times | None = field(default=None, compare=False)  #: of a stream that has ended, where there was a clock
 
@@ -90,7 +90,7 @@ class Report:
 
     @property
     def condition(self) -> Condition:
-        """What the stream was worth to whoever read it, as far as it is known."""
+        """The condition in which the stream reached its reader, as far as it is known."""
         ended = self.cases.get(ANY_FAULT)
         if ended is None:
             return Condition.CLEAN

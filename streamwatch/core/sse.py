@@ -42,7 +42,7 @@ class Event:
     """One server-sent event on its way to the SDK.
 
     `data` and `raw` are the payload as text and as it came, `payload` the parsed JSON object where
-    it is one. `shared` says that whoever reads the event may have that very object, repairs
+    it is one. `shared` says that the reader of the event may have that very object, repairs
     included; otherwise a reader parses `data` for itself. `added` says that no SSE parser would have
     made an event of it: it is there by a repair. `fills_content` says that the dicts of its chunk get
     a content, which the payload lacks.
@@ -198,7 +198,7 @@ class Decoder:
 
     def _terminate(self, event: Event, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> bool:
         """Return whether an event without its blank line is handed on all the same."""
-        # A pending [DONE] is no fault: nothing is lost with it. A torn payload stays lost.
+        # A pending [DONE] is not a fault: nothing is lost with it. A torn payload stays lost.
         self.done_pending = event.raw.startswith(b"[DONE]")
         try:
             payload = json.loads(event.raw)

@@ -25,7 +25,7 @@ class _Word(str, Enum):
 
 
 class Severity(str, Enum):
-    """How bad an anomaly is for whoever reads the stream."""
+    """How bad an anomaly is for the reader of the stream."""
 
     HAZARD = "hazard"
     DIALECT = "dialect"
@@ -36,7 +36,7 @@ class Level(_Word):
     """What has to be asked for before a kind is repaired."""
 
     DEFAULT = "default", "by default: its preconditions prove it right for every reader"
-    AUTO = "auto", "by default, for whoever asks a dict of a chunk; attributes and JSON stay as they came"
+    AUTO = "auto", "by default, for code that asks a dict of a chunk; attributes and JSON stay as they came"
     HELPER = "helper", "by default for the SDK's `.stream()` helper, which needs it; on request for every other reader"
     OPT_IN = "opt_in", "on request: it is a heuristic, or it changes what a healthy stream delivers"
     NEVER = "never", "never: it is reported only"
@@ -83,7 +83,7 @@ class Verdict(str, Enum):
 
 
 class Condition(str, Enum):
-    """What a stream was worth to whoever read it: the worst that applies."""
+    """The condition in which a stream reached its reader: the worst that applies."""
 
     CLEAN = "clean"  #: no fault was found; hazards and dialects may have been, nearly every healthy stream has some
     REPAIRED = "repaired"  #: every fault was repaired before the stream reached its reader
@@ -91,7 +91,7 @@ class Condition(str, Enum):
 
 
 class Evidence(_Word):
-    """What in the stream itself can prove a repair right; the repair's own product is no evidence."""
+    """What in the stream itself can prove a repair right; the repair's own product is not evidence."""
 
     SHAPE = "shape", "only the shape changes, and a stream does not say how that was meant"
     ARGUMENTS = "arguments", "the arguments of every tool call parse as JSON"

@@ -70,7 +70,7 @@ class Child:
 
     def _hear(self, line: str) -> None:
         self._last_words.append(line)
-        # What Streamwatch says must not drown in what the application says; a traceback is no part of it.
+        # What Streamwatch says must not drown in what the application says; a traceback is not part of it.
         if "streamwatch" in line.lower() and not line.startswith(" ") and len(self.notices) < _NOTICES:
             self.notices.append(line)
 

@@ -33,7 +33,7 @@ COMMON = (
     "server.address",
     "streamwatch.openai.version",
 )
-#: Those of open streams: what is known before the first chunk, and tells where it hangs.
+#: Those of open streams: what is known before the first chunk, and where it hangs.
 COMMON_OF_OPEN = ("gen_ai.operation.name", "gen_ai.request.model", "server.address")
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 #: Characters. Names of models and ids are well below it, error texts are not.
 MAX_LENGTH = 100
-#: What stands for a value that is no name, and for all values beyond the number that is kept.
+#: What stands for a value that is not a name, and for all values beyond the number that is kept.
 OTHER = "_other"
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 #: Names of models have slashes, and some a marker before or behind them: `@cf/meta/llama`, `vendor/model+lora`.

@@ -21,7 +21,7 @@ from streamwatch.core.settings import SEQUENCE_FIELDS
 
 
 class Rule(Enum):
-    """What is kept of a value that is no object and no list."""
+    """What is kept of a value that is neither an object nor a list."""
 
     MASKED = "its JSON type and its length"
     WORD = "a word of the protocol"

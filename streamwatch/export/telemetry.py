@@ -4,7 +4,7 @@ Everything is aggregated per stream: nothing here is called for a chunk. A strea
 it ends, and every few seconds while it goes on, so that counters move during a long one; what a
 repair came to is known, and recorded, at the end.
 
-Counters are kept here, as plain numbers, and told when a reader asks: an `add` for each of the ten
+Counters are kept here, as plain numbers, and reported when a reader asks: an `add` for each of the ten
 or so that a stream moves was a quarter of all that is done for a short stream.
 
 Values that come off the wire are labels here, and a server chooses them: a word is one of a table, a
@@ -259,7 +259,7 @@ class Telemetry:
         return self._values.of("streamwatch.via", label_of(call.via, report.events, report.events_per_read))
 
     def forget(self) -> None:
-        """Start at zero: in a forked process, where the counts are the parent's to tell."""
+        """Start at zero: in a forked process, where the counts are the parent's to report."""
         self._lock = threading.Lock()  # the parent's may have been held at the fork
         self._values.unlock()
         self._started = time.time()
@@ -298,7 +298,7 @@ class Telemetry:
         if self._before_collection is not None:
             try:
                 self._before_collection()
-            except Exception as error:  # the counts are worth telling all the same
+            except Exception as error:  # the counts are reported all the same
                 self.internal_error(error)
         return self.counted()
 

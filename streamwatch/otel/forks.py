@@ -47,7 +47,7 @@ def _renew_metrics(provider: Any) -> None:
     consumer._lock = threading.Lock()  # here and below: the parent's may have been held at the fork
     for reader, storage in consumer._reader_storages.items():
         storage._lock = threading.RLock()
-        storage._instrument_view_instrument_matches = {}  # the parent's counts are the parent's to tell
+        storage._instrument_view_instrument_matches = {}  # the parent reports the parent's counts
         if isinstance(reader, PeriodicExportingMetricReader):
             reader._export_lock = threading.Lock()
             reader._exporter = type(reader._exporter)()  # its connection is the parent's as well

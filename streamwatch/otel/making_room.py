@@ -164,7 +164,7 @@ def _move_in(endpoint: Room, port: int, registry: Any) -> None:
 
 
 def _registry_of(application: Any) -> Any:
-    """Return the registry that prometheus_client's application serves; None where that cannot be told."""
+    """Return the registry that prometheus_client's application serves; None where that is unknown."""
     with contextlib.suppress(Exception):
         cells = dict(zip(application.__code__.co_freevars, application.__closure__, strict=True))
         return cells["registry"].cell_contents
@@ -224,7 +224,7 @@ def _bind(endpoint: Room, server: Any, bind: Callable[[Any], None]) -> None:
 
 
 def _asked(endpoint: Room, port: int) -> bool:
-    """Return whether an endpoint lets go of a port. Whoever else listens there is asked for a page that it has not."""
+    """Return whether an endpoint lets go of a port. Another program gets a request for an unknown page."""
     if port not in endpoint.ports:  # those that endpoints take
         return False
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- not to listen there

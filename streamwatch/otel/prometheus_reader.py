@@ -65,7 +65,7 @@ _MAX_NAME = 256
 #: Lists of bounds kept as text: histograms mostly share a few, and each can be some 10 KB.
 _BOUNDS = 256
 
-#: The first power of two that is no float: what needs it for a bound is in the last bucket alone.
+#: The first power of two that is not a float: what needs it for a bound is in the last bucket alone.
 _TOO_LARGE = 1024
 
 #: What a family adds to its name for its samples, and `_created`, which OpenMetrics keeps for it. A histogram's is left
@@ -311,7 +311,7 @@ class Scrape:
             Sample(f"{name}_bucket", {**labels, "le": bucket}, float(count), None, exemplars.get(bucket))
             for bucket, count in zip(names, accumulate(counts), strict=True)
         ]
-        # A sum that can fall is no sum to Prometheus.
+        # A sum that can fall is not a sum to Prometheus.
         if min(point.sum, point.min, *bounds[:1]) >= 0:
             samples.append(Sample(f"{name}_count", labels, float(point.count)))
             samples.append(Sample(f"{name}_sum", labels, float(point.sum)))

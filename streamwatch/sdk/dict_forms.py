@@ -14,7 +14,7 @@ programs ask for it.
 What was tried instead, over 825 healthy recordings:
 
 - `content: ""` in all dicts and JSON: a reader of `get("content") is not None ... elif get("tool_calls")` ends
-  otherwise on 656 of them, and so does whoever reads the JSON that a gateway passes on; on 182 tool calls are lost.
+  otherwise on 656 of them, and so does code that reads the JSON that a gateway passes on; on 182 tool calls are lost.
 - content among the extras of the delta: the same; `model_dump_json()` has the key twice, which strict parsers refuse;
   and no dict shows what an application wrote into `delta.content`.
 - a subclass of the delta, or a serializer in its class: instrumentations read `vars(delta)` as others read attributes;
@@ -43,7 +43,7 @@ _DUMPS_OF_PYDANTIC_1 = ("model_dump", "dict")
 
 
 class DeltaDict(dict[str, Any]):
-    """The dict of a delta that has no content: "" for whoever takes one for granted. Its pickle is a plain dict."""
+    """The dict of a delta that has no content: "" for code that takes one for granted. Its pickle is a plain dict."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class DictForms:
     """The methods of the SDK's chat chunks that make dicts, and the chunks whose dicts answer for a content.
 
     Args:
-        failed: is told an exception of ours; the dict is then as it would be without Streamwatch.
+        failed: is called with an exception of Streamwatch; the dict is then as it would be without Streamwatch.
     """
 
     def __init__(self, failed: Callable[[BaseException, str], None]) -> None:

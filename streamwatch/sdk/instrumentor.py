@@ -2,12 +2,12 @@
 
 How it works. The SDK gives every stream a decoder that turns the bytes of the response into
 server-sent events (`Stream._decoder`, in every release from 1.0). Right after a stream is made, its
-decoder is exchanged for one of ours, which reads the same bytes and hands on the same events, each
+decoder is exchanged for Streamwatch's, which reads the same bytes and hands on the same events, each
 with its JSON parsed already. All else stays the SDK's own: the stream object, its loop, its
 exceptions and the way it closes; and every API, helper and instrumentation above it sees what we
 hand on.
 
-An exception of ours never reaches the application. Whatever has not been handed on then goes to the
+An exception of Streamwatch never reaches the application. Whatever has not been handed on then goes to the
 SDK's own decoder, byte for byte, and so does the rest of the stream.
 
 `openai` is not imported here: the hook waits until the application does that.
@@ -178,7 +178,7 @@ class Agent:
         """Whether a stream is being read."""
         return bool(self._sessions())
 
-    # --- what a session asks and tells
+    # --- what a session asks and reports
 
     def event_type_of(self, stream: Any) -> type[Event]:
         """Return the class of which the events of a stream are made."""
@@ -219,7 +219,7 @@ class Agent:
             self._silences.tell(session.call, session.watch.request.id, state, seconds)
 
     def _look_at_open(self, key: tuple[Any, ...]) -> Iterator[OpenStream]:
-        """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics.
+        """Look at each stream that is open, and say which of them have fallen silent: for the collection of metrics.
 
         What was opened is recorded with the telemetry that is in force; another one, of earlier providers, has none.
         """
@@ -264,7 +264,7 @@ class Agent:
         return (captures is None or captures.wait(max(end - time.monotonic(), 0))) and done
 
     def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours: the application goes on as if we were not there.
+        """Count and log an error of Streamwatch: the application goes on as if Streamwatch were absent.
 
         Raises what was raised into our code, by a signal handler or another thread: it is the application's.
         """
@@ -389,7 +389,7 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if not wanted:  # whoever wrapped us in turn may call us after we were switched off
+        if not wanted:  # an outer wrapper may call this after Streamwatch was switched off
             return
         try:
             agent.record_collected()

@@ -1,7 +1,7 @@
-"""Whose exception it is: an error of ours, or one that was raised into our code while it happened to run.
+"""Whose exception it is: Streamwatch's own, or one that was raised into its code while it happened to run.
 
 A signal handler (a soft time limit, an alarm) raises wherever the program is at that moment, and some libraries raise
-into another thread. Such an exception is the application's, and passes; an error of ours never reaches it.
+into another thread. Such an exception is the application's, and passes; an error of Streamwatch never reaches it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def is_interruption(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def unless_interrupted() -> Iterator[None]:
-    """Suppress errors of ours alone."""
+    """Suppress errors of Streamwatch alone."""
     try:
         yield
     except Exception as error:

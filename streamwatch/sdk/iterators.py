@@ -125,7 +125,7 @@ class Events(Source):
         return self
 
     def __next__(self) -> Any:
-        """Return the next event. In one piece: every chunk passes here, and no frame of ours outlives an exception."""
+        """Return the next event. In one piece: every chunk passes here, and no inner frame outlives an exception."""
         ready = self._ready
         if not ready:
             session = self.session
@@ -176,7 +176,7 @@ class AsyncEvents(Source):
         return self
 
     async def __anext__(self) -> Any:
-        """Return the next event. In one piece: every chunk passes here, and no frame of ours outlives an exception."""
+        """Return the next event. In one piece: every chunk passes here, and no inner frame outlives an exception."""
         ready = self._ready
         if not ready:
             session = self.session

@@ -45,7 +45,7 @@ _PROVIDERS = (
     (".amazonaws.com", "aws.bedrock"),
     (".googleapis.com", "gcp.gemini"),
 )
-#: Whoever else serves this API: the convention names the API's format, `server.address` the server.
+#: Every other server of this API: the convention names the API's format, `server.address` the server.
 _FORMAT = "openai"
 #: What AzureOpenAI and AsyncAzureOpenAI are made from.
 _AZURE_CLIENT = "BaseAzureClient"

@@ -33,7 +33,7 @@ from streamwatch.sdk.waiting import Step, Waiting
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
-#: Seconds up to which a wait between two reads is no gap.
+#: Seconds up to which a wait between two reads is not a gap.
 _NO_GAP = 0.01
 #: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
 #: a transport around them a few more.
@@ -44,7 +44,7 @@ Remainder = tuple[list[Event], bytes]
 
 
 class Owner(Protocol):
-    """What a session needs of whoever switched the watching on."""
+    """What a session needs of the agent that switched the watching on."""
 
     settings: Settings
     patience: PatienceByServer
@@ -73,7 +73,7 @@ class Owner(Protocol):
         """Record a stream that was collected as garbage before its end."""
 
     def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours; raises one that was raised into our code."""
+        """Count and log an error of Streamwatch; raise one that was raised into its code."""
 
 
 class StreamSession:
@@ -87,7 +87,7 @@ class StreamSession:
     busy = False  #: before the next read something is to be done: events are held, or not worked through
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
     longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
-    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has told
+    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has reported
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through us
@@ -246,7 +246,7 @@ class StreamSession:
         return None
 
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
-        """Return what an error of ours must not lose."""
+        """Return what an error of Streamwatch must not lose."""
         self.owner.internal_error(error, "reading a stream")
         try:
             self.watch.leave("internal error", failed=True)
@@ -422,7 +422,7 @@ class CastTo:
     """Stands where streams have `_cast_to`, which stays what it is for everybody but the SDK's own loop.
 
     The loop asks of every object whether it is what it is cast to; of an event of the Responses API up to 50 classes.
-    What was built after a template is of the right class, and the loop is told so.
+    What was built after a template is of the right class, and the loop gets to know.
 
     Args:
         loops: the code of the SDK that makes chunks of events.

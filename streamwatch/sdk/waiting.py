@@ -77,7 +77,7 @@ class Waiting:
 
 
 def _is_in_memory(response: Any, body: type) -> bool:
-    """Return whether a body can be read without waiting for a network, as far as its type tells.
+    """Return whether a body can be read without waiting for a network, as far as its type says.
 
     An installed package that brings a body of its own has a network behind it. A class of the application's own is
     mostly one of its tests.

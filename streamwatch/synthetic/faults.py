@@ -125,7 +125,7 @@ def relay_duplicate(events: list[Event], rng: Random) -> list[Event]:
 
 
 def _stamped(events: list[Event], deliver: Callable[[list[Event]], list[Event]]) -> list[Event]:
-    # Only stamped chat chunks may change places: in a plain chat stream nothing could tell.
+    # Only stamped chat chunks may change places: in a plain chat stream nothing could show it.
     chunks: list[Event] = [
         {**chunk, "sequence_number": number} for number, chunk in enumerate(events) if not isinstance(chunk, Mark)
     ]

@@ -55,7 +55,7 @@ class Reading:
 
 
 def reading_of(events: Iterable[Any]) -> Reading:
-    """Return what a program makes of events; what is no dict is passed over."""
+    """Return what a program makes of events; what is not a dict is passed over."""
     reading = Reading()
     for event in events:
         if isinstance(event, Mapping):

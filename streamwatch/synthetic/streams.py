@@ -1,6 +1,6 @@
 """The streams a healthy OpenAI-compatible server sends, event by event.
 
-An event is the JSON payload of one SSE event, or a mark for what is no payload: the end that the
+An event is the JSON payload of one SSE event, or a mark for what is not a payload: the end that the
 chat API sends, and the end that no API sends. The shapes are those of OpenAI's servers, down to
 the order of the fields.
 """

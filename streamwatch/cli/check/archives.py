@@ -103,15 +103,15 @@ def from_yaml(data: bytes) -> Any:
         raise Unreadable("is a cassette in YAML: to read it, `pip install pyyaml`") from None
 
     loader: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
-    # Python 2 marked each text that is no ASCII.
+    # Python 2 marked each text beyond ASCII.
     loader.add_constructor("tag:yaml.org,2002:python/unicode", yaml.SafeLoader.construct_yaml_str)
     try:
         return yaml.load(data, loader)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Unreadable(f"is no YAML that can be read as plain data{line}: {error.problem}") from error
+        raise Unreadable(f"is not YAML that can be read as plain data{line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(f"is no YAML that can be read as plain data: {' '.join(str(error).split())}") from error
+        raise Unreadable(f"is not YAML that can be read as plain data: {' '.join(str(error).split())}") from error
 
 
 # --- what both have in common
@@ -168,4 +168,4 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
-        raise Unreadable(f"the body is no base64 ({error})") from error
+        raise Unreadable(f"the body is not base64 ({error})") from error

@@ -1,4 +1,4 @@
-"""Files of recorded streams: what is in them, told by their content and not by their names.
+"""Files of recorded streams: what is in them, by their content and not by their names.
 
     for recording in recordings_in(contents("answer.sse"), "answer.sse"):
         recording.body, recording.api, recording.host, ...
@@ -25,9 +25,9 @@ from streamwatch.sdk import request_info as calls
 
 #: Bytes of a file, or of what is packed in it: a day's HAR is smaller, and a laptop's memory is larger.
 MAX_BYTES = 256 << 20
-#: Bytes that tell what a file is: every format says so in its first lines.
+#: Bytes that show what a file is: every format says so in its first lines.
 _HEAD = 64 << 10
-#: Payloads looked at to tell the API: the first may be a comment or a content filter's, the hundredth tells no more.
+#: Payloads looked at to find the API: the first may be a comment or a content filter's, the hundredth adds nothing.
 _LOOKED_AT = 64
 #: Members of a request's body that say what may be expected of the answer.
 _ASKED = ("model", "n", "tools", "tool_choice", "stream_options")
@@ -161,7 +161,7 @@ def _streams(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unr
     elif _FIELD.match(data) or _is_stream(data):
         yield _plain(Recording(path, data, "body", offset=0))
     else:
-        raise Unreadable("holds no stream: no line of it begins with `data:`, and it is no HAR, cassette or JSON lines")
+        raise Unreadable("holds no stream: no line begins with `data:`, and it is not HAR, a cassette or JSON lines")
 
 
 def _is_stream(data: bytes) -> bool:
@@ -170,7 +170,7 @@ def _is_stream(data: bytes) -> bool:
 
 
 def _plain(recording: Recording) -> Recording:
-    """Return a recording whose API only its events can tell."""
+    """Return a recording whose API only its events can show."""
     if recording.api:
         return recording
     return replace(recording, api=api_in(recording.body))

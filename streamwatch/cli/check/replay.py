@@ -47,7 +47,7 @@ class Replay:
 
     @property
     def is_well(self) -> bool:
-        """Complete and without a fault; a recording that somebody stopped is not told to be incomplete."""
+        """Complete and without a fault; a recording that somebody stopped is not called incomplete."""
         faults = any(kind.severity is Severity.FAULT for kind in self.report.anomalies)
         ends = self.report.verdict in (Verdict.COMPLETE, Verdict.ABANDONED)
         return ends and not faults and self.report.condition is Condition.CLEAN

@@ -1,6 +1,6 @@
 """How commands write for people: rich tables on standard output, progress and errors on standard error.
 
-rich itself sees to NO_COLOR, FORCE_COLOR, TERM=dumb, and to output that is no terminal.
+rich itself sees to NO_COLOR, FORCE_COLOR, TERM=dumb, and to output that is not a terminal.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 
 from rich.console import Console
 
-#: Columns of output that is no terminal (a file, a pipe, a bug report): wide enough for the tables.
+#: Columns of output that is not a terminal (a file, a pipe, a bug report): wide enough for the tables.
 _WIDTH = 120
 
 

@@ -1,4 +1,4 @@
-"""How commands ask an address for metrics: bounded in time and size, and told in one sentence when it fails.
+"""How commands ask an address for metrics: bounded in time and size, and reported in one sentence when it fails.
 
 Whatever is listening there answers as it likes: pages of HTML, bodies without end, a byte a second. Nothing of that
 holds a command up for longer than it has patience, or fills its memory.
@@ -44,7 +44,7 @@ _MAX_LABEL = 200
 OURS = "streamwatch_"
 #: Families that no command shows.
 _UNREAD = (f"{OURS}chunks_total", f"{OURS}repairs_total", f"{OURS}published_fix_ratio")
-#: When a process started: what counts from zero again is told from what only went on.
+#: When a process started: it separates what counts from zero again from what only went on.
 STARTED = "process_start_time_seconds"
 
 Series = tuple[str, tuple[tuple[str, str], ...]]  # a name, and its labels in the order of their names
@@ -185,7 +185,7 @@ def exposition(text: str) -> Exposition:
         raise NoAnswerError(f"its metrics cannot be read ({_words(error)})") from error
     started = next((value for (name, _), value in samples.items() if name == STARTED), None)
     if not any(name.startswith(OURS) for name, _ in samples):
-        kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is no metrics"
+        kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is not metrics"
         raise NoAnswerError(f"it answers with {kind}")
     return Exposition(ours(samples), version_in(samples), started)
 

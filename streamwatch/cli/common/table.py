@@ -73,7 +73,7 @@ ISSUES = (ANY_FAULT, ORDER, TOOL_CALLS)
 
 
 def issues(view: View, *, one_line: bool = False) -> RenderableType:
-    """Return what was measured of streams, beside what is published, and apart from it what is no repair.
+    """Return what was measured of streams, beside what is published, and apart from it what is not a repair.
 
     With `one_line` a title that is too long is cut, where it would take a second line.
     """
@@ -86,7 +86,7 @@ def issues(view: View, *, one_line: bool = False) -> RenderableType:
 
 
 def issue_notes(view: View) -> list[str]:
-    """Return what stands below the table of issues, a line each: what is no fault, and what is no repair."""
+    """Return what stands below the table of issues, a line each: what is not a fault, and what is not a repair."""
     return [text for text in (_defused(view), _not_repairable(view)) if text]
 
 

@@ -27,7 +27,7 @@ FOLDER = "/var/lib/grafana/dashboards/streamwatch"
 class Site:
     """What differs from one installation to another.
 
-    `labels` tell services apart. `repository` is the address of a repository that holds the runbooks, `pages` that of
+    `labels` distinguish services. `repository` is the address of a repository that holds the runbooks, `pages` that of
     the built documentation, `grafana` that of Grafana; `datasource` the uid of the Prometheus that is chosen at first.
     """
 

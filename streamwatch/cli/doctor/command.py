@@ -25,7 +25,7 @@ from streamwatch.cli.doctor.diagnostics import Diagnostic, note, problem
 
 #: Seconds for the application: importing openai takes ten of them on a slow machine.
 _PATIENCE = 120.0
-#: Lines of what was said at the start, and characters of each: a traceback is no screen of its own.
+#: Lines of what was said at the start, and characters of each: a traceback is not a screen of its own.
 _MOST_LINES, _MOST_CHARACTERS = 6, 300
 #: What OpenTelemetry says of configurators that were not asked for.
 _USUAL = re.compile(r"Configuration of ((?!streamwatch )\S+ not loaded|.* is set by OTEL_PYTHON_CONFIGURATOR)")
@@ -48,7 +48,7 @@ _STYLES = {
 @click.option("--network", is_flag=True, help="Ask the OTLP endpoint, too: with an export of nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
-    """Tell whether Streamwatch would work in an application that is started here.
+    """Check whether Streamwatch would work in an application that is started here.
 
     Starts one with your environment and lets it read streams through your openai client, from a server inside of it.
     Nothing is sent anywhere; no keys, headers or credentials are shown. Paste the output into a report of a bug.
@@ -146,7 +146,7 @@ def _of_settings(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
     folder = settings.capture_dir
     if folder and not _may_be_written(Path(folder).absolute()):
         yield problem(
-            f"STREAMWATCH_CAPTURE_DIR={folder} is no directory that this user may write to, or make.",
+            f"STREAMWATCH_CAPTURE_DIR={folder} is not a directory that this user may write to, or make.",
             "Name another one, or give this user the right.",
         )
 

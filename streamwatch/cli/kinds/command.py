@@ -178,7 +178,7 @@ def _counted(url: str) -> Measured:
     named = url if "://" in url else f"http://{url}"
     named = named if urlsplit(named).path.strip("/") else f"{named.rstrip('/')}/metrics"
     if urlsplit(named).scheme not in ("http", "https") or not urlsplit(named).hostname:
-        raise click.UsageError(f"{address(url)!r} is no address such as localhost:9464")
+        raise click.UsageError(f"{address(url)!r} is not an address such as localhost:9464")
     try:
         return parse(fetch(named))
     except (NoAnswerError, ValueError) as error:

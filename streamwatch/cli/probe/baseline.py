@@ -64,7 +64,7 @@ def measured(corpus: Path) -> dict[str, Any]:
     for entry in _recorded(corpus):
         streams[entry["provider"]] += 1
         answer = answer_of(entry, (corpus / "streams" / f"{entry['id']}.sse").read_bytes())
-        # Of a stream that went through somebody's parser the kinds would tell of that parser.
+        # Of a stream that went through somebody's parser the kinds would describe that parser.
         if answer.ending:
             whole[entry["provider"]] += 1
             kinds_of = {kind.name for kind in answer.report().anomalies} - (set() if answer.exact else _FRAMING)

@@ -1,4 +1,4 @@
-"""`streamwatch probe`: asks an endpoint a dozen small questions, and tells what its streams are worth."""
+"""`streamwatch probe`: asks an endpoint a dozen small questions, and reports how it streams."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     type=click.FloatRange(0.1, 3600),
     default=60.0,
     show_default=True,
-    help="Wait so many seconds for one answer.",
+    help="Wait N seconds for one answer.",
 )
 @click.option("--api-key-env", metavar="NAME", help="Take the key from this variable.  [default: OPENAI_API_KEY]")
 @click.option("--header", "headers", multiple=True, callback=_header, metavar="'N: V'", help="Send this header too.")
@@ -147,7 +147,7 @@ def _endpoint(options: dict[str, Any]) -> ProbedEndpoint:
 
 
 def _leave(sentence: str) -> None:
-    """Tell why nothing can be done."""
+    """Say why nothing can be done."""
     raise _Undoable(sentence)
 
 

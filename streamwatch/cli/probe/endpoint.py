@@ -141,7 +141,7 @@ class ProbedEndpoint:
             except Exception as error:
                 ended = type(error).__name__
             response.http_response.close()
-        # The client knows when it sent the request; all that it did before is no time of the server's.
+        # The client knows when it sent the request; the server has no part in what it did before.
         sent = time.monotonic() - response.http_response.elapsed.total_seconds()
         timed = tuple((max(seconds - sent, 0.0), data) for seconds, data in reads)
         answer = RecordedAnswer(question.asked, timed, ended=ended, content_type=kind)

@@ -1,8 +1,8 @@
 """What a stream of an OpenAI-compatible endpoint keeps to: a table of invariants, each a function of an answer.
 
-A check says True where the invariant holds, False where it is broken and None where the answer cannot tell. One
+A check says True where the invariant holds, False where it is broken and None where the answer cannot say. One
 `matters` where no healthy recorded stream breaks it: a client that relies on it loses data without it. The others are
-habits in which servers differ, and clients have to bear them. The tables of each API are in `invariants_chat` and
+habits in which servers differ, and clients must cope with them. The tables of each API are in `invariants_chat` and
 `invariants_responses`; this module has what they share.
 """
 

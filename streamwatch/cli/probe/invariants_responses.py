@@ -35,7 +35,7 @@ def _deltas(answer: RecordedAnswer, type: str) -> dict[str, str]:
 @invariant(
     RESPONSES,
     "Every event is numbered.",
-    "Events have no sequence_number: what is lost or out of order cannot be told.",
+    "Events have no sequence_number: lost or reordered events cannot be detected.",
     matters=True,
 )
 def numbered(answer: RecordedAnswer) -> bool | None:
@@ -94,7 +94,7 @@ def terminal_status(answer: RecordedAnswer) -> bool | None:
 
 
 @invariant(
-    RESPONSES, "A cut answer says so.", "An answer cut at max_output_tokens is not told as incomplete.", matters=True
+    RESPONSES, "A cut answer says so.", "An answer cut at max_output_tokens is not marked as incomplete.", matters=True
 )
 def incomplete_told(answer: RecordedAnswer) -> bool | None:
     """Return whether it is incomplete, where more was asked for than the tokens allow and all of them were used."""

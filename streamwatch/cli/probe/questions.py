@@ -72,7 +72,7 @@ _FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "strict": Tru
 _TEXT_FORMAT = {"format": {"type": "json_schema", "name": "place", "strict": True, "schema": _SCHEMA}}
 _MEMBERS = ("city", "country")
 
-#: In the order in which they are asked: the plainest first, as it tells whether there is anybody to ask.
+#: In the order in which they are asked: the plainest first, as it shows whether there is anybody to ask.
 QUESTIONS = {
     question.name: question
     for question in (

@@ -90,7 +90,7 @@ class RecordedAnswer:
     """The body of one response, in reads: seconds since the request, and bytes.
 
     `exact` says that framing is as the server sent it, `ending` that [DONE] is, `literal` that null and absent are
-    told apart: recordings may have lost any of them.
+    distinguished: recordings may have lost any of them.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class RecordedAnswer:
         self.asked, self.reads, self.ended, self.content_type = asked, reads, ended, content_type
         self.exact, self.ending, self.literal = exact, ending, literal
         self.utf8 = self.terminated = True
-        self.framing: set[str] = set()  #: kinds that the decoder itself told
+        self.framing: set[str] = set()  #: kinds that the decoder itself recorded
         self.events = tuple(self._events())
 
     @cached_property

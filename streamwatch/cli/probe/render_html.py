@@ -57,7 +57,7 @@ def written(record: dict[str, Any]) -> str:
         *_kinds(record["kinds"]),
         *_readers(record["readers"]),
         *_arrivals(record["answers"]),
-        *_invariants("Habits that clients have to bear", [row for row in broken if not row["matters"]]),
+        *_invariants("Habits that clients must cope with", [row for row in broken if not row["matters"]]),
         *_answers(record["answers"]),
         *_invariants("Invariants that hold", [row for row in record["invariants"] if row["holds"]]),
         _foot(record),

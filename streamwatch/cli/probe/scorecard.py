@@ -1,4 +1,4 @@
-"""What the answers of an endpoint are worth: broken invariants, anomalies, client code; in words, and as one record.
+"""The record of an endpoint's answers: broken invariants, anomalies, client code; in words, and as one record.
 
 The record is what `--json` prints and what the report card and the page are made from. Text of the model is in it only
 where that was asked for; nor are the texts of exceptions, which may quote it.
@@ -398,7 +398,7 @@ def outcomes_text(row: dict[str, Any], column: str) -> str:
     wrong = {name: count for name, count in row[column].items() if name not in FINE}
     told = row[column].get("told", 0)
     if not wrong:
-        return f"reads all {row['answers']}" + (f", and tells of {_count(told, 'cut')}" if told else "")
+        return f"reads all {row['answers']}" + (f", and reports {_count(told, 'cut')}" if told else "")
     worst = sorted(wrong.items(), key=lambda pair: -pair[1])
     named = ", ".join(f"{_OUTCOMES.get(name, name.removeprefix('raises '))} {count}" for name, count in worst)
     return f"fails on {sum(wrong.values())} of {row['answers']}: {named}"

@@ -43,7 +43,7 @@ _MOST_MODELS = 10
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Look every so many seconds."
+    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Look every N seconds."
 )
 @click.option("--prometheus", is_flag=True, help="Take the addresses for those of Prometheus servers.")
 @click.option("--once", is_flag=True, help="Show a single frame, of two scrapes that far apart, and end.")

@@ -54,7 +54,7 @@ class MetricsSource:
     def __init__(self, url: str, *, named: bool = True, prometheus: bool = False) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname or _has_no_port(parts):
-            msg = f"{address(url) if '@' in url else url!r} is no address such as http://localhost:9464/metrics"
+            msg = f"{address(url) if '@' in url else url!r} is not an address such as http://localhost:9464/metrics"
             raise ValueError(msg)
         is_query = parts.path.endswith(_API)
         self.named = named
@@ -138,7 +138,7 @@ class MetricsSource:
                 name = labels.pop("__name__")
                 samples[series(name, labels)] = float(one["value"][1])
         except Exception:
-            raise NoAnswerError("it answers with something that is no answer of Prometheus") from None
+            raise NoAnswerError("it answers with something that is not an answer of Prometheus") from None
         return Exposition(samples, version_in(samples), None)
 
 

@@ -25,7 +25,7 @@ _MAX_NAME = 512
 
 
 def kept(name: Any) -> str:
-    """Return a name to remember; "" for what is no name, or too long to be one."""
+    """Return a name to remember; "" for what is not a name, or too long to be one."""
     return name if isinstance(name, str) and len(name) <= _MAX_NAME else ""
 
 
@@ -74,7 +74,7 @@ class ApiState:
     def push(self, event: Event) -> Sequence[Event]:
         """Return the events that may go on now that `event` came.
 
-        A list that is returned is the stage's own, here as in `flush` and `expire`: whoever takes the events empties
+        A list that is returned is the stage's own, here as in `flush` and `expire`: who takes the events empties
         it, and until then they are pending.
         """
         if self._gone:
@@ -229,7 +229,7 @@ class ApiState:
         return False
 
     def evidence(self, evidence: Evidence) -> bool | None:
-        """Return what the stream says of a repair: right, wrong, or nothing. What a repair made is no evidence."""
+        """Return what the stream says of a repair: right, wrong, or nothing. What a repair made is not evidence."""
         if evidence is Evidence.ARGUMENTS:
             return self.arguments_parse()
         return self.agrees if evidence in (Evidence.TEXT, Evidence.SEQUENCE) else None

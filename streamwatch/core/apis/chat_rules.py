@@ -186,7 +186,7 @@ def keepalive(event: Event, choices: list[dict[str, Any]], chat: ChatState) -> N
 def _is_another_completion(id: Any, model: Any, choices: list[dict[str, Any]], chat: ChatState) -> bool:
     """Return whether a chunk with another model is of another completion.
 
-    A model alone proves nothing: the first chunk may bear the alias that was asked for, and routers name models as they
+    A model alone proves nothing: the first chunk may have the alias that was asked for, and routers name models as they
     like. Neither does an id where each chunk has its own.
     """
     if not (model and chat.raw_model) or model == chat.raw_model:

@@ -1,6 +1,6 @@
 """The output items of a streamed response and their parts: what was announced, what was delivered, what is done.
 
-Texts are not kept: a length and a checksum tell whether what is said at the end equals what was delivered.
+Texts are not kept: a length and a checksum show whether what is said at the end equals what was delivered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FIRST_MADE_UP = 10_000
 _HEAD = ("id", "type", "call_id", "name", "role", "phase")
 
 _MEMBERS = tuple(dict.fromkeys(family.member for family in FAMILIES.values()))
-#: Nothing was told. Shared, and never added to.
+#: Nothing was announced. Shared, and never added to.
 _NOTHING = RunningDigest()
 
 
@@ -58,7 +58,7 @@ class Statement(IntEnum):
 
 
 def key_of(value: Any) -> Hashable:
-    """Return what an id is known again by; None where it is no id."""
+    """Return what an id is known again by; None where it is not an id."""
     if type(value) is not str or not value:
         return None
     return value if len(value) <= _LONGEST_KEY else (len(value), hash(value))
@@ -254,7 +254,7 @@ class OutputItems:
         self._items: list[Item] = []
         self._by_key: dict[Hashable, Item] = {}
         self._by_call: dict[Hashable, Item] = {}
-        self._shared: set[Hashable] = set()  # ids that the server gives to more than one item: they tell nothing
+        self._shared: set[Hashable] = set()  # ids that the server gives to more than one item: they say nothing
         self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
         self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
         self._made_up = _FIRST_MADE_UP

@@ -63,7 +63,7 @@ class ResponseState(ApiState):
         """Hand on an event that never came.
 
         It has no number, as each belongs to an event of the server's. The SDK's helper compares them where it was
-        told to start after one, so it gets the number before: who resumes after that misses nothing.
+        asked to start after one, so it gets the number before: a client that resumes after that misses nothing.
         """
         number = {}
         if self.ledger.accumulated and is_index(self._number):
