@@ -18,7 +18,8 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from streamwatch import __version__  # noqa: E402 -- the checkout's, found through the line above
+from docs.site import sidebar  # noqa: E402 -- the checkout's, found through the line above
+from streamwatch import __version__  # noqa: E402 -- the same
 
 REPOSITORY = os.environ.get("STREAMWATCH_REPOSITORY", "").rstrip("/")
 
@@ -28,7 +29,7 @@ project_copyright = "The Streamwatch authors"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx_copybutton"]
-root_doc = "docs/index"
+root_doc = sidebar.ROOT
 include_patterns = [
     "README.md",
     "CHANGELOG.md",
@@ -49,6 +50,9 @@ suppress_warnings = ["misc.highlighting_failure"]  # a shell command over two li
 
 html_theme = "furo"
 html_title = f"Streamwatch {release}"
+myst_html_meta = {
+    "description": "Streamwatch detects broken OpenAI streams, repairs what is provably safe, and measures the rest."
+}
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["templates"]
 html_copy_source = False
@@ -79,13 +83,14 @@ def _target(page: Path, link: re.Match[str]) -> str:
 
 
 def rewrite(app: Sphinx, name: str, source: list[str]) -> None:
-    """Rewrite what a page links to, but not in its blocks of code."""
+    """Rewrite what a page links to, but not in its blocks of code; add what the sidebar shows below it."""
     page = Path(str(app.env.doc2path(name)))
     parts, end = [], 0
     for fence in _FENCE.finditer(source[0]):
         parts += [_LINK.sub(lambda link: _target(page, link), source[0][end : fence.start()]), fence[0]]
         end = fence.end()
-    source[0] = "".join([*parts, _LINK.sub(lambda link: _target(page, link), source[0][end:])])
+    parts.append(_LINK.sub(lambda link: _target(page, link), source[0][end:]))
+    source[0] = "".join([*parts, sidebar.added(name)])
 
 
 def setup(app: Sphinx) -> None:

@@ -1,4 +1,4 @@
-"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly.
+"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly, the Python interface.
 
 python -m docs.site            writes docs/reference/*.md
 python -m docs.site --check    only says whether they are fresh
@@ -19,6 +19,7 @@ from typing import Any
 
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
+from docs.site import python_api
 from docs.site.examples import OF_TIME, Example, difference, example
 from streamwatch.core import settings, via
 from streamwatch.core import vocabulary as words
@@ -90,6 +91,7 @@ def pages() -> dict[str, str]:
     return {
         "kinds.md": kinds_page(),
         "metrics.md": metrics_page(),
+        "python.md": _page("The Python interface", "the public names' docstrings", *python_api.sections()),
         "repair-all.md": repair_all_page(),
         "settings.md": settings_page(),
     }
@@ -129,6 +131,7 @@ def metrics_page() -> str:
     return _page(
         "Metrics, spans and attributes",
         "streamwatch/export/instruments.py, streamwatch/core/via.py and streamwatch/core/kinds.py",
+        "Streamwatch exports these metrics and spans through OpenTelemetry: [where they go](../exporting.md).",
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
         common,
@@ -269,9 +272,10 @@ def settings_page() -> str:
     return _page(
         "Settings",
         "streamwatch/core/settings.py",
-        "Environment variables. A value that is not usable is reported in one warning, and the default applies. From"
-        " code: `streamwatch.instrument(settings=streamwatch.Settings(...))`, where the names are in lower case and"
-        " without the prefix.",
+        "These environment variables configure Streamwatch; none of them is needed. A value that is not usable is"
+        " reported in one warning, and the default applies. From code:"
+        " `streamwatch.instrument(settings=streamwatch.Settings(...))`, where the names are in lower case and without"
+        " the prefix.",
         table(("variable", "default", "meaning"), rows),
         "## STREAMWATCH_REPAIR",
         _policy(),
@@ -365,9 +369,10 @@ def kinds_page() -> str:
     return _page(
         "Kinds of anomaly",
         "streamwatch/core/kinds.py and tests/helpers/cases.py",
-        "Each with a stream that has it. Lines with `-` are what the server sent, lines with `+` what the application"
-        " gets instead; all other repairs are off. What all chunks of a stream have in common (id, object, created,"
-        " model) is left out, and long lines are cut in the middle.",
+        "This page lists every kind of anomaly with a stream that has it. Lines with `-` are what the server sent,"
+        " lines with `+` what the application gets instead; all other"
+        " repairs are off. What all chunks of a stream have in common (id, object, created, model) is left out, and"
+        " long lines are cut in the middle.",
         table(("kind", "severity", "repair", "when"), rows),
         *(_kind(kind) for kind in KINDS.values()),
     )

@@ -26,8 +26,8 @@ SEQUENCE_FIELDS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chun
 class Policy:
     """Which kinds are repaired, at each level of repair that a rule can name.
 
-    `observe` says that nothing reaches the application repaired: repairs then run in shadow, on
-    data of our own, to learn what they would have done: the default ones, so that `opt_in` is empty.
+    `observe` says that no repair reaches the application. The default repairs then run in shadow, on a copy of the
+    data, to learn what they would have done, and `opt_in` is empty.
     """
 
     text: str = "default"
