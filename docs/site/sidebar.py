@@ -62,10 +62,24 @@ BELOW: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Names in the sidebar where a page's title says less there.
+TITLES = {
+    "README": "Overview",
+    "docs/capacity": "Capacity",
+    "docs/guides/README": "All guides",
+    "docs/guides/otlp": "OTLP and Grafana Cloud",
+    "docs/reference/repair-all": "The policy all",
+}
+
+
 def toctree(pages: Iterable[str], caption: str = "") -> str:
     """Return a hidden table of contents, as MyST reads it."""
     options = [":hidden:", *([f":caption: {caption}"] if caption else []), ":glob:"]
-    return "\n".join(["```{toctree}", *options, "", *(f"/{page}" for page in pages), "```"])
+    return "\n".join(["```{toctree}", *options, "", *map(_entry, pages), "```"])
+
+
+def _entry(page: str) -> str:
+    return f"{TITLES[page]} </{page}>" if page in TITLES else f"/{page}"
 
 
 def added(page: str) -> str:

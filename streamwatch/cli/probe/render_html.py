@@ -53,13 +53,13 @@ def written(record: dict[str, Any]) -> str:
     body = _e(
         "body",
         *_head(record),
-        *_invariants("Broken", [row for row in broken if row["matters"]]),
+        *_broken("Broken", [row for row in broken if row["matters"]]),
         *_kinds(record["kinds"]),
         *_readers(record["readers"]),
         *_arrivals(record["answers"]),
-        *_invariants("Habits that clients must cope with", [row for row in broken if not row["matters"]]),
+        *_broken("Habits that clients must cope with", [row for row in broken if not row["matters"]]),
         *_answers(record["answers"]),
-        *_invariants("Invariants that hold", [row for row in record["invariants"] if row["holds"]]),
+        *_kept([row for row in record["invariants"] if row["holds"]]),
         _foot(record),
     )
     return (
@@ -118,13 +118,21 @@ def _cell(cell: Any, column: str) -> ET.Element:
     return _e("td", cell[0], named, cls=cell[1]) if isinstance(cell, tuple) else _e("td", cell, named)
 
 
-def _invariants(title: str, rows: list[dict[str, Any]]) -> list[ET.Element]:
+def _broken(title: str, rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
-        tone = "" if row["holds"] else "bad" if row["matters"] else "odd"
-        places = _places(row)
-        return (row["sentence"], tone), row["invariant"], places, scorecard.in_company(row["compared"])
+        tone = "bad" if row["matters"] else "odd"
+        at = scorecard.position(row["broken_in"], row["first_at"])
+        also = scorecard.in_company(row["compared"])
+        return (row["sentence"], tone), row["invariant"], _places(row), at, row["remedy"], also
 
-    return _table(title, ("", "invariant", "in", "broken also at"), map(line, rows))
+    return _table(title, ("", "invariant", "in", "first at", "what to do", "broken also at"), map(line, rows))
+
+
+def _kept(rows: list[dict[str, Any]]) -> list[ET.Element]:
+    def line(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["sentence"], row["invariant"], _places(row), scorecard.in_company(row["compared"])
+
+    return _table("Invariants that hold", ("", "invariant", "in", "broken also at"), map(line, rows))
 
 
 def _places(row: dict[str, Any]) -> str:
@@ -137,10 +145,12 @@ def _places(row: dict[str, Any]) -> str:
 def _kinds(rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         tone = {"fault": "bad", "dialect": "odd"}.get(row["severity"], "")
-        facts = str(row["count"]), scorecard.repaired_text(row), scorecard.in_company(row["compared"])
+        at = scorecard.position(row["answers"], row["first_at"])
+        facts = str(row["count"]), at, scorecard.repaired_text(row), scorecard.in_company(row["compared"])
         return (row["kind"], tone), row["meaning"], row["severity"], *facts
 
-    return _table("Anomalies", ("kind", "", "severity", "count", "Streamwatch", "also at"), map(line, rows))
+    columns = ("kind", "", "severity", "count", "first at", "Streamwatch", "also at")
+    return _table("Anomalies", columns, map(line, rows))
 
 
 def _readers(rows: list[dict[str, Any]]) -> list[ET.Element]:

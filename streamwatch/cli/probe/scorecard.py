@@ -393,6 +393,13 @@ def in_company(compared: dict[str, Any], verb: str = "do") -> str:
     return f"{len(broken)} of {_count(total, 'provider')}"
 
 
+def position(answers: list[str], first: Mapping[str, int] | None) -> str:
+    """Return the event at fault in the first of some answers, with its line and byte in the body."""
+    if first is None:
+        return ""
+    return f"{answers[0]}: event {first['event']}, line {first['line']}, byte {first['byte']}"
+
+
 def outcomes_text(row: dict[str, Any], column: str) -> str:
     """Return how a way of reading fared, in a few words."""
     wrong = {name: count for name, count in row[column].items() if name not in FINE}
