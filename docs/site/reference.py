@@ -39,7 +39,8 @@ ATTRIBUTES = {
     "error.type": "On a metric the class of the exception, `_other` for one of the application's own; on a span the"
     " verdict, where the stream ended badly.",
     "gen_ai.operation.name": "The API: `chat`, `responses`, `text_completion`, ... as OpenTelemetry names it.",
-    "gen_ai.provider.name": "Whose API it is, by the client and the address.",
+    "gen_ai.provider.name": "Whose API it is: [in which order](../guides/gateways.md#labels) address, client and answer"
+    " decide.",
     "gen_ai.request.model": "The model that the application asked for.",
     "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is not a known word.",
     "gen_ai.response.id": "The id of the completion or response, if it has the form of one.",

@@ -73,6 +73,7 @@ class Report:
     reorder_delays: tuple[float, ...] = ()
     reorder_max_distance: int = 0
     reorder_max_delay: float = 0.0
+    server: str = ""  #: the server software that answered, where the answer names it
     unwatched: str = ""  #: why the rest of the stream was left alone, if it was
     # How a stream came is not part of what it was: two reports of the same bytes are equal.
     events_per_read: float = field(default=0.0, compare=False)  #: on average: a proxy that buffers shows as bursts

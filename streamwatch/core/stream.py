@@ -456,6 +456,7 @@ class StreamWatch:
             request=self.request,
             verdict=self.verdict,
             response_model=api.model,
+            server=api.server,
             response_id=api.id,
             finish_reasons=api.finish_reasons(),
             events=self.events + self._payloads.others,

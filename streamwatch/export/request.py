@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The provider of every server without a name of its own: the convention names the API's format, `server.address` the
+#: server.
+FORMAT = "openai"
+
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.context import Context, get_current
@@ -54,7 +55,7 @@ from streamwatch.export.instruments import (
 )
 from streamwatch.export.labels import LabelValues
 from streamwatch.export.open_streams import OpenStream, OpenStreams
-from streamwatch.export.request import RequestInfo
+from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.export.words import finish_reason
 from streamwatch.version import __version__
 
@@ -83,6 +84,11 @@ class RecordedStream:
         self.chunks = self.anomalies = _NOTHING
         self.delays = self.distances = 0
         self.usage = usage  # what is said of the tokens until the end
+
+    def see(self, report: Report) -> None:
+        """Name the provider by the answer, where nothing before it did."""
+        if report.server and self.call.provider == FORMAT:
+            self.call = replace(self.call, provider=report.server)
 
 
 class Series:
@@ -211,6 +217,7 @@ class Telemetry:
 
     def record(self, recording: RecordedStream, report: Report) -> None:
         """Add to the counters what is new in a report since the last one."""
+        recording.see(report)
         series = self._series_of(recording.call, report.response_model)
         with self._lock:
             _add_new(series.chunks, report.chunks, recording.chunks)
@@ -226,6 +233,7 @@ class Telemetry:
 
     def end(self, recording: RecordedStream, report: Report, end: int | None = None) -> None:
         """Record a stream that has ended; `end` in ns since the epoch."""
+        recording.see(report)
         via = self._via(recording.call, report)
         span = self._start_span(recording, _describe(report, via))
         try:

@@ -16,7 +16,7 @@ from typing import Any
 
 from streamwatch.core.report import Request
 from streamwatch.core.via import path_of
-from streamwatch.export.request import RequestInfo
+from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 
 #: The end of the request's path -> the API, and what its operation is called in telemetry.
@@ -45,8 +45,6 @@ _PROVIDERS = (
     (".amazonaws.com", "aws.bedrock"),
     (".googleapis.com", "gcp.gemini"),
 )
-#: Every other server of this API: the convention names the API's format, `server.address` the server.
-_FORMAT = "openai"
 #: What AzureOpenAI and AsyncAzureOpenAI are made from.
 _AZURE_CLIENT = "BaseAzureClient"
 #: Headers of an answer that only one provider sends, and its name.
@@ -56,6 +54,8 @@ _HEADERS = (
     ("x-litellm-call-id", "litellm"),
     ("x-litellm-version", "litellm"),
 )
+#: What the header `server` begins with where the server itself names its software in it, and that name.
+_SOFTWARE = (("llama.cpp", "llama_cpp"),)
 _NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
 _INSTALLED = tuple(
@@ -128,7 +128,7 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
-    provider = _provider(host) or _provider_of_client(source) or _FORMAT
+    provider = _provider(host) or _provider_of_client(source) or FORMAT
     return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
 
 
@@ -212,7 +212,9 @@ def _provider_of_client(source: Any) -> str:
     if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__):
         return "azure.ai.openai"
     headers = _attempt(lambda: (getattr(source, "response", None) or source.http_response).headers, {})
-    return next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
+    named = next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
+    software = str(_attempt(lambda: headers.get("server"), "") or "")
+    return named or next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")
 
 
 def _prompts(body: dict[str, Any]) -> int | None:

@@ -38,7 +38,8 @@ class ApiState:
 
     __slots__ = (
         *("_clock", "_event_type", "_gone", "_in", "_name", "_out", "_waiting_bytes", "agrees", "applies", "counts"),
-        *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "settings", "waiting"),
+        *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "server", "settings"),
+        "waiting",
     )
 
     #: The member in which the protocol promises a number on every event; "" where a relay may stamp events with one,
@@ -55,6 +56,7 @@ class ApiState:
         self.applies = context.applies
         self.id = ""
         self.model = ""
+        self.server = ""  #: the server software that answered, where the answer names it
         self.counts: dict[ChunkType, int] = {}
         self.error = False  #: the server reported an error
         self.done = False  #: [DONE] came: no release of the SDK reads on
