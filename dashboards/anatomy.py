@@ -52,7 +52,7 @@ def dashboard() -> d.Dashboard:
     return build(
         "Stream anatomy",
         "streamwatch-anatomy",
-        "What streams consist of, in what order it comes, how long it takes, and how it ends.",
+        "What streams consist of, in what order events come, how long they take, and how they end.",
         [
             Row("", _answer()),
             Row("Chunks", _chunks()),
@@ -73,7 +73,7 @@ def _first_chunk() -> Panel:
         "First chunk, p95",
         TIME_TO_FIRST_CHUNK,
         "StreamwatchErrorBudgetBurn",
-        "One stream in twenty takes longer for its first chunk. Up while duration is not: the server queues.",
+        "One stream in twenty takes longer for its first chunk. If it rises alone, the server queues.",
     )
 
 
@@ -177,7 +177,7 @@ def _tool_calls() -> Panel:
     tools = _anomalies(_TOOL_KINDS, "streamwatch_anomaly")
     return lines(
         "Tool calls: anomalies per 100 of their chunks",
-        "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
+        "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are not JSON. All but the last "
         "are repaired by default; the arguments are the model's own.",
         "StreamwatchToolCallsBroken",
         [

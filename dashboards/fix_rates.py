@@ -176,7 +176,7 @@ def _jobs() -> Panel:
     return rows(
         "Of the streams in which something went wrong: how many reached the application whole, by job",
         "Repaired / (repaired + broken). A job with repairs off is not here: see `Repairs tried in the shadow` below. "
-        "One job low: see which kind, with that job chosen above.",
+        "If one job is low, choose it above, and see which kind it is.",
         _PAGE,
         {"job": "Job"},
         [*_measured(part, whole), Column("Streams", f"{whole} > 0")],
@@ -203,7 +203,7 @@ def _hazards() -> Panel:
     return rows(
         "Hazards defused",
         "Streams with a delta whose content is absent or null: legal, in most healthy streams, and naive code raises "
-        "KeyError: 'content' on them. They are part of no rate of faults. Low: `STREAMWATCH_REPAIR` leaves them alone.",
+        "KeyError: 'content' on them. They are part of no rate of faults. If it is low, `STREAMWATCH_REPAIR` is off.",
         _PAGE,
         {_ISSUE: "Hazard"},
         [
@@ -274,7 +274,7 @@ def _strategies() -> Panel:
     part, whole = _pair(tuple(BY_STRATEGY.values()), _ISSUE)
     return rows(
         "By strategy",
-        "Streams with a fault that the strategy is for, and how many of them it put right. Low: the runbooks of its "
+        "Streams with a fault that the strategy is for, and how many of them it put right. If few, the runbooks of its "
         "kinds say why a repair is not made.",
         _PAGE,
         {_ISSUE: "Strategy"},
@@ -318,8 +318,8 @@ def _matrices() -> tuple[Panel, Panel]:
         matrix(
             f"Fix rate, where there are {FEWEST_CASES} cases",
             "Of the streams in which something went wrong, for each model snapshot (down) and SDK version (across). "
-            "One red column: hold that SDK version. One red "
-            "row: pin the snapshot before it. A dash: too few cases to judge.",
+            "If one column is red, hold that SDK version; if one row is red, "
+            "pin the snapshot before it. A dash means too few cases to judge.",
             _PAGE,
             down,
             by[1],
@@ -328,7 +328,7 @@ def _matrices() -> tuple[Panel, Panel]:
         ),
         matrix(
             "Cases behind it",
-            "How many streams each cell of the table to the left stands on. Few: give it more time before you act.",
+            "How many streams each cell of the table to the left stands on. If there are few, wait before you act.",
             _PAGE,
             down,
             by[1],
@@ -373,7 +373,7 @@ def _by_version() -> Panel:
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
-        f"The new one lower: hold the rollout. Points are of the last $window, and of {FEWEST_CASES} cases or more.",
+        f"If the new one is lower, stop. Points are of the last $window, and of {FEWEST_CASES} cases or more.",
         _PAGE,
         [Query(expression, "openai {{streamwatch_openai_version}}")],
         units.PercentUnit,

@@ -29,13 +29,13 @@ class Inhibition:
 
 INHIBITIONS = (
     Inhibition(
-        "Who was called for the budget needs no second call about the same budget.",
+        "A person who was called for the budget needs no second call about it.",
         ("StreamwatchErrorBudgetBurn",),
         "StreamwatchErrorBudgetBurn",
         severity=("critical", "warning"),
     ),
     Inhibition(
-        "What is cut fast is cut slowly, too.",
+        "Streams that are cut fast are cut slowly, too.",
         ("StreamwatchTruncatedStreams",),
         "StreamwatchTruncatedStreams",
         MODEL,
@@ -55,7 +55,7 @@ INHIBITIONS = (
         MODEL,
     ),
     Inhibition(
-        "Of broken tool calls few were fixed.",
+        "Few broken tool calls were fixed.",
         ("StreamwatchToolCallsBroken",),
         "StreamwatchFixRateBelowPublished",
         MODEL,

@@ -91,23 +91,23 @@ def _answer() -> list[Panel]:
         _now("Open now", "Streams that are open at this moment.", f"sum({open_now})", units.Short, alarming=False),
         _now(
             "Open and silent now",
-            f"Open streams whose reader has been waiting for longer than {_THRESHOLD} s. Any: see which model and "
-            "server below. A reasoning model may think that long before its first chunk.",
+            f"Open streams whose reader has been waiting for longer than {_THRESHOLD} s. If there are any, see their "
+            "model and server below. A reasoning model may think that long before its first chunk.",
             f"sum({q.selector(OPEN_STREAMS, _SILENT)})",
             units.Short,
             alarming=True,
         ),
         _now(
             "Longest silence now",
-            "For how long the reader that waits longest has been waiting. Close to 60 s: a proxy is about to cut it.",
+            "How long the reader that waits longest has been waiting. Close to 60 s, a proxy is about to cut it.",
             f"max({q.selector(LONGEST_SILENCE)})",
             units.Seconds,
             alarming=False,
         ),
         _now(
             "Oldest open stream",
-            "How long ago the oldest open stream was asked for. Hours: an application holds streams that it reads no "
-            "further, and a connection with each.",
+            "How long ago the oldest open stream was asked for. After hours, an application holds streams that it "
+            "does not read on, and a connection with each.",
             f"max({q.selector(OLDEST_STREAM)})",
             units.Seconds,
             alarming=False,
@@ -184,8 +184,8 @@ def _percentiles(row: Instrument) -> list[Query]:
 def _bursts() -> Panel:
     return lines(
         "Events per read",
-        f"How many events came in one read, on average over a stream. {BURST:g} and more: a proxy buffers, and the "
-        "reader sees bursts. In nginx, `proxy_buffering off` or the header `X-Accel-Buffering: no` ends it.",
+        f"How many events came in one read, on average over a stream. At {BURST:g} or more a proxy buffers, and "
+        "the reader sees bursts. In nginx, `proxy_buffering off` or the header `X-Accel-Buffering: no` ends it.",
         _STALLED,
         _percentiles(EVENTS_PER_READ),
         units.Short,
@@ -204,8 +204,8 @@ def _by_model() -> Panel:
     )
     return rows(
         "By model and server",
-        "Long to the first chunk: the model thinks, or queues. Long gaps, and many in bursts: something on the path "
-        "holds chunks back.",
+        "A long time to the first chunk means that the model thinks, or queues. Long gaps and many bursts mean that "
+        "something on the path holds chunks back.",
         _STALLED,
         keys,
         [

@@ -179,7 +179,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "content_undecodable": Explanation(
         "relays that decode every network read for itself",
-        "U+FFFD in the place of letters, in texts that are not ASCII; in tool arguments they corrupt data.",
+        "U+FFFD in the place of letters, in texts beyond ASCII; in tool arguments they corrupt data.",
         "Nothing can bring the letters back. " + _GATEWAY,
     ),
     "role_irregular": Explanation(
@@ -237,7 +237,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "tool_call_malformed": Explanation(
         "TGI before 2025-03 (an object in place of the list), custom servers (arguments as an object)",
-        "AttributeError or KeyError while the stream is read, or arguments that are no text.",
+        "AttributeError or KeyError while the stream is read, or arguments that are not text.",
         _SERVER,
     ),
     "tool_call_arguments_invalid": Explanation(
@@ -280,7 +280,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "response_text_lost": Explanation(
         "LiteLLM, codex-lb and AxonHub in front of other APIs",
-        "Who reads deltas gets less than the answer: its end, or all of it, stands in the closing events alone.",
+        "Readers of deltas get less than the answer: its end, or all of it, stands in the closing events alone.",
         "Read the text of the closing event instead of the deltas, or let the repair put in the missing tail. "
         + _GATEWAY,
     ),
