@@ -30,7 +30,7 @@ INSTRUMENTS = {row.name: row for row in vars(instruments).values() if isinstance
 #: Instruments of the process, not of a stream: they lack the common attributes.
 OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, BUILD.name}
 
-#: What Prometheus and its rules have beside our own: the metric, and its labels.
+#: What Prometheus and its rules have beside Streamwatch's own: the metric, and its labels.
 OTHERS = {
     "ALERTS": {"alertname", "alertstate", "severity", "job"},
 }

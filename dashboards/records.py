@@ -19,7 +19,7 @@ closed to the left (Prometheus 2) and those which are open (Prometheus 3) give t
 A process that is scraped for the first time when it has counted for an hour already did not count all of it now: its
 first values are where it begins, and no growth. `streamwatch_start_time_seconds` says when.
 
-A record is named level:metric:operation, after the labels that it has: `job` stands for those that distinguish services,
+A record is named level:metric:operation, after its labels: `job` stands for those that distinguish services,
 `model` for a model at an endpoint besides, `snapshot` and `version` for the answering model and the SDK.
 """
 

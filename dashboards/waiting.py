@@ -70,7 +70,7 @@ def dashboard() -> d.Dashboard:
         "Who makes the readers of streams wait: the server, a proxy on the way, or the readers themselves?",
         [
             Row("", _answer()),
-            Row("Who makes us wait", [_who(), _bursts(), _by_model()]),
+            Row("Who makes readers wait", [_who(), _bursts(), _by_model()]),
             Row("Silence", [_gaps(), _open_over_time(), _before_cuts()]),
             Row("The path", [_faults_by_path(), _fixes_by_path()]),
         ],
@@ -132,7 +132,7 @@ def _answer() -> list[Panel]:
     ]
 
 
-# --- who makes us wait
+# --- who makes readers wait
 
 
 def _time(waited_for: str = "", *by: str) -> str:

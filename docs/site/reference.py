@@ -341,7 +341,7 @@ def _policy() -> str:
     rows = [
         ["`default`", "what can be proved right", str(len(_repaired("default")))],
         ["`all`", "heuristics too", str(len(_repaired("all")))],
-        ["`none`", "nothing: repairs run on data of our own, their outcomes are exported", "0"],
+        ["`none`", "nothing: repairs run on a copy, their outcomes are exported", "0"],
     ]
     return (
         f"{table(('base', 'repairs', 'kinds'), rows)}\n\n"

@@ -104,7 +104,7 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
 
 
 def instrument_program() -> str:
-    """Return the program of the environment that we are in, whatever else is on the PATH."""
+    """Return the program of the running environment, whatever else is on the PATH."""
     found = shutil.which(_INSTRUMENT, path=_our_programs())
     if found is None:
         raise _CannotRunError(f"There is no {_INSTRUMENT} beside {sys.executable}. {_INSTALL} installs it.")

@@ -275,7 +275,7 @@ class StreamWatch:
         return list(dict.fromkeys(events)), self._decoder.pending() + unfed
 
     def leave(self, reason: str, *, failed: bool = False) -> None:
-        """Watch no further; the stream goes on without us. After a failure no stage is asked anything any more."""
+        """Watch no further; the stream goes on unwatched. After a failure no stage is asked anything any more."""
         self._unwatched = reason
         self._failed = failed
 

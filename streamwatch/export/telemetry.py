@@ -284,7 +284,7 @@ class Telemetry:
             span.end()
 
     def unobserved(self, call: RequestInfo) -> None:
-        """Count a stream that passes us by."""
+        """Count a stream that Streamwatch does not see."""
         series = self._series_of(call, "")
         with self._lock:
             series.unobserved += 1

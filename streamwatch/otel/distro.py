@@ -26,13 +26,13 @@ from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.notices import warned
 from streamwatch.otel.whereabouts import whereabouts
 
-_NAME = "streamwatch"  # of our entry points among the distros and the configurators
+_NAME = "streamwatch"  # of Streamwatch's entry points among the distros and the configurators
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _OTLP_EXPORTERS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
 
-_READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
+_READER = "streamwatch_prometheus"  # the entry point of Streamwatch's Prometheus reader
 
 #: What Python starts beside the workers of multiprocessing (and uvicorn), with the environment of the application: it
 #: unlinks shared memory, opens no stream, and would take a port.
@@ -55,9 +55,9 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
     """Lets OpenTelemetry build the providers with the exporters that work, and serves the Prometheus endpoint."""
 
     def _configure(self, **kwargs: Any) -> None:
-        if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # as our distro says: another one is in charge
+        if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # which this distro sets: another one is in charge
             others = [one for one in entry_points(group="opentelemetry_configurator") if one.name != _NAME]
-            for first in others[:1]:  # the one that would run if ours were not installed
+            for first in others[:1]:  # the one that would run if Streamwatch were not installed
                 first.load()().configure(**kwargs)
             return
         if any(word.startswith(_HELPER) for word in sys.orig_argv):

@@ -50,7 +50,7 @@ from streamwatch.version import __version__
 
 logger = logging.getLogger("streamwatch")
 
-_OURS = "streamwatch"  # the name of our instrumentation scope
+_OURS = "streamwatch"  # the name of Streamwatch's instrumentation scope
 
 #: Seconds that a scrape waits for another one: longer than the 10 s that OpenTelemetry gives to a collection. A
 #: callback of the application's that never returns holds one thread, and not one more for each scrape.
@@ -224,8 +224,8 @@ class Scrape:
             for scope in resource.scope_metrics
             for metric in scope.metrics
         ]
-        # Where names clash, the first one stays: ours, and else the same one whatever was used first. Counters come
-        # last, as they can give way.
+        # Where names clash, the first one stays: Streamwatch's, and else the same one whatever was used first.
+        # Counters come last, as they can give way.
         metrics.sort(key=lambda row: (row[0].name != _OURS, _is_counter(row[1].data), row[0].name or "", row[1].name))
         # Which version this is stands in every scrape already, also where nothing is instrumented.
         metrics = [row for row in metrics if (row[0].name, row[1].name) != (_OURS, BUILD.name)]

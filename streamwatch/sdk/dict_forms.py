@@ -145,7 +145,7 @@ class DictForms:
         @functools.wraps(getattr(cls, name))
         def dump(self: Any, *args: Any, **kwargs: Any) -> Any:
             made = (getattr(super(cls, self), name) if own is None else own.__get__(self))(*args, **kwargs)
-            # Who wrapped us in turn may call us when we were removed.
+            # An outer wrapper may call this after it was removed.
             is_marked = undo and type(getattr(self, fields_set, None)) is MarkedFieldsSet
             return answering(self, made, nulls=bool(kwargs.get("exclude_unset"))) if is_marked else made
 
@@ -192,7 +192,7 @@ def _delta_with_content(model: Any, made: Any, *, nulls: bool) -> Any:
 
 @functools.cache  # once in a process
 def _teach_yaml() -> None:
-    """Have YAML write our dicts as dicts: it goes by the very class, and refuses those that it does not know."""
+    """Let YAML write these dicts as dicts: it goes by the very class, and refuses those that it does not know."""
     for name in ("yaml.representer", "ruamel.yaml.representer"):
         register_post_import_hook(_represent, name)
 

@@ -121,7 +121,7 @@ class Gate:
             self._failed(error, "waiting for bytes")
             return False
         except BaseException as error:
-            # Cancelled: the HTTP library sees that where it would without us, and closes the connection.
+            # Cancelled: the HTTP library sees that where it would without Streamwatch, and closes the connection.
             self._kept = await self._drive(error)
             raise
 

@@ -105,7 +105,7 @@ class Agent:
         self._silences = SilenceLog()
         self._warned = False
         self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
-        self._providers: tuple[Any, Any] | None = None  #: those that were there when we were registered last
+        self._providers: tuple[Any, Any] | None = None  #: those that were there at the last registration
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -244,9 +244,9 @@ class Agent:
         self._go_before_providers()
 
     def _go_before_providers(self) -> None:
-        """Come to our end before the providers come to theirs: what is registered last is called first at the exit."""
+        """End before the providers do: what is registered last is called first at the exit."""
         providers = get_tracer_provider(), get_meter_provider()
-        if self.active and providers != self._providers:  # made after we were switched on
+        if self.active and providers != self._providers:  # made after Streamwatch was switched on
             self._providers = providers
             atexit.unregister(self._at_exit)
             atexit.register(self._at_exit)

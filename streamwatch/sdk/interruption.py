@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-#: Where our code raises, or what it calls with data.
+#: Where Streamwatch raises, or what it calls with data.
 _OUR_CODE = ("json", "openai", "opentelemetry", "pydantic", "streamwatch")
 #: Where the types of the exceptions are from that this code raises by itself.
 _OUR_TYPES = (*_OUR_CODE, "asyncio", "builtins", "jiter", "pydantic_core", "queue", "select", "socket", "ssl", "trio")

@@ -39,7 +39,7 @@ _NO_GAP = 0.01
 #: a transport around them a few more.
 _MAX_FRAMES = 60
 
-#: What we can't go on with: events that came, then bytes. It is the SDK's to decode.
+#: What is left when a session cannot go on: events that came, then bytes. The SDK decodes it.
 Remainder = tuple[list[Event], bytes]
 
 
@@ -90,7 +90,7 @@ class StreamSession:
     told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has reported
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
-    begun = False  #: the body is read through us
+    begun = False  #: the body is read through the session
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
     enters = False  #: the next read may find bytes above the socket
     _left = 0.0  # since when the reader is at work on what it got, while events are held
@@ -338,13 +338,13 @@ class StreamSession:
         return getattr(self._event_type, "built_as", None)
 
     def begin(self) -> None:
-        """Take note that the body is read through us from here on, if nobody has read it already."""
+        """Note that the body is read through the session from here on, if nobody has read it already."""
         self.begun = not getattr(self.response, "is_stream_consumed", False) or hasattr(self.response, "_content")
         if self.begun and not self.owner.is_current(self):
             self.owner.opened(self)
 
     def _is_read_elsewhere(self) -> bool:
-        """Return whether a stream that nobody has read through us is not abandoned, but another's or read below us."""
+        """Return whether a stream that was not read here is not abandoned, but read elsewhere or below."""
         if not self.owner.is_current(self):
             return True
         if getattr(self.response, "is_stream_consumed", False):

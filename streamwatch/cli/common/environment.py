@@ -23,7 +23,7 @@ SETTINGS = {f"{_PREFIX}{field.name.upper()}": field.name for field in dataclasse
 #: What tests of Streamwatch itself read: no setting, and no misspelled one.
 _TESTS = frozenset({"STREAMWATCH_E2E", "STREAMWATCH_FUZZ", "STREAMWATCH_SOAK_SECONDS"})
 
-#: Variables of OpenTelemetry that decide about us and hold no secret.
+#: Variables of OpenTelemetry that decide about Streamwatch and hold no secret.
 _SHOWN = re.compile(
     r"OTEL_(SDK_DISABLED|CONFIG_FILE|SERVICE_NAME|LOG_LEVEL|METRICS_EXEMPLAR_FILTER|METRIC_EXPORT_(INTERVAL|TIMEOUT)"
     r"|(TRACES|METRICS|LOGS)_EXPORTER|TRACES_SAMPLER|PYTHON_(DISTRO|CONFIGURATOR|DISABLED_INSTRUMENTATIONS|[A-Z]+_PROVIDER)"
@@ -128,7 +128,7 @@ def misspelled(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield names that nobody reads but that look like one that is read, with that one or with nothing."""
     known = {*SETTINGS, *_otel_names()}
     for name in sorted(environ):
-        if name in known or name in _TESTS or name.startswith(f"_{_PREFIX}"):  # the last are our own
+        if name in known or name in _TESTS or name.startswith(f"_{_PREFIX}"):  # the last are Streamwatch's own
             continue
         alike = difflib.get_close_matches(name.upper(), known, 1, _ALIKE)
         if name.upper().startswith(_PREFIX):

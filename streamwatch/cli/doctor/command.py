@@ -32,7 +32,7 @@ _USUAL = re.compile(r"Configuration of ((?!streamwatch )\S+ not loaded|.* is set
 
 #: What is to be done about what nobody can explain.
 _REPORT = "Report it with this output."
-_READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
+_READER = "streamwatch_prometheus"  # the entry point of Streamwatch's Prometheus reader
 
 #: How lines begin that are coloured.
 _STYLES = {

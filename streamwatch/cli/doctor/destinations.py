@@ -25,7 +25,7 @@ _OTLP_PATIENCE = 5.0
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _GRPC_PORT = 4317
 _SIGNALS = ("TRACES", "METRICS")
-_PROMETHEUS = "streamwatch_prometheus"  # our entry point, which the distro takes for `prometheus`
+_PROMETHEUS = "streamwatch_prometheus"  # the entry point that the distro takes for `prometheus`
 
 
 @dataclass(frozen=True)

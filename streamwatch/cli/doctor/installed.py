@@ -130,7 +130,9 @@ def _of_our_own() -> Iterator[Diagnostic]:
 
 
 def _load_error(point: Any) -> str:
-    if point.value == "streamwatch.otel.environment_variables":  # its import chooses our distro, in this process too
+    if (
+        point.value == "streamwatch.otel.environment_variables"
+    ):  # its import chooses Streamwatch's distro, in this process too
         return ""
     try:
         point.load()

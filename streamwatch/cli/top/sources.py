@@ -32,7 +32,7 @@ _QUERY = (
     '{__name__=~"streamwatch_((streams|anomalies|cases|internal_errors)_total|build_info'
     f'|reorder_(distance|delay_seconds)_(sum|count)|{"|".join(GAUGES)})"}}'
 )
-#: Seconds that one of our usual ports is waited for, where nobody has named it.
+#: Seconds to wait for one of the usual ports, where nobody has named it.
 _UNNAMED_PATIENCE = 1.0
 
 

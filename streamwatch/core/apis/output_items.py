@@ -103,7 +103,7 @@ class Part:
         self.told = _NOTHING if family.part else item.told
         self.agreed = 0  #: characters of it, the announcement's included, as a statement says it too
         self.announced = False  #: by the server
-        self.put_in = False  #: announced by an event that we put in
+        self.put_in = False  #: announced by an event that a repair put in
         self.listened = False  #: its next delta is known at a glance
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
@@ -161,7 +161,7 @@ class Item:
         self.partial = partial  #: its beginning was not seen: what is not known of it is not missing
         self.announced = False  #: by the server
         self.order = -1  #: how many the server announced before it: its index, if nothing is wrong
-        self.put_in = False  #: announced by an event that we put in
+        self.put_in = False  #: announced by an event that a repair put in
         self.missed = False  #: that nobody announced it is counted
         self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
         self.strayed = False  #: its events come under the index of another item
