@@ -1,4 +1,4 @@
-"""How the cost grows with the chunks of a stream, and with streams read at once: a table and a plot.
+"""The growth of the cost with the chunks of a stream, and with streams read at once: a table and a plot.
 
 python benchmarks/growth.py [--most 1000000] [--out benchmarks/results]
 

@@ -1,4 +1,4 @@
-"""What the benchmarks read: streams out of memory, through the SDK's own client and transport.
+"""The streams that the benchmarks read: out of memory, through the SDK's own client and transport.
 
 One event in a read, as OpenAI sends them today. A stream is given by the number of its chunks; the broken ones are
 broken throughout.

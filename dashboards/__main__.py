@@ -1,4 +1,4 @@
-"""Writes the dashboards as JSON: `python -m dashboards`; `--check` only says whether they are fresh."""
+"""Write the dashboards as JSON: `python -m dashboards`; `--check` only says whether they are fresh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to tell somebody.
+"""The alerts, and when each fires.
 
 A ratio is one sum divided by another, and alerts on it only above a floor of streams: at three streams an hour
 one broken stream is a third of everything, and no reason to wake anybody. `critical` is for what users lose;

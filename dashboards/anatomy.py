@@ -1,4 +1,4 @@
-"""Streamwatch / Stream anatomy: what streams consist of, in what order it comes, and how long it takes."""
+"""Streamwatch / Stream anatomy: what streams consist of, in what order events come, and how long they take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which alert says what another one says as well: for Alertmanager, so that one cause makes one call.
+"""The alerts that repeat what another one says: for Alertmanager, so that one cause makes one call.
 
 The alert nearest to the cause is kept. That the budget burns says less than that streams are cut.
 """
@@ -17,7 +17,7 @@ _BEGIN, _END = "  # Written by `python -m dashboards.rules`, down to `receivers`
 
 @dataclass(frozen=True)
 class Inhibition:
-    """While one of `sources` fires, `target` is not sent, where both have the same job and the same `labels`."""
+    """A rule: while one of `sources` fires, `target` is not sent, where job and `labels` are the same."""
 
     why: str
     sources: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What instruments and attributes are called in Prometheus, and which variable of a dashboard filters which.
+"""The names of instruments and attributes in Prometheus, and which dashboard variable filters which.
 
 Derived from the tables of `streamwatch.export.instruments`, so that a metric that is renamed there is renamed here.
 """

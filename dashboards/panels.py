@@ -1,4 +1,4 @@
-"""What the panels of all dashboards have in common: colors, units, legends, links, and what is shown where nothing is.
+"""The common look of all panels: colors, units, legends, links, and what is shown where nothing is.
 
 A panel is built from queries and a description that says what to do; everything else has one look here.
 """
@@ -76,7 +76,7 @@ Panel = Any  # the builders of the kinds of panel have no common type with the m
 
 @dataclass(frozen=True)
 class Query:
-    """One question to Prometheus, and what its series are called."""
+    """A question to Prometheus, and the names of its series."""
 
     expression: str
     legend: str = "__auto"
@@ -85,7 +85,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a query, its header, and how its numbers look; without a header, only its labels count."""
+    """A column of a table: a query, its header, and how its numbers look; without a header, only its labels count."""
 
     header: str
     expression: str

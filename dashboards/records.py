@@ -1,4 +1,4 @@
-"""What is recorded of the counters, so that alerts and dashboards read simple numbers.
+"""The records of the counters, so that alerts and dashboards read simple numbers.
 
 A counter of Streamwatch appears with its first value, ends with its process, and restarts with it.
 `increase()` sees no step from nothing to one, and extrapolates what it does see: a rare fault would never count, and
@@ -140,7 +140,7 @@ JOB_ENDED = "job:streamwatch_streams:sum"
 
 @dataclass(frozen=True)
 class Options:
-    """How rules are written: `keep` are the labels that distinguish services; `faster` divides all times, for tests."""
+    """The options of rules: `keep` are the labels that distinguish services; `faster` divides all times, for tests."""
 
     keep: tuple[str, ...] = (LABEL,)
     objective: float = OBJECTIVE

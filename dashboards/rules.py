@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "rules"
 
 @dataclass(frozen=True)
 class Group:
-    """Rules that are evaluated one after the other, every `interval` minutes."""
+    """A group of rules that are evaluated one after the other, every `interval` minutes."""
 
     name: str
     interval: float
@@ -48,7 +48,7 @@ def files(options: Options) -> dict[str, tuple[Group, ...]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Nothing is said by reference to something else."""
+    """A dumper that writes no reference to something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

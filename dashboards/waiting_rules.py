@@ -1,4 +1,4 @@
-"""What is recorded of silence and of the paths that streams come by, and when to say that streams hang.
+"""The records of silence and of paths, and the alerts on streams that hang.
 
 A reasoning model may be silent for minutes, so no silence is judged by its length alone. What a model at a server
 usually does is its own last day, without the last half hour: how much of the time that its streams are open they are

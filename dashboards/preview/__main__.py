@@ -1,4 +1,4 @@
-"""Takes pictures of the dashboards, and fails if a panel has no data: `python -m dashboards.preview`."""
+"""Take pictures of the dashboards, and fail if a panel has no data: `python -m dashboards.preview`."""
 
 from __future__ import annotations
 

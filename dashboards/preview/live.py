@@ -67,7 +67,7 @@ if not TELLS_ITS_VERSION:
 
 @dataclass(frozen=True)
 class Application:
-    """One process that reads streams: its job, which server it calls by what name, and what may be repaired."""
+    """A process that reads streams: its job, which server it calls by what name, and what may be repaired."""
 
     job: str
     host: str = "127.0.0.1"

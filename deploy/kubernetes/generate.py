@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 -- a program that stands alone
-"""Wraps for Kubernetes what is written elsewhere: the Prometheus rules, and the collector's configuration.
+"""The parts for Kubernetes that wrap others: the Prometheus rules, and the collector's configuration.
 
 python deploy/kubernetes/generate.py    writes base/rules/ and collector/config.yaml
 """

@@ -1,4 +1,4 @@
-"""`streamwatch run`: start an application with everything switched on, for who never heard of OpenTelemetry.
+"""`streamwatch run`: start an application with everything switched on.
 
 It becomes `opentelemetry-instrument` of the same environment, which becomes the application: there is no process in
 between, and no shell, so that signals, standard input and the exit code are the application's own.

@@ -1,4 +1,4 @@
-"""Which numbers of a stream may be its order, where it begins by each of them, and which are gone by."""
+"""The numbers that may be a stream's order, where it begins by each of them, and which are gone by."""
 
 from __future__ import annotations
 

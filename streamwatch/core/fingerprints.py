@@ -1,4 +1,4 @@
-"""Which server software answered, where `system_fingerprint` of its chunks names it.
+"""The server software that answered, where `system_fingerprint` of its chunks names it.
 
 The rows are what these servers send: Ollama `fp_ollama` in every chunk, vLLM its release, as `vllm-0.32.0-38949bf2`, in
 the chunk with the finish reason or the usage (from 0.21 on). llama.cpp names itself in a header.

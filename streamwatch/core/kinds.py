@@ -18,7 +18,7 @@ from streamwatch.core.vocabulary import Evidence, Level, Severity, Strategy
 
 @dataclass(frozen=True, eq=False, repr=False)  # compared and hashed by identity: a kind is a key on the hot path
 class AnomalyKind:
-    """One kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
+    """A kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
 
     name: str
     severity: Severity

@@ -45,7 +45,7 @@ _Places = dict[Numbers, tuple[Place, int]]
 
 
 class _Wait:
-    """Since when an event is held, and how many places early it came; `again` if the same one was held already."""
+    """The wait of a held event: since when, and how many places early it came; `again` if it was held already."""
 
     __slots__ = ("again", "early", "since")
 

@@ -61,7 +61,7 @@ _HOLES = 256
 
 
 class Place(enum.Enum):
-    """What a number says of the place of its event."""
+    """The place that a number gives its event."""
 
     NEXT = "it is the event's turn"
     AHEAD = "others are missing before it"

@@ -1,4 +1,4 @@
-"""What to repair, and how far: one frozen dataclass, read from the environment.
+"""The settings: what to repair, and how far; one frozen dataclass, read from the environment.
 
 A bad value never costs the application anything: it is reported in one sentence that names the
 variable, the value and what is used instead, and the default applies.
@@ -24,7 +24,7 @@ SEQUENCE_FIELDS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chun
 
 @dataclass(frozen=True)
 class Policy:
-    """Which kinds are repaired, at each level of repair that a rule can name.
+    """The kinds that are repaired, at each level of repair that a rule can name.
 
     `observe` says that no repair reaches the application. The default repairs then run in shadow, on a copy of the
     data, to learn what they would have done, and `opt_in` is empty.
@@ -72,7 +72,7 @@ def _named(name: str) -> set[AnomalyKind]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set. Sizes in bytes, times in seconds."""
+    """All settings. Sizes are in bytes, times in seconds."""
 
     #: STREAMWATCH_REPAIR: `default`, `all` or `none`, refined as in `default,+drop_duplicate,-fill_content`.
     repair: Policy = field(default_factory=Policy)

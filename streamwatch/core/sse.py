@@ -1,4 +1,4 @@
-"""Bytes to server-sent events, incrementally, telling framing faults apart.
+"""Bytes to server-sent events, incrementally, with framing faults counted by kind.
 
 How it works. A body is cut at blank lines into blocks, and nothing else is looked for while bytes
 arrive: one search over each read finds every event in it. A block of one `data: ` line, or of an
@@ -39,7 +39,7 @@ _FIELDS = (b"data", b"event", b"id", b"retry")
 
 
 class Event:
-    """One server-sent event on its way to the SDK.
+    """A server-sent event on its way to the SDK.
 
     `data` and `raw` are the payload as text and as it came, `payload` the parsed JSON object where
     it is one. `shared` says that the reader of the event may have that very object, repairs

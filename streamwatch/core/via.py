@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 
 class Role(enum.IntEnum):
-    """Where an intermediary mostly stands, counted from the application."""
+    """The usual place of an intermediary, counted from the application."""
 
     EDGE = 0
     BALANCER = 1
@@ -28,7 +28,7 @@ class Role(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Intermediary:
-    """One that passes responses on, and the headers that name it: by being there, or by what they say."""
+    """An intermediary that passes responses on, and the headers that name it, by presence or by value."""
 
     name: str
     role: Role

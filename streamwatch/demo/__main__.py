@@ -1,4 +1,4 @@
-"""Shows what Streamwatch does: a server that breaks its streams, an application, and a live table."""
+"""Show what Streamwatch does: a server that breaks its streams, an application, and a live table."""
 
 from __future__ import annotations
 

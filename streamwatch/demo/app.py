@@ -190,7 +190,7 @@ if not hasattr(OpenAI, "responses"):  # clients before 1.66 know chat only, and 
 
 
 class Totals:
-    """How the requests ended."""
+    """The outcomes of the requests."""
 
     def __init__(self) -> None:
         self.ok = 0

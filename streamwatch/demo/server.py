@@ -60,7 +60,7 @@ class Sent:
 
 @dataclass
 class Service:
-    """What the server remembers: its seed, and what it has sent."""
+    """The server's memory: its seed, and what it has sent."""
 
     seed: int
     requests: Counter[Shape] = field(default_factory=Counter)
@@ -143,7 +143,7 @@ class Service:
 
 
 class _Stream(Response):
-    """One stream on its way; its fault counts as sent once it has gone out."""
+    """A stream on its way; its fault counts as sent once it has gone out."""
 
     def __init__(self, service: Service, request: Request, sent: Sent, events: list[Event], at: int) -> None:
         super().__init__(media_type="text/event-stream")

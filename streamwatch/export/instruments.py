@@ -39,7 +39,7 @@ COMMON_OF_OPEN = ("gen_ai.operation.name", "gen_ai.request.model", "server.addre
 
 @dataclass(frozen=True)
 class Instrument:
-    """One row of what is exported: `attributes` are those beside the `common` ones, `boundaries` a histogram's.
+    """An exported instrument: `attributes` are those beside the `common` ones, `boundaries` a histogram's.
 
     `form` says what it is where the unit does not: a counter counts something in braces, a gauge has another unit.
     """

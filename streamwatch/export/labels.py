@@ -1,4 +1,4 @@
-"""What may stand in a label, an attribute, a line of the log or the head of a capture: a short name, and no text.
+"""The values that may stand in a label, an attribute, a log line or a capture's head: a short name, and no text.
 
 A server, a relay or the caller chooses these values. A value in the form of a name is cut and kept; anything else, a
 sentence, an object or a key, is a text, and goes nowhere.

@@ -1,4 +1,4 @@
-"""What is found in streams, as lines of the log: each new finding once, then at most one a minute."""
+"""The findings in streams, as lines of the log: each new finding once, then at most one a minute."""
 
 from __future__ import annotations
 

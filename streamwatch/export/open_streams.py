@@ -24,7 +24,7 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """One stream at the moment of a collection; times in seconds."""
+    """A stream at the moment of a collection; times in seconds."""
 
     call: RequestInfo
     state: StreamState

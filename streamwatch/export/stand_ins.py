@@ -1,4 +1,4 @@
-"""What stands in for a text: as many bytes, the same escapes, spaces and classes of characters, and nothing of it.
+"""Stand-ins for a text: as many bytes, the same escapes, spaces and classes of characters, and nothing of it.
 
 All functions take what stands between the quotes of a JSON string, escapes and all, or a text that is not JSON.
 """
@@ -91,7 +91,7 @@ def _escape(character: str, letter: str) -> str:
 
 
 class Aliases:
-    """What stands in for names and ids: another one for each, the same each time, and none of the `known` words."""
+    """The stand-ins for names and ids: another one for each, the same each time, none of the `known` words."""
 
     def __init__(self, known: Collection[str]) -> None:
         self._known = known
@@ -142,7 +142,7 @@ def json_text(said: str) -> str:
 
 
 class _JsonText:
-    """How far a JSON text has come."""
+    """The progress through a JSON text."""
 
     def __init__(self) -> None:
         self._state = _OUTSIDE

@@ -72,7 +72,7 @@ _NOTHING: dict[Any, int] = {}
 
 
 class RecordedStream:
-    """One stream: the context it was opened in, and how much of its report is in the counters already."""
+    """A stream: the context it was opened in, and how much of its report is in the counters already."""
 
     __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start", "usage")
 
@@ -92,7 +92,7 @@ class RecordedStream:
 
 
 class Series:
-    """What is counted under one set of common attributes."""
+    """The counts under one set of common attributes."""
 
     __slots__ = ("anomalies", "cases", "chunks", "common", "repairs", "seconds", "streams", "unobserved")
 

@@ -40,7 +40,7 @@ _HELPER = "from multiprocessing.resource_tracker import main"
 
 
 class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # untyped
-    """Fills in what the user left open; one instrumentor that fails costs no other."""
+    """The distro, which sets what the user left open; one instrumentor that fails costs no other."""
 
     def _configure(self, **kwargs: Any) -> None:
         os.environ.update(defaults(os.environ))
@@ -52,7 +52,7 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
 
 
 class StreamwatchConfigurator(_OTelSDKConfigurator):
-    """Lets OpenTelemetry build the providers with the exporters that work, and serves the Prometheus endpoint."""
+    """The configurator, which builds the providers with exporters that work, and serves the Prometheus endpoint."""
 
     def _configure(self, **kwargs: Any) -> None:
         if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # which this distro sets: another one is in charge

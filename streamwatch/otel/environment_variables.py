@@ -1,4 +1,4 @@
-"""Makes `opentelemetry-instrument` choose Streamwatch's distro, unless the user has chosen.
+"""The choice of Streamwatch's distro by `opentelemetry-instrument`, unless the user has chosen.
 
 `opentelemetry-instrument` imports this module before it starts the application. With several distros installed and
 none named, it takes the first one that the file system lists; naming Streamwatch's here makes the choice certain.

@@ -1,4 +1,4 @@
-"""What OTLP needs of each process: an identity of its own, and in a forked child exporters and counts of its own.
+"""The needs of each process under OTLP: its own identity, and in a forked child exporters and counts of its own.
 
 OpenTelemetry's SDK leaves a child the exporters of its parent, with a connection that both write to and a lock that
 stays locked if the parent was exporting at the fork; a histogram goes on from the parent's counts; and before 1.44

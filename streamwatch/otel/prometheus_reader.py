@@ -332,7 +332,7 @@ class Scrape:
 
 
 class PrometheusReader(MetricReader):
-    """Collects for each scrape of a registry."""
+    """A reader that collects for each scrape of a registry."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         super().__init__()
@@ -405,7 +405,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Collector:
-    """What a registry asks: a reader has a `collect` of its own."""
+    """The collector that a registry asks: a reader has a `collect` of its own."""
 
     def __init__(self, collect: Callable[[], Iterable[Family]]) -> None:
         self.collect = collect

@@ -1,4 +1,4 @@
-"""Let the dict of a chat chunk answer for a `content` that did not come; all else of the chunk stays as it came.
+"""The dict of a chat chunk that answers for a `content` that did not come; all else stays as it came.
 
 `chunk.to_dict()["choices"][0]["delta"]["content"]` raises KeyError where the server sent no content. Other programs
 ask whether `delta.content is None`, whether `"content" in delta`, or pass the JSON of the chunk on to programs that do:

@@ -29,7 +29,7 @@ _SUSPENDED: set[Gate] = set()
 
 
 class Left(BaseException):
-    """Thrown into a read that is suspended at the gate, when nobody will read on."""
+    """The exception that is thrown into a read suspended at the gate, when nobody will read on."""
 
 
 @types.coroutine

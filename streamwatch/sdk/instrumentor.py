@@ -54,7 +54,7 @@ logger = logging.getLogger("streamwatch")
 
 
 class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in some releases
-    """Switches Streamwatch on and off.
+    """The switch that turns Streamwatch on and off.
 
     `instrument()` takes, all optional: `settings` (a `Settings`; else the environment is read),
     `repair` (its policy alone, as in `STREAMWATCH_REPAIR`; raises ValueError), `tracer_provider`,
@@ -83,7 +83,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
 
 
 class Agent:
-    """What is switched on in this process, and the streams that are being read."""
+    """The agent of this process: what is switched on, and the streams that are being read."""
 
     def __init__(self) -> None:
         self.active = False

@@ -1,4 +1,4 @@
-"""Whose exception it is: Streamwatch's own, or one that was raised into its code while it happened to run.
+"""The owner of an exception: Streamwatch, or the application that raised it into Streamwatch's code.
 
 A signal handler (a soft time limit, an alarm) raises wherever the program is at that moment, and some libraries raise
 into another thread. Such an exception is the application's, and passes; an error of Streamwatch never reaches it.

@@ -25,7 +25,7 @@ async def text_alines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
 
 
 class _Lines:
-    """What came since the last end of a line."""
+    """The text since the last end of a line."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

@@ -1,4 +1,4 @@
-"""What can be known of the call that opened a stream, from the SDK's stream object.
+"""The facts of the call that opened a stream, from the SDK's stream object.
 
 Everything here is a best effort: a datum that this release of the SDK hides, or that the caller
 never gave, is left out. Nothing is changed, and no content is kept.

@@ -1,4 +1,4 @@
-"""One stream of the SDK being read: bytes from the response to the core, events from it to the SDK."""
+"""A stream of the SDK being read: bytes from the response to the core, events from it to the SDK."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Remainder = tuple[list[Event], bytes]
 
 
 class Owner(Protocol):
-    """What a session needs of the agent that switched the watching on."""
+    """The part of the agent that a session needs."""
 
     settings: Settings
     patience: PatienceByServer
@@ -77,7 +77,7 @@ class Owner(Protocol):
 
 
 class StreamSession:
-    """One stream being read: its watch, its span, and its end, which comes once, from wherever it comes.
+    """A stream being read: its watch, its span, and its end, which comes once, from wherever it comes.
 
     The end is, whichever is first: [DONE], the end of the body, an exception, the closing of the
     response by the consumer, the stream's collection as garbage, or the exit of the process.
@@ -391,7 +391,7 @@ class StreamSession:
 
 
 class _Closing(functools.partial[Any]):
-    """Notices that a response is closed. A copy or a pickle of the response has its own method instead."""
+    """A `close` that notices the end of a response. A copy or a pickle of the response has its own method instead."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, self.args[:1]
@@ -419,7 +419,7 @@ async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[Stream
 
 
 class CastTo:
-    """Stands where streams have `_cast_to`, which stays what it is for everybody but the SDK's own loop.
+    """A stand-in for a stream's `_cast_to`, which stays what it is for everybody but the SDK's own loop.
 
     The loop asks of every object whether it is what it is cast to; of an event of the Responses API up to 50 classes.
     What was built after a template is of the right class, and the loop gets to know.
@@ -453,7 +453,7 @@ class CastTo:
 
 
 class DecoderProxy:
-    """Stands where the SDK's own decoder stood; `own` is that one."""
+    """A stand-in for the SDK's own decoder; `own` is that one."""
 
     __slots__ = ("_is_stock", "_own", "_session")
 

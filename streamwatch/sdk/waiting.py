@@ -1,4 +1,4 @@
-"""What may be done before a read that may block, while events are held.
+"""The choices before a read that may block, while events are held.
 
 Something has to wake the reader when the window of what is held has passed. What can depends on the transport:
 
@@ -34,7 +34,7 @@ _LARGE = (64 << 10) + 1
 
 
 class Step(enum.Enum):
-    """What comes next when events are held, or not worked through."""
+    """The next step when events are held, or not worked through."""
 
     AGAIN = "look for events: something was done that may have made some ready"
     READ = "read"

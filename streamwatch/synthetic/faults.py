@@ -1,4 +1,4 @@
-"""What goes wrong with the streams, and when.
+"""The faults of the streams, and when they happen.
 
 `FAULTS` is the table: each fault is a function from the events of a healthy stream to those of a
 broken one, and names the kinds of anomaly that must be found in it. `fault_for` is the schedule:
@@ -27,7 +27,7 @@ _TOO_FAR = 70
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which a stream is broken; `length` is that of the text it needs.
+    """A way in which a stream is broken; `length` is that of the text it needs.
 
     `repairable` says whether what is on the wire is enough to put the stream right: the truth that a fix rate is
     compared with.

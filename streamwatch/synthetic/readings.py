@@ -1,4 +1,4 @@
-"""What a careful program makes of a stream: the truth that a healthy stream and a broken one are compared by.
+"""The reading of a careful program: the truth that a healthy stream and a broken one are compared by.
 
 It reads deltas in the order in which they come, as programs do, and knows nothing of repairs.
 """

@@ -18,7 +18,7 @@ _HEX = "0123456789abcdef"
 
 
 class Mark(Enum):
-    """What a stream holds beside payloads."""
+    """The marks in a stream beside payloads."""
 
     DONE = "[DONE]"
     CUT = "the connection is closed here"
@@ -28,7 +28,7 @@ Event = dict[str, Any] | Mark
 
 
 class Shape(str, Enum):
-    """What a request asks for: the API, and whether tools are called."""
+    """The shape of a request: the API, and whether tools are called."""
 
     CHAT_TEXT = "chat text"
     CHAT_TOOLS = "chat tools"

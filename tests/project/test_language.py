@@ -43,6 +43,8 @@ LIST = {
 }
 #: First words of a docstring that names a thing instead of saying what the function does.
 NOUNS = {"The", "A", "An", "What", "Whether", "How", "Every", "All", "Where", "Who", "One", "No", "Of", "In"}
+#: First words of a clause that stands for a noun.
+CLAUSES = ("What", "How", "Why", "Where", "Who", "Whether", "Whose", "Which", "When", "Everything")
 
 
 def name_of(path: Path) -> str:
@@ -111,6 +113,15 @@ def test_docstrings_begin_with_a_verb(path: Path) -> None:
         assert docstring.split()[0] not in NOUNS, f"{node.name}: say what it does: {docstring.splitlines()[0]}"
         if re.match(r"_?(is|has|may|can)_", node.name) and node.returns and ast.unparse(node.returns) == "bool":
             assert "whether" in docstring, f"{node.name}: begin with 'Return whether': {docstring.splitlines()[0]}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_and_classes_say_what_they_are(path: Path) -> None:
+    """Not by a clause, as in `What is known of a stream`."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))):
+        first = (ast.get_docstring(node) or "The").splitlines()[0]
+        assert not re.match(rf"({'|'.join(CLAUSES)})\b", first), f"write a noun: {first}"
 
 
 def test_a_word_of_the_list_is_noticed() -> None:

@@ -81,7 +81,7 @@ class _Refused(click.ClickException):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How the command was called."""
+    """The options of one call of the command."""
 
     api: str | None = None
     out: str | None = None

@@ -20,7 +20,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Unwritten(Exception):  # noqa: N818 -- not an error of Streamwatch
-    """Why something was not written: one sentence for people; `is_final` where nothing further can be."""
+    """The reason why something was not written: one sentence for people; `is_final` where nothing further can be."""
 
     def __init__(self, reason: str, *, is_final: bool = False) -> None:
         super().__init__(reason)
@@ -28,7 +28,7 @@ class Unwritten(Exception):  # noqa: N818 -- not an error of Streamwatch
 
 
 class Fixes:
-    """Where the repaired streams of one run go: a directory for several; else one file, or standard output."""
+    """The place of the repaired streams of one run: a directory for several; else one file, or standard output."""
 
     def __init__(self, out: str, *, force: bool) -> None:
         self._out = out

@@ -40,12 +40,12 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 
 
 class Unreadable(Exception):  # noqa: N818 -- not an error of Streamwatch: a file that holds no stream
-    """Why a file, or a part of it, can't be replayed: one sentence for people."""
+    """The reason why a file, or a part of it, can't be replayed: one sentence for people."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recorded stream.
+    """A recorded stream.
 
     `offset` and `line` are those of the body's first byte in the file, None where the file has it in another form;
     `blocks` the same for each block of the body, where each is of its own.

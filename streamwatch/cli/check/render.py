@@ -1,4 +1,4 @@
-"""How a checked stream is shown: as lines and tables for people, as JSON for programs.
+"""The forms of a checked stream: lines and tables for people, JSON for programs.
 
 What came off a wire is shown without its control characters: a recording must not write to anybody's terminal.
 """
@@ -28,7 +28,7 @@ _CONDITIONS = {Condition.CLEAN: "green", Condition.REPAIRED: "yellow", Condition
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one reader gets of a stream, without and with Streamwatch."""
+    """The answers that one reader gets of a stream, without and with Streamwatch."""
 
     reader: Reader
     plain: Answer

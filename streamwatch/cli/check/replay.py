@@ -28,7 +28,7 @@ _MAX_PASSES = 4
 
 @dataclass(frozen=True)
 class Position:
-    """Where something was found: the number of the event, from 1, and where its block begins; None at the end."""
+    """The place of a finding: the number of the event, from 1, and where its block begins; None at the end."""
 
     event: int | None
     offset: int
@@ -37,7 +37,7 @@ class Position:
 
 @dataclass
 class Replay:
-    """What a recording shows."""
+    """The findings in a recording."""
 
     recording: Recording
     report: Report

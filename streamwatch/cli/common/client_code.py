@@ -1,4 +1,4 @@
-"""How client code reads a stream: loops as applications have them, over the installed openai SDK.
+"""Client code that reads a stream: loops as applications have them, over the installed openai SDK.
 
     connect = served(body)                      # or connected("http://127.0.0.1:8000/v1", "key")
     for reader in readers_of("chat"):
@@ -42,7 +42,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Connect(Protocol):
-    """Makes a client of the SDK. A reading opens one and closes it."""
+    """A maker of clients of the SDK. A reading opens one and closes it."""
 
     def __call__(self, *, is_async: bool) -> Any: ...
 
@@ -58,7 +58,7 @@ class ToolCall:
 
 @dataclass
 class Answer:
-    """What a reader got; `error` is the exception that ended it, `ended` the finish reason or status it saw."""
+    """The answer as a reader got it; `error` is the exception that ended it, `ended` the finish reason or status."""
 
     texts: dict[Any, str] = field(default_factory=dict)
     tool_calls: dict[Any, ToolCall] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Reader:
 
 
 class NotOffered(Exception):  # noqa: N818 -- no error: older releases have fewer ways
-    """This release of the SDK has no such way to read."""
+    """The error of a way to read that this release of the SDK does not have."""
 
 
 # --- reading

@@ -1,4 +1,4 @@
-"""How commands write for people: rich tables on standard output, progress and errors on standard error.
+"""Output of commands for people: rich tables on standard output, progress and errors on standard error.
 
 rich itself sees to NO_COLOR, FORCE_COLOR, TERM=dumb, and to output that is not a terminal.
 """

@@ -1,4 +1,4 @@
-"""What the environment says to Streamwatch: each variable, where its value comes from, and what must not be shown.
+"""The environment of Streamwatch: each variable, where its value comes from, and what must not be shown.
 
 A value is shown only where its variable is known to hold no secret; of an address everything is shown but its
 credentials. `scrub` takes what is secret elsewhere in the environment out of any text that is to be printed.

@@ -1,4 +1,4 @@
-"""What the Prometheus endpoint of a process says about its streams."""
+"""The figures of a process, as its Prometheus endpoint has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How commands ask an address for metrics: bounded in time and size, and reported in one sentence when it fails.
+"""Requests for metrics: bounded in time and size, and reported in one sentence when they fail.
 
 Whatever is listening there answers as it likes: pages of HTML, bodies without end, a byte a second. Nothing of that
 holds a command up for longer than it has patience, or fills its memory.
@@ -52,11 +52,11 @@ Samples = dict[Series, float]
 
 
 class NoAnswerError(Exception):
-    """There is nothing to be had from an address; the message says why."""
+    """The error of an address that gives no metrics; the message says why."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Nobody is sent to an address that was not named."""
+    """A handler that follows no redirect: only addresses that were named are asked."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -164,7 +164,7 @@ class Inquiry(Generic[_T]):
 
 @dataclass(frozen=True)
 class Exposition:
-    """What a Prometheus endpoint says of Streamwatch."""
+    """The metrics of Streamwatch at a Prometheus endpoint."""
 
     samples: Samples
     version: str

@@ -1,4 +1,4 @@
-"""How the demo looks: what was found, what was repaired, and what the application saw of it."""
+"""The tables of the demo: what was found, what was repaired, and what the application saw of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_ERRORS = 8
 
 @dataclass(frozen=True)
 class View:
-    """Everything that is shown, at one moment."""
+    """The whole picture at one moment."""
 
     title: str
     observe: bool

@@ -1,4 +1,4 @@
-"""Which rules a Prometheus has loaded, beside those that this release would write for the site."""
+"""The rules that a Prometheus has loaded, beside those that this release would write for the site."""
 
 from __future__ import annotations
 

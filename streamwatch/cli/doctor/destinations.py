@@ -1,4 +1,4 @@
-"""Where telemetry goes: the Prometheus port and who has it, the OTLP endpoint and whether it answers."""
+"""The destinations of telemetry: the Prometheus port and who has it, the OTLP endpoint and whether it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed beside Streamwatch: versions, what else hooks into the client, and what OpenTelemetry finds."""
+"""The installed packages beside Streamwatch: versions, other hooks into the client, and what OpenTelemetry finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `streamwatch doctor` starts as an application: it reads streams with the installed client, and says what it got.
+"""The application that `streamwatch doctor` starts: it reads streams with the installed client, and reports.
 
     opentelemetry-instrument python -m streamwatch.cli.doctor.selftest RESULT.json
 
@@ -40,7 +40,7 @@ _SEED = 1
 
 
 class _Log(logging.Handler):
-    """Keeps what Streamwatch has to say, except its findings, which are made here on purpose."""
+    """A handler that keeps the log, except findings, which are made here on purpose."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

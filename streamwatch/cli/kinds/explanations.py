@@ -1,4 +1,4 @@
-"""What is known of each kind beyond its row in the table: who sends it, what it does to an application, what helps.
+"""The background of each kind beyond its row: who sends it, what it does to an application, what helps.
 
 The senders are those of public bug reports and of 2,875 recorded streams of 39 providers; versions are the
 ones named there, and most have been fixed since. It is a list of places to look first, not of culprits.
@@ -13,7 +13,7 @@ HEALTHY = "Every provider that was recorded sends it in healthy streams"
 
 @dataclass(frozen=True)
 class Explanation:
-    """Who sends it, what an application sees where nothing is repaired, and what a person can do."""
+    """The background of a kind: who sends it, what an application sees where nothing is repaired, and what helps."""
 
     senders: str
     symptom: str

@@ -1,4 +1,4 @@
-"""Makes providers.json: how often each invariant holds, and each kind is found, in recordings of real servers.
+"""The maker of providers.json: how often invariants hold and kinds are found, in recordings of real servers.
 
     python -m streamwatch.cli.probe.baseline ../shared/corpus
 

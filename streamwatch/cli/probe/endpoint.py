@@ -27,12 +27,12 @@ _SHORTEST_SECRET, _LONG_SECRET = 8, 16
 
 
 class Undone(Exception):  # noqa: N818 -- a sentence for people, not an error of this program
-    """Nothing more can be asked: the sentence says why."""
+    """The error of a probe that can ask nothing more: the sentence says why."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of one request.
+    """The outcome of one request.
 
     `state` is `answered`, `not_offered` (the endpoint has no such API), `refused` (it does not take the request) or
     `failed`; `message` is a sentence on all but the first.
@@ -55,7 +55,7 @@ def printable(text: str, most: int = _MAX_SHOWN) -> str:
 
 @dataclass
 class ProbedEndpoint:
-    """Where questions go, and with what."""
+    """The endpoint that is asked, and how to ask it."""
 
     base_url: str
     model: str

@@ -1,4 +1,4 @@
-"""What a stream of an OpenAI-compatible endpoint keeps to: a table of invariants, each a function of an answer.
+"""The invariants of a stream of an OpenAI-compatible endpoint: a table, each a function of an answer.
 
 A check says True where the invariant holds, False where it is broken and None where the answer cannot say. One
 `matters` where no healthy recorded stream breaks it: a client that relies on it loses data without it. The others are
@@ -24,7 +24,7 @@ Check = Callable[[RecordedAnswer], "bool | None"]
 
 @dataclass(frozen=True)
 class Invariant:
-    """One rule: its sentence where it holds, its sentence where it is broken, and the check."""
+    """A rule: its sentence where it holds, its sentence where it is broken, and the check."""
 
     name: str
     apis: tuple[str, ...]

@@ -37,7 +37,7 @@ _STRUCTURED = "In which city and country is the Eiffel Tower? Answer as JSON wit
 
 @dataclass(frozen=True)
 class Question:
-    """One request of the questions: `arguments` beside model, prompt and the bound on tokens."""
+    """A question: `arguments` beside model, prompt and the bound on tokens."""
 
     name: str
     title: str

@@ -36,7 +36,7 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Asked:
-    """What an answer is held against; what is not known of a request is left at its default."""
+    """The request that an answer is compared with; unknown members keep their defaults."""
 
     api: str
     n: int | None = None
@@ -51,7 +51,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Seen:
-    """One server-sent event: when its last byte came, its name, its payload if that is a JSON object."""
+    """A server-sent event: when its last byte came, its name, its payload if that is a JSON object."""
 
     seconds: float
     name: str | None
@@ -61,7 +61,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class RecordedFragment:
-    """One entry of `delta.tool_calls`: the place of its chunk, and what it says, whatever its types."""
+    """An entry of `delta.tool_calls`: the place of its chunk, and its members, whatever their types."""
 
     at: int
     index: Any

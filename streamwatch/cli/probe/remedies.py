@@ -120,7 +120,7 @@ _MOST_EVENTS = 5_000
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about a broken invariant, and the kind that explains it, if one does."""
+    """The advice for a broken invariant, and the kind that explains it, if one does."""
 
     kind: str
     text: str

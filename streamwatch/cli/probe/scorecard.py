@@ -43,7 +43,7 @@ Readings = list[tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class ClientReading:
-    """How one way of reading took one answer, without and with Streamwatch.
+    """The way in which one reader took one answer, without and with Streamwatch.
 
     An outcome is `reads`, `raises TypeError`, `differs` (another answer than a careful reader gets) `unaware`
     (it takes a broken answer for a whole one) or `told` (it raises, as it should, because the answer was cut).
@@ -59,7 +59,7 @@ class ClientReading:
 
 @dataclass
 class Score:
-    """One reply and all that is found in it."""
+    """A reply and all that is found in it."""
 
     reply: Reply
     report: Report | None = None

@@ -26,7 +26,7 @@ _COUNTERS = ("_total", "_count", "_sum")
 
 
 class Increases:
-    """One source: how much each of its counters has increased since it was last asked."""
+    """The increase of each counter of one source since it was last asked."""
 
     def __init__(self) -> None:
         self.totals: dict[Series, float] = {}
@@ -63,7 +63,7 @@ def _instance(series: Series) -> str:
 
 
 class History:
-    """What increased, over the last minutes."""
+    """The increases of the last minutes."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self.window = window
@@ -129,7 +129,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Frame:
-    """Everything at one moment: totals since the processes started, and what increased in the window."""
+    """The state at one moment: totals since the processes started, and increases in the window."""
 
     totals: Mapping[Series, float]
     increases: Mapping[Series, float]

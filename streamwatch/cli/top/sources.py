@@ -1,4 +1,4 @@
-"""Where `streamwatch top` looks: the endpoints of processes, and a Prometheus that has scraped them."""
+"""The sources of `streamwatch top`: the endpoints of processes, and a Prometheus that has scraped them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNNAMED_PATIENCE = 1.0
 
 @dataclass(frozen=True)
 class State:
-    """How a source is; `away` are the seconds since it last answered."""
+    """The condition of a source; `away` are the seconds since it last answered."""
 
     address: str
     kind: str
@@ -49,7 +49,7 @@ class State:
 
 
 class MetricsSource:
-    """One address, what it said last, and what it counted since."""
+    """An address, its last answer, and the increases since."""
 
     def __init__(self, url: str, *, named: bool = True, prometheus: bool = False) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")

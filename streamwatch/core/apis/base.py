@@ -1,4 +1,4 @@
-"""What the state of every streamed answer has in common: three methods, the facts of the end, and waiting.
+"""The common state of every streamed answer: three methods, the facts of the end, and waiting.
 
 An `ApiState` is one streamed answer of one API. Events go in by `push`, in the order of their
 numbers, and come out of `push` and `flush`, repaired where the policy wants that. `pending` returns
@@ -30,7 +30,7 @@ def kept(name: Any) -> str:
 
 
 class ApiState:
-    """One streamed answer.
+    """The state of one streamed answer.
 
     A subclass writes `see`, which looks at one event in its turn and calls exactly one of
     `release`, `drop` and `hold` for it; and, where it holds anything, `give_up_waiting`.

@@ -35,7 +35,7 @@ _NO_ANSWER = NO_ANSWER | {"content", "tool_calls", "function_call"}
 
 
 class Choice:
-    """What is known of one choice."""
+    """The state of one choice."""
 
     __slots__ = (
         "_budget",

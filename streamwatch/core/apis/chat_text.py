@@ -28,7 +28,7 @@ _MAX_FIRST = 4096
 
 
 class _Phase(Enum):
-    """What is known of a text."""
+    """The state of knowledge about a text."""
 
     EMPTY = 0  #: no text came
     ONE = 1  #: one text came

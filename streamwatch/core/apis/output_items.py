@@ -39,7 +39,7 @@ _NOTHING = RunningDigest()
 
 
 class Match(Enum):
-    """How a text that is said compares with what was delivered of it."""
+    """The result of comparing a stated text with what was delivered of it."""
 
     EQUAL = "equal"
     TAIL = "tail"  #: what was delivered is how it begins
@@ -48,7 +48,7 @@ class Match(Enum):
 
 
 class Statement(IntEnum):
-    """What says a text as a whole, in the order in which it comes."""
+    """The sorts of statement that repeat a text as a whole, in the order in which they come."""
 
     NONE = 0
     TEXT = 1  #: `*.done` of the text itself
@@ -144,7 +144,7 @@ class Part:
 
 
 class Item:
-    """One output item."""
+    """An output item."""
 
     __slots__ = (
         *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed"),

@@ -18,7 +18,7 @@ _MAX_INDEX = 1 << 31
 
 @dataclass(frozen=True)
 class Family:
-    """Events about one sort of text: `{name}.delta` and `{name}.done`."""
+    """The events about one sort of text: `{name}.delta` and `{name}.done`."""
 
     name: str
     item: str  #: the type of item that has it

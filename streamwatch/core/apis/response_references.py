@@ -1,4 +1,4 @@
-"""What an event is about: items and parts are found by what they are, and only then by where they are.
+"""The item or part that an event is about: by what it is, and only then by where it is.
 
 An id that was announced says which item is meant; an index only where no id does. An index that an id
 contradicts is what is wrong. An item of another type than the event's text is not the item that is meant.

@@ -1,4 +1,4 @@
-"""What the rules of the Responses API share: what is known of the response, and the events that are put in."""
+"""The state of a response that the rules of the Responses API share, and the events that are put in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_OPEN = 32
 
 
 class ResponseState(ApiState):
-    """What is known of one streamed response."""
+    """The state of one streamed response."""
 
     __slots__ = (
         *("_first_number", "_number", "_unordered", "answered", "counts_deltas", "items", "kept", "open"),

@@ -31,7 +31,7 @@ def short(name: str) -> str:
 
 
 class Budget:
-    """What may be kept of all tool calls of one stream."""
+    """The bound on what is kept of all tool calls of one stream."""
 
     __slots__ = ("_arguments", "_calls")
 
@@ -57,7 +57,7 @@ class Budget:
 
 
 class Call:
-    """One tool call. `index` is the one that readers get."""
+    """A tool call. `index` is the one that readers get."""
 
     __slots__ = (
         "_budget",
@@ -172,7 +172,7 @@ def begins_json(text: str) -> bool:
 
 
 class Fragment:
-    """One fragment of a tool call: its JSON object, and what it says of the call that it belongs to."""
+    """A fragment of a tool call: its JSON object, and the call that it names."""
 
     __slots__ = ("arguments", "fields", "function", "id", "index", "name")
 

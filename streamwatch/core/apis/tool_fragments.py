@@ -1,4 +1,4 @@
-"""What stands in a fragment of a tool call: id, type, name and arguments.
+"""The members of a fragment of a tool call: id, type, name and arguments.
 
 A header that comes in parts is put together in its first fragment, which waits for the rest in an
 event that nobody has read. Arguments that may be said twice wait in the same way, on request.
