@@ -149,7 +149,7 @@ def _record(row: Instrument) -> str:
 
 
 def _le(bound: str) -> str:
-    """Return the buckets up to a bound: a number is written in two ways, by who exports it."""
+    """Return the buckets up to a bound: a number is written in two ways, depending on the exporter."""
     return f'le="{bound}"' if bound == "+Inf" else f'le=~"{bound}|{bound}.0"'
 
 

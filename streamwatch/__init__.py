@@ -42,8 +42,8 @@ _HOMES = {
 def flush(seconds: float = 5.0) -> bool:
     """Send metrics and spans and write captures; return whether all of it was done in `seconds`.
 
-    Python does this when it ends. For what ends otherwise, or is frozen: the workers of uvicorn and Celery, Lambda.
-    Never raises; a stream that is still being read is not in it.
+    Python does this when it ends. Call it in processes that end otherwise or are frozen: the workers of uvicorn and
+    Celery, Lambda. It never raises. A stream that is still being read is not in it.
     """
     from streamwatch.sdk.instrumentor import agent
 
@@ -51,7 +51,11 @@ def flush(seconds: float = 5.0) -> bool:
 
 
 def instrument(**options: Any) -> None:
-    """Watch every stream of the OpenAI client from now on; `options` as in `StreamwatchInstrumentor.instrument`.
+    """Watch every stream of the OpenAI client from now on.
+
+    Options, all of them optional: `settings` (a `Settings`; otherwise the environment is read), `repair` (the policy
+    alone, as in `STREAMWATCH_REPAIR`), `tracer_provider`, `meter_provider`, and `on_report`, a callable that gets the
+    `Report` of every stream that ends. An unknown policy raises ValueError.
 
     On a terminal, one line says where the metrics go, and a summary follows at the exit: see `STREAMWATCH_SUMMARY`.
     """

@@ -71,6 +71,11 @@ def _signature(what: Any) -> str:
         for name, parameter in signature.parameters.items()
         if name != "self"
     ]
+    if parameters and all(
+        parameter.kind is parameter.VAR_POSITIONAL or name == "kwargs"
+        for name, parameter in signature.parameters.items()
+    ):
+        return "()"
     if len(parameters) > _MANY:
         return "(...)"
     returns = inspect.Signature.empty if inspect.isclass(what) else signature.return_annotation

@@ -114,7 +114,7 @@ TIME_TO_FIRST_CHUNK = Instrument(
 TIME = Instrument(
     "streamwatch.stream.time",
     "s",
-    "Time of streams that have ended, by who was waited for: the server, or the reader at work.",
+    "Time of streams that have ended, by what took it: the wait for the server, or the reader's own work.",
     ("streamwatch.waited_for",),
     form="counter",
 )

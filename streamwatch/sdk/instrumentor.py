@@ -56,9 +56,7 @@ logger = logging.getLogger("streamwatch")
 class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in some releases
     """The switch that turns Streamwatch on and off.
 
-    `instrument()` takes, all optional: `settings` (a `Settings`; else the environment is read),
-    `repair` (its policy alone, as in `STREAMWATCH_REPAIR`; raises ValueError), `tracer_provider`,
-    `meter_provider`, and `on_report`, a callable that gets the `Report` of every stream that ends.
+    `instrument()` takes the options of `streamwatch.instrument()`, and writes nothing to the terminal.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:

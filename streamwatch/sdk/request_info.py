@@ -183,7 +183,7 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
 
 
 def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
-    """Return the JSON body of the request; empty where there is none, or none to be had."""
+    """Return the JSON body of the request; empty where there is none, or none can be read."""
     options = getattr(stream, "_options", None)
     body = getattr(options, "json_data", None)
     if isinstance(body, dict):
