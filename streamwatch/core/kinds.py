@@ -35,7 +35,7 @@ class AnomalyKind:
 
 KINDS: dict[str, AnomalyKind] = {}
 
-_ALL = ("chat", "responses", "completions", "assistants", "images", "transcriptions")
+_ALL = ("chat", "responses", "completions", "assistants", "agents", "images", "transcriptions")
 _CHOICES, _CHAT, _RESPONSES, _NUMBERED = ("chat", "completions"), ("chat",), ("responses",), ("responses", "chat")
 _Repair = tuple[Strategy, Level, Evidence]
 
@@ -353,6 +353,13 @@ SEQUENCE_DUPLICATE = _kind(
     "An event comes twice (resumed or retried relay).",
     ORDER_MISMATCH,
 )
+EVENT_REPEATED = _kind(
+    "event_repeated",
+    Severity.FAULT,
+    ("agents",),
+    (Strategy.DROP_DUPLICATE, Level.OPT_IN, Evidence.TEXT),
+    "The same event, with the same event_id, comes again.",
+)
 SEQUENCE_UNUSABLE = _kind(
     "sequence_unusable",
     Severity.DIALECT,
@@ -374,7 +381,7 @@ RESPONSE_EVENT_MISSING = _kind(
 RESPONSE_TEXT_LOST = _kind(
     "response_text_lost",
     Severity.FAULT,
-    _RESPONSES,
+    ("responses", "agents"),
     (Strategy.SYNTHESIZE_EVENTS, Level.DEFAULT, Evidence.TEXT),
     "The deltas say less than the closing or terminal text.",
 )

@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from streamwatch.core.apis.agents import Agents
 from streamwatch.core.apis.assistants import Assistants
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.chat import Chat
@@ -60,6 +61,7 @@ from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Strategy, Ve
 
 _serials = itertools.count(1)
 _APIS: Mapping[str, type[ApiState]] = {
+    "agents": Agents,
     "assistants": Assistants,
     "chat": Chat,
     "completions": Chat,
@@ -79,7 +81,7 @@ class StreamWatch:
     """The state of one stream.
 
     Args:
-        api: the API: `chat`, `completions`, `responses`, `assistants`, `images`, `transcriptions`, or `other`
+        api: one of the keys of `_APIS`, or `other`
             for any further event stream: framing, counting, errors.
         request: what is known of the request.
         settings: what to repair, and the bounds.

@@ -30,6 +30,8 @@ _ENDPOINTS = (
     ("/images/edits", "images", "images"),
     ("/audio/transcriptions", "transcriptions", "transcriptions"),
 )
+#: The same for what has an id in its path: a response that is read again, the session of an agent.
+_BELOW = (("/responses/", "responses", "responses"), ("/agents/sessions", "agents", "agents"))
 #: The class that the SDK makes of each event -> the same: it holds for paths of a gateway's own, too.
 _TYPES = {"ChatCompletionChunk": ("chat", "chat"), "Completion": ("completions", "text_completion")}
 #: Hosts whose provider has a well-known name in the GenAI conventions, by the end of the host name.
@@ -178,8 +180,10 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
     for end, api, operation in _ENDPOINTS:
         if path.endswith(end):
             return api, operation
-    # A response that is read again has its id in the path.
-    return ("responses", "responses") if "/responses/" in path else ("other", "other")
+    for part, api, operation in _BELOW:
+        if part in path:
+            return api, operation
+    return "other", "other"
 
 
 def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
