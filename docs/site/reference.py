@@ -1,4 +1,4 @@
-"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly, the Python interface.
+"""The reference pages, written from the tables of the code: metrics, settings, kinds, errors, the Python interface.
 
 python -m docs.site            writes docs/reference/*.md
 python -m docs.site --check    only says whether they are fresh
@@ -19,7 +19,7 @@ from typing import Any
 
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
-from docs.site import python_api
+from docs.site import errors, python_api
 from docs.site.examples import OF_TIME, Example, difference, example
 from streamwatch.core import settings, via
 from streamwatch.core import vocabulary as words
@@ -90,6 +90,7 @@ _VOCABULARIES: dict[str, type[Enum]] = {
 def pages() -> dict[str, str]:
     """Return the text of every page, by its name."""
     return {
+        "errors.md": _page("Errors of streams", "streamwatch/cli/kinds/errors.py", *filter(None, errors.sections())),
         "kinds.md": kinds_page(),
         "metrics.md": metrics_page(),
         "python.md": _page("The Python interface", "the public names' docstrings", *python_api.sections()),

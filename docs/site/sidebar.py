@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "docs/how-it-works",
         "docs/works-with",
         "docs/demo",
+        "docs/reference/errors",
         "docs/troubleshooting",
     ),
     "Guides": (

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import streamwatch
-from docs.site import python_api, sidebar
+from docs.site import errors, python_api, sidebar
+from streamwatch.cli.kinds.errors import KNOWN_ERRORS
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("benchmarks", "dashboards", "deploy", "docs", "tests")
@@ -100,3 +101,15 @@ def test_the_python_interface_lists_the_public_names() -> None:
         *(f"streamwatch.testing.{name}" for name in python_api.IN_TESTS),
     ]
     assert not re.search(r" at 0x|`_\w+\(", page)
+
+
+def test_the_page_of_errors_has_what_explain_answers() -> None:
+    """A heading for each error that people paste, with the line that is right and where to read on."""
+    page = "\n\n".join(errors.sections())
+    parts = page.split("\n\n## ")[1:]
+
+    assert len(KNOWN_ERRORS) == len(parts)
+    for error, part in zip(KNOWN_ERRORS, parts, strict=True):
+        assert error.title.replace("`", "").split("<")[0] in part.splitlines()[0]
+        assert error.after in part
+        assert all(f"kinds.md#{kind}" in part for kind in error.kinds)
