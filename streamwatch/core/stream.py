@@ -36,6 +36,7 @@ from streamwatch.core.apis.assistants import Assistants
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.chat import Chat
 from streamwatch.core.apis.media import Media
+from streamwatch.core.apis.realtime import LiveSession, Realtime
 from streamwatch.core.apis.responses import Responses
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
@@ -66,6 +67,8 @@ _APIS: Mapping[str, type[ApiState]] = {
     "chat": Chat,
     "completions": Chat,
     "images": Media,
+    "live": LiveSession,
+    "realtime": Realtime,
     "responses": Responses,
     "transcriptions": Media,
 }

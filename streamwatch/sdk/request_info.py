@@ -130,7 +130,7 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
-    provider = _provider(host) or _provider_of_client(source) or FORMAT
+    provider = provider_at(host) or _provider_of_client(source) or FORMAT
     return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
 
 
@@ -203,7 +203,8 @@ def _deployment(path: str) -> str:
     return rest.partition("/")[0] if found else ""
 
 
-def _provider(host: str) -> str:
+def provider_at(host: str) -> str:
+    """Return the provider that a host is known to be of; "" for all others."""
     for end, provider in _PROVIDERS:
         if host.endswith(end):
             return provider
