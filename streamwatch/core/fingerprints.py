@@ -6,17 +6,18 @@ the chunk with the finish reason or the usage (from 0.21 on). llama.cpp names it
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-_SERVERS = (
-    (re.compile(r"fp_ollama\Z"), "ollama"),
-    (re.compile(r"vllm-\d"), "vllm"),
-)
+_WHOLE = {"fp_ollama": "ollama"}
+#: Before a release: `vllm-0.32.0`.
+_BEFORE_RELEASE = {"vllm-": "vllm"}
+_LENGTH = 5
 
 
 def server_of(fingerprint: Any) -> str:
     """Return the server that a fingerprint names; "" where it names none."""
     if not isinstance(fingerprint, str):
         return ""
-    return next((name for pattern, name in _SERVERS if pattern.match(fingerprint)), "")
+    if fingerprint[_LENGTH : _LENGTH + 1].isdigit():
+        return _BEFORE_RELEASE.get(fingerprint[:_LENGTH], "")
+    return _WHOLE.get(fingerprint, "")
