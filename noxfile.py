@@ -64,21 +64,21 @@ EACH_RELEASE = [nox.param(name, id=name, tags=["core"] if name in CORE else ["ma
 @nox.session(python=PYTHON)
 @nox.parametrize("openai", EACH_RELEASE)
 def sdk(session: nox.Session, openai: str) -> None:
-    """Every release, on one Python, with the newest pydantic that it takes."""
+    """Test every release, on one Python, with the newest pydantic that it takes."""
     run_tests(session, openai)
 
 
 @nox.session(python=PYTHON, tags=["matrix"])
 @nox.parametrize("openai", [nox.param(name, id=name) for name in RELEASES[:-1]])
 def pydantic1(session: nox.Session, openai: str) -> None:
-    """The same with pydantic 1, with which the SDK constructs all objects itself."""
+    """Test every release with pydantic 1, with which the SDK constructs all objects itself."""
     run_tests(session, openai, "pydantic<2")
 
 
 @nox.session(python=OTHERS, tags=["matrix"])
 @nox.parametrize("openai", [nox.param(name, id=name) for name in CORE])
 def pythons(session: nox.Session, openai: str) -> None:
-    """The ends of the lines, on the other Pythons."""
+    """Test the ends of the lines, on the other Pythons."""
     run_tests(session, openai)
 
 
@@ -92,7 +92,7 @@ def run_tests(session: nox.Session, openai: str, *more: str) -> None:
     name = f"{release}-py{python}-pydantic{pydantic}"
     for old in RESULTS.glob(f"{release}-py{python}-pydantic{pydantic.partition('.')[0]}.*"):
         old.unlink()
-    # A part of the tests is no row of the table.
+    # A part of the tests is not a row of the table.
     which = session.posargs or [*TESTS, f"--junitxml={RESULTS / name}.xml"]
     session.run(
         *(
@@ -115,7 +115,7 @@ def run_tests(session: nox.Session, openai: str, *more: str) -> None:
 
 
 def requirements(openai: str) -> list[str]:
-    """A release of the SDK, and what the tests need."""
+    """Return a release of the SDK, and what the tests need."""
     groups = nox.project.dependency_groups(PROJECT, "test", "transports")
     wanted = [name for name in groups if not name.startswith("openai")]
     if openai == "newest":
@@ -143,7 +143,7 @@ class Row:
 
     @classmethod
     def read(cls, report: Path) -> Row:
-        """What pytest wrote."""
+        """Read what pytest wrote."""
         release, python, pydantic = report.stem.split("-")
         suite = next(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 -- written by our own session
         counts = Counter({name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")})
@@ -173,7 +173,7 @@ BEGIN, END = "<!-- nox: begin -->", "<!-- nox: end -->"
 
 @nox.session(python=False, tags=["core", "matrix"])
 def table(session: nox.Session) -> None:
-    """What came of the last run of each session; with the name of a file, between the marks in it."""
+    """Print what came of the last run of each session; with the name of a file, between the marks in it."""
     rows = sorted(map(Row.read, RESULTS.glob("*.xml")), key=lambda row: row.order)
     text = "\n".join([HEAD, *map(str, rows)])
     sys.stdout.write(f"{text}\n")

@@ -1,4 +1,4 @@
-"""How the cost grows with the chunks of a stream, and with streams read at once: a table and a plot.
+"""The growth of the cost with the chunks of a stream, and with streams read at once: a table and a plot.
 
 python benchmarks/growth.py [--most 1000000] [--out benchmarks/results]
 
@@ -25,7 +25,7 @@ STREAM = 50  # chunks of each of the streams that are read at once
 
 
 def turns(read: Callable[[], None], times: int) -> tuple[float, float]:
-    """CPU seconds of a plain and of a watched reading."""
+    """Return CPU seconds of a plain and of a watched reading."""
     samples: tuple[list[float], list[float]] = ([], [])
     for turn in range(2 * times):
         watched = turn % 2
@@ -39,7 +39,7 @@ def turns(read: Callable[[], None], times: int) -> tuple[float, float]:
 
 
 def held(chunks: int) -> int:
-    """Bytes that a watched stream holds more than a plain one at most, at any time while it is read."""
+    """Return bytes that a watched stream holds more than a plain one at most, at any time while it is read."""
     reads = workload.wire("chat", chunks)
 
     def peak() -> int:

@@ -1,4 +1,4 @@
-"""What the benchmarks read: streams out of memory, through the SDK's own client and transport.
+"""The streams that the benchmarks read: out of memory, through the SDK's own client and transport.
 
 One event in a read, as OpenAI sends them today. A stream is given by the number of its chunks; the broken ones are
 broken throughout.
@@ -37,7 +37,7 @@ def chat(chunks: int) -> Iterator[Payload]:
 
 
 def tools(chunks: int, indexes: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)) -> Iterator[Payload]:
-    """Eight calls in fragments of their arguments."""
+    """Yield eight calls in fragments of their arguments."""
     yield chunk({"role": "assistant", "content": None})
     each = max((chunks - 2) // 8, 3)
     for number in range(8):
@@ -78,7 +78,7 @@ def reordered(chunks: int) -> Iterator[Payload]:
 
 
 def misnumbered(chunks: int) -> Iterator[Payload]:
-    """Tool calls numbered from 1: every fragment has to be numbered anew."""
+    """Yield tool calls numbered from 1: every fragment has to be renumbered."""
     return tools(chunks, (1, 2, 3, 4, 5, 6, 7, 8))
 
 
@@ -92,7 +92,7 @@ STREAMS: dict[str, Callable[[int], Iterator[Payload]]] = {
 
 
 def wire(name: str, chunks: int) -> list[bytes]:
-    """The reads of one body."""
+    """Return the reads of one body."""
     reads = []
     for payload in STREAMS[name](chunks):
         name_line = f"event: {payload['type']}\n" if "type" in payload else ""
@@ -127,7 +127,7 @@ def _arguments(name: str) -> Payload:
 
 
 def reader(name: str, reads: list[bytes]) -> Callable[[], None]:
-    """A function that asks for the stream once and reads it to its end."""
+    """Return a function that asks for the stream once and reads it to its end."""
     client = openai.OpenAI(
         api_key="none", base_url="http://memory.invalid/v1", http_client=httpx.Client(transport=_transport(reads))
     )
@@ -142,7 +142,7 @@ def reader(name: str, reads: list[bytes]) -> Callable[[], None]:
 
 
 def async_reader(name: str, reads: list[bytes], at_once: int = 1) -> Callable[[], None]:
-    """The same for asynchronous code, and for as many streams at once."""
+    """Return the same for asynchronous code, and for as many streams at once."""
 
     async def read_all() -> None:
         http_client = httpx.AsyncClient(transport=_transport(reads))
@@ -161,7 +161,7 @@ def async_reader(name: str, reads: list[bytes], at_once: int = 1) -> Callable[[]
 
 
 def cpu_seconds(read: Callable[[], None], loops: int = 1) -> float:
-    """CPU time of this process: other load on the machine counts little."""
+    """Return the CPU time of this process: other load on the machine counts little."""
     start = time.process_time()
     for _ in range(loops):
         read()
@@ -169,7 +169,7 @@ def cpu_seconds(read: Callable[[], None], loops: int = 1) -> float:
 
 
 def instrument() -> None:
-    """Streamwatch as it is used: spans and metrics on, with an exporter that drops what it gets."""
+    """Instrument as Streamwatch is used: spans and metrics on, with an exporter that drops what it gets."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider

@@ -1,4 +1,4 @@
-"""Writes the dashboards as JSON: `python -m dashboards`; `--check` only tells whether they are fresh."""
+"""Write the dashboards as JSON: `python -m dashboards`; `--check` only says whether they are fresh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROVISIONING = Path(__file__).parent / "provisioning" / "dashboards" / "streamwa
 
 
 def generated() -> dict[Path, str]:
-    """The text of every file: the templates in the package, and what they give where nothing is known of a site."""
+    """Return the text of every file: the templates in the package, and what they give where no site is known."""
     found = {}
     for board in (module.dashboard() for module in (overview, fix_rates, anatomy, agent, waiting)):
         template = JSONEncoder(sort_keys=True, separators=(",", ":")).encode(board) + "\n"

@@ -27,7 +27,7 @@ _CAPPED = ("gen_ai_request_model", "gen_ai_response_model", "server_address")
 
 
 def dashboard() -> d.Dashboard:
-    """For whoever operates Streamwatch, not for whoever uses it."""
+    """Return the dashboard for people who operate Streamwatch."""
     return build(
         "Agent",
         "streamwatch-agent",
@@ -49,7 +49,7 @@ def _capped() -> str:
 def _processes_running() -> Panel:
     return number(
         "Processes running",
-        "Processes whose metrics arrive. Fewer than you run: one is not started with "
+        "Processes whose metrics arrive. If you run more, one is not started with "
         "`opentelemetry-instrument`, or nothing scrapes its port or takes its OTLP.",
         "StreamwatchAbsent",
         Query(f"count({_THERE}) or vector(0)"),
@@ -62,7 +62,7 @@ def _processes_running() -> Panel:
 def _processes_gone() -> Panel:
     return number(
         "Processes gone",
-        "Processes whose metrics came in the range and come no more. After a rollout these are the old ones. Without "
+        "Processes whose metrics came in the range and stopped. After a rollout these are the old ones. Without "
         "one, see the first rows below: a crash, or a scrape that fails.",
         "StreamwatchAbsent",
         Query(f"count({_SEEN} <= time() - {_GONE}) or vector(0)"),
@@ -76,7 +76,7 @@ def _internal_errors() -> Panel:
     errors = q.grown(q.recorded(total_of(ERRORS)))
     return number(
         "Internal errors",
-        "Errors of Streamwatch itself; the application saw none of them. Any: report it with the line that "
+        "Errors of Streamwatch itself; the application saw none of them. Report each with the line that "
         "Streamwatch logged, the type is in the panel below.",
         "StreamwatchInternalErrors",
         Query(f"{errors} or vector(0)"),
@@ -142,7 +142,7 @@ def _processes() -> Panel:
     versions = f"count by (job, instance, version) ({_of_process(BUILD)})"
     return rows(
         "Processes",
-        "Every process whose metrics came in the range. Gone without a rollout: look at its log, then at Status, "
+        "Every process whose metrics came in the range. If one is gone without a rollout, see its log, then Status, "
         "Targets in Prometheus, or at the collector. Unobserved: streams that the application reads with `iter_lines` "
         "or `iter_bytes`, below the SDK's parser.",
         "StreamwatchAbsent",
@@ -178,7 +178,7 @@ def _streams_per_second_by_job() -> Panel:
     streams = f"{q.over_time(STREAM_TOTALS, 'job')} / ($__interval_ms / 1000)"
     return lines(
         "Streams per second by job",
-        "Streams that ended. A job at zero while it serves requests: it was started without "
+        "Streams that ended. If a job is at zero while it serves requests, it was started without "
         "`opentelemetry-instrument`.",
         "StreamwatchAbsent",
         [Query(streams, "{{job}}")],

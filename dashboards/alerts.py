@@ -1,4 +1,4 @@
-"""When to tell somebody.
+"""The alerts, and when each fires.
 
 A ratio is one sum divided by another, and alerts on it only above a floor of streams: at three streams an hour
 one broken stream is a third of everything, and no reason to wake anybody. `critical` is for what users lose;
@@ -39,9 +39,9 @@ from streamwatch.core.vocabulary import Severity
 
 #: Streams below which a share means nothing: at 20 the share is known to some 20 points.
 FEWEST_STREAMS = 20
-#: Streams that must have been hit before anybody is told. One bad stream can hold hundreds of anomalies.
+#: Streams that must have been hit before an alert fires. One bad stream can hold hundreds of anomalies.
 FEWEST_HIT = 10
-#: The same for a spike of reordering, which is told early.
+#: The same for a spike of reordering, which is reported early.
 FEWEST_REORDERED = 5
 #: Shares of streams: what reaches the reader broken although it was complete, and what is cut off.
 DAMAGED_SHARE, TRUNCATED_SHARE, TOOL_CALL_SHARE = 0.01, 0.05, 0.01
@@ -71,7 +71,7 @@ _MODEL = "{{ $labels.gen_ai_request_model }} at {{ $labels.server_address }} ({{
 class Alert:
     """An alerting rule: `wait` and `hold` in minutes, `dashboard` the uid of the one that shows it.
 
-    `labels` are those of what is wrong, beside the ones that tell services apart.
+    `labels` are those of what is wrong, beside the ones that distinguish services.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Alert:
 
 
 def described(text: str, options: Options) -> str:
-    """A description, with the labels that it is about."""
+    """Return a description, with the labels that it is about."""
     service = " ".join(f"{{{{ $labels.{label} }}}}" for label in options.keep)
     return text.replace("<model>", _MODEL).replace("<service>", service)
 
@@ -341,7 +341,7 @@ def _absent(options: Options) -> Alert:
 
 
 def alerts(options: Options) -> tuple[Alert, ...]:
-    """All alerts, the ones that tell most first."""
+    """Return all alerts, the ones that say most first."""
     return (
         _budget_burn(options, "critical", FAST, wait=2, hold=10),
         _budget_burn(options, "warning", SLOW, wait=15, hold=HOUR),

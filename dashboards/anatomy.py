@@ -1,4 +1,4 @@
-"""Streamwatch / Stream anatomy: what streams consist of, in what order it comes, and how long it takes."""
+"""Streamwatch / Stream anatomy: what streams consist of, in what order events come, and how long they take."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ _INCOMPLETE = f'streamwatch_verdict!~"{Verdict.COMPLETE.value}|{Verdict.ABANDONE
 
 
 def dashboard() -> d.Dashboard:
-    """For whoever debugs one model, one server or one application."""
+    """Return the dashboard for debugging one model, one server or one application."""
     return build(
         "Stream anatomy",
         "streamwatch-anatomy",
-        "What streams consist of, in what order it comes, how long it takes, and how it ends.",
+        "What streams consist of, in what order events come, how long they take, and how they end.",
         [
             Row("", _answer()),
             Row("Chunks", _chunks()),
@@ -73,7 +73,7 @@ def _first_chunk() -> Panel:
         "First chunk, p95",
         TIME_TO_FIRST_CHUNK,
         "StreamwatchErrorBudgetBurn",
-        "One stream in twenty takes longer for its first chunk. Up while duration is not: the server queues.",
+        "One stream in twenty takes longer for its first chunk. If it rises alone, the server queues.",
     )
 
 
@@ -111,7 +111,7 @@ def _cut_short() -> Panel:
 
 
 def _anomalies(kinds: str, *by: str, over: str = q.INTERVAL) -> str:
-    """Anomalies to be set beside chunks, which have no kind to choose."""
+    """Return anomalies to be set beside chunks, which have no kind to choose."""
     return q.over_time(ANOMALIES, *by, where=(kinds,), over=over, without=("kind",))
 
 
@@ -177,7 +177,7 @@ def _tool_calls() -> Panel:
     tools = _anomalies(_TOOL_KINDS, "streamwatch_anomaly")
     return lines(
         "Tool calls: anomalies per 100 of their chunks",
-        "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are no JSON. All but the last "
+        "Indexes missing, used again or not 0, 1, 2; fields null; arguments that are not JSON. All but the last "
         "are repaired by default; the arguments are the model's own.",
         "StreamwatchToolCallsBroken",
         [
@@ -195,7 +195,7 @@ def _chunks() -> list[Panel]:
 
 
 def _dots(row: Instrument) -> Query:
-    """What draws the dots: records have no exemplars, and the buckets have them."""
+    """Return what draws the dots: records have no exemplars, and the buckets have them."""
     return Query(q.examples(row), _DOT, exemplars=True)
 
 
@@ -250,7 +250,7 @@ def _time() -> tuple[Panel, Panel]:
 
 
 def _under_its_kind(cases: str) -> str:
-    """Cases of single kinds, under the label that anomalies have."""
+    """Return cases of single kinds, under the label that anomalies have."""
     named = f'label_replace({cases}, "streamwatch_anomaly", "$1", "streamwatch_issue", "(.+)")'
     return f"sum by (streamwatch_anomaly) ({named})"
 

@@ -53,7 +53,7 @@ _FAULTS = tuple(definition for definition in KNOWN if definition.severity is Sev
 
 
 def dashboard() -> d.Dashboard:
-    """The measured figures, and how sure they are."""
+    """Return the measured figures, and how sure they are."""
     return build(
         "Fix rates",
         "streamwatch-fix-rates",
@@ -71,14 +71,14 @@ def dashboard() -> d.Dashboard:
 
 
 def _published(strategy: str = "") -> str:
-    """What is published for the issues as a whole, or for each of their workarounds."""
+    """Return what is published for the issues as a whole, or for each of their workarounds."""
     matcher = f'{_STRATEGY}="{strategy}"' if strategy else f'{_STRATEGY}!="any"'
     known = f'{_ISSUE}=~"{"|".join(issue.name for issue in ISSUES)}"'
     return f"max by ({_ISSUE}{'' if strategy else f', {_STRATEGY}'}) ({q.selector(PUBLISHED, known, matcher)})"
 
 
 def _figures(definitions: tuple[CaseDefinition, ...]) -> str:
-    """What is published for each definition, under its own name."""
+    """Return what is published for each definition, under its own name."""
     parts = (
         q.selector(PUBLISHED, f'{_ISSUE}="{row.name}"', f'{_STRATEGY}="{row.published[0]}"')
         for row in definitions
@@ -88,7 +88,7 @@ def _figures(definitions: tuple[CaseDefinition, ...]) -> str:
 
 
 def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
-    """Published, measured, the interval, and whether that is a difference: of enough cases only."""
+    """Return published, measured, the interval, and whether they differ, where there are enough cases."""
     enough = f"{q.distance(part, whole, published, on)} and on ({on}) {whole} >= {FEWEST_CASES}"
     return [
         share("Published", published),
@@ -99,7 +99,7 @@ def _compared(part: str, whole: str, published: str, on: str) -> list[Column]:
 
 
 def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
-    """A fix rate, and its interval."""
+    """Return a fix rate, and its interval."""
     return [
         share(header, q.ratio(part, whole)),
         end("At least", q.wilson(part, whole, "-")),
@@ -108,7 +108,7 @@ def _measured(part: str, whole: str, header: str = "Measured") -> list[Column]:
 
 
 def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
-    """Cases that reached the application whole, and all cases."""
+    """Return cases that reached the application whole, and all cases."""
     return (
         q.cases(definitions, *by, where=(q.APPLIED, q.FIXED)),
         q.cases(definitions, *by, where=(q.APPLIED,)),
@@ -116,14 +116,14 @@ def _pair(definitions: tuple[CaseDefinition, ...], *by: str) -> tuple[str, str]:
 
 
 def _pair_over_time(definition: CaseDefinition, *by: str) -> tuple[str, str]:
-    """The same for each point of a graph, where there are cases enough."""
+    """Return the same for each point of a graph, where there are cases enough."""
     issue = f'{_ISSUE}="{definition.name}"'
     part, whole = (q.over_time(CASES, *by, where=(issue, q.APPLIED, *how), over=q.WINDOW) for how in ((q.FIXED,), ()))
     return part, f"({whole} >= {FEWEST_CASES})"
 
 
 def _answer() -> list[Panel]:
-    """The headline: what the fix rate is, and whether it can be believed."""
+    """Return the headline: what the fix rate is, and whether it can be believed."""
     part, whole = _pair((ANY_FAULT,))
     low, high = q.wilson(part, whole, "-"), q.wilson(part, whole, "+")
     return [
@@ -176,7 +176,7 @@ def _jobs() -> Panel:
     return rows(
         "Of the streams in which something went wrong: how many reached the application whole, by job",
         "Repaired / (repaired + broken). A job with repairs off is not here: see `Repairs tried in the shadow` below. "
-        "One job low: see which kind, with that job chosen above.",
+        "If one job is low, choose it above, and see which kind it is.",
         _PAGE,
         {"job": "Job"},
         [*_measured(part, whole), Column("Streams", f"{whole} > 0")],
@@ -203,7 +203,7 @@ def _hazards() -> Panel:
     return rows(
         "Hazards defused",
         "Streams with a delta whose content is absent or null: legal, in most healthy streams, and naive code raises "
-        "KeyError: 'content' on them. They are part of no rate of faults. Low: `STREAMWATCH_REPAIR` leaves them alone.",
+        "KeyError: 'content' on them. They are part of no rate of faults. If it is low, `STREAMWATCH_REPAIR` is off.",
         _PAGE,
         {_ISSUE: "Hazard"},
         [
@@ -274,7 +274,7 @@ def _strategies() -> Panel:
     part, whole = _pair(tuple(BY_STRATEGY.values()), _ISSUE)
     return rows(
         "By strategy",
-        "Streams with a fault that the strategy is for, and how many of them it put right. Low: the runbooks of its "
+        "Streams with a fault that the strategy is for, and how many of them it put right. If few, the runbooks of its "
         "kinds say why a repair is not made.",
         _PAGE,
         {_ISSUE: "Strategy"},
@@ -318,8 +318,8 @@ def _matrices() -> tuple[Panel, Panel]:
         matrix(
             f"Fix rate, where there are {FEWEST_CASES} cases",
             "Of the streams in which something went wrong, for each model snapshot (down) and SDK version (across). "
-            "One red column: hold that SDK version. One red "
-            "row: pin the snapshot before it. A dash: too few to tell.",
+            "If one column is red, hold that SDK version; if one row is red, "
+            "pin the snapshot before it. A dash means too few cases to judge.",
             _PAGE,
             down,
             by[1],
@@ -328,7 +328,7 @@ def _matrices() -> tuple[Panel, Panel]:
         ),
         matrix(
             "Cases behind it",
-            "How many streams each cell of the table to the left stands on. Few: give it more time before you act.",
+            "How many streams each cell of the table to the left stands on. If there are few, wait before you act.",
             _PAGE,
             down,
             by[1],
@@ -373,7 +373,7 @@ def _by_version() -> Panel:
     return lines(
         "Fix rate by SDK version",
         "The lines of two versions side by side during a rollout are the fairest comparison: same traffic, same time. "
-        f"The new one lower: hold the rollout. Points are of the last $window, and of {FEWEST_CASES} cases or more.",
+        f"If the new one is lower, stop. Points are of the last $window, and of {FEWEST_CASES} cases or more.",
         _PAGE,
         [Query(expression, "openai {{streamwatch_openai_version}}")],
         units.PercentUnit,
@@ -409,7 +409,7 @@ def _outcomes() -> Panel:
     return lines(
         "Streams whose repair was not proved right",
         "Shares of the streams in which something went wrong; the rest is verified: the stream itself agrees. "
-        "Unverified: nothing in it can tell. Failed: it "
+        "Unverified: it holds no evidence. Failed: it "
         "contradicts, or the window was too small. Unrepaired: the policy is off, or nothing could be done.",
         _PAGE,
         [Query(shares, "{{streamwatch_outcome}}")],

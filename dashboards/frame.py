@@ -50,7 +50,7 @@ def build(
     compares: bool = False,
     of_processes: bool = False,
 ) -> d.Dashboard:
-    """A whole dashboard; panels are numbered in order, so that links to one of them stay right.
+    """Return a whole dashboard; panels are numbered in order, so that links to one of them stay right.
 
     Records know no instance: only a dashboard of processes can choose one.
     """

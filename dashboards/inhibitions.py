@@ -1,4 +1,4 @@
-"""Which alert says what another one says as well: for Alertmanager, so that one cause makes one call.
+"""The alerts that repeat what another one says: for Alertmanager, so that one cause makes one call.
 
 The alert nearest to the cause is kept. That the budget burns says less than that streams are cut.
 """
@@ -17,7 +17,7 @@ _BEGIN, _END = "  # Written by `python -m dashboards.rules`, down to `receivers`
 
 @dataclass(frozen=True)
 class Inhibition:
-    """While one of `sources` fires, `target` is not sent, where both have the same job and the same `labels`."""
+    """A rule: while one of `sources` fires, `target` is not sent, where job and `labels` are the same."""
 
     why: str
     sources: tuple[str, ...]
@@ -29,13 +29,13 @@ class Inhibition:
 
 INHIBITIONS = (
     Inhibition(
-        "Who was called for the budget needs no second call about the same budget.",
+        "A person who was called for the budget needs no second call about it.",
         ("StreamwatchErrorBudgetBurn",),
         "StreamwatchErrorBudgetBurn",
         severity=("critical", "warning"),
     ),
     Inhibition(
-        "What is cut fast is cut slowly, too.",
+        "Streams that are cut fast are cut slowly, too.",
         ("StreamwatchTruncatedStreams",),
         "StreamwatchTruncatedStreams",
         MODEL,
@@ -43,7 +43,7 @@ INHIBITIONS = (
     ),
     Inhibition("Streams that are cut burn the budget.", ("StreamwatchTruncatedStreams",), "StreamwatchErrorBudgetBurn"),
     Inhibition(
-        "So do streams that are damaged; that they do it fast is still told.",
+        "So do streams that are damaged; that they do it fast is still reported.",
         ("StreamwatchUnrepairedFaults", "StreamwatchToolCallsBroken"),
         "StreamwatchErrorBudgetBurn",
         severity=("", "warning"),
@@ -55,7 +55,7 @@ INHIBITIONS = (
         MODEL,
     ),
     Inhibition(
-        "Of broken tool calls few were fixed.",
+        "Few broken tool calls were fixed.",
         ("StreamwatchToolCallsBroken",),
         "StreamwatchFixRateBelowPublished",
         MODEL,

@@ -1,4 +1,4 @@
-"""What instruments and attributes are called in Prometheus, and which variable of a dashboard filters which.
+"""The names of instruments and attributes in Prometheus, and which dashboard variable filters which.
 
 Derived from the tables of `streamwatch.export.instruments`, so that a metric that is renamed there is renamed here.
 """
@@ -30,7 +30,7 @@ INSTRUMENTS = {row.name: row for row in vars(instruments).values() if isinstance
 #: Instruments of the process, not of a stream: they lack the common attributes.
 OF_PROCESS = {PUBLISHED.name, STARTED.name, INTERNAL_ERRORS.name, BUILD.name}
 
-#: What Prometheus and its rules have beside our own: the metric, and its labels.
+#: What Prometheus and its rules have beside Streamwatch's own: the metric, and its labels.
 OTHERS = {
     "ALERTS": {"alertname", "alertstate", "severity", "job"},
 }
@@ -48,23 +48,23 @@ VARIABLES = {
 
 
 def is_histogram(row: Instrument) -> bool:
-    """Only histograms have boundaries."""
+    """Return whether an instrument is a histogram: only histograms have boundaries."""
     return row.is_histogram
 
 
 def is_counter(row: Instrument) -> bool:
-    """A counter only grows; what is neither is a gauge."""
+    """Return whether an instrument is a counter, which only grows; what is neither is a gauge."""
     return row.is_counter
 
 
 def metric(row: Instrument) -> str:
-    """The name in Prometheus, without the `_bucket` of a histogram."""
+    """Return the name in Prometheus, without the `_bucket` of a histogram."""
     name = row.name.replace(".", "_")
     return name + ("_seconds" if row.unit == "s" else "") + ("_total" if is_counter(row) else "")
 
 
 def labels(row: Instrument) -> tuple[str, ...]:
-    """The labels that a metric has beside `job` and `instance`; `le` included."""
+    """Return the labels that a metric has beside `job` and `instance`; `le` included."""
     common = () if row.name in OF_PROCESS else row.common
     names = tuple(attribute.replace(".", "_") for attribute in (*common, *row.attributes))
     return (*names, "le") if is_histogram(row) else names
@@ -75,11 +75,11 @@ NARROWED = "narrowed"
 
 
 def _of_variables(source: str) -> set[str]:
-    """The labels of a record that variables choose by: its sum over all of them is shown where none is chosen."""
+    """Return the labels by which variables choose; where none is chosen, the sum over all of them is shown."""
     return {*TOTALS[source]} & {*VARIABLES.values()}
 
 
-#: What is recorded, and its labels: nothing of a process, which ends, but for three sums.
+#: What is recorded, and its labels: nothing of a process, which ends, except three sums.
 RECORDS = {
     **{total_of(record): {"job", NARROWED, *labels} for record, labels in TOTALS.items()},
     **{total_of(record): {"job", *labels, *_of_variables(source)} for source, (record, labels) in OF_JOBS.items()},
@@ -96,7 +96,7 @@ RECORDS = {
 
 
 def known() -> dict[str, set[str]]:
-    """Every metric a query may name, and the labels it may use with it."""
+    """Return every metric a query may name, and the labels it may use with it."""
     names = {name: set(found) for name, found in (OTHERS | RECORDS).items()}
     for row in INSTRUMENTS.values():
         series = (

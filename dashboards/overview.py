@@ -41,7 +41,7 @@ _TOP = 6
 
 
 def dashboard() -> d.Dashboard:
-    """The first one to open, and the one alerts link to."""
+    """Return the dashboard to open first, to which alerts link."""
     return build(
         "Overview",
         "streamwatch-overview",
@@ -57,7 +57,7 @@ def dashboard() -> d.Dashboard:
 
 
 def _top(title: str, advice: str, page: str, query: str, unit: str = units.PercentUnit, **look: Any) -> Panel:
-    """One number of the first row, with what it was before."""
+    """Return one number of the first row, with what it was before."""
     return number(title, advice, page, Query(query), unit, **{"size": (6, 4), "trend": True, **look})
 
 
@@ -70,7 +70,7 @@ def _traffic_and_faults() -> list[Panel]:
     return [
         _top(
             "Streams",
-            "Streams that ended in the range. None: no request was made, or no metrics come; see Streamwatch / Agent.",
+            "Streams that ended in the range. If there are none, no request was made, or no metrics arrive.",
             "StreamwatchAbsent",
             q.counted(STREAMS),
             units.LocaleFormat,
@@ -87,8 +87,8 @@ def _traffic_and_faults() -> list[Panel]:
         ),
         _top(
             "Repaired",
-            "Share of streams whose faults were all repaired before the application saw them. Report them to whoever "
-            "runs the server: the repair works, the server does not.",
+            "Share of streams whose faults were all repaired before the application saw them. Report them to those who "
+            "run the server: the repair works, the server does not.",
             "StreamwatchErrorBudgetBurn",
             _of_condition(Condition.REPAIRED),
             color=((None, BLUE),),
@@ -113,7 +113,7 @@ def _answer() -> list[Panel]:
         *_traffic_and_faults(),
         _top(
             "First chunk, p95",
-            "One stream in twenty waits longer for its first chunk. Up while the duration is not: the server queues.",
+            "One stream in twenty waits longer for its first chunk. If it rises alone, the server queues.",
             budget,
             q.range_quantile(0.95, TIME_TO_FIRST_CHUNK),
             units.Seconds,
@@ -131,8 +131,8 @@ def _answer() -> list[Panel]:
         ),
         _top(
             "Error budget used, 3 days",
-            f"Share of what three days may spend of the error budget: {OBJECTIVE:.0%} of the streams shall end usable. "
-            "Above 100 %: more was broken than the objective allows.",
+            f"Share of what three days may spend of the error budget: {OBJECTIVE:.0%} of the streams must end usable. "
+            "Above 100 %, more streams broke than the objective allows.",
             budget,
             spent,
             color=((None, GREEN), (0.8, AMBER), (1, VERMILION)),
@@ -155,7 +155,7 @@ def _traffic() -> Panel:
     streams = f"60 * {q.over_time(STREAMS, 'streamwatch_condition')} / ($__interval_ms / 1000)"
     return lines(
         "Streams per minute, by how they ended",
-        "All traffic. Less than there should be: see by job below, then Streamwatch / Agent.",
+        "All traffic. If there is less than there should be, see it by job below, then Streamwatch / Agent.",
         "StreamwatchAbsent",
         [Query(streams, "{{streamwatch_condition}}")],
         units.Short,
@@ -190,7 +190,7 @@ def _seconds(title: str, row: Instrument, advice: str) -> Panel:
 def _burn() -> Panel:
     return lines(
         "Error budget burn, by job",
-        "How many times as fast as the objective allows streams broke in the last hour. At 1 the budget lasts exactly; "
+        "How fast streams broke in the last hour, as a multiple of what the objective allows. At 1 the budget lasts; "
         "an alert wakes somebody above 14.4, and from 6 on where it lasts six hours.",
         "StreamwatchErrorBudgetBurn",
         [Query(f"max by (job) ({q.recorded(BROKEN_RATIO + '1h')}) / {_BUDGET}", "{{job}}")],
@@ -211,7 +211,7 @@ def _over_time() -> list[Panel]:
         _seconds(
             "Duration",
             DURATION,
-            "From the request to the end. Both up: the model or its server; this alone: longer answers.",
+            "From the request to the end. If both rise, see the model or its server; alone, answers are longer.",
         ),
         _burn(),
     ]
@@ -239,7 +239,7 @@ def _faults() -> Panel:
     return rows(
         f"Faults by kind, the {_TOP} most frequent",
         "What goes wrong in most streams of the range. Click on a kind for what it means, and what to do. "
-        "At 0 %: it has no repair, or the repair is off.",
+        "A kind at 0 % has no repair, or its repair is off.",
         "StreamwatchUnrepairedFaults",
         {label: "Kind"},
         [
@@ -302,8 +302,8 @@ def _alerts() -> Panel:
     keys = {"job": "Job", "alertname": "Alert", "alertstate": "State", "severity": "Severity"}
     return rows(
         "Alerts firing or pending",
-        "Click on an alert for its runbook. Empty is good; empty also where the rules are not loaded, see "
-        "`dashboards/rules`.",
+        "Click on an alert for its runbook. An empty table is good; it is also empty where the rules are not "
+        "loaded: see `dashboards/rules`.",
         "StreamwatchErrorBudgetBurn",
         keys,
         [Column("Series", f"count by ({', '.join(keys)}) ({listed})")],

@@ -1,4 +1,4 @@
-"""What the panels of all dashboards have in common: colors, units, legends, links, and what is shown where nothing is.
+"""The common look of all panels: colors, units, legends, links, and what is shown where nothing is.
 
 A panel is built from queries and a description that says what to do; everything else has one look here.
 """
@@ -23,7 +23,7 @@ from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Severity,
 from streamwatch.export.instruments import ANOMALIES, REORDER_DELAY, REORDER_DISTANCE
 
 DATA_SOURCE = m.DataSourceRef(type_val="prometheus", uid="${datasource}")
-#: Said by a panel that has nothing to show: a new installation is no error, and neither is a healthy one.
+#: Said by a panel that has nothing to show: a new installation is not an error, and neither is a healthy one.
 NO_STREAMS, NOTHING_FOUND = "no streams yet", "nothing found yet"
 _FINDINGS = (
     *(metric(row) for row in (ANOMALIES, REORDER_DISTANCE, REORDER_DELAY)),
@@ -76,7 +76,7 @@ Panel = Any  # the builders of the kinds of panel have no common type with the m
 
 @dataclass(frozen=True)
 class Query:
-    """One question to Prometheus, and what its series are called."""
+    """A question to Prometheus, and the names of its series."""
 
     expression: str
     legend: str = "__auto"
@@ -85,7 +85,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: a query, its header, and how its numbers look; without a header, only its labels count."""
+    """A column of a table: a query, its header, and how its numbers look; without a header, only its labels count."""
 
     header: str
     expression: str
@@ -97,17 +97,17 @@ class Column:
 
 
 def share(header: str, expression: str, color: Sequence[tuple[float | None, str]] = ()) -> Column:
-    """A column of shares, as percentages."""
+    """Return a column of shares, as percentages."""
     return Column(header, expression, units.PercentUnit, 1, color)
 
 
 def end(header: str, expression: str, color: Sequence[tuple[float | None, str]] = ()) -> Column:
-    """A column of ends of intervals: finer, for an end at 99.96 % is not 100 %."""
+    """Return a column of ends of intervals: finer, for an end at 99.96 % is not 100 %."""
     return Column(header, expression, units.PercentUnit, 2, color)
 
 
 def runbook(page: str) -> str:
-    """The address of a page: an alert's name, or `kinds/<kind>`."""
+    """Return the address of a page: an alert's name, or `kinds/<kind>`."""
     return f"{RUNBOOKS}/{page}{PAGE}"
 
 
@@ -123,7 +123,7 @@ def _steps(color: Sequence[tuple[float | None, str]]) -> dashboard.ThresholdsCon
 def _dressed(
     panel: Panel, title: str, description: str, page: str, size: tuple[int, int], nothing: str = NO_STREAMS
 ) -> Panel:
-    """What every panel has: a title, a sentence that says what to do, the runbook, a word for nothing, and its size."""
+    """Return a panel with a title, a sentence that says what to do, the runbook, a word for nothing, and its size."""
     return (
         panel.title(title)
         .description(description)
@@ -136,7 +136,7 @@ def _dressed(
 
 
 def _nothing(nothing: str, *expressions: str) -> str:
-    """What a panel says when it is empty: streams without a finding are streams all the same."""
+    """Return what a panel says when it is empty: streams without a finding are streams all the same."""
     if nothing:
         return nothing
     found = all(any(name in expression for name in _FINDINGS) for expression in expressions)
@@ -166,7 +166,7 @@ def number(
     words: Sequence[tuple[tuple[float, float], str, str]] = (),
     trend: bool = False,
 ) -> Panel:
-    """One big number for the whole range, or the word that stands for it; as a trend, with what it was before."""
+    """Return one big number for the whole range, or the word that stands for it; a trend has the number before."""
     panel = _dressed(stat.Panel(), title, description, page, size, _nothing("", query.expression))
     panel = (
         panel.unit(unit)
@@ -185,7 +185,7 @@ def number(
 
 
 def _word(ends: tuple[float, float], word: str, color: str) -> d.RangeMap:
-    """A word, in its color, for the numbers between two ends."""
+    """Return a word, in its color, for the numbers between two ends."""
     result = d.ValueMappingResult(text=word, color=color)
     return d.RangeMap(options=d.DashboardRangeMapOptions(from_val=ends[0], to=ends[1], result=result))
 
@@ -202,7 +202,7 @@ def lines(
     maximum: float | None = None,
     nothing: str = "",
 ) -> Panel:
-    """Values over time; a series with the name of a word in COLORS has its color."""
+    """Return values over time; a series with the name of a word in COLORS has its color."""
     nothing = _nothing(nothing, *(query.expression for query in queries))
     panel = _dressed(timeseries.Panel(), title, description, page, size, nothing)
     # Totals are recorded once a minute: shorter steps would be empty ones, and one with what belongs to two.
@@ -217,7 +217,7 @@ def lines(
 
 
 def _graph(panel: Panel, *, stacked: bool) -> Panel:
-    """How lines and areas look."""
+    """Return how lines and areas look."""
     legend = common.VizLegendOptions().display_mode(m.LegendDisplayMode.LIST).placement(m.LegendPlacement.BOTTOM)
     return (
         panel.color_scheme(dashboard.FieldColor().mode(d.FieldColorModeId.PALETTE_CLASSIC))
@@ -231,7 +231,7 @@ def _graph(panel: Panel, *, stacked: bool) -> Panel:
 
 
 def _may_be(legend: str, word: str) -> bool:
-    """Whether a series of this legend can be called so: by the label whose values hold the word."""
+    """Return whether a series of this legend can have this name: by the label whose values hold the word."""
     groups = {"condition": Condition, "severity": Severity, "verdict": Verdict, "outcome": Outcome, "chunk": ChunkType}
     return any(f"{{{{streamwatch_{name}}}}}" == legend and word in list(values) for name, values in groups.items())
 
@@ -241,7 +241,7 @@ def _fixed(color: str) -> d.DynamicConfigValue:
 
 
 def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to: str = "", width: int = 2) -> Panel:
-    """One named line of a panel in its own color, dashed, or as the upper edge of a band."""
+    """Return one named line of a panel in its own color, dashed, or as the upper edge of a band."""
     properties = [_fixed(color), d.DynamicConfigValue(id_val="custom.lineWidth", value=width)]
     if dashed:
         style = {"fill": "dash", "dash": [8, 6]}
@@ -254,7 +254,7 @@ def drawn(panel: Panel, name: str, color: str, *, dashed: bool = False, fill_to:
 
 
 def unnamed(panel: Panel, *names: str) -> Panel:
-    """Lines that need no name in the legend and no points, as the edges of a band."""
+    """Return lines that need no name in the legend and no points, as the edges of a band."""
     hidden = {"custom.hideFrom": {"legend": True, "tooltip": False, "viz": False}, "custom.showPoints": "never"}
     for name in names:
         panel = panel.override_by_name(name, [d.DynamicConfigValue(id_val=key, value=at) for key, at in hidden.items()])
@@ -274,7 +274,7 @@ def rows(
     links: Mapping[str, str] | None = None,
     widths: Mapping[str, int] | None = None,
 ) -> Panel:
-    """A table: one row for each value of the labels `keys` (label: header), one query for each column."""
+    """Return a table: one row for each value of the labels `keys` (label: header), one query for each column."""
     nothing = _nothing(nothing, *(column.expression for column in columns))
     panel = _dressed(table.Panel(), title, description, page, size, nothing).unit(units.Short)
     panel = _asked(panel, [Query(column.expression) for column in columns], at_end=True, as_table=True)
@@ -296,7 +296,7 @@ def rows(
 _NARROWEST, _LETTER, _MARGIN = 78, 8, 22
 _NAME = 100
 #: A stream that broke before the server named its model has no snapshot; an empty cell would look like a fault.
-_NAMELESS = {"type": "special", "options": {"match": "empty", "result": {"text": "(not told)"}}}
+_NAMELESS = {"type": "special", "options": {"match": "empty", "result": {"text": "(unknown)"}}}
 _SEVERITIES = {
     "type": "value",
     "options": {word.value: {"text": word.value, "color": COLORS[word.value]} for word in Severity},
@@ -304,7 +304,7 @@ _SEVERITIES = {
 
 
 def _key(label: str, width: int | None) -> list[d.DynamicConfigValue]:
-    """How the column of a label looks."""
+    """Return how the column of a label looks."""
     properties: dict[str, Any] = {"mappings": [_NAMELESS], "custom.minWidth": _NAME}
     if label == "streamwatch_severity":
         properties |= {"mappings": [_SEVERITIES], "custom.cellOptions": {"type": "color-text"}}
@@ -330,7 +330,7 @@ def _look(column: Column) -> list[d.DynamicConfigValue]:
 
 
 def _ordered(panel: Panel, keys: Mapping[str, str], columns: Sequence[Column]) -> Panel:
-    """The answers to all queries in one table, under their headers."""
+    """Return the answers to all queries in one table, under their headers."""
     names = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in ascii_uppercase[: len(columns)]]
     headers = {**keys, **{name: column.header for name, column in zip(names, columns, strict=True)}}
     order = {name: place for place, name in enumerate(headers)}
@@ -351,7 +351,7 @@ def matrix(
     *,
     size: tuple[int, int] = (12, 8),
 ) -> Panel:
-    """A table of two labels: `down` (label, header) gives the rows, `across` the columns."""
+    """Return a table of two labels: `down` (label, header) gives the rows, `across` the columns."""
     panel = _dressed(table.Panel(), title, description, page, size, _nothing("", column.expression))
     panel = _asked(panel, [Query(column.expression)], at_end=True, as_table=True)
     by = {"rowField": down[0], "columnField": across, "valueField": "Value", "emptyValue": "null"}

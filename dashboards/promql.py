@@ -30,19 +30,19 @@ FIXED = records.WHERE_FIXED
 DECIDED = f'streamwatch_outcome=~"{Outcome.VERIFIED.value}|{Outcome.FAILED.value}"'
 VERIFIED = f'streamwatch_outcome="{Outcome.VERIFIED.value}"'
 BROKEN = 'streamwatch_condition="broken"'
-#: What was tried in the shadow is no repair: a fix rate is asked of one of the two.
+#: What was tried in the shadow is not a repair: a fix rate is asked of one of the two.
 APPLIED = records.APPLIED
 
 
 def selector(row: Instrument, *matchers: str, suffix: str = "") -> str:
-    """The series of an instrument in all processes, filtered by every variable that fits it."""
+    """Return the series of an instrument in all processes, filtered by every variable that fits it."""
     own = {"job", *names.labels(row)}
     filters = [f'{label}=~"${variable}"' for variable, label in names.VARIABLES.items() if label in own]
     return f"{names.metric(row)}{suffix}{{{','.join((*filters, *matchers))}}}"
 
 
 def recorded(record: str, *matchers: str, without: tuple[str, ...] = ()) -> str:
-    """The totals of a record, filtered by every variable that fits it, but for those in `without`."""
+    """Return the totals of a record, filtered by every variable that fits it, except those in `without`."""
     has = names.RECORDS[record]
     filters = [
         f'{label}=~"${variable}"'
@@ -53,7 +53,7 @@ def recorded(record: str, *matchers: str, without: tuple[str, ...] = ()) -> str:
 
 
 def grown(total: str, *by: str, over: str = RANGE, offset: str = "") -> str:
-    """How much totals grew in a window: what they are, less what they were; new ones, and those begun anew, by all."""
+    """Return how much totals grew in a window: what they are, less what they were; new and restarted ones, by all."""
     grew = summed(f"\n  {_grew(total, over)}\n", *by)
     return f"last_over_time(({grew})[10s:10s] offset {offset})" if offset else grew
 
@@ -63,22 +63,22 @@ def _grew(total: str, over: str) -> str:
 
 
 def alerts(state: str) -> str:
-    """Our alerts in a state; one that its rule raises for all jobs has none, and is of interest to each."""
+    """Return Streamwatch's alerts in a state; one that its rule raises for all jobs has none, and concerns each."""
     return f'ALERTS{{alertname=~"Streamwatch.+",alertstate=~"{state}",job=~"$job|"}}'
 
 
 def summed(expression: str, *by: str) -> str:
-    """The sum over all labels but those named."""
+    """Return the sum over all labels but those named."""
     return f"sum by ({', '.join(by)}) ({expression})" if by else f"sum({expression})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """A share of 0 to 1: 0 where nothing of the whole has the property, nothing where there is no whole."""
+    """Return a share of 0 to 1: 0 where nothing of the whole has the property, nothing where there is no whole."""
     return f"({part} or 0 * {whole}) / ({whole} > 0)"
 
 
 def wilson(part: str, whole: str, sign: str) -> str:
-    """The lower (`-`) or upper (`+`) end of the interval that holds the true share 95 times in 100.
+    """Return the lower (`-`) or upper (`+`) end of the interval that holds the true share 95 times in 100.
 
     Wilson's score interval: it stays within 0 and 1, and is honest for ten streams and for shares near 1.
     Where no part is counted, the ends are written out, for nothing has no square root to be taken of.
@@ -89,7 +89,7 @@ def wilson(part: str, whole: str, sign: str) -> str:
 
 
 def distance(part: str, whole: str, published: str, on: str) -> str:
-    """How far a share is from a published one: 1 or more is above it 95 times in 100, -1 or less is below it.
+    """Return how far a share is from a published one: 1 or more is above it 95 times in 100, -1 or less is below it.
 
     The test that belongs to Wilson's interval: it says 1 exactly where the lower end reaches the published share.
     """
@@ -100,12 +100,12 @@ def distance(part: str, whole: str, published: str, on: str) -> str:
 
 
 def quantile(share: float, row: Instrument, *by: str) -> str:
-    """A quantile of a histogram over time."""
+    """Return a quantile of a histogram over time."""
     return f"histogram_quantile({share:g}, {over_time(_buckets(row), *by, 'le')})"
 
 
 def range_quantile(share: float, row: Instrument, *by: str) -> str:
-    """A quantile of a histogram over the whole range."""
+    """Return a quantile of a histogram over the whole range."""
     return f"histogram_quantile({share:g}, {counted(_buckets(row), *by, 'le')})"
 
 
@@ -114,7 +114,7 @@ def _buckets(row: Instrument) -> str:
 
 
 def examples(row: Instrument) -> str:
-    """What has the exemplars of a histogram: its own buckets, which are asked for at a time when there were none."""
+    """Return what has the exemplars of a histogram: its own buckets, which are read at a time when there were none."""
     return f"{selector(row, suffix='_bucket')} offset {_LONG_AGO}"
 
 
@@ -122,24 +122,24 @@ def examples(row: Instrument) -> str:
 
 
 def streams(*matchers: str) -> str:
-    """The streams that ended."""
+    """Return the streams that ended."""
     return recorded(total_of(records.STREAMS), *matchers)
 
 
 def of_process(counter: Instrument, *by: str) -> str:
-    """How much processes counted that are there; those that began in the range, all of it."""
+    """Return how much processes counted that are there; those that began in the range, all of it."""
     return grown(recorded(records.OF_PROCESSES[names.metric(counter).removesuffix("_total")][0]), *by)
 
 
 def faults(*matchers: str) -> str:
-    """The streams in which something went wrong."""
+    """Return the streams in which something went wrong."""
     return recorded(total_of(records.CASES), f'streamwatch_issue="{ANY_FAULT.name}"', *matchers)
 
 
 def over_time(
     record: str, *by: str, where: tuple[str, ...] = (), over: str = INTERVAL, without: tuple[str, ...] = ()
 ) -> str:
-    """What was counted in each step of a graph: of whole services, until a variable narrows them down.
+    """Return what was counted in each step of a graph: of whole services, until a variable narrows them down.
 
     A point of a graph of services reads a few series. Where a model is chosen, there are few of its own. So both are
     asked for, and variables let in one of them: `.*` matches a label that is not there, and any name does not.
@@ -153,20 +153,20 @@ def over_time(
 
 
 def counted(record: str, *by: str, where: tuple[str, ...] = ()) -> str:
-    """What was counted in the range; of whole services, if they know what is asked for, until a model is chosen."""
+    """Return what was counted in the range; of whole services if they know what is asked for and no model is chosen."""
     if {*by} <= {"job", *records.OF_JOBS[record][1]}:
         return over_time(record, *by, where=where, over=RANGE)
     return grown(recorded(total_of(record), *where), *by)
 
 
 def cases(definitions: Iterable[CaseDefinition], *by: str, where: tuple[str, ...] = ()) -> str:
-    """The streams of the range that are cases of some definitions."""
+    """Return the streams of the range that are cases of some definitions."""
     named = "|".join(definition.name for definition in definitions)
     return counted(records.CASES, *by, where=(f'streamwatch_issue=~"{named}"', *where))
 
 
 def by_workaround(*matchers: str) -> str:
-    """The cases of each published workaround that is applied, under the labels that the published figures have."""
+    """Return the cases of each published workaround that is applied, under the labels of the published figures."""
     terms = []
     for (issue, workaround), definition in WORKAROUNDS.items():
         found = cases((definition,), where=matchers)

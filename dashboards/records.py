@@ -1,15 +1,15 @@
-"""What is recorded of the counters, so that alerts and dashboards read simple numbers.
+"""The records of the counters, so that alerts and dashboards read simple numbers.
 
-A counter of Streamwatch appears with its first value, ends with its process, and begins anew when one restarts.
+A counter of Streamwatch appears with its first value, ends with its process, and restarts with it.
 `increase()` sees no step from nothing to one, and extrapolates what it does see: a rare fault would never count, and
 no sum would be a whole number. So two recording rules stand for each counter:
 
     ...:increase1m   what was counted in the last minute, over all processes: the last value less the last one a
-                     minute ago, or the whole of it where a series is new or has begun anew; half a minute late, when
+                     minute ago, or the whole of it where a series is new or has restarted; half a minute late, when
                      all that was scraped has arrived
     ...:total        the sum of that for as long as Prometheus has been there: a counter that no pod's end takes away
 
-Buckets of histograms are recorded in the same way, but for an outage: whether a series was there is looked for over
+Buckets of histograms are recorded in the same way, except in an outage: whether a series was there is looked for over
 minutes and not over an hour, for a quantile is a share, and buckets are three series in four.
 
 Whatever looks at a window subtracts two values of the total: it counts streams, to the unit, and reads two samples
@@ -17,10 +17,10 @@ where a sum over minutes reads hundreds. Both rules read ranges by their last sa
 closed to the left (Prometheus 2) and those which are open (Prometheus 3) give the same.
 
 A process that is scraped for the first time when it has counted for an hour already did not count all of it now: its
-first values are where it begins, and no growth. `streamwatch_start_time_seconds` tells.
+first values are where it begins, and no growth. `streamwatch_start_time_seconds` says when.
 
-A record is named level:metric:operation, after the labels that it has: `job` stands for those that tell services
-apart, `model` for a model at an endpoint besides, `snapshot` and `version` for the answering model and the SDK.
+A record is named level:metric:operation, after its labels: `job` stands for those that distinguish services,
+`model` for a model at an endpoint besides, `snapshot` and `version` for the answering model and the SDK.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FEWEST_HISTORY, LEARNING = 100, 6 * HOUR
 #: no recording of a healthy provider has any. Where an endpoint has no history of its own, one in ten streams is one.
 SPIKE_FACTOR, SPIKE_FLOOR, SPIKE_WITHOUT_HISTORY = 3, 0.02, 0.1
 
-#: The labels of one model at one endpoint, beside those that tell services apart.
+#: The labels of one model at one endpoint, beside those that distinguish services.
 MODEL = ("server_address", "gen_ai_operation_name", "gen_ai_request_model")
 
 _ANSWERED = 'streamwatch_verdict=~"complete|abandoned"'
@@ -69,7 +69,7 @@ ANOMALIES = "snapshot_anomaly:streamwatch_anomalies"
 CHUNKS = "snapshot_version_chunk:streamwatch_chunks"
 ERRORS = "job_error:streamwatch_internal_errors"
 TIME = "snapshot_waited_for:streamwatch_stream_time_seconds"
-#: What is recorded of each counter, and the labels that it keeps beside those that tell services apart.
+#: What is recorded of each counter, and the labels that it keeps beside those that distinguish services.
 TOTALS = {
     STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition", "streamwatch_via"),
     CASES: (*MODEL, *RELEASE, "streamwatch_issue", "streamwatch_outcome", "streamwatch_applied", "streamwatch_via"),
@@ -103,7 +103,7 @@ OF_JOBS = {
     **{BUCKETS[metric]: (f"job_le:{metric}_bucket", labels) for metric, labels in HISTOGRAMS.items()},
 }
 JOB_STREAMS = OF_JOBS[STREAMS][0]
-#: What each process has counted since it began, without what tells its models apart: by the counter.
+#: What each process has counted since it began, without what distinguishes its models: by the counter.
 OF_PROCESSES = {
     "streamwatch_streams": ("instance_version:streamwatch_streams:sum", ("instance", RELEASE[1])),
     "streamwatch_unobserved_streams": ("instance:streamwatch_unobserved_streams:sum", ("instance",)),
@@ -140,29 +140,29 @@ JOB_ENDED = "job:streamwatch_streams:sum"
 
 @dataclass(frozen=True)
 class Options:
-    """How rules are written: `keep` are the labels that tell services apart; `faster` divides all times, for tests."""
+    """The options of rules: `keep` are the labels that distinguish services; `faster` divides all times, for tests."""
 
     keep: tuple[str, ...] = (LABEL,)
     objective: float = OBJECTIVE
     faster: int = 1
 
     def time(self, minutes: float) -> str:
-        """A duration as Prometheus writes it."""
+        """Return a duration as Prometheus writes it."""
         milliseconds = max(1, round(minutes * 60_000 / self.faster))
         units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
         return next(f"{milliseconds // size}{unit}" for unit, size in units if milliseconds % size == 0)
 
     def window(self, name: str) -> str:
-        """The duration that a record's name states, as long as it really is."""
+        """Return the duration that a record's name states, as long as it really is."""
         size = {"m": MINUTE, "h": HOUR, "d": DAY}[name[-1]]
         return self.time(int(name[:-1]) * size)
 
     def by(self, *labels: str) -> str:
-        """The labels of an aggregation, those that tell services apart among them."""
+        """Return the labels of an aggregation, among them those that distinguish services."""
         return f"by ({', '.join((*self.keep, *labels))})"
 
     def on(self, *labels: str) -> str:
-        """The same for a match of many to one."""
+        """Return the same for a match of many to one."""
         return f"on ({', '.join((*self.keep, *labels))}) group_left ()"
 
 
@@ -187,7 +187,7 @@ def _growth(record: str, labels: tuple[str, ...], options: Options) -> Record:
     """Record what was counted in the last minute.
 
     What a process of the same name counted before this one began is nothing to take off: how far back a value is
-    looked for depends on the age of the process. That one was away, its stale series tell, or when it began.
+    looked for depends on the age of the process. Its stale series show that one was away, or when it began.
     """
     counter, process = f"{record.partition(':')[2]}_total", _same_process(options)
     late, earlier = (f"offset {options.time(minutes)}" for minutes in (LATE, LATE + INTERVAL))
@@ -251,7 +251,7 @@ def _sum(record: str, options: Options) -> Record:
 
 
 def _processes(options: Options) -> tuple[Record, ...]:
-    """How old the processes are, and how many are watched at all."""
+    """Return how old the processes are, and how many are watched at all."""
     published = f'streamwatch_published_fix_ratio{{streamwatch_issue="{ISSUES[0].name}",streamwatch_strategy="any"}}'
     started, earlier = "streamwatch_start_time_seconds", options.time(LATE + INTERVAL)
     began = f"max {options.by('instance')} ({started} offset {options.time(LATE)})"
@@ -281,7 +281,7 @@ def _seen(series: str, options: Options) -> str:
 
 
 def _totals(options: Options) -> tuple[Record, ...]:
-    """The records that all others are made of."""
+    """Return the records that all others are made of."""
     return (
         *(
             rule
@@ -315,7 +315,7 @@ def _grown(series: str, options: Options, window: str) -> str:
     return f"  {series} - ({before} <= {series} or 0 * {series})"
 
 
-#: Streams that were worth less: the name in a record, and the streams meant.
+#: Streams in a worse condition: the name in a record, and the streams meant.
 _WORTH = {
     "disturbed_streams": f'{{streamwatch_condition!="clean",{_ANSWERED}}}',
     "damaged_streams": f'{{streamwatch_condition="broken",{_ANSWERED}}}',
@@ -324,12 +324,12 @@ _WORTH = {
 
 
 def counted(name: str, window: str) -> str:
-    """The record that counts streams of a model, by what they were worth."""
+    """Return the record that counts streams of a model, by their condition."""
     return f"model:streamwatch_{name}:sum{window}"
 
 
 def _counts(options: Options, window: str, *names: str) -> tuple[Record, ...]:
-    """How many streams there were in a window, and how many of them were worth less; 0 where none was."""
+    """Return how many streams there were in a window, and how many of them were in a condition; 0 where none was."""
     streams = counted("streams", window)
     return (
         Record(streams, total(STREAMS, options, window)),
@@ -348,7 +348,7 @@ def _reordered(options: Options, window: str) -> Record:
 
 
 def _usual(options: Options) -> Record:
-    """What is usual for a model at a server: its day until half an hour ago; that of all servers where it is new.
+    """Return what is usual for a model at a server: its day until half an hour ago; of all servers where it is new.
 
     While there is more of it than usual, what is usual stays what it was: a fault that lasts is not its own measure.
     """
@@ -376,7 +376,7 @@ def _usual(options: Options) -> Record:
 
 
 def _burned(options: Options, windows: tuple[str, ...]) -> tuple[Record, ...]:
-    """How many streams of a service ended broken, and what share of all that is."""
+    """Return how many streams of a service ended broken, and what share of all that is."""
     records: list[Record] = []
     for window in windows:
         streams, broken = JOB_ENDED + window, BROKEN + window
@@ -399,7 +399,7 @@ def cases(*definitions: CaseDefinition, how: str = APPLIED) -> str:
 
 
 def _fix_rates(options: Options) -> tuple[Record, ...]:
-    """How many cases of the known issues there were in a day, how many reached the application whole, and how sure."""
+    """Return how many cases of the known issues a day had, how many reached the application whole, and how sure."""
     by = (*MODEL, "streamwatch_issue")
     fixed = total(CASES, options, "1d", cases(*KNOWN, how=f"{APPLIED},{WHERE_FIXED}"), by=by)
     z2, n, ratio = f"{Z * Z:.4f}", CASES_OF_DAY, FIX_RATIO
@@ -437,10 +437,10 @@ FAULT_LABELS = ("gen_ai_request_model", "gen_ai_response_model", "streamwatch_an
 
 
 def _first_seen(options: Options) -> tuple[Record, ...]:
-    """When a model, and a fault of one of its snapshots, was seen first: records that remember themselves.
+    """Return when a model, and a fault of one of its snapshots, was seen first: records that remember themselves.
 
     They outlast the retention of the database, and cost one sample each where a look at weeks of raw
-    counters would read millions. They forget when Prometheus is down for a day, and then learn anew.
+    counters would read millions. They forget when Prometheus is down for a day, and then learn again.
     """
 
     def remembered(name: str, record: str, selector: str = "") -> Record:
@@ -455,7 +455,7 @@ def _first_seen(options: Options) -> tuple[Record, ...]:
 
 
 def short(options: Options) -> tuple[Record, ...]:
-    """What is recorded every minute."""
+    """Return what is recorded every minute."""
     return (
         *_processes(options),
         *_totals(options),
@@ -468,7 +468,7 @@ def short(options: Options) -> tuple[Record, ...]:
 
 
 def long(options: Options) -> tuple[Record, ...]:
-    """What is recorded every five minutes: it changes slowly, and reads hours and days."""
+    """Return what is recorded every five minutes: it changes slowly, and reads hours and days."""
     return (
         *_counts(options, "6h", "damaged_streams", "truncated_streams"),
         *_counts(options, "1d", "disturbed_streams"),

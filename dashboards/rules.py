@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent / "rules"
 
 @dataclass(frozen=True)
 class Group:
-    """Rules that are evaluated one after the other, every `interval` minutes."""
+    """A group of rules that are evaluated one after the other, every `interval` minutes."""
 
     name: str
     interval: float
@@ -33,7 +33,7 @@ class Group:
 
 
 def files(options: Options) -> dict[str, tuple[Group, ...]]:
-    """Every rule, by the file and the group in which it stands."""
+    """Return every rule, by the file and the group in which it stands."""
     minutes = (*records.short(options), *waiting_rules.records_of_minutes(options))
     days = (*records.long(options), *waiting_rules.records_of_days(options))
     told = (*alerts.alerts(options), *waiting_rules.alerts(options))
@@ -48,7 +48,7 @@ def files(options: Options) -> dict[str, tuple[Group, ...]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Nothing is said by reference to something else."""
+    """A dumper that writes no reference to something else."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -79,7 +79,7 @@ _VARIABLES = {
 
 
 def _dashboard(alert: Alert, options: Options) -> str:
-    """The dashboard of an alert, with what is wrong selected in it."""
+    """Return the dashboard of an alert, with what is wrong selected in it."""
     variables = {label: label for label in options.keep}
     variables |= {label: _VARIABLES[label] for label in alert.labels if label in _VARIABLES}
     chosen = "&".join(f"var-{name}={{{{ urlquery $labels.{label} }}}}" for label, name in variables.items())
@@ -106,7 +106,7 @@ def _rule(rule: Record | Alert, options: Options) -> dict[str, Any]:
 
 
 def render(options: Options | None = None) -> dict[str, str]:
-    """The template of every rule file, by its name."""
+    """Return the template of every rule file, by its name."""
     options = options or Options()
     rendered = {}
     for name, groups in files(options).items():
@@ -126,7 +126,7 @@ def render(options: Options | None = None) -> dict[str, str]:
 
 
 def filled(options: Options, site: filling.Site | None = None) -> dict[str, str]:
-    """The text of every rule file as Prometheus reads it."""
+    """Return the text of every rule file as Prometheus reads it."""
     return {name: filling.rules(text, site or filling.Site()) for name, text in render(options).items()}
 
 

@@ -41,7 +41,7 @@ _ASKED_FOR = (Level.AUTO, Level.HELPER, Level.OPT_IN)
 
 
 def kind_page(kind: AnomalyKind) -> str:
-    """Everything that is true of this kind alone; what is true of all of them stands in the index."""
+    """Return everything that is true of this kind alone; what is true of all of them stands in the index."""
     known = EXPLANATIONS[kind.name]
     sections = {
         "What the application sees": known.symptom,
@@ -63,7 +63,7 @@ def kind_page(kind: AnomalyKind) -> str:
 
 
 _INDEX = "../README.md"
-#: What is advised on so many kinds that the index says it for all of them.
+#: What is advised on most kinds, so that the index says it for all of them.
 _ADVICE = Counter(each.advice for each in EXPLANATIONS.values())
 GENERAL = {advice for advice, kinds in _ADVICE.items() if kinds > 2}
 
@@ -109,7 +109,7 @@ def _promql(query: str) -> str:
 
 
 def alerts_of(kind: AnomalyKind) -> list[str]:
-    """The alerts that a kind can make fire."""
+    """Return the alerts that a kind can make fire."""
     if kind is STREAM_STALLED:
         return ["StreamwatchStalledStreams", "StreamwatchStallsRising"]
     if kind.severity is not Severity.FAULT:
@@ -127,7 +127,7 @@ def alerts_of(kind: AnomalyKind) -> list[str]:
 
 
 def render() -> dict[str, str]:
-    """The text of every kind's page, by its file name."""
+    """Return the text of every kind's page, by its file name."""
     return {f"{kind.name}.md": kind_page(kind) for kind in KINDS.values()}
 
 
@@ -135,7 +135,7 @@ def render() -> dict[str, str]:
 
 
 def index() -> str:
-    """The index, with what is published for the known issues in it."""
+    """Return the index, with what is published for the known issues in it."""
     text = (FOLDER / "README.md").read_text("utf-8")
     filled = "\n\n".join((_ISSUES, *map(_issue, ISSUES), _END_OF_ISSUES))
     return re.sub(f"{_ISSUES}.*?{_END_OF_ISSUES}", lambda _: filled, text, flags=re.DOTALL)
@@ -185,7 +185,7 @@ _QUERY = re.compile(r"   ```promql\n.*?   ```\n", re.DOTALL)
 
 
 def filled(options: Options | None = None) -> dict[str, str]:
-    """The pages of the alerts, with what their rules say now."""
+    """Return the pages of the alerts, with what their rules say now."""
     options, pages = options or Options(), {}
     rules: dict[str, list[Alert]] = {}
     for rule in (*alerts.alerts(options), *waiting_rules.alerts(options)):

@@ -63,14 +63,14 @@ _BY = ", ".join(w.PATH)
 
 
 def dashboard() -> d.Dashboard:
-    """For whoever is asked why the answers stand still."""
+    """Return the dashboard for the question why answers stand still."""
     return build(
         "Waiting",
         w.BOARD,
         "Who makes the readers of streams wait: the server, a proxy on the way, or the readers themselves?",
         [
             Row("", _answer()),
-            Row("Who makes us wait", [_who(), _bursts(), _by_model()]),
+            Row("Who makes readers wait", [_who(), _bursts(), _by_model()]),
             Row("Silence", [_gaps(), _open_over_time(), _before_cuts()]),
             Row("The path", [_faults_by_path(), _fixes_by_path()]),
         ],
@@ -91,23 +91,23 @@ def _answer() -> list[Panel]:
         _now("Open now", "Streams that are open at this moment.", f"sum({open_now})", units.Short, alarming=False),
         _now(
             "Open and silent now",
-            f"Open streams whose reader has been waiting for longer than {_THRESHOLD} s. Any: see which model and "
-            "server below. A reasoning model may think that long before its first chunk.",
+            f"Open streams whose reader has been waiting for longer than {_THRESHOLD} s. If there are any, see their "
+            "model and server below. A reasoning model may think that long before its first chunk.",
             f"sum({q.selector(OPEN_STREAMS, _SILENT)})",
             units.Short,
             alarming=True,
         ),
         _now(
             "Longest silence now",
-            "For how long the reader that waits longest has been waiting. Close to 60 s: a proxy is about to cut it.",
+            "How long the reader that waits longest has been waiting. Close to 60 s, a proxy is about to cut it.",
             f"max({q.selector(LONGEST_SILENCE)})",
             units.Seconds,
             alarming=False,
         ),
         _now(
             "Oldest open stream",
-            "How long ago the oldest open stream was asked for. Hours: an application holds streams that it reads no "
-            "further, and a connection with each.",
+            "How long ago the oldest open stream was asked for. After hours, an application holds streams that it "
+            "does not read on, and a connection with each.",
             f"max({q.selector(OLDEST_STREAM)})",
             units.Seconds,
             alarming=False,
@@ -132,11 +132,11 @@ def _answer() -> list[Panel]:
     ]
 
 
-# --- who makes us wait
+# --- who makes readers wait
 
 
 def _time(waited_for: str = "", *by: str) -> str:
-    """Seconds of the streams that ended, all or those of one side."""
+    """Return seconds of the streams that ended, all or those of one side."""
     return q.counted(TIME, *by, where=_side(waited_for))
 
 
@@ -149,12 +149,12 @@ def _record(row: Instrument) -> str:
 
 
 def _le(bound: str) -> str:
-    """The buckets up to a bound: a number is written in two ways, by who exports it."""
+    """Return the buckets up to a bound: a number is written in two ways, depending on the exporter."""
     return f'le="{bound}"' if bound == "+Inf" else f'le=~"{bound}|{bound}.0"'
 
 
 def _up_to(row: Instrument, bound: str, *by: str) -> str:
-    """How many streams of the range were up to a bound of a histogram."""
+    """Return how many streams of the range were up to a bound of a histogram."""
     return q.counted(_record(row), *by, where=(_le(bound),))
 
 
@@ -184,8 +184,8 @@ def _percentiles(row: Instrument) -> list[Query]:
 def _bursts() -> Panel:
     return lines(
         "Events per read",
-        f"How many events came in one read, on average over a stream. {BURST:g} and more: a proxy buffers, and the "
-        "reader sees bursts. In nginx, `proxy_buffering off` or the header `X-Accel-Buffering: no` ends it.",
+        f"How many events came in one read, on average over a stream. At {BURST:g} or more a proxy buffers, and "
+        "the reader sees bursts. In nginx, `proxy_buffering off` or the header `X-Accel-Buffering: no` ends it.",
         _STALLED,
         _percentiles(EVENTS_PER_READ),
         units.Short,
@@ -204,8 +204,8 @@ def _by_model() -> Panel:
     )
     return rows(
         "By model and server",
-        "Long to the first chunk: the model thinks, or queues. Long gaps, and many in bursts: something on the path "
-        "holds chunks back.",
+        "A long time to the first chunk means that the model thinks, or queues. Long gaps and many bursts mean that "
+        "something on the path holds chunks back.",
         _STALLED,
         keys,
         [
@@ -276,13 +276,13 @@ def _of(record: str) -> str:
 
 
 def _others(record: str) -> str:
-    """The same of all other paths of the model, under the labels of each path."""
+    """Return the same of all other paths of the model, under the labels of each path."""
     model = "gen_ai_request_model"
     return f"(sum by ({model}) ({q.recorded(record)}) - on ({model}) group_right () {_of(record)})"
 
 
 def _beside(part: str, whole: str, fewest: int) -> list[Column]:
-    """The share of a path with its interval, and whether it differs from that of the model's other paths."""
+    """Return the share of a path with its interval, and whether it differs from that of the model's other paths."""
     own, rest = (_of(part), _of(whole)), (_others(part), _others(whole))
     low, high = q.wilson(*own, "-"), q.wilson(*own, "+")
     differs = (

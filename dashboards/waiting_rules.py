@@ -1,4 +1,4 @@
-"""What is recorded of silence and of the paths that streams come by, and when to say that streams hang.
+"""The records of silence and of paths, and the alerts on streams that hang.
 
 A reasoning model may be silent for minutes, so no silence is judged by its length alone. What a model at a server
 usually does is its own last day, without the last half hour: how much of the time that its streams are open they are
@@ -48,7 +48,7 @@ PATH_FAULTY = "model_via:streamwatch_faulty_streams:sum1d"
 PATH_CASES = "model_via:streamwatch_cases:sum1d"
 PATH_FIXED = "model_via:streamwatch_fixed_cases:sum1d"
 
-#: What is recorded here, and its labels beside those that tell services apart.
+#: What is recorded here, and its labels beside those that distinguish services.
 RECORDS = {
     OPEN_BY_STATE: (*MODEL, "streamwatch_state"),
     **dict.fromkeys((OPEN, SILENT, UNANSWERED, USUALLY_SILENT, USUAL_BEGIN, USUALLY_STALLED), MODEL),
@@ -61,15 +61,15 @@ RECORDS = {
 FACTOR, FEWEST_SILENT_SHARE, FEWEST_STALLED_SHARE = 3, 0.05, 0.02
 #: Streams of an hour, and stalls among them, below which a share means nothing.
 FEWEST_STREAMS, FEWEST_STALLS = 20, 5
-#: Minutes of silence in the middle of a stream that are told where nothing is known of a model: the usual proxies
+#: Minutes of silence in the middle of a stream that are reported where nothing is known of a model: the usual proxies
 #: cut a stream that is silent for 30 to 300 s.
 NO_HISTORY = 5
-#: Minutes: silence that has just begun is no history yet.
+#: Minutes: silence that has just begun is not history yet.
 _LATELY = 30
 
 
 def records_of_minutes(options: Options) -> tuple[Record, ...]:
-    """What is recorded every minute."""
+    """Return what is recorded every minute."""
     return (
         Record(OPEN_BY_STATE, f"sum {options.by(*MODEL, 'streamwatch_state')} (streamwatch_open_streams)"),
         Record(OPEN, f"sum {options.by(*MODEL)} ({OPEN_BY_STATE})"),
@@ -80,7 +80,7 @@ def records_of_minutes(options: Options) -> tuple[Record, ...]:
 
 
 def records_of_days(options: Options) -> tuple[Record, ...]:
-    """What is recorded every five minutes."""
+    """Return what is recorded every five minutes."""
     late, day = f"offset {options.time(_LATELY)}", options.time(24 * 60)
     silence, open_time = (f"sum_over_time({record}[{day}] {late})" for record in (SILENT, OPEN))
     streams, since = counted("streams", "1d"), f"offset {options.time(LEARNING)}"
@@ -109,7 +109,7 @@ def _stalled(options: Options, window: str) -> str:
 
 
 def _by_path(options: Options) -> tuple[Record, ...]:
-    """Streams and cases of a day, by model and path: each 0 where there is none, as a share needs it."""
+    """Return streams and cases of a day, by model and path: each 0 where there is none, as a share needs it."""
     faults = f'streamwatch_issue="{ANY_FAULT.name}"'
     applied = f'{faults},streamwatch_applied="true"'
     return (
@@ -123,7 +123,7 @@ def _by_path(options: Options) -> tuple[Record, ...]:
 
 
 def alerts(options: Options) -> tuple[Alert, ...]:
-    """The alerts on silence."""
+    """Return the alerts on silence."""
     return _stalled_streams(options), _stalls_rising(options)
 
 

@@ -1,4 +1,4 @@
-"""Streamwatch: what LLM streams really do in production, counted, repaired and proved.
+"""Streamwatch detects broken OpenAI streams, repairs what is provably safe, and measures the rest.
 
     opentelemetry-instrument python app.py
 
@@ -40,10 +40,10 @@ _HOMES = {
 
 
 def flush(seconds: float = 5.0) -> bool:
-    """Send what is counted and traced so far, and write what is captured; whether all of it was done in `seconds`.
+    """Send metrics and spans and write captures; return whether all of it was done in `seconds`.
 
-    Python does this when it ends. For what ends otherwise, or is frozen: the workers of uvicorn and Celery, Lambda.
-    Never raises; a stream that is still being read is not in it.
+    Python does this when it ends. Call it in processes that end otherwise or are frozen: the workers of uvicorn and
+    Celery, Lambda. It never raises. A stream that is still being read is not in it.
     """
     from streamwatch.sdk.instrumentor import agent
 
@@ -51,7 +51,11 @@ def flush(seconds: float = 5.0) -> bool:
 
 
 def instrument(**options: Any) -> None:
-    """Watch every stream of the OpenAI client from now on; `options` as in `StreamwatchInstrumentor.instrument`.
+    """Watch every stream of the OpenAI client from now on.
+
+    Options, all of them optional: `settings` (a `Settings`; otherwise the environment is read), `repair` (the policy
+    alone, as in `STREAMWATCH_REPAIR`), `tracer_provider`, `meter_provider`, and `on_report`, a callable that gets the
+    `Report` of every stream that ends. An unknown policy raises ValueError.
 
     On a terminal, one line says where the metrics go, and a summary follows at the exit: see `STREAMWATCH_SUMMARY`.
     """
@@ -69,7 +73,7 @@ def uninstrument() -> None:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -60,7 +60,7 @@ def uninstrument() -> None:
 
 
 def last_report() -> dict[str, Any] | None:
-    """`{"verdict": ..., "kinds": [...]}` of the stream that was read last; None if there was none.
+    """Return verdict and kinds of the stream that was read last; None if there was none.
 
     A stream that nobody closed is over when it is garbage, so garbage is collected first.
     """
@@ -75,7 +75,7 @@ def last_report() -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def reports(level: str = "default", **options: Any) -> Iterator[list[Report]]:
-    """The reports of the streams that end inside, in that order; Streamwatch is switched on for it if it is off."""
+    """Yield the reports of the streams that end inside, in order; switch Streamwatch on for it if it is off."""
     seen: list[Report] = []
     was_on = StreamwatchInstrumentor().is_instrumented_by_opentelemetry
     if not was_on or agent.on_report != _last.ended:
@@ -102,6 +102,6 @@ else:
 
     @pytest.fixture
     def streamwatch_reports() -> Iterator[list[Report]]:
-        """The reports of the streams that end in a test."""
+        """Yield the reports of the streams that end in a test."""
         with reports() as seen:
             yield seen

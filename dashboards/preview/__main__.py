@@ -1,4 +1,4 @@
-"""Takes pictures of the dashboards, and fails if a panel has no data: `python -m dashboards.preview`."""
+"""Take pictures of the dashboards, and fail if a panel has no data: `python -m dashboards.preview`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _build() -> None:
 
 
 def _serve(running: ExitStack) -> str:
-    """The page and the dashboards over HTTP, and where."""
+    """Serve the page and the dashboards over HTTP; return where."""
 
     class Files(SimpleHTTPRequestHandler):
         def translate_path(self, path: str) -> str:
@@ -81,7 +81,7 @@ def _serve(running: ExitStack) -> str:
             return str(_BOARDS / name) if path.startswith("/json/") else super().translate_path(path)
 
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Keep quiet: nobody reads it."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=_HERE / "dist"))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -119,7 +119,7 @@ def _pictures(origin: str, prometheus: str, options: argparse.Namespace) -> Any:
 
 
 def _themes(path: Path, smallest: bool) -> tuple[str, ...]:  # noqa: FBT001
-    """Dark for all; light once, to see that it is legible too."""
+    """Return dark for all, and light once, to see that it is legible too."""
     return ("dark", "light") if smallest and "overview" in path.stem else ("dark",)
 
 

@@ -67,7 +67,7 @@ if not TELLS_ITS_VERSION:
 
 @dataclass(frozen=True)
 class Application:
-    """One process that reads streams: its job, which server it calls by what name, and what may be repaired."""
+    """A process that reads streams: its job, which server it calls by what name, and what may be repaired."""
 
     job: str
     host: str = "127.0.0.1"
@@ -85,7 +85,7 @@ class Collector:
     metrics: int
 
     def environ(self) -> dict[str, str]:
-        """What sends an application's metrics there, and leaves its own endpoint out."""
+        """Return what sends an application's metrics there, and leaves its own endpoint out."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.otlp}",
             "OTEL_METRICS_EXPORTER": "otlp",
@@ -163,7 +163,7 @@ class Live:
             child.check()
 
     def ask(self, expression: str, seconds: float = 0) -> list[dict[str, Any]]:
-        """What Prometheus answers now, or over the last seconds; an error of the query is raised with its words."""
+        """Return what Prometheus answers now, or over the last seconds; raise an error of the query with its words."""
         now = time.time()
         query: dict[str, Any] = {"query": expression}
         query |= {"start": now - seconds, "end": now, "step": STEP} if seconds else {"time": now}
@@ -179,7 +179,7 @@ class Live:
 
 
 def filled_in(expression: str, seconds: int, before: str) -> str:
-    """An expression as Grafana sends it when everything is chosen."""
+    """Return an expression as Grafana sends it when everything is chosen."""
     values = {
         "__range": f"{seconds}s",
         "__range_s": f"{seconds}",

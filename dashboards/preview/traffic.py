@@ -18,7 +18,7 @@ from streamwatch.synthetic.streams import Shape
 
 #: The share of streams with a fault, outside the spike: enough for every panel to have data within minutes.
 _FAULTY = 0.06
-#: The spike: after so many seconds, for so long, this share of the streams is broken by what each shape has here.
+#: The spike: after how many seconds, for how long, and what share of the streams is broken by what each shape has here.
 _SPIKE_AFTER, _SPIKE_SECONDS, _SPIKE = 150, 60, 0.35
 
 _OF_SPIKE = {Shape.CHAT_TEXT: "relay_reorder", Shape.CHAT_TOOLS: "index_missing"}
@@ -29,7 +29,7 @@ _planned = faults.fault_for
 
 
 def fault_for(seed: int, shape: Shape, number: int) -> faults.Fault:
-    """The fault of a request: mostly none, more of one kind during the spike, else the demo's own choice."""
+    """Return the fault of a request: mostly none, more of one kind during the spike, else the demo's own choice."""
     rng = Random(f"{seed}/{shape.value}/{number}")  # noqa: S311 -- its chance is a seed's
     age = time.monotonic() - _started
     spike = _SPIKE_AFTER <= age < _SPIKE_AFTER + _SPIKE_SECONDS

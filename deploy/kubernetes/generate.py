@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 -- a program that stands alone
-"""Wraps for Kubernetes what is written elsewhere: the Prometheus rules, and the collector's configuration.
+"""The parts for Kubernetes that wrap others: the Prometheus rules, and the collector's configuration.
 
 python deploy/kubernetes/generate.py    writes base/rules/ and collector/config.yaml
 """
@@ -25,20 +25,20 @@ NOTE = "# Written by `python deploy/kubernetes/generate.py`; do not edit.\n"
 
 
 def rule(source: Path) -> str:
-    """A PrometheusRule: its spec is the text of a rule file, which Prometheus itself reads elsewhere."""
+    """Return a PrometheusRule: its spec is the text of a rule file, which Prometheus itself reads elsewhere."""
     head = f"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: {source.stem}\nspec:\n"
     return NOTE + head + textwrap.indent(source.read_text("utf-8"), "  ")
 
 
 def merged(below: Any, above: Any) -> Any:
-    """What the collector makes of two configurations: maps are joined, everything else is replaced."""
+    """Return what the collector makes of two configurations: maps are joined, everything else is replaced."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
 
 
 def opened(config: Any) -> Any:
-    """A configuration whose own metrics have a number for a port: the operator knows no variable when it parses it."""
+    """Return a configuration whose own metrics have a number for a port: the operator parses it without variables."""
     for reader in config["service"]["telemetry"]["metrics"]["readers"]:
         exporter = reader["pull"]["exporter"]["prometheus"]
         exporter["port"] = int(re.sub(r"\$\{env:\w+:-(\d+)\}", r"\1", str(exporter["port"])))
@@ -46,7 +46,7 @@ def opened(config: Any) -> Any:
 
 
 def collector(layers: list[Path]) -> str:
-    """The part of an OpenTelemetryCollector that is its configuration; kustomize joins it with the rest."""
+    """Return the part of an OpenTelemetryCollector that is its configuration; kustomize joins it with the rest."""
     config: Any = {}
     for layer in layers:
         config = merged(config, yaml.safe_load(layer.read_text("utf-8")))
@@ -60,7 +60,7 @@ def collector(layers: list[Path]) -> str:
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file and its text."""
+    """Return every generated file and its text."""
     files = {HERE / "base" / "rules" / source.name: rule(source) for source in sorted(RULES.glob("*.yml"))}
     files[HERE / "collector" / "config.yaml"] = collector([COLLECTOR / name for name in LAYERS])
     return files

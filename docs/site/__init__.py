@@ -1,1 +1,1 @@
-"""What the documentation derives from the tables: the reference pages, and the site's configuration."""
+"""The documentation that derives from the tables: the reference pages, and the site's configuration."""

@@ -1,4 +1,4 @@
-"""Writes the reference pages: `python -m docs.site`; `--check` only tells whether they are fresh."""
+"""Write the reference pages: `python -m docs.site`; `--check` only says whether they are fresh."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The site's configuration: the repository's own Markdown, where it lies, read by Sphinx with MyST.
 
-Nothing is copied. What a page links to and is no page becomes a link into the repository, where STREAMWATCH_REPOSITORY
+Nothing is copied. A link to anything but a page becomes a link into the repository, where STREAMWATCH_REPOSITORY
 has its address (`https://HOST/OWNER/NAME`), and a copy to download where it has not. `make docs` builds it: a broken
 link, a page in no table of contents or a lost anchor is an error.
 """
@@ -18,7 +18,8 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from streamwatch import __version__  # noqa: E402 -- the checkout's, found through the line above
+from docs.site import sidebar  # noqa: E402 -- the checkout's, found through the line above
+from streamwatch import __version__  # noqa: E402 -- the same
 
 REPOSITORY = os.environ.get("STREAMWATCH_REPOSITORY", "").rstrip("/")
 
@@ -28,7 +29,7 @@ project_copyright = "The Streamwatch authors"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx_copybutton"]
-root_doc = "docs/index"
+root_doc = sidebar.ROOT
 include_patterns = [
     "README.md",
     "CHANGELOG.md",
@@ -49,6 +50,9 @@ suppress_warnings = ["misc.highlighting_failure"]  # a shell command over two li
 
 html_theme = "furo"
 html_title = f"Streamwatch {release}"
+myst_html_meta = {
+    "description": "Streamwatch detects broken OpenAI streams, repairs what is provably safe, and measures the rest."
+}
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["templates"]
 html_copy_source = False
@@ -63,7 +67,7 @@ _FENCE = re.compile(r"^( *(?:`{3,}|~{3,})).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 def _target(page: Path, link: re.Match[str]) -> str:
-    """A link as the site has it: pages, pictures and addresses as they are, folders and files elsewhere."""
+    """Return a link as the site has it: pages, pictures and addresses as they are, folders and files elsewhere."""
     whole, target = link[0], link["target"]
     if link["bang"] or re.match(r"[a-z]+:", target):
         return whole
@@ -79,16 +83,17 @@ def _target(page: Path, link: re.Match[str]) -> str:
 
 
 def rewrite(app: Sphinx, name: str, source: list[str]) -> None:
-    """Rewrite what a page links to, but not in its blocks of code."""
+    """Rewrite what a page links to, but not in its blocks of code; add what the sidebar shows below it."""
     page = Path(str(app.env.doc2path(name)))
     parts, end = [], 0
     for fence in _FENCE.finditer(source[0]):
         parts += [_LINK.sub(lambda link: _target(page, link), source[0][end : fence.start()]), fence[0]]
         end = fence.end()
-    source[0] = "".join([*parts, _LINK.sub(lambda link: _target(page, link), source[0][end:])])
+    parts.append(_LINK.sub(lambda link: _target(page, link), source[0][end:]))
+    source[0] = "".join([*parts, sidebar.added(name)])
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Set the extension up, for Sphinx."""
     app.connect("source-read", rewrite)
     app.add_lexer("promql", TextLexer)  # Pygments' own takes no colon, and every recorded series has one

@@ -66,7 +66,7 @@ class Example:
 
 
 def example(kind: AnomalyKind) -> Example:
-    """The shortest stream that has this kind, repaired where there is a repair, and no other kind where that can be."""
+    """Return the shortest stream that has this kind, repaired if there is a repair, and no other kind if possible."""
     policy = "none" if kind.strategy is Strategy.NONE else f"none,+{kind.name}"
     found = [Example(case, policy, _see(case, policy)) for case in CASES if kind in case.found]
     return min(found, key=lambda each: _order(kind, each))
@@ -84,7 +84,7 @@ def _see(case: Case, policy: str) -> Seen:
 
 
 def difference(each: Example) -> str:
-    """The stream as it came, and where it differs what is handed on: the lines of a diff."""
+    """Return the stream as it came, and where it differs what is handed on: the lines of a diff."""
     sent, handed_on = _sent(each.case.wire), [line for event in each.seen.events for line in _lines(event)]
     if each.policy == "none":
         shown = sent if len(sent) <= _MOST else ["...", *sent[-_MOST:]]
@@ -94,7 +94,7 @@ def difference(each: Example) -> str:
 
 
 def _sent(wire: bytes) -> list[str]:
-    """The lines of a body as it came; one that ends in the middle says so."""
+    """Return the lines of a body as it came; one that ends in the middle says so."""
     text = wire.decode("utf-8", "backslashreplace")
     lines = [_line(line) for line in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text) if line.strip("\r\n")]
     if text and not re.search(r"(\r\n|\n|\r)\1$", text):
@@ -103,7 +103,7 @@ def _sent(wire: bytes) -> list[str]:
 
 
 def _lines(event: Event) -> list[str]:
-    """An event as the SDK gets it; the names of the Responses API stand in the payload as well."""
+    """Return an event as the SDK gets it; the names of the Responses API stand in the payload as well."""
     data = json.dumps(event.payload) if event.shared and event.payload is not None else event.data
     head = [f"event: {event.event}"] if event.event and not event.event.startswith("response.") else []
     head += [f"id: {event.id}"] if event.id else []
@@ -111,7 +111,7 @@ def _lines(event: Event) -> list[str]:
 
 
 def _line(line: str) -> str:
-    """A line with what it says of itself: the envelope left out, control characters written."""
+    """Return a line with what it says of itself: the envelope left out, control characters written."""
     line = line.removesuffix("\n")
     head, _, text = line.partition(":")
     try:
@@ -125,7 +125,7 @@ def _line(line: str) -> str:
 
 
 def _bare(value: Any) -> Any:
-    """A payload without what every payload of the stream has."""
+    """Return a payload without what every payload of the stream has."""
     if isinstance(value, list):
         return [_bare(each) for each in value]
     if not isinstance(value, dict):
@@ -141,5 +141,5 @@ def _bare(value: Any) -> Any:
 
 
 def _cut(line: str) -> str:
-    """A line with its middle left out, where it is long: what differs is mostly at one of its ends."""
+    """Return a line with its middle left out, where it is long: what differs is mostly at one of its ends."""
     return line if len(line) <= _WIDTH else f"{line[: _WIDTH // 2]} ... {line[-_WIDTH // 2 + 5 :]}"

@@ -1,7 +1,7 @@
-"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly.
+"""The reference pages, written from the tables of the code: metrics, settings, kinds, errors, the Python interface.
 
 python -m docs.site            writes docs/reference/*.md
-python -m docs.site --check    only tells whether they are fresh
+python -m docs.site --check    only says whether they are fresh
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
+from docs.site import errors, python_api
 from docs.site.examples import OF_TIME, Example, difference, example
 from streamwatch.core import settings, via
 from streamwatch.core import vocabulary as words
@@ -38,9 +39,10 @@ ATTRIBUTES = {
     "error.type": "On a metric the class of the exception, `_other` for one of the application's own; on a span the"
     " verdict, where the stream ended badly.",
     "gen_ai.operation.name": "The API: `chat`, `responses`, `text_completion`, ... as OpenTelemetry names it.",
-    "gen_ai.provider.name": "Whose API it is, by the client and the address.",
+    "gen_ai.provider.name": "Whose API it is: [in which order](../guides/gateways.md#labels) address, client and answer"
+    " decide.",
     "gen_ai.request.model": "The model that the application asked for.",
-    "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is no known word.",
+    "gen_ai.response.finish_reasons": "The finish reason of each choice; `other` for one that is not a known word.",
     "gen_ai.response.id": "The id of the completion or response, if it has the form of one.",
     "gen_ai.response.model": "The model that answered: the snapshot. Empty where no chunk came.",
     "gen_ai.response.time_to_first_chunk": "Seconds from the request to the first chunk.",
@@ -50,7 +52,7 @@ ATTRIBUTES = {
     "streamwatch.anomaly": "A kind of anomaly: [all kinds](kinds.md).",
     "streamwatch.applied": "Whether the repair reached the application; `false` where Streamwatch only observes.",
     "streamwatch.chunk": "What a chunk mainly carries.",
-    "streamwatch.condition": "What the stream was worth to whoever read it.",
+    "streamwatch.condition": "The condition in which the stream reached its reader.",
     "streamwatch.count": "How often the kind was found in the stream.",
     "streamwatch.events": "How many events came.",
     "streamwatch.events_per_read": "How many of them came in one read, on average: many where a proxy buffers.",
@@ -86,17 +88,19 @@ _VOCABULARIES: dict[str, type[Enum]] = {
 
 
 def pages() -> dict[str, str]:
-    """The text of every page, by its name."""
+    """Return the text of every page, by its name."""
     return {
+        "errors.md": _page("Errors of streams", "streamwatch/cli/kinds/errors.py", *filter(None, errors.sections())),
         "kinds.md": kinds_page(),
         "metrics.md": metrics_page(),
+        "python.md": _page("The Python interface", "the public names' docstrings", *python_api.sections()),
         "repair-all.md": repair_all_page(),
         "settings.md": settings_page(),
     }
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     head = list(head)
     lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -111,7 +115,7 @@ def _page(title: str, source: str, *parts: str) -> str:
 
 
 def metrics_page() -> str:
-    """Every instrument, every attribute, and what a span has."""
+    """Return every instrument, every attribute, and what a span has."""
     rows = [_instrument(row) for row in INSTRUMENTS.values()]
     common = (
         f"All but {_and(sorted(OF_PROCESS & INSTRUMENTS.keys()))} have the common attributes beside those in the table:"
@@ -129,6 +133,7 @@ def metrics_page() -> str:
     return _page(
         "Metrics, spans and attributes",
         "streamwatch/export/instruments.py, streamwatch/core/via.py and streamwatch/core/kinds.py",
+        "Streamwatch exports these metrics and spans through OpenTelemetry: [where they go](../exporting.md).",
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
         common,
@@ -152,7 +157,7 @@ def metrics_page() -> str:
 
 
 def _genai() -> str:
-    """The metrics that are there on request."""
+    """Return the metrics that are there on request."""
     return (
         "With `STREAMWATCH_GENAI_METRICS=true`, and experimental: the conventions are changing these names, so both"
         " spellings are recorded, once for each stream. Nothing is recorded where an instrumentation is loaded that"
@@ -164,7 +169,7 @@ def _genai() -> str:
 
 
 def _paths() -> str:
-    """Who can stand in a path, and by which header."""
+    """Return who can stand in a path, and by which header."""
     rows = [
         [
             f"`{row.name}`",
@@ -184,7 +189,7 @@ def _paths() -> str:
 
 
 def _cases() -> str:
-    """What makes a stream a case, of everything but a single kind."""
+    """Return what makes a stream a case, of everything but a single kind."""
     rows = [
         [f"`{row.name}`", row.severity.value, row.meaning, ", ".join(f"`{kind.name}`" for kind in row.kinds)]
         for row in DEFINITIONS.values()
@@ -213,7 +218,7 @@ def _and(names: Iterable[str]) -> str:
 
 
 def _values(vocabulary: type[Enum]) -> list[list[str]]:
-    """The members of a vocabulary with what the code says of them."""
+    """Return the members of a vocabulary with what the code says of them."""
     if vocabulary is words.Severity:
         return [[f"`{member.value}`", _SEVERITIES[member].partition(": ")[2]] for member in words.Severity]
     said = comments(words, vocabulary.__name__)
@@ -221,13 +226,13 @@ def _values(vocabulary: type[Enum]) -> list[list[str]]:
 
 
 def comments(module: ModuleType, name: str) -> dict[str, str]:
-    """What stands behind `#:` on the line of each member of a class."""
+    """Return what stands behind `#:` on the line of each member of a class."""
     source = inspect.getsource(getattr(module, name))
     return dict(re.findall(r"^    (\w+)\b.*?#: (.*)$", source, re.MULTILINE))
 
 
 def span_attributes() -> dict[str, list[str]]:
-    """The names of attributes that the code of a span writes: of the span, and of its events."""
+    """Return the names of attributes that the code of a span writes: of the span, and of its events."""
     tree = ast.parse(inspect.getsource(telemetry))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     found = {
@@ -261,7 +266,7 @@ def _spans() -> str:
 
 
 def settings_page() -> str:
-    """Every variable that Streamwatch itself reads."""
+    """Return every variable that Streamwatch itself reads."""
     together: dict[str, list[tuple[str, str]]] = {}
     for name, (field, text) in variables().items():
         together.setdefault(text, []).append((f"`{name}`", _default(getattr(Settings(), field))))
@@ -269,9 +274,10 @@ def settings_page() -> str:
     return _page(
         "Settings",
         "streamwatch/core/settings.py",
-        "Environment variables. A value that is not usable is reported in one warning, and the default applies. From"
-        " code: `streamwatch.instrument(settings=streamwatch.Settings(...))`, where the names are in lower case and"
-        " without the prefix.",
+        "These environment variables configure Streamwatch; none of them is needed. A value that is not usable is"
+        " reported in one warning, and the default applies. From code:"
+        " `streamwatch.instrument(settings=streamwatch.Settings(...))`, where the names are in lower case and without"
+        " the prefix.",
         table(("variable", "default", "meaning"), rows),
         "## STREAMWATCH_REPAIR",
         _policy(),
@@ -283,7 +289,7 @@ def settings_page() -> str:
 
 
 def variables() -> dict[str, tuple[str, str]]:
-    """The variables that `Settings.from_environ` asks for: the field of each, and what its comment says."""
+    """Return the variables that `Settings.from_environ` asks for: the field of each, and what its comment says."""
     asked: list[str] = []
 
     class Asked(dict[str, str]):
@@ -302,7 +308,7 @@ def variables() -> dict[str, tuple[str, str]]:
 
 
 def _field_comments() -> Mapping[str, str]:
-    """The `#:` comment above each field; fields that follow each other share one."""
+    """Return the `#:` comment above each field; fields that follow each other share one."""
     said: dict[str, str] = {}
     comment, fresh = "", True
     for line in inspect.getsource(settings.Settings).splitlines():
@@ -317,7 +323,7 @@ def _field_comments() -> Mapping[str, str]:
 
 
 def _sentence(comment: str) -> str:
-    """What a comment says behind the names of its variables."""
+    """Return what a comment says behind the names of its variables."""
     text = re.sub(r"^STREAMWATCH_\w+(, _\w+)*: ", "", comment)
     return f"{text[0].upper()}{text[1:]}"
 
@@ -336,7 +342,7 @@ def _policy() -> str:
     rows = [
         ["`default`", "what can be proved right", str(len(_repaired("default")))],
         ["`all`", "heuristics too", str(len(_repaired("all")))],
-        ["`none`", "nothing: repairs run on data of our own, their outcomes are exported", "0"],
+        ["`none`", "nothing: repairs run on a copy, their outcomes are exported", "0"],
     ]
     return (
         f"{table(('base', 'repairs', 'kinds'), rows)}\n\n"
@@ -347,7 +353,7 @@ def _policy() -> str:
 
 
 def _repaired(policy: str) -> set[AnomalyKind]:
-    """What a policy repairs; an opt-in kind only where it is asked for."""
+    """Return what a policy repairs; an opt-in kind only where it is asked for."""
     wanted = settings.Policy(policy)
     default = {kind for kind in wanted.default if kind.level not in (words.Level.OPT_IN, words.Level.HELPER)}
     return default | set(wanted.opt_in)
@@ -357,7 +363,7 @@ def _repaired(policy: str) -> set[AnomalyKind]:
 
 
 def kinds_page() -> str:
-    """Every kind: what is known of it, and a stream before and after."""
+    """Return every kind: what is known of it, and a stream before and after."""
     rows = [
         [f"[`{kind.name}`](#{kind.name})", kind.severity.value, f"`{kind.strategy.value}`", kind.level.value]
         for kind in KINDS.values()
@@ -365,9 +371,10 @@ def kinds_page() -> str:
     return _page(
         "Kinds of anomaly",
         "streamwatch/core/kinds.py and tests/helpers/cases.py",
-        "Each with a stream that has it. Lines with `-` are what the server sent, lines with `+` what the application"
-        " gets instead; all other repairs are off. What all chunks of a stream have in common (id, object, created,"
-        " model) is left out, and long lines are cut in the middle.",
+        "This page lists every kind of anomaly with a stream that has it. Lines with `-` are what the server sent,"
+        " lines with `+` what the application gets instead; all other"
+        " repairs are off. What all chunks of a stream have in common (id, object, created, model) is left out, and"
+        " long lines are cut in the middle.",
         table(("kind", "severity", "repair", "when"), rows),
         *(_kind(kind) for kind in KINDS.values()),
     )
@@ -404,7 +411,7 @@ def _repair(kind: AnomalyKind) -> str:
 
 
 def repair_all_page() -> str:
-    """What each repair on request was found to change, for programs that read the stream well without it."""
+    """Return what each repair on request was found to change, for programs that read the stream well without it."""
     found = json.loads(ON_REQUEST.read_text("utf-8"))
     kinds, results = found["kinds"], found["results"]
     read = {name for name, kind in kinds.items() if kind["readings"]}

@@ -44,7 +44,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="streamwatch")
 def main() -> None:
-    """What LLM streams really do in production.
+    """Detect broken OpenAI streams, repair what is provably safe, and measure the rest.
 
     To watch an application, start it with: opentelemetry-instrument python app.py
     """

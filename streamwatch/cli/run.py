@@ -1,4 +1,4 @@
-"""`streamwatch run`: start an application with everything switched on, for who never heard of OpenTelemetry.
+"""`streamwatch run`: start an application with everything switched on.
 
 It becomes `opentelemetry-instrument` of the same environment, which becomes the application: there is no process in
 between, and no shell, so that signals, standard input and the exit code are the application's own.
@@ -104,7 +104,7 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
 
 
 def instrument_program() -> str:
-    """The program of the environment that we are in, whatever else is on the PATH."""
+    """Return the program of the running environment, whatever else is on the PATH."""
     found = shutil.which(_INSTRUMENT, path=_our_programs())
     if found is None:
         raise _CannotRunError(f"There is no {_INSTRUMENT} beside {sys.executable}. {_INSTALL} installs it.")
@@ -129,14 +129,14 @@ def _program(name: str) -> str:
 
 
 def _replaced(chosen: Mapping[str, str], environ: Mapping[str, str]) -> Iterator[str]:
-    """No option replaces what the environment says without a word."""
+    """Refuse to replace in silence what the environment says: yield a sentence for each option that would."""
     for name, value in chosen.items():
         if environ.get(name) not in (None, "", value):
             yield f"{name}={shown(name, environ[name])} of the environment gives way to {shown(name, value)}."
 
 
 def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Why the application may run without Streamwatch, or without what it is expected to do."""
+    """Yield why the application may run without Streamwatch, or without what it is expected to do."""
     foreign = _foreign_python(program)
     if foreign is not None:
         runs = "is" if str(foreign) == program else f"runs with {foreign}, which is"
@@ -150,7 +150,7 @@ def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def unsupported() -> Iterator[tuple[str, str]]:
-    """What is wrong with the client that is installed, and what to do about it."""
+    """Yield what is wrong with the client that is installed, and what to do about it."""
     from opentelemetry.instrumentation.dependencies import get_dependency_conflicts
 
     from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
@@ -168,7 +168,7 @@ def unsupported() -> Iterator[tuple[str, str]]:
 
 
 def _python_of_script(path: Path) -> Path:
-    """The Python that the first line of a script names; our own where it names none."""
+    """Return the Python that the first line of a script names, or else the running one."""
     with path.open("rb") as file:
         first = file.readline(_SHEBANG)
     words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
@@ -178,7 +178,7 @@ def _python_of_script(path: Path) -> Path:
 
 
 def _foreign_python(program: str) -> Path | None:
-    """The Python of a program, where it is that of another environment."""
+    """Return the Python of a program, where it is that of another environment."""
     path = Path(program).absolute()
     if not path.name.lower().startswith(("python", "pypy")):
         try:
@@ -211,7 +211,7 @@ def _plan(
 
 
 def _written(executed: list[str], chosen: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """As it is typed in a shell; credentials left out."""
+    """Write a command as it is typed in a shell; credentials are left out."""
     words = [
         f"{name}={shlex.quote(address(value) if '://' in value else value)}" for name, value in sorted(chosen.items())
     ]

@@ -1,4 +1,4 @@
-"""What an event says of its place in the answer before any rule of an API has seen it: not much, and never wrong."""
+"""The place of an event in the answer, before any rule of an API has seen it: not much, and never wrong."""
 
 from __future__ import annotations
 

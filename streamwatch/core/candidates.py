@@ -1,4 +1,4 @@
-"""Which numbers of a stream may be its order, where it begins by each of them, and which are gone by."""
+"""The numbers that may be a stream's order, where it begins by each of them, and which are gone by."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOOKED_AT = 8
 
 
 class Candidates:
-    """The numbers that the events of one stream bear, by their names.
+    """The numbers that the events of one stream carry, by their names.
 
     `number_member` is the member that the protocol promises, or "" where a relay may have stamped the events. `far`
     is a distance that no window bridges; `waits` says that an event may be held at all.

@@ -1,4 +1,4 @@
-"""What all stages of one stream share."""
+"""The objects that all stages of one stream share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streamwatch.core.sse import Event
 
 @dataclass(frozen=True)
 class Context:
-    """What the stages of one stream share.
+    """The objects that the stages of one stream share.
 
     `clock` gives seconds. `applies` is false where repairs run in shadow: then no reader may get a
     payload that a stage changed, or may change later.

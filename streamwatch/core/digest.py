@@ -24,13 +24,13 @@ class RunningDigest:
         self._crc = 0
 
     def add(self, delta: str) -> None:
-        """One more delta."""
+        """Add one more delta."""
         self._pieces.append(delta)
         if len(self._pieces) >= _BATCH or len(delta) > _LARGE:
             self._sum()
 
     def __len__(self) -> int:
-        """Characters."""
+        """Return the number of characters."""
         self._sum()
         return self.summed
 
@@ -40,7 +40,7 @@ class RunningDigest:
     __hash__ = None  # type: ignore[assignment] # it grows
 
     def begins(self, other: str) -> bool:
-        """Whether `other` starts with the whole text so far."""
+        """Return whether `other` starts with the whole text so far."""
         length = len(self)
         return length <= len(other) and self._crc == crc32(_bytes(other[:length]))
 

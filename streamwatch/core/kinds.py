@@ -18,7 +18,7 @@ from streamwatch.core.vocabulary import Evidence, Level, Severity, Strategy
 
 @dataclass(frozen=True, eq=False, repr=False)  # compared and hashed by identity: a kind is a key on the hot path
 class AnomalyKind:
-    """One kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
+    """A kind of anomaly: the bounded value of the label `streamwatch.anomaly`."""
 
     name: str
     severity: Severity
@@ -71,7 +71,7 @@ PAYLOAD_INVALID = _kind(
     Severity.FAULT,
     _ALL,
     (Strategy.DROP_FRAME, Level.DEFAULT, Evidence.COMPLETE),
-    "An event whose payload the SDK cannot use: no data, not a JSON object, or without a member its type requires.",
+    "The SDK cannot use the payload of an event: it is empty, not a JSON object, or lacks a member of its type.",
 )
 SSE_EVENT_UNTERMINATED = _kind(
     "sse_event_unterminated",
@@ -85,7 +85,7 @@ KEEPALIVE_FRAME = _kind(
     Severity.HAZARD,
     _ALL,
     (Strategy.DROP_FRAME, Level.OPT_IN, Evidence.SHAPE),
-    "A frame without information that keeps the connection open.",
+    "A frame carries no information: it keeps the connection open.",
 )
 ERROR_IN_STREAM = _kind(
     "error_in_stream",
@@ -101,7 +101,9 @@ ERROR_HIDDEN = _kind(
     (Strategy.REFRAME, Level.OPT_IN, Evidence.SHAPE),
     "The answer, mostly an error, comes in a form that the SDK silently ignores.",
 )
-STREAM_EMPTY = _kind("stream_empty", Severity.FAULT, _ALL, _REPORT, "HTTP 200 and no event with a payload.")
+STREAM_EMPTY = _kind(
+    "stream_empty", Severity.FAULT, _ALL, _REPORT, "The server answered HTTP 200, and sent no event with a payload."
+)
 STREAM_TRUNCATED = _kind(
     "stream_truncated",
     Severity.FAULT,
@@ -121,7 +123,7 @@ ANSWER_MISSING = _kind(
     Severity.HAZARD,
     ("chat", "responses"),
     _REPORT,
-    "A clean end, and no text, refusal, call, image, audio or other item than reasoning.",
+    "The stream ended cleanly without text, refusal, call, image or audio: at most with reasoning.",
 )
 PROTOCOL_FOREIGN = _kind(
     "protocol_foreign",
@@ -135,7 +137,7 @@ STREAM_SPLICED = _kind(
     Severity.FAULT,
     _ALL,
     (Strategy.DROP_DUPLICATE, Level.OPT_IN, Evidence.TEXT),
-    "Chunks of more than one completion in one stream.",
+    "One stream has chunks of more than one completion.",
 )
 
 # --- the chunk and its choices
@@ -169,9 +171,9 @@ CHUNK_METADATA_IRREGULAR = _kind(
     "id, model, created or object of a chunk is missing, empty, of another value or changes.",
 )
 CHOICES_EMPTY = _kind(
-    "choices_empty", Severity.HAZARD, _CHOICES, _SHAPE_HELPER, "A chunk without choices: [], null or absent."
+    "choices_empty", Severity.HAZARD, _CHOICES, _SHAPE_HELPER, "A chunk has no choices: [], null or absent."
 )
-DELTA_MISSING = _kind("delta_missing", Severity.DIALECT, _CHAT, _SHAPE_HELPER, "A choice without a delta object.")
+DELTA_MISSING = _kind("delta_missing", Severity.DIALECT, _CHAT, _SHAPE_HELPER, "A choice has no delta object.")
 CONTENT_MISPLACED = _kind(
     "content_misplaced",
     Severity.FAULT,
@@ -277,7 +279,7 @@ TOOL_CALL_FRAGMENT_IRREGULAR = _kind(
     Severity.DIALECT,
     _CHAT,
     (Strategy.NORMALIZE_TOOL_CALL, Level.HELPER, Evidence.SHAPE),
-    "Null, empty, absent or repeated fields, or several fragments of one call in one chunk.",
+    "A fragment of a tool call has null, empty, absent or repeated fields, or shares its chunk with another one.",
     CONTENT_EMPTY,
 )
 TOOL_CALL_HEADER_INCOMPLETE = _kind(
@@ -313,7 +315,12 @@ TOOL_CALL_MISSING = _kind(
     CONTENT_EMPTY,
 )
 TOOL_CALL_MALFORMED = _kind(
-    "tool_call_malformed", Severity.FAULT, _CHAT, _TOOL_CALL, "Wrong JSON type in a tool call.", CONTENT_EMPTY
+    "tool_call_malformed",
+    Severity.FAULT,
+    _CHAT,
+    _TOOL_CALL,
+    "A tool call has a member of the wrong JSON type.",
+    CONTENT_EMPTY,
 )
 TOOL_CALL_ARGUMENTS_INVALID = _kind(
     "tool_call_arguments_invalid",

@@ -1,7 +1,7 @@
 """The last event of a body that ends before its blank line: who can read it.
 
-By the standard it is no event, and a program that ended well without it must end well with it. So it is handed on where
-whoever has read the events before it can read this one too, and a call only where it is whole with it.
+By the standard it is not an event, and a program that ended well without it must end well with it. So it goes on where
+a reader of the events before it can read this one too, and a call only where it is whole with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What was found in a stream, and what the policy wants repaired: the only thing that all stages share."""
+"""The findings of a stream, and what the policy wants repaired: the only thing that all stages share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from streamwatch.core.vocabulary import Level, Outcome
 
 
 class AnomalyCount:
-    """How often a kind was found in one stream, and what became of it."""
+    """The number of anomalies of a kind in one stream, and what became of them."""
 
     __slots__ = ("count", "failed", "repaired")
 

@@ -1,4 +1,4 @@
-"""What is known of the numbers of each server: whether waiting pays there, and where streams begin.
+"""The knowledge about the numbers of each server: whether waiting pays there, and where streams begin.
 
 It spares waits and never makes one: where nothing is known, the numbers of a stream speak for themselves.
 """
@@ -9,14 +9,14 @@ import functools
 
 #: Servers and models that are remembered, the latest ones: an application talks to a handful, a gateway to dozens.
 _SERVERS = 512
-#: Characters of an address or a model that tell one from another.
+#: Characters of an address or a model that distinguish it from another.
 _NAME = 200
-#: Waits in vain for which a wait that paid makes up: whoever mixes events up loses one now and then as well.
+#: Waits in vain for which a wait that paid makes up: a sender that mixes events up loses one now and then as well.
 _CREDIT = 4
 
 
 class Trust:
-    """What is known of the numbers under one name, of one server and model."""
+    """The knowledge about the numbers under one name, of one server and model."""
 
     __slots__ = ("_anywhere", "_credit", "has_paid", "starts")
 
@@ -63,7 +63,7 @@ class Trust:
 
 
 class Patience:
-    """What is known of the numbers of one server and model, by the names that numbers have there."""
+    """The knowledge about the numbers of one server and model, by their names."""
 
     def __init__(self) -> None:
         self._trust: dict[str, Trust] = {}

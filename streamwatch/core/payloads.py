@@ -1,4 +1,4 @@
-"""What an event carries: a JSON object, [DONE], or something that the SDK cannot use."""
+"""The payload of an event: a JSON object, [DONE], or something that the SDK cannot use."""
 
 from __future__ import annotations
 

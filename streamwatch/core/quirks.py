@@ -1,4 +1,4 @@
-"""What providers do otherwise than OpenAI: one table, each row with its source, and the few questions asked of it.
+"""The habits of providers that differ from OpenAI: one table, each row with its source, and a few questions to it.
 
 `recorded` as a source means that the habit stands in recordings of real servers. The fields in
 which relays stamp the order of chunks are a setting: `settings.SEQUENCE_FIELDS`.

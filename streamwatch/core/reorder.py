@@ -6,7 +6,7 @@ before it come, or until the window is full: events, bytes, seconds. The window 
 not proved is a shorter one; what fills the hole proves it, and everything goes on in order. Where
 nothing fills it, what is held goes on: in order by numbers that are proved, else as it came.
 
-The start is no exception. A stream begins with 0, with the event that opens its protocol, or where
+The start is not an exception. A stream begins with 0, with the event that opens its protocol, or where
 earlier streams of this server began; any other first number waits for a smaller one.
 
 After a wait in vain there is no second one, until something shows that waiting pays. The window is
@@ -45,7 +45,7 @@ _Places = dict[Numbers, tuple[Place, int]]
 
 
 class _Wait:
-    """Since when an event is held, and how many places early it came; `again` if the same one was held already."""
+    """The wait of a held event: since when, and how many places early it came; `again` if it was held already."""
 
     __slots__ = ("again", "early", "since")
 
@@ -95,7 +95,7 @@ class ReorderBuffer:
     def push(self, event: Event) -> Sequence[Event]:
         """Return the events that may go on now that `event` came.
 
-        A list that is returned is the stage's own, here as in `flush` and `expire`: whoever takes the events empties
+        A list that is returned is the stage's own, here as in `flush` and `expire`: who takes the events empties
         it, and until then they are pending. In one piece: every numbered chunk passes here, and a call costs as much as
         all that is done for a chunk whose turn it is.
         """
@@ -169,7 +169,7 @@ class ReorderBuffer:
 
     @property
     def contiguous(self) -> bool | None:
-        """Whether the numbers came without a gap; None where they tell nothing."""
+        """Whether the numbers came without a gap; None where they say nothing."""
         return True if self._numbers.is_contiguous else None
 
     def _leave(self) -> list[Event]:

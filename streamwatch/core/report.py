@@ -1,4 +1,4 @@
-"""What is known of a stream: of its request beforehand, and of itself afterwards.
+"""The record of a stream: of its request beforehand, and of itself afterwards.
 
 Frozen records, so that telemetry, tests and people read the same thing.
 """
@@ -15,7 +15,7 @@ from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is known of the request that a stream answers; everything may be unknown.
+    """The request that a stream answers, as far as it is known.
 
     `prompts` is how many texts a legacy completion was asked to complete, each `n` times.
     `accumulated` says that the SDK's own helper reads the stream, `joins_fragments` that the helper of
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How the time of a stream was spent, in seconds; silence is as real as an event."""
+    """The time of a stream, in seconds, by how it was spent; silence is as real as an event."""
 
     duration: float  #: from the request to the end, silence included
     waiting: float  #: of it, for the server: for its headers, and in every read
@@ -51,7 +51,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Report:
-    """What is known of a stream: the one record that telemetry, tests and people read.
+    """The record of a stream that telemetry, tests and people read.
 
     `verdict` and `outcomes` are there when the stream has ended. Counts are of the whole stream;
     distances are in places, delays in seconds.
@@ -73,8 +73,9 @@ class Report:
     reorder_delays: tuple[float, ...] = ()
     reorder_max_distance: int = 0
     reorder_max_delay: float = 0.0
+    server: str = ""  #: the server software that answered, where the answer names it
     unwatched: str = ""  #: why the rest of the stream was left alone, if it was
-    # How a stream came is no part of what it was: two reports of the same bytes are equal.
+    # How a stream came is not part of what it was: two reports of the same bytes are equal.
     events_per_read: float = field(default=0.0, compare=False)  #: on average: a proxy that buffers shows as bursts
     times: Times | None = field(default=None, compare=False)  #: of a stream that has ended, where there was a clock
 
@@ -90,7 +91,7 @@ class Report:
 
     @property
     def condition(self) -> Condition:
-        """What the stream was worth to whoever read it, as far as it is known."""
+        """The condition in which the stream reached its reader, as far as it is known."""
         ended = self.cases.get(ANY_FAULT)
         if ended is None:
             return Condition.CLEAN

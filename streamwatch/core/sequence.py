@@ -2,7 +2,7 @@
 
 Not every number is an order. Bridges write 0 everywhere, count tokens, or count the chunks of each
 choice. So a number is a candidate until it is proved: by one that fills a hole, because a
-permutation of consecutive integers is no accident; or by a run that is long enough. What contradicts
+permutation of consecutive integers is not an accident; or by a run that is long enough. What contradicts
 it refutes it. An event without a number says nothing.
 """
 
@@ -26,7 +26,7 @@ _RUN_PROMISED = 5
 _RUN = 8
 #: Numbers in a row after which what the protocol promises is waited for again: then the whole window.
 _RUN_AGAIN = 16
-#: Numbers without a hole that prove it as well, if they did not come in order: a permutation is no accident. Of six
+#: Numbers without a hole that prove it as well, if they did not come in order: a permutation is not an accident. Of six
 #: digits one in 200 is one, and no more are needed where the numbers have put streams in order before.
 _PERMUTED_PROMISED, _PERMUTED = 4, 6
 #: The same, where other numbers of the stream say something else: a count of each choice goes that far by chance.
@@ -49,7 +49,7 @@ _CAME_FOR_MISSING = 4
 _HOLES_TOO_MANY = 32
 #: Steps down for each step up in numbers that go down: what a relay mixes up goes up as often as down.
 _FALLS_A_RISE = 3
-#: Contradictions that a proved number survives: a gateway's own event may bear the number of its neighbour.
+#: Contradictions that a proved number survives: a gateway's own event may carry the number of its neighbour.
 _CONTRADICTIONS = 3
 #: Events that may stand on a number, one with another, before it says nothing: an `id:` line counts until the next one.
 _REPEATS = 8
@@ -61,7 +61,7 @@ _HOLES = 256
 
 
 class Place(enum.Enum):
-    """What a number says of the place of its event."""
+    """The place that a number gives its event."""
 
     NEXT = "it is the event's turn"
     AHEAD = "others are missing before it"
@@ -117,7 +117,7 @@ class Numbers:
         self.strays = 0  #: went on after a higher one, and was not counted yet
         self.paid = False  #: since the last wait in vain, what was missing came
         self._far = far
-        self._permuted = 0  # so many numbers followed each other, and did not come in order
+        self._permuted = 0  # numbers that followed each other, and did not come in order
         self._explained = False  # an event without a number stood where one was missing
         self._unnumbered, self._unnumbered_at = 0, -1  # such events, and what was expected then
         self._gaps: dict[int, int] = {}  # first missing number -> the one after the last
@@ -233,7 +233,7 @@ class Numbers:
 
     @property
     def _goes_down(self) -> bool:
-        """Whether all that came is held, and its numbers go down, but for a few: a countdown, for all that is known.
+        """Whether all that came is held, and its numbers go down, except a few: a countdown, for all that is known.
 
         One that the protocol promises goes down to its first event by accident alone.
         """
@@ -273,7 +273,7 @@ class Numbers:
         return as_number(event.payload.get(self.name) if self.name else event.id)
 
     def place(self, number: int, event: Event, *, content: bool) -> Place:
-        """Return where an event belongs. `content` says that it is no keep-alive."""
+        """Return where an event belongs. `content` says that it is not a keep-alive."""
         self._see_start(number)
         self._pass_spent()
         # Whatever was expected since then has come, and gone on at once.
@@ -307,7 +307,7 @@ class Numbers:
             self._count(self._spent.pop(self.expected))
 
     def _belies_announcement(self, number: int, event: Event) -> bool:
-        """Return whether an event would go before what announces its item: a count that begins anew, and no order."""
+        """Return whether an event would go before what announces its item: a count that restarts, and no order."""
         if not self.held or number > self.highest or (self.begun and self.is_proved):
             return False
         return any(place > number and announces(held.payload, event.payload) for place, held in self.held.items())
@@ -492,7 +492,7 @@ class Numbers:
     def _leave_out(self, number: int) -> None:
         missing = number - self.expected
         if missing <= DIGESTS:
-            self.digests.extend([0] * missing)  # so that a number tells where its digest is
+            self.digests.extend([0] * missing)  # so that a number says where its digest is
         else:
             del self.digests[:]
         self.expected = number

@@ -1,4 +1,4 @@
-"""What to repair, and how far: one frozen dataclass, read from the environment.
+"""The settings: what to repair, and how far; one frozen dataclass, read from the environment.
 
 A bad value never costs the application anything: it is reported in one sentence that names the
 variable, the value and what is used instead, and the default applies.
@@ -24,10 +24,10 @@ SEQUENCE_FIELDS = ("sequence_number", "sequence", "sequenceNumber", "seq", "chun
 
 @dataclass(frozen=True)
 class Policy:
-    """Which kinds are repaired, at each level of repair that a rule can name.
+    """The kinds that are repaired, at each level of repair that a rule can name.
 
-    `observe` says that nothing reaches the application repaired: repairs then run in shadow, on
-    data of our own, to learn what they would have done: the default ones, so that `opt_in` is empty.
+    `observe` says that no repair reaches the application. The default repairs then run in shadow, on a copy of the
+    data, to learn what they would have done, and `opt_in` is empty.
     """
 
     text: str = "default"
@@ -62,7 +62,7 @@ class Policy:
 
 
 def _named(name: str) -> set[AnomalyKind]:
-    """The kinds meant by the name of a kind or of a strategy."""
+    """Return the kinds meant by the name of a kind or of a strategy."""
     kinds = {kind for kind in KINDS.values() if name in (kind.name, kind.strategy.value)}
     if not kinds or name == Strategy.NONE:
         msg = f"{name!r} is neither a kind nor a strategy"
@@ -72,7 +72,7 @@ def _named(name: str) -> set[AnomalyKind]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set. Sizes in bytes, times in seconds."""
+    """All settings. Sizes are in bytes, times in seconds."""
 
     #: STREAMWATCH_REPAIR: `default`, `all` or `none`, refined as in `default,+drop_duplicate,-fill_content`.
     repair: Policy = field(default_factory=Policy)
@@ -120,7 +120,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
-        """The settings of an environment, and one sentence for each value that is not usable."""
+        """Return the settings of an environment, and one sentence for each value that is not usable."""
         values, complaints = dict[str, Any](), list[str]()
         for name, parse in _PARSERS.items():
             variable = f"STREAMWATCH_{name.upper()}"

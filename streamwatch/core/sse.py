@@ -1,4 +1,4 @@
-"""Bytes to server-sent events, incrementally, telling framing faults apart.
+"""Bytes to server-sent events, incrementally, with framing faults counted by kind.
 
 How it works. A body is cut at blank lines into blocks, and nothing else is looked for while bytes
 arrive: one search over each read finds every event in it. A block of one `data: ` line, or of an
@@ -39,10 +39,10 @@ _FIELDS = (b"data", b"event", b"id", b"retry")
 
 
 class Event:
-    """One server-sent event on its way to the SDK.
+    """A server-sent event on its way to the SDK.
 
     `data` and `raw` are the payload as text and as it came, `payload` the parsed JSON object where
-    it is one. `shared` says that whoever reads the event may have that very object, repairs
+    it is one. `shared` says that the reader of the event may have that very object, repairs
     included; otherwise a reader parses `data` for itself. `added` says that no SSE parser would have
     made an event of it: it is there by a repair. `fills_content` says that the dicts of its chunk get
     a content, which the payload lacks.
@@ -126,7 +126,7 @@ class Decoder:
         return self.queue
 
     def _simple(self, block: bytes) -> Event | None:
-        """The event of a block that is framed as OpenAI does: one line of data, its name before it or not."""
+        """Return the event of a block that is framed as OpenAI does: one line of data, its name before it or not."""
         begin = block.find(b"\n") + 1 if block.startswith(b"event: ") else 0
         if not block.startswith(b"data: ", begin) or block.find(b"\n", begin) >= 0 or b"\r" in block:
             return None
@@ -197,8 +197,8 @@ class Decoder:
         return bytes(self.buffer) if self.rest is None else self.rest
 
     def _terminate(self, event: Event, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> bool:
-        """Whether an event without its blank line is handed on all the same."""
-        # A pending [DONE] is no fault: nothing is lost with it. A torn payload stays lost.
+        """Return whether an event without its blank line is handed on all the same."""
+        # A pending [DONE] is not a fault: nothing is lost with it. A torn payload stays lost.
         self.done_pending = event.raw.startswith(b"[DONE]")
         try:
             payload = json.loads(event.raw)
@@ -273,7 +273,7 @@ class Decoder:
         return events
 
     def _value(self, line: bytes, field: bytes, value: bytes) -> bytes:
-        """What stands behind the colon of a line."""
+        """Return what stands behind the colon of a line."""
         if value[:1] == b" ":
             value = value[1:]
         elif field in _FIELDS:
@@ -283,7 +283,7 @@ class Decoder:
         return value
 
     def _unknown(self, line: bytes, field: bytes, value: bytes) -> bool:
-        """A line that every SSE parser ignores; whether it is a [DONE] all the same."""
+        """Count a line that every SSE parser ignores; return whether it is a [DONE] all the same."""
         if field == b"error" or self.document or (line[:1] == b"{" and not self._any_event):
             if not self.document:
                 self.shows_document = self._record(ERROR_HIDDEN)
@@ -300,7 +300,7 @@ class Decoder:
 
 
 def _integer(value: bytes, default: int | None) -> int | None:
-    """The SDK takes whatever `int` takes."""
+    """Return a number as the SDK does, which takes whatever `int` takes."""
     try:
         return int(value.decode())
     except ValueError:

@@ -12,7 +12,7 @@ wrong with it, and repairs it where the policy wants that. Each stage has `push`
 `pending`; this driver carries events from one to the next and owns nothing else. There is no I/O
 here, no clock but the one that is given, and nothing is held while a stream is as it should be.
 
-`receive` and `close` never raise on what the peer sent; anything they do raise is a bug of ours.
+`receive` and `close` never raise on what the peer sent; anything they do raise is a bug here.
 All that is not yet handed on is the concatenation of the stages' `pending`: `undelivered` returns
 it, so that nothing need be lost by a bug.
 
@@ -121,7 +121,7 @@ class StreamWatch:
         self.done = False  #: the SDK reads no further: [DONE] came
         self.events = 0
         self._coalesced = 0  # events that came in one read with the one before
-        self.holding = False  #: something waits for its turn; `deadline` tells until when
+        self.holding = False  #: something waits for its turn; `deadline` says until when
         self.behind = False  #: events of the last read are not worked through: `more` does that
         self._observe = self.policy.observe
         self._clock = clock
@@ -210,7 +210,7 @@ class StreamWatch:
             self.holding = False
 
     def expire(self) -> None:
-        """Hand on what has waited for its turn too long; `deadline` tells when to call."""
+        """Hand on what has waited for its turn too long; `deadline` says when to call."""
         if self.holding:
             self._let_go(self._clock())
 
@@ -280,7 +280,7 @@ class StreamWatch:
         return list(dict.fromkeys(events)), self._decoder.pending() + unfed
 
     def leave(self, reason: str, *, failed: bool = False) -> None:
-        """Watch no further; the stream goes on without us. After a failure no stage is asked anything any more."""
+        """Watch no further; the stream goes on unwatched. After a failure no stage is asked anything any more."""
         self._unwatched = reason
         self._failed = failed
 
@@ -387,7 +387,7 @@ class StreamWatch:
         return can_be_read(api.name, payload, api.chunk_counts(), accumulated=self.request.accumulated)
 
     def _fill_last(self) -> None:
-        """Give an event without its blank line the members that every chunk before it has: whoever reads them bare."""
+        """Give an event without its blank line the members that every chunk before it has: readers rely on them."""
         if self._api.name != "chat" or not self._queue or self.request.accumulated:
             return
         last = self._queue[-1]
@@ -461,6 +461,7 @@ class StreamWatch:
             request=self.request,
             verdict=self.verdict,
             response_model=api.model,
+            server=api.server,
             response_id=api.id,
             finish_reasons=api.finish_reasons(),
             events=self.events + self._payloads.others,

@@ -1,4 +1,4 @@
-"""What a case is: the one place that says which streams are cases of what, and how a case ended.
+"""The definition of a case: the one place that says which streams are cases of what, and how a case ended.
 
 The unit of a fix rate is the stream. A stream with fifteen bad fragments is one case of each thing that is wrong with
 it, and the case ended as the worst of its anomalies did. Counters, recording rules, panels and commands count cases
@@ -41,7 +41,7 @@ FIXED = (Outcome.VERIFIED, Outcome.UNVERIFIED)
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity, as kinds are
 class CaseDefinition:
-    """What makes a stream a case: any of `kinds`; `name` is the value of the label `streamwatch.issue`.
+    """The definition of a case: any of `kinds`; `name` is the value of the label `streamwatch.issue`.
 
     Cases of severity `hazard` are legal streams that naive code breaks on: they are shown as hazards defused, and are
     part of no rate of faults. `published` is the figure of the same definition, under the name that its workaround
@@ -169,7 +169,7 @@ def wilson(part: float, whole: float, z: float = Z) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class CaseRate:
-    """How the cases of one definition ended, and what that says."""
+    """The outcomes of the cases of one definition, and the rate that they give."""
 
     outcomes: Mapping[str, float]
 

@@ -5,7 +5,7 @@ did not. Only names of the table become a label, so a server cannot invent one. 
 headers: nginx that passes `server` on, HAProxy, AWS load balancers. One that buffers shows nevertheless, as many events
 come in one read: it is called `buffering`.
 
-The rows are those that 1,076 recorded responses show, and `caddy` and `helicone`, of whose headers public reports tell.
+The rows are those that 1,076 recorded responses show, and `caddy` and `helicone`, whose headers public reports name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 
 class Role(enum.IntEnum):
-    """Where an intermediary mostly stands, counted from the application."""
+    """The usual place of an intermediary, counted from the application."""
 
     EDGE = 0
     BALANCER = 1
@@ -28,7 +28,7 @@ class Role(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Intermediary:
-    """One that passes responses on, and the headers that name it: by being there, or by what they say."""
+    """An intermediary that passes responses on, and the headers that name it, by presence or by value."""
 
     name: str
     role: Role
@@ -72,7 +72,7 @@ UNPROXIED = (DIRECT, *(row.name for row in INTERMEDIARIES if row.role is Role.SE
 
 #: Names in a path, entries of `via` and characters of a header that are looked at: a path has two or three.
 MOST_NAMES, _MOST_ENTRIES, _MOST_CHARACTERS = 4, 8, 400
-#: Events in a read, on average, from which a stream came in bursts, and the fewest events that tell: a server writes
+#: Events in a read, on average, from which a stream came in bursts, and the fewest events that show it: a server writes
 #: one event at a time, and what a network puts together is a few. A proxy's buffer of 4 KiB holds a dozen or more.
 BURST, FEWEST_OF_BURSTS = 8.0, 16
 

@@ -25,7 +25,7 @@ class _Word(str, Enum):
 
 
 class Severity(str, Enum):
-    """How bad an anomaly is for whoever reads the stream."""
+    """The severity of an anomaly for the reader of the stream."""
 
     HAZARD = "hazard"
     DIALECT = "dialect"
@@ -33,17 +33,17 @@ class Severity(str, Enum):
 
 
 class Level(_Word):
-    """What has to be asked for before a kind is repaired."""
+    """The request that a repair needs before it is made."""
 
     DEFAULT = "default", "by default: its preconditions prove it right for every reader"
-    AUTO = "auto", "by default, for whoever asks a dict of a chunk; attributes and JSON stay as they came"
+    AUTO = "auto", "by default, for code that asks a dict of a chunk; attributes and JSON stay as they came"
     HELPER = "helper", "by default for the SDK's `.stream()` helper, which needs it; on request for every other reader"
     OPT_IN = "opt_in", "on request: it is a heuristic, or it changes what a healthy stream delivers"
     NEVER = "never", "never: it is reported only"
 
 
 class Strategy(_Word):
-    """How a kind is repaired."""
+    """The way in which a kind is repaired."""
 
     REFRAME = "reframe", "write the frame as OpenAI would: LF, `data: `, a blank line"
     DROP_FRAME = "drop_frame", "do not hand the frame to the SDK"
@@ -60,7 +60,7 @@ class Strategy(_Word):
 
 
 class Outcome(str, Enum):
-    """How one detected anomaly ended.
+    """The end of one detected anomaly.
 
     The fix rate is (verified + unverified) / all, of cases: see `stream_cases`; the verified
     rate is verified / (verified + failed).
@@ -73,7 +73,7 @@ class Outcome(str, Enum):
 
 
 class Verdict(str, Enum):
-    """How a stream ended: the first that applies, in this order."""
+    """The end of a stream: the first that applies, in this order."""
 
     ABANDONED = "abandoned"  #: the consumer left before the end
     ERROR = "error"  #: the server reported an error in the stream
@@ -83,7 +83,7 @@ class Verdict(str, Enum):
 
 
 class Condition(str, Enum):
-    """What a stream was worth to whoever read it: the worst that applies."""
+    """The condition in which a stream reached its reader: the worst that applies."""
 
     CLEAN = "clean"  #: no fault was found; hazards and dialects may have been, nearly every healthy stream has some
     REPAIRED = "repaired"  #: every fault was repaired before the stream reached its reader
@@ -91,7 +91,7 @@ class Condition(str, Enum):
 
 
 class Evidence(_Word):
-    """What in the stream itself can prove a repair right; the repair's own product is no evidence."""
+    """The evidence in the stream that can prove a repair right; the repair's own product is not evidence."""
 
     SHAPE = "shape", "only the shape changes, and a stream does not say how that was meant"
     ARGUMENTS = "arguments", "the arguments of every tool call parse as JSON"
@@ -106,7 +106,7 @@ BROKEN_VERDICTS = frozenset({Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY})
 
 
 class ChunkType(str, Enum):
-    """What a chunk mainly carries: the label of `streamwatch.chunks`."""
+    """The main content of a chunk: the label of `streamwatch.chunks`."""
 
     TEXT = "text"
     TOOL_CALL = "tool_call"
@@ -120,7 +120,7 @@ class ChunkType(str, Enum):
 
 
 class StreamState(str, Enum):
-    """What an open stream is doing."""
+    """The state of an open stream."""
 
     STARTING = "starting"  #: its reader waits for the first chunk
     UNANSWERED = "unanswered"  #: the same, for longer than the threshold

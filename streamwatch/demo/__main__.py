@@ -1,4 +1,4 @@
-"""Shows what Streamwatch does: a server that breaks its streams, an application, and a live table."""
+"""Show what Streamwatch does: a server that breaks its streams, an application, and a live table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LIBRARIES = ("openai", "starlette", "uvicorn", "rich")
 #: Seconds between two looks: often enough to seem alive, and a scrape costs the application some milliseconds.
 _LOOK_SECONDS = 0.5
 
-#: Columns of the table where the output is no terminal, so that no line is cut.
+#: Columns of the table where the output is not a terminal, so that no line is cut.
 _WIDTH = 120
 
 
@@ -51,7 +51,7 @@ def main() -> int:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m streamwatch.demo", description=__doc__)
-    parser.add_argument("--seconds", type=_positive, help="end after so many seconds (default: Ctrl-C ends it)")
+    parser.add_argument("--seconds", type=_positive, help="end after N seconds (default: Ctrl-C ends it)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another order of faults (default: 1)")
     parser.add_argument("--rate", type=_positive, default=10.0, help="requests a second (default: 10)")
     return parser

@@ -190,7 +190,7 @@ if not hasattr(OpenAI, "responses"):  # clients before 1.66 know chat only, and 
 
 
 class Totals:
-    """How the requests ended."""
+    """The outcomes of the requests."""
 
     def __init__(self) -> None:
         self.ok = 0
@@ -230,7 +230,7 @@ async def ask_async(client: AsyncOpenAI, api: str, request: dict[str, Any], answ
 
 
 def work(totals: Totals, stop: threading.Event, interval: float) -> None:
-    """The sync half: one request after the other."""
+    """Ask one question after the other: the sync half."""
     with OpenAI() as client:
         for api, request, answer in itertools.cycle(JOBS):
             started = time.monotonic()
@@ -244,7 +244,7 @@ def work(totals: Totals, stop: threading.Event, interval: float) -> None:
 
 
 async def work_async(totals: Totals, stop: threading.Event, interval: float) -> None:
-    """The async half: a new request at each interval, some of them at the same time."""
+    """Ask a new question at each interval, some of them at the same time: the async half."""
     slots = asyncio.Semaphore(16)  # a slow server is not asked ever more
 
     async def one(api: str, request: dict[str, Any], answer: type[Any]) -> None:

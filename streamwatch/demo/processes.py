@@ -70,7 +70,7 @@ class Child:
 
     def _hear(self, line: str) -> None:
         self._last_words.append(line)
-        # What Streamwatch says must not drown in what the application says; a traceback is no part of it.
+        # What Streamwatch says must not drown in what the application says; a traceback is not part of it.
         if "streamwatch" in line.lower() and not line.startswith(" ") and len(self.notices) < _NOTICES:
             self.notices.append(line)
 
@@ -82,7 +82,7 @@ class Child:
             raise DemoError(f"The {self.name} ended by itself with code {code}. {self.last_words()}")
 
     def last_words(self) -> str:
-        """The last lines it wrote to stderr, in words."""
+        """Return the last lines it wrote to stderr, in words."""
         words = "".join(f"\n    {line}" for line in dict.fromkeys((*self.notices, *self._last_words)))
         return f"Its last words:{words}" if words else "It said nothing."
 
@@ -170,14 +170,14 @@ class Demo:
             child.check()
 
     def measured(self) -> Measured:
-        """What the endpoint says; nothing while it is not there."""
+        """Return what the endpoint says; nothing while it is not there."""
         try:
             return parse(_fetch(self.metrics_url))
         except OSError:
             return Measured()
 
     def sent(self) -> dict[str, Any]:
-        """What the server says it sent."""
+        """Return what the server says it sent."""
         return _object(self._ask("count"))
 
     def _ask(self, path: str, body: bytes | None = None) -> str:
@@ -188,20 +188,20 @@ class Demo:
             raise DemoError(f"The server does not answer ({error}).") from error
 
     def totals(self) -> dict[str, Any]:
-        """What the application printed last."""
+        """Return what the application printed last."""
         return _object(self._children[-1].last_line)
 
     def totals_beside(self) -> dict[str, Any]:
-        """What the application without Streamwatch printed last."""
+        """Return what the application without Streamwatch printed last."""
         return _object(self._beside.last_line)
 
     def requests(self) -> int:
-        """How many requests of the application have ended."""
+        """Return how many requests of the application have ended."""
         totals = self.totals()
         return int(totals.get("ok", 0) + sum(totals.get("failed", {}).values()))
 
     def notices(self) -> tuple[str, ...]:
-        """What Streamwatch had to say in the application."""
+        """Return what Streamwatch had to say in the application."""
         return tuple(self._children[-1].notices)
 
     def settle(self) -> None:
@@ -231,12 +231,12 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def server_command(seed: int) -> list[str]:
-    """The command line of the server."""
+    """Return the command line of the server."""
     return [sys.executable, "-m", "streamwatch.demo.server", "--seed", str(seed)]
 
 
 def app_command(rate: float) -> list[str]:
-    """The command line a user types, with the programs of this environment."""
+    """Return the command line a user types, with the programs of this environment."""
     instrument = Path(sys.executable).with_name("opentelemetry-instrument")
     if not instrument.exists():
         msg = f"There is no {instrument}: pip install 'openai-streamwatch[demo]' installs it."
@@ -245,7 +245,7 @@ def app_command(rate: float) -> list[str]:
 
 
 def app_environ(url: str, port: int) -> dict[str, str]:
-    """The environment, and where the service is; a real API key stays out of it."""
+    """Return the environment, and where the service is; a real API key stays out of it."""
     no_proxy = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
     direct = ",".join(filter(None, ("127.0.0.1,localhost", no_proxy)))
     ours = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "demo", "OTEL_EXPORTER_PROMETHEUS_PORT": str(port)}
@@ -253,7 +253,7 @@ def app_environ(url: str, port: int) -> dict[str, str]:
 
 
 def wanted_port() -> int:
-    """The port the environment asks for, or the usual one; 0 for any."""
+    """Return the port the environment asks for, or the usual one; 0 for any."""
     text = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT", "").strip() or "9464"
     if not text.isdecimal() or int(text) > 65535:
         msg = f"OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not usable: it must be a port from 0 to 65535."
@@ -262,7 +262,7 @@ def wanted_port() -> int:
 
 
 def free_port(wanted: int) -> int:
-    """`wanted`, or the next port that nobody listens on, as Streamwatch itself would choose it."""
+    """Return `wanted`, or the next port that nobody listens on, as Streamwatch itself would choose it."""
     for port in range(wanted, min(wanted + _PORTS, 65536)):
         # The family is the one that the Prometheus client takes for the same name.
         family = socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]

@@ -60,7 +60,7 @@ class Sent:
 
 @dataclass
 class Service:
-    """What the server remembers: its seed, and what it has sent."""
+    """The server's memory: its seed, and what it has sent."""
 
     seed: int
     requests: Counter[Shape] = field(default_factory=Counter)
@@ -143,7 +143,7 @@ class Service:
 
 
 class _Stream(Response):
-    """One stream on its way; its fault counts as sent once it has gone out."""
+    """A stream on its way; its fault counts as sent once it has gone out."""
 
     def __init__(self, service: Service, request: Request, sent: Sent, events: list[Event], at: int) -> None:
         super().__init__(media_type="text/event-stream")
@@ -180,7 +180,7 @@ class _Stream(Response):
 
 
 def _first_difference(healthy: list[Event], broken: list[Event]) -> int:
-    """The place of the fault; a number on every chunk is none yet."""
+    """Return the place of the fault; a number on every chunk is not one."""
     pairs = itertools.zip_longest(map(_unnumbered, healthy), map(_unnumbered, broken))
     return next((place for place, (one, other) in enumerate(pairs) if one != other), len(healthy))
 
@@ -194,7 +194,7 @@ def _model(event: dict[str, Any]) -> Any:
 
 
 def _whole(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
-    """The answer to a request that does not stream: text, whatever was asked for."""
+    """Return the answer to a request that does not stream: text, whatever was asked for."""
     rng = Random(0)
     if shape in (Shape.RESPONSES_TEXT, Shape.RESPONSES_TOOLS):
         *_, last = streams.responses(body, Shape.RESPONSES_TEXT, streams.SHORT, rng)
@@ -211,7 +211,7 @@ def _whole(body: dict[str, Any], shape: Shape) -> dict[str, Any]:
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """A cut stream is meant; everything else that uvicorn complains about is not."""
+    """Return whether to keep quiet: a cut stream is meant, everything else that uvicorn complains about is not."""
     return "without completing response" not in record.getMessage()
 
 

@@ -26,7 +26,7 @@ logger = logging.getLogger("streamwatch")
 _HEADER = b": streamwatch "
 #: Choices that can be asked for: the API takes 128, and Python writes no integer of 5,000 digits.
 _MAX_N = 1_000_000
-#: Captures that wait for the thread: of a flood of broken streams a few tell all, and each holds up to a MiB.
+#: Captures that wait for the thread: of a flood of broken streams a few show all, and each holds up to a MiB.
 _MAX_WAITING = 8
 
 

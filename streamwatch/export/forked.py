@@ -1,6 +1,6 @@
-"""What a forked process inherits of an instrument: the SDK leaves it the parent's counts, and locks as they were.
+"""The inheritance of a forked process: the SDK leaves it the parent's counts, and locks as they were.
 
-The provider may be the application's own, so nothing but the state of our instruments is renewed.
+The provider may be the application's own, so nothing but the state of Streamwatch's instruments is renewed.
 """
 
 from __future__ import annotations

@@ -33,13 +33,13 @@ COMMON = (
     "server.address",
     "streamwatch.openai.version",
 )
-#: Those of open streams: what is known before the first chunk, and tells where it hangs.
+#: Those of open streams: what is known before the first chunk, and where it hangs.
 COMMON_OF_OPEN = ("gen_ai.operation.name", "gen_ai.request.model", "server.address")
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """One row of what is exported: `attributes` are those beside the `common` ones, `boundaries` a histogram's.
+    """An exported instrument: `attributes` are those beside the `common` ones, `boundaries` a histogram's.
 
     `form` says what it is where the unit does not: a counter counts something in braces, a gauge has another unit.
     """
@@ -114,7 +114,7 @@ TIME_TO_FIRST_CHUNK = Instrument(
 TIME = Instrument(
     "streamwatch.stream.time",
     "s",
-    "Time of streams that have ended, by who was waited for: the server, or the reader at work.",
+    "Time of streams that have ended, by what took it: the wait for the server, or the reader's own work.",
     ("streamwatch.waited_for",),
     form="counter",
 )

@@ -1,4 +1,4 @@
-"""What may stand in a label, an attribute, a line of the log or the head of a capture: a short name, and no text.
+"""The values that may stand in a label, an attribute, a log line or a capture's head: a short name, and no text.
 
 A server, a relay or the caller chooses these values. A value in the form of a name is cut and kept; anything else, a
 sentence, an object or a key, is a text, and goes nowhere.
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 #: Characters. Names of models and ids are well below it, error texts are not.
 MAX_LENGTH = 100
-#: What stands for a value that is no name, and for all values beyond the number that is kept.
+#: What stands for a value that is not a name, and for all values beyond the number that is kept.
 OTHER = "_other"
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 #: Names of models have slashes, and some a marker before or behind them: `@cf/meta/llama`, `vendor/model+lora`.

@@ -1,4 +1,4 @@
-"""What is found in streams, as lines of the log: each new finding once, then at most one a minute."""
+"""The findings in streams, as lines of the log: each new finding once, then at most one a minute."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streamwatch.export.request import RequestInfo
 
 logger = logging.getLogger("streamwatch")
 
-#: Seconds between two lines about the same kind, model and server: a broken server is told about, and no flood.
+#: Seconds between two lines about the same kind, model and server: a broken server is reported, without a flood.
 _EVERY = 60.0
 #: Combinations remembered, and so the most lines in a minute: a server that invents model names is to cost neither
 #: memory nor a disk.

@@ -33,7 +33,7 @@ _TOKEN = re.compile(r"([ \t]+)|([{}\[\]:,])|(-?[0-9][0-9.eE+-]*)|([A-Za-z]+)")
 _QUOTE = re.compile(r'["\\]')
 _OPENING, _SCALARS = frozenset("{["), frozenset('"-0123456789')
 _LITERALS = frozenset({"true", "false", "null", "NaN", "Infinity"})
-#: A digit; a zero that begins no fraction stays, as 01 is no JSON and 0 is as good as nothing.
+#: A digit; a zero that begins no fraction stays, as 01 is not JSON and 0 is as good as nothing.
 _DIGIT = re.compile(r"^(-?0)(?=[0-9]|$)|[0-9]")
 #: What the type of an event looks like; the parts of one that is in no table are masked, if they are in none.
 _TYPE = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -41,13 +41,13 @@ _TYPE_PART = re.compile(r"[A-Za-z0-9]+")
 #: Characters of a number: an index, a time in nanoseconds.
 _MAX_NUMBER = 20
 _NUMBER_TEXT = re.compile(r"-?[0-9]{1,19}")
-#: Brackets that stand open: what is deeper is no JSON to the SDK's parser, or to Python's.
+#: Brackets that stand open: what is deeper is not JSON to the SDK's parser, or to Python's.
 _MAX_DEPTH = 1000
 #: Lines remembered, to know one that comes again: a replay is never longer.
 _MAX_LINES = 1 << 12
 #: Characters. A shorter text may well be said twice in a row.
 _WHOLE = 16
-#: Members of a payload that tell what a text of it goes on from.
+#: Members of a payload that say what a text of it goes on from.
 _FACTS = frozenset({"index", "type", "item_id", "output_index", *SEQUENCE_FIELDS})
 #: What a field of a frame is, beside those with a payload.
 _FIELDS = {"event": Rule.TYPE, "id": Rule.ID, "retry": Rule.NUMBER}
@@ -104,7 +104,7 @@ class _Later:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells the text from all others: its member, and the indexes of what it stands in."""
+        """What distinguishes the text from all others: its member, and the indexes of what it stands in."""
         return (self._member, *(frame.facts.get("index", "") for frame in self._elements))
 
     def number(self) -> int:
@@ -197,7 +197,7 @@ class _Scanner:
             pieces += '"', self._mask.string(*self._value(said), said, self._stack), '"'
 
     def _value(self, said: str) -> tuple[Rule, str]:
-        """Take a value that is no object and no list: return the rule of its place, and its member."""
+        """Take a value that is neither an object nor a list: return the rule of its place, and its member."""
         if self._next not in (_VALUE, _VALUE_OR_END):
             raise _NotJsonError
         if not self._stack:

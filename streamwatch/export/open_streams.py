@@ -1,6 +1,6 @@
 """The streams that are open: gauges that are true while nothing arrives.
 
-Nothing is done for a chunk. Whoever collects the metrics asks, and the sessions are looked at then: what each of them
+Nothing is done for a chunk. The sessions are looked at when the metrics are collected: what each of them
 waits for, and since when. A server and model that had streams open go on being shown, at 0, so that a line of a graph
 does not end where a stream does.
 """
@@ -24,7 +24,7 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """One stream at the moment of a collection; times in seconds."""
+    """A stream at the moment of a collection; times in seconds."""
 
     call: RequestInfo
     state: StreamState
@@ -40,7 +40,7 @@ class OpenStreams:
         values: caps the values of labels.
         most: sets of labels that are remembered.
         look: the streams that are open now.
-        failed: is called with an error of ours.
+        failed: is called with an error of Streamwatch.
     """
 
     def __init__(

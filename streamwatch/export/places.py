@@ -1,4 +1,4 @@
-"""Where a masked capture keeps what: for each API the places of its payloads, as data.
+"""The places that a masked capture keeps: for each API the places of its payloads, as data.
 
 A place that is not here is not the protocol's own: the application, a tool, a person or a vendor may have chosen what
 stands there, names of members included, and all of it is masked. A place that is here has the names of its members
@@ -21,7 +21,7 @@ from streamwatch.core.settings import SEQUENCE_FIELDS
 
 
 class Rule(Enum):
-    """What is kept of a value that is no object and no list."""
+    """The treatment of a value that is neither an object nor a list."""
 
     MASKED = "its JSON type and its length"
     WORD = "a word of the protocol"
@@ -39,7 +39,7 @@ class Rule(Enum):
 
 @dataclass(frozen=True)
 class PayloadPlace:
-    """What is kept at one place, and the places below it."""
+    """A place in a payload: what is kept there, and the places below it."""
 
     rule: Rule = Rule.MASKED
     members: Mapping[str, PayloadPlace] = field(default_factory=dict)

@@ -1,13 +1,17 @@
-"""What telemetry knows of the call that opened a stream."""
+"""The call that opened a stream, as telemetry knows it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The provider of every server without a name of its own: the convention names the API's format, `server.address` the
+#: server.
+FORMAT = "openai"
+
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What is known of the call that opened a stream, before its first byte."""
+    """The call that opened a stream, as far as it is known before the first byte."""
 
     operation: str
     request_model: str

@@ -1,6 +1,6 @@
-"""What stands in for a text: as many bytes, the same escapes, spaces and classes of characters, and nothing of it.
+"""Stand-ins for a text: as many bytes, the same escapes, spaces and classes of characters, and nothing of it.
 
-All functions take what stands between the quotes of a JSON string, escapes and all, or a text that is no JSON.
+All functions take what stands between the quotes of a JSON string, escapes and all, or a text that is not JSON.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _COUNTING: dict[str, Sequence[str]] = {
 
 
 def plain(said: str, letter: str = "x") -> str:
-    """Return a text with one letter for all letters and `1` for each digit: where words end can still be told."""
+    """Return a text with one letter for all letters and `1` for each digit: where words end stays visible."""
     if said.isascii() and "\\" not in said:
         return said.translate(_ASCII_BY[letter])
     return _CHARACTER.sub(lambda match: _stand_in(match[0], letter), said)
 
 
 def no_json(text: str) -> str:
-    """Return a text that is no JSON, or no longer: the punctuation of JSON stays, so that it is none again."""
+    """Return a text that is not JSON, or no longer: the punctuation of JSON stays, so that it is none again."""
     if text.isascii():
         return text.translate(_JSON_ASCII)
     return _NOT_ASCII.sub(lambda match: _stand_in(match[0], "x"), text).translate(_JSON_ASCII)
@@ -91,7 +91,7 @@ def _escape(character: str, letter: str) -> str:
 
 
 class Aliases:
-    """What stands in for names and ids: another one for each, the same each time, and none of the `known` words."""
+    """The stand-ins for names and ids: another one for each, the same each time, none of the `known` words."""
 
     def __init__(self, known: Collection[str]) -> None:
         self._known = known
@@ -130,7 +130,7 @@ def _numbered(form: str, number: int) -> str:
 
 _LITERALS = frozenset({"true", "false", "null"})
 #: Where a character of JSON inside a string stands: outside of its strings, inside of one, after a backslash in one,
-#: or so many places before the end of a \\u escape.
+#: or that number of places before the end of a \\u escape.
 _OUTSIDE, _INSIDE, _ESCAPED = -1, 0, 9
 _SPACES = frozenset({"\\n", "\\r", "\\t"})
 
@@ -142,7 +142,7 @@ def json_text(said: str) -> str:
 
 
 class _JsonText:
-    """How far a JSON text has come."""
+    """The progress through a JSON text."""
 
     def __init__(self) -> None:
         self._state = _OUTSIDE

@@ -30,7 +30,7 @@ Where = Callable[[], str]
 
 
 class Summary:
-    """What a process says of itself. `where` returns where the metrics are: the end of a sentence with "are"."""
+    """The summary of a process. `where` returns where the metrics are: the end of a sentence with "are"."""
 
     def __init__(self) -> None:
         self._pid = 0

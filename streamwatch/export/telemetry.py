@@ -4,7 +4,7 @@ Everything is aggregated per stream: nothing here is called for a chunk. A strea
 it ends, and every few seconds while it goes on, so that counters move during a long one; what a
 repair came to is known, and recorded, at the end.
 
-Counters are kept here, as plain numbers, and told when a reader asks: an `add` for each of the ten
+Counters are kept here, as plain numbers, and reported when a reader asks: an `add` for each of the ten
 or so that a stream moves was a quarter of all that is done for a short stream.
 
 Values that come off the wire are labels here, and a server chooses them: a word is one of a table, a
@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from opentelemetry.context import Context, get_current
@@ -54,7 +55,7 @@ from streamwatch.export.instruments import (
 )
 from streamwatch.export.labels import LabelValues
 from streamwatch.export.open_streams import OpenStream, OpenStreams
-from streamwatch.export.request import RequestInfo
+from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.export.words import finish_reason
 from streamwatch.version import __version__
 
@@ -71,7 +72,7 @@ _NOTHING: dict[Any, int] = {}
 
 
 class RecordedStream:
-    """One stream: the context it was opened in, and how much of its report is in the counters already."""
+    """A stream: the context it was opened in, and how much of its report is in the counters already."""
 
     __slots__ = ("anomalies", "call", "chunks", "context", "delays", "distances", "span", "start", "usage")
 
@@ -84,9 +85,14 @@ class RecordedStream:
         self.delays = self.distances = 0
         self.usage = usage  # what is said of the tokens until the end
 
+    def see(self, report: Report) -> None:
+        """Name the provider by the answer, where nothing before it did."""
+        if report.server and self.call.provider == FORMAT:
+            self.call = replace(self.call, provider=report.server)
+
 
 class Series:
-    """What is counted under one set of common attributes."""
+    """The counts under one set of common attributes."""
 
     __slots__ = ("anomalies", "cases", "chunks", "common", "repairs", "seconds", "streams", "unobserved")
 
@@ -116,7 +122,7 @@ class Series:
                 self.seconds[waited_for] = self.seconds.get(waited_for, 0.0) + seconds
 
     def copy(self) -> Series:
-        """The counts as they are now."""
+        """Return the counts as they are now."""
         copied = Series(self.common)
         copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
@@ -211,6 +217,7 @@ class Telemetry:
 
     def record(self, recording: RecordedStream, report: Report) -> None:
         """Add to the counters what is new in a report since the last one."""
+        recording.see(report)
         series = self._series_of(recording.call, report.response_model)
         with self._lock:
             _add_new(series.chunks, report.chunks, recording.chunks)
@@ -226,6 +233,7 @@ class Telemetry:
 
     def end(self, recording: RecordedStream, report: Report, end: int | None = None) -> None:
         """Record a stream that has ended; `end` in ns since the epoch."""
+        recording.see(report)
         via = self._via(recording.call, report)
         span = self._start_span(recording, _describe(report, via))
         try:
@@ -259,7 +267,7 @@ class Telemetry:
         return self._values.of("streamwatch.via", label_of(call.via, report.events, report.events_per_read))
 
     def forget(self) -> None:
-        """Start at zero: in a forked process, where the counts are the parent's to tell."""
+        """Start at zero: in a forked process, where the counts are the parent's to report."""
         self._lock = threading.Lock()  # the parent's may have been held at the fork
         self._values.unlock()
         self._started = time.time()
@@ -276,7 +284,7 @@ class Telemetry:
             span.end()
 
     def unobserved(self, call: RequestInfo) -> None:
-        """Count a stream that passes us by."""
+        """Count a stream that Streamwatch does not see."""
         series = self._series_of(call, "")
         with self._lock:
             series.unobserved += 1
@@ -298,7 +306,7 @@ class Telemetry:
         if self._before_collection is not None:
             try:
                 self._before_collection()
-            except Exception as error:  # the counts are worth telling all the same
+            except Exception as error:  # the counts are reported all the same
                 self.internal_error(error)
         return self.counted()
 
@@ -441,7 +449,7 @@ def _times(report: Report, times: Times) -> dict[str, Any]:
 
 
 def _tell(span: Span, report: Report) -> None:
-    """The status, and one event for each kind, however often it was found."""
+    """Set the status, and one event for each kind, however often it was found."""
     if report.verdict and report.verdict in BROKEN_VERDICTS:
         span.set_status(Status(StatusCode.ERROR, f"the stream ended {report.verdict.value}"))
     for kind, count in report.anomalies.items():

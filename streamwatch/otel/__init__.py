@@ -1,1 +1,1 @@
-"""What `opentelemetry-instrument` needs to work with nothing configured."""
+"""The parts that `opentelemetry-instrument` needs to work with nothing configured."""

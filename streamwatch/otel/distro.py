@@ -26,13 +26,13 @@ from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.notices import warned
 from streamwatch.otel.whereabouts import whereabouts
 
-_NAME = "streamwatch"  # of our entry points among the distros and the configurators
+_NAME = "streamwatch"  # of Streamwatch's entry points among the distros and the configurators
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _OTLP_EXPORTERS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 _EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
 
-_READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
+_READER = "streamwatch_prometheus"  # the entry point of Streamwatch's Prometheus reader
 
 #: What Python starts beside the workers of multiprocessing (and uvicorn), with the environment of the application: it
 #: unlinks shared memory, opens no stream, and would take a port.
@@ -40,7 +40,7 @@ _HELPER = "from multiprocessing.resource_tracker import main"
 
 
 class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # untyped
-    """Fills in what the user left open; one instrumentor that fails costs no other."""
+    """The distro, which sets what the user left open; one instrumentor that fails costs no other."""
 
     def _configure(self, **kwargs: Any) -> None:
         os.environ.update(defaults(os.environ))
@@ -52,12 +52,12 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
 
 
 class StreamwatchConfigurator(_OTelSDKConfigurator):
-    """Lets OpenTelemetry build the providers with the exporters that work, and serves the Prometheus endpoint."""
+    """The configurator, which builds the providers with exporters that work, and serves the Prometheus endpoint."""
 
     def _configure(self, **kwargs: Any) -> None:
-        if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # as our distro says: another one is in charge
+        if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # which this distro sets: another one is in charge
             others = [one for one in entry_points(group="opentelemetry_configurator") if one.name != _NAME]
-            for first in others[:1]:  # the one that would run if ours were not installed
+            for first in others[:1]:  # the one that would run if Streamwatch were not installed
                 first.load()().configure(**kwargs)
             return
         if any(word.startswith(_HELPER) for word in sys.orig_argv):
@@ -104,7 +104,7 @@ def _serve(before: MeterProvider | None) -> Endpoint | None:
 
 
 def defaults(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables to set where the user said nothing: metrics to Prometheus, and by OTLP what OTLP is set up for."""
+    """Return the variables to set where the user said nothing: Prometheus for metrics, and OTLP where it is set up."""
     if environ.get("OTEL_PYTHON_CONFIGURATOR") not in (None, "", _NAME):
         return {}  # another configurator would let a busy port cost the process everything
     values = {"OTEL_PYTHON_CONFIGURATOR": _NAME}
@@ -116,13 +116,13 @@ def defaults(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _otlp_wanted(signal: str, environ: Mapping[str, str]) -> bool:
-    """Whether any variable that is about this signal, or about all of them, sets OTLP up."""
+    """Return whether any variable that is about this signal, or about all of them, sets OTLP up."""
     others = tuple(f"{_OTLP}{other}_" for other in _SIGNALS if other != signal)
     return any(name.startswith(_OTLP) and not name.startswith(others) and value for name, value in environ.items())
 
 
 def otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
-    """http/protobuf, which is installed with us; grpc for a user who says so, or has it and sends to its own port."""
+    """Return http/protobuf, which is installed; grpc for a user who says so, or has it and sends to its own port."""
     protocol = environ.get(f"{_OTLP}{signal}_PROTOCOL") or environ.get(f"{_OTLP}PROTOCOL")
     endpoint = environ.get(f"{_OTLP}{signal}_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT", "")
     has_grpc = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=_OTLP_EXPORTERS["grpc"])
@@ -131,7 +131,7 @@ def otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
 
 
 def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
-    """The entry points of the exporters named for a signal, without those that fail: one warning for each of these."""
+    """Return the entry points of the exporters named for a signal that work; log one warning for each of the others."""
     usable = dict[str, None]()
     for name in (part.strip() for part in environ.get(f"OTEL_{signal}_EXPORTER", "").split(",")):
         if name and name.lower() != "none":
@@ -141,7 +141,7 @@ def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
 
 
 def _tried(signal: str, name: str, environ: Mapping[str, str]) -> str:
-    """The entry point of an exporter, once it has been made for a try: OpenTelemetry makes its exporters unguarded."""
+    """Return the entry point of an exporter once it has been made for a try: OpenTelemetry makes them unguarded."""
     if name == "otlp":
         protocol = otlp_protocol(signal, environ)
         name = _OTLP_EXPORTERS.get(protocol, f"otlp by {protocol}")

@@ -1,7 +1,8 @@
 """The Prometheus endpoint of a process: on the first free port, and never in the application's way.
 
-An application may have a server of prometheus_client of its own, and ask for the very port that we took before it: then
-it gets the port, and what we count is in its registry (`making_room`). The same in another process of its family.
+An application may have a server of prometheus_client of its own, and ask for the port that Streamwatch took before it.
+Then it gets the port, and Streamwatch's counts are in its registry (`making_room`): the same in another process of its
+family.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _MAKING_ROOM = 1.0
 #: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
 
-#: Seconds that the application's start may wait for our endpoint to stop; it looks twice in a second whether it should.
+#: Seconds that the application's start may wait for the endpoint to stop; it looks twice in a second whether it should.
 _LETTING_GO = 2.0
 
 

@@ -1,4 +1,4 @@
-"""What OTLP needs of each process: an identity of its own, and in a forked child exporters and counts of its own.
+"""The needs of each process under OTLP: its own identity, and in a forked child exporters and counts of its own.
 
 OpenTelemetry's SDK leaves a child the exporters of its parent, with a connection that both write to and a lock that
 stays locked if the parent was exporting at the fork; a histogram goes on from the parent's counts; and before 1.44
@@ -23,7 +23,7 @@ _ID = "service.instance.id"
 
 
 def identity(environ: Mapping[str, str]) -> dict[str, Any]:
-    """What tells this process from the others of its service, unless the user says it."""
+    """Return the identity of this process among those of its service, unless the user says it."""
     named = f"{_ID}=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").replace(" ", "")
     return {} if named else {_ID: str(uuid.uuid4())}
 
@@ -41,20 +41,20 @@ def renew_in_children(warned: Callable[[str], AbstractContextManager[Any]]) -> N
 
 
 def _renew_metrics(provider: Any) -> None:
-    """By private names, as there are no public ones; where they are others, a warning says so."""
+    """Renew by private names, as there are no public ones; where they are others, a warning says so."""
     provider._sdk_config.resource = provider._sdk_config.resource.merge(Resource({_ID: str(uuid.uuid4())}))
     consumer = provider._measurement_consumer
     consumer._lock = threading.Lock()  # here and below: the parent's may have been held at the fork
     for reader, storage in consumer._reader_storages.items():
         storage._lock = threading.RLock()
-        storage._instrument_view_instrument_matches = {}  # the parent's counts are the parent's to tell
+        storage._instrument_view_instrument_matches = {}  # the parent reports the parent's counts
         if isinstance(reader, PeriodicExportingMetricReader):
             reader._export_lock = threading.Lock()
             reader._exporter = type(reader._exporter)()  # its connection is the parent's as well
 
 
 def _renew_traces(provider: Any) -> None:
-    """The SDK renews the queue and its thread itself."""
+    """Renew what the SDK does not: it renews the queue and its thread itself."""
     active = getattr(provider, "_active_span_processor", None)
     for processor in getattr(active, "_span_processors", ()):
         batch = getattr(processor, "_batch_processor", None)

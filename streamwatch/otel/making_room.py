@@ -1,8 +1,8 @@
-"""The application's own Prometheus server goes before ours, wherever it is asked to listen.
+"""The application's own Prometheus server goes before Streamwatch's, wherever it is asked to listen.
 
 How it works. Every server of prometheus_client, by HTTP or HTTPS, binds its socket in one method of one class. That
-method is wrapped while our endpoint listens: where the application's server would meet it, our endpoint lets go of the
-port first. Its registry then gets what ours had, unless it is the same one.
+method is wrapped while Streamwatch's endpoint listens. Where the application's server would meet it, the endpoint
+frees the port first. The application's registry then gets what the endpoint served, unless the two are the same.
 
 A port can also be held by another process of the same family: the supervisor of a server with workers or a reloader
 takes it before the worker, which is the application, is there; or one worker takes what another one wants. The first
@@ -37,7 +37,7 @@ _ANSWER, _LETTING_GO = 2.0, 3.0
 
 
 class Room(Protocol):
-    """What our endpoint is to this module."""
+    """Streamwatch's endpoint, as far as this module needs it."""
 
     host: str
     ports: range
@@ -54,12 +54,12 @@ class Room(Protocol):
         """Listen there again."""
 
 
-_ours = threading.local()  # whether it is our own endpoint that binds now, in this thread
+_ours = threading.local()  # whether Streamwatch's endpoint binds now, in this thread
 
 
 @contextlib.contextmanager
 def for_ourselves() -> Iterator[None]:
-    """Let our own endpoint bind: it makes room for nobody, and asks for none."""
+    """Let Streamwatch's endpoint bind: it makes room for nobody, and asks for none."""
     _ours.binds = True
     try:
         yield
@@ -119,7 +119,7 @@ def watch(endpoint: Room) -> Callable[[], None]:
 
 
 def _meets(ours: Any, address: tuple[Any, ...]) -> bool:
-    """Return whether a server at an address would be where our endpoint is, or before or behind it."""
+    """Return whether a server at an address would be where the endpoint is, or before or behind it."""
     return ours is not None and overlap(ours.server_address, address)
 
 
@@ -136,7 +136,7 @@ def overlap(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 
 def _bind_in_its_place(endpoint: Room, server: Any, bind: Callable[[Any], None]) -> None:
-    """Bind the application's server where our endpoint was, or leave everything as it was."""
+    """Bind the application's server where the endpoint was, or leave everything as it was."""
     with warned("the Prometheus endpoint does not make room for the application's own server"):
         endpoint.close()
     try:
@@ -148,7 +148,7 @@ def _bind_in_its_place(endpoint: Room, server: Any, bind: Callable[[Any], None])
 
 
 def _move_in(endpoint: Room, port: int, registry: Any) -> None:
-    """Let the application's registry have what our endpoint served."""
+    """Give the application's registry what the endpoint served."""
     from streamwatch.otel.prometheus_reader import collector_of
 
     if registry is not endpoint.registry:
@@ -164,7 +164,7 @@ def _move_in(endpoint: Room, port: int, registry: Any) -> None:
 
 
 def _registry_of(application: Any) -> Any:
-    """Return the registry that prometheus_client's application serves; None where that cannot be told."""
+    """Return the registry that prometheus_client's application serves; None where that is unknown."""
     with contextlib.suppress(Exception):
         cells = dict(zip(application.__code__.co_freevars, application.__closure__, strict=True))
         return cells["registry"].cell_contents
@@ -172,14 +172,14 @@ def _registry_of(application: Any) -> Any:
 
 
 class _Guest:
-    """What our endpoint served, in a registry of the application's own, as far as the names are free there."""
+    """The endpoint's series in a registry of the application's own, as far as the names are free there."""
 
     def __init__(self, collector: Any, registry: Any) -> None:
         self._collector = collector
         self._registry = registry
 
     def collect(self) -> Iterable[Any]:
-        """Yield what our reader has."""
+        """Yield what the reader has."""
         taken = set(getattr(self._registry, "_names_to_collectors", ()))
         if self._registry.get_target_info():
             taken.add("target")
@@ -224,7 +224,7 @@ def _bind(endpoint: Room, server: Any, bind: Callable[[Any], None]) -> None:
 
 
 def _asked(endpoint: Room, port: int) -> bool:
-    """Return whether an endpoint lets go of a port. Whoever else listens there is asked for a page that it has not."""
+    """Return whether an endpoint lets go of a port. Another program gets a request for an unknown page."""
     if port not in endpoint.ports:  # those that endpoints take
         return False
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- not to listen there

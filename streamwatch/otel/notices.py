@@ -1,4 +1,4 @@
-"""What is said of the setup of a process: no failure of Streamwatch reaches the application, and no warning is lost."""
+"""Notices of the setup: no failure of Streamwatch reaches the application, and no warning is lost."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ from streamwatch.version import __version__
 
 logger = logging.getLogger("streamwatch")
 
-_OURS = "streamwatch"  # the name of our instrumentation scope
+_OURS = "streamwatch"  # the name of Streamwatch's instrumentation scope
 
 #: Seconds that a scrape waits for another one: longer than the 10 s that OpenTelemetry gives to a collection. A
 #: callback of the application's that never returns holds one thread, and not one more for each scrape.
@@ -65,7 +65,7 @@ _MAX_NAME = 256
 #: Lists of bounds kept as text: histograms mostly share a few, and each can be some 10 KB.
 _BOUNDS = 256
 
-#: The first power of two that is no float: what needs it for a bound is in the last bucket alone.
+#: The first power of two that is not a float: what needs it for a bound is in the last bucket alone.
 _TOO_LARGE = 1024
 
 #: What a family adds to its name for its samples, and `_created`, which OpenMetrics keeps for it. A histogram's is left
@@ -103,20 +103,20 @@ def _remembered(translate: Callable[[str], str]) -> Callable[[str], str]:
 
 @_remembered
 def _metric_name(name: str) -> str:
-    """An instrument's name, with an underscore for whatever is no letter, digit or colon."""
+    """Return an instrument's name, with an underscore for whatever is not a letter, digit or colon."""
     return _legal(f"_{name[1:]}" if name[:1].isdigit() else name)
 
 
 @_remembered
 def _label_name(key: str) -> str:
-    """An attribute's key, with an underscore for whatever is no letter or digit."""
+    """Return an attribute's key, with an underscore for whatever is not a letter or digit."""
     key = f"_{key[1:]}" if key[:1].isdigit() else key
     return re.sub(r"[^a-zA-Z0-9]+", "_", key) or "_"
 
 
 @_remembered
 def _unit_name(unit: str) -> str:
-    """A unit as it ends a name: `s` is seconds, `By/s` is bytes_per_second, `{stream}` is nothing."""
+    """Return a unit as it ends a name: `s` is seconds, `By/s` is bytes_per_second, `{stream}` is nothing."""
     unit = re.sub(r"{.*}", "", unit)
     if unit in _UNITS:
         return _UNITS[unit]
@@ -135,7 +135,7 @@ def _legal(name: str) -> str:
 
 
 def _labels(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Labels; where two keys come to one name, their values are joined in the order of the keys."""
+    """Return labels; where two keys come to one name, their values are joined in the order of the keys."""
     labels = {_label_name(key): _text(value) for key, value in attributes.items()}
     if len(labels) < len(attributes):
         labels = {}
@@ -146,13 +146,13 @@ def _labels(attributes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    """A label's value; a lone surrogate cannot be encoded, and would cost the whole scrape."""
+    """Return a label's value; a lone surrogate cannot be encoded, and would cost the whole scrape."""
     text = value if isinstance(value, str) else dumps(value, default=str)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _scope_attributes(scope: InstrumentationScope) -> dict[str, Any]:
-    """What tells the application's scopes apart. Ours has a name in each of its metrics, and its version in one."""
+    """Return what distinguishes the scopes. Streamwatch's has its name in each metric, and its version in one."""
     if scope.name == _OURS:
         return {}
     return {
@@ -171,7 +171,7 @@ def _is_counter(data: Any) -> bool:
 
 
 def _exemplar(measured: Measured) -> Exemplar | None:
-    """An exemplar, if it leads to a span."""
+    """Return an exemplar, if it leads to a span."""
     if not measured.trace_id or not measured.span_id:
         return None
     labels = {"trace_id": f"{measured.trace_id:032x}", "span_id": f"{measured.span_id:016x}"}
@@ -184,7 +184,7 @@ def _bucket_names(bounds: tuple[float, ...]) -> tuple[str, ...]:
 
 
 def _powers_of_two(point: ExponentialHistogramDataPoint) -> tuple[tuple[float, ...], Sequence[int]]:
-    """The bounds and counts of an exponential histogram, as those of an ordinary one.
+    """Return the bounds and counts of an exponential histogram, as those of an ordinary one.
 
     The bounds are powers of two, for these stay when the histogram grows and changes its scale; with all others, series
     would end whenever it does. What is not above zero is in the first bucket, which ends at zero.
@@ -224,8 +224,8 @@ class Scrape:
             for scope in resource.scope_metrics
             for metric in scope.metrics
         ]
-        # Where names clash, the first one stays: ours, and else the same one whatever was used first. Counters come
-        # last, as they can give way.
+        # Where names clash, the first one stays: Streamwatch's, and else the same one whatever was used first.
+        # Counters come last, as they can give way.
         metrics.sort(key=lambda row: (row[0].name != _OURS, _is_counter(row[1].data), row[0].name or "", row[1].name))
         # Which version this is stands in every scrape already, also where nothing is instrumented.
         metrics = [row for row in metrics if (row[0].name, row[1].name) != (_OURS, BUILD.name)]
@@ -264,7 +264,7 @@ class Scrape:
         self._put(family, samples)
 
     def _family(self, metric: Metric) -> Family:
-        """An empty family for an instrument."""
+        """Return an empty family for an instrument."""
         name, unit, meaning = _metric_name(metric.name), _unit_name(metric.unit or ""), _text(metric.description or "")
         data = metric.data
         if isinstance(data, Histogram | ExponentialHistogram):
@@ -278,7 +278,7 @@ class Scrape:
         return UnknownMetricFamily(f"{counter.name}_total", meaning)
 
     def _is_free(self, family: Family) -> bool:
-        """Whether a family may have its name; several scopes can share one."""
+        """Return whether a family may have its name; several scopes can share one."""
         if family.name in self.families:
             return type(self.families[family.name]) is type(family)
         names = {family.name + suffix for suffix in _SUFFIXES[type(family)]}
@@ -286,7 +286,7 @@ class Scrape:
         return self._claimed.isdisjoint(names) and not (gives_way and names & self._reserved)
 
     def _put(self, family: Family, samples: Iterable[Sample]) -> None:
-        """The samples are all there, so that a metric that fails leaves nothing behind."""
+        """Put samples into a family once all are there, so that a metric that fails leaves nothing behind."""
         self._claimed.update(family.name + suffix for suffix in _SUFFIXES[type(family)])
         if isinstance(family, HistogramMetricFamily):
             self._reserved.add(f"{family.name}_created")
@@ -311,14 +311,14 @@ class Scrape:
             Sample(f"{name}_bucket", {**labels, "le": bucket}, float(count), None, exemplars.get(bucket))
             for bucket, count in zip(names, accumulate(counts), strict=True)
         ]
-        # A sum that can fall is no sum to Prometheus.
+        # A sum that can fall is not a sum to Prometheus.
         if min(point.sum, point.min, *bounds[:1]) >= 0:
             samples.append(Sample(f"{name}_count", labels, float(point.count)))
             samples.append(Sample(f"{name}_sum", labels, float(point.sum)))
         return samples
 
     def _kept(self, key: Key, measured: Iterable[tuple[str, Measured]]) -> Exemplars:
-        """An exemplar of each bucket, as far as one is known: since the last collection, or before."""
+        """Return an exemplar of each bucket, as far as one is known: since the last collection, or before."""
         exemplars = self._before.get(key, {})
         new = {bucket: exemplar for bucket, one in measured if (exemplar := _exemplar(one))}
         if new:
@@ -332,7 +332,7 @@ class Scrape:
 
 
 class PrometheusReader(MetricReader):
-    """Collects for each scrape of a registry."""
+    """A reader that collects for each scrape of a registry."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         super().__init__()
@@ -405,11 +405,11 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Collector:
-    """What a registry asks: a reader has a `collect` of its own."""
+    """The collector that a registry asks: a reader has a `collect` of its own."""
 
     def __init__(self, collect: Callable[[], Iterable[Family]]) -> None:
         self.collect = collect
 
     def describe(self) -> Iterable[Family]:
-        """No names: a registry that finds none here would collect to learn them."""
+        """Return no names: a registry that finds none here would collect to learn them."""
         return ()

@@ -1,4 +1,4 @@
-"""Where the metrics of a process are, in words: what a person looks for first."""
+"""The place of a process's metrics, in words: what a person looks for first."""
 
 from __future__ import annotations
 

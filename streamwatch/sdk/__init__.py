@@ -1,1 +1,1 @@
-"""Everything that knows `openai`: where its streams are read, and what its objects look like."""
+"""The parts that know `openai`: where its streams are read, and what its objects look like."""

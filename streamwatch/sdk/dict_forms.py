@@ -1,4 +1,4 @@
-"""Let the dict of a chat chunk answer for a `content` that did not come; all else of the chunk stays as it came.
+"""The dict of a chat chunk that answers for a `content` that did not come; all else stays as it came.
 
 `chunk.to_dict()["choices"][0]["delta"]["content"]` raises KeyError where the server sent no content. Other programs
 ask whether `delta.content is None`, whether `"content" in delta`, or pass the JSON of the chunk on to programs that do:
@@ -14,7 +14,7 @@ programs ask for it.
 What was tried instead, over 825 healthy recordings:
 
 - `content: ""` in all dicts and JSON: a reader of `get("content") is not None ... elif get("tool_calls")` ends
-  otherwise on 656 of them, and so does whoever reads the JSON that a gateway passes on; on 182 tool calls are lost.
+  otherwise on 656 of them, and so does code that reads the JSON that a gateway passes on; on 182 tool calls are lost.
 - content among the extras of the delta: the same; `model_dump_json()` has the key twice, which strict parsers refuse;
   and no dict shows what an application wrote into `delta.content`.
 - a subclass of the delta, or a serializer in its class: instrumentations read `vars(delta)` as others read attributes;
@@ -43,7 +43,7 @@ _DUMPS_OF_PYDANTIC_1 = ("model_dump", "dict")
 
 
 class DeltaDict(dict[str, Any]):
-    """The dict of a delta that has no content: "" for whoever takes one for granted. Its pickle is a plain dict."""
+    """The dict of a delta that has no content: "" for code that takes one for granted. Its pickle is a plain dict."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class DictForms:
     """The methods of the SDK's chat chunks that make dicts, and the chunks whose dicts answer for a content.
 
     Args:
-        failed: is told an exception of ours; the dict is then as it would be without Streamwatch.
+        failed: is called with an exception of Streamwatch; the dict is then as it would be without Streamwatch.
     """
 
     def __init__(self, failed: Callable[[BaseException, str], None]) -> None:
@@ -145,7 +145,7 @@ class DictForms:
         @functools.wraps(getattr(cls, name))
         def dump(self: Any, *args: Any, **kwargs: Any) -> Any:
             made = (getattr(super(cls, self), name) if own is None else own.__get__(self))(*args, **kwargs)
-            # Who wrapped us in turn may call us when we were removed.
+            # An outer wrapper may call this after it was removed.
             is_marked = undo and type(getattr(self, fields_set, None)) is MarkedFieldsSet
             return answering(self, made, nulls=bool(kwargs.get("exclude_unset"))) if is_marked else made
 
@@ -192,7 +192,7 @@ def _delta_with_content(model: Any, made: Any, *, nulls: bool) -> Any:
 
 @functools.cache  # once in a process
 def _teach_yaml() -> None:
-    """Have YAML write our dicts as dicts: it goes by the very class, and refuses those that it does not know."""
+    """Let YAML write these dicts as dicts: it goes by the very class, and refuses those that it does not know."""
     for name in ("yaml.representer", "ruamel.yaml.representer"):
         register_post_import_hook(_represent, name)
 

@@ -29,7 +29,7 @@ _SUSPENDED: set[Gate] = set()
 
 
 class Left(BaseException):
-    """Thrown into a read that is suspended at the gate, when nobody will read on."""
+    """The exception that is thrown into a read suspended at the gate, when nobody will read on."""
 
 
 @types.coroutine
@@ -121,7 +121,7 @@ class Gate:
             self._failed(error, "waiting for bytes")
             return False
         except BaseException as error:
-            # Cancelled: the HTTP library sees that where it would without us, and closes the connection.
+            # Cancelled: the HTTP library sees that where it would without Streamwatch, and closes the connection.
             self._kept = await self._drive(error)
             raise
 

@@ -2,12 +2,12 @@
 
 How it works. The SDK gives every stream a decoder that turns the bytes of the response into
 server-sent events (`Stream._decoder`, in every release from 1.0). Right after a stream is made, its
-decoder is exchanged for one of ours, which reads the same bytes and hands on the same events, each
+decoder is exchanged for Streamwatch's, which reads the same bytes and hands on the same events, each
 with its JSON parsed already. All else stays the SDK's own: the stream object, its loop, its
 exceptions and the way it closes; and every API, helper and instrumentation above it sees what we
 hand on.
 
-An exception of ours never reaches the application. Whatever has not been handed on then goes to the
+An exception of Streamwatch never reaches the application. Whatever has not been handed on then goes to the
 SDK's own decoder, byte for byte, and so does the rest of the stream.
 
 `openai` is not imported here: the hook waits until the application does that.
@@ -56,15 +56,13 @@ logger = logging.getLogger("streamwatch")
 
 
 class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in some releases
-    """Switches Streamwatch on and off.
+    """The switch that turns Streamwatch on and off.
 
-    `instrument()` takes, all optional: `settings` (a `Settings`; else the environment is read),
-    `repair` (its policy alone, as in `STREAMWATCH_REPAIR`; raises ValueError), `tracer_provider`,
-    `meter_provider`, and `on_report`, a callable that gets the `Report` of every stream that ends.
+    `instrument()` takes the options of `streamwatch.instrument()`, and writes nothing to the terminal.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The releases of the SDK whose inside is known."""
+        """Return the releases of the SDK whose inside is known."""
         return ("openai >= 1.0, < 4",)
 
     def _instrument(self, **options: Any) -> None:
@@ -87,7 +85,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
 
 
 class Agent:
-    """What is switched on in this process, and the streams that are being read."""
+    """The agent of this process: what is switched on, and the streams that are being read."""
 
     def __init__(self) -> None:
         self.active = False
@@ -110,12 +108,12 @@ class Agent:
         self._silences = SilenceLog()
         self._warned = False
         self._telemetry: dict[tuple[Any, ...], Telemetry] = {}
-        self._providers: tuple[Any, Any] | None = None  #: those that were there when we were registered last
+        self._providers: tuple[Any, Any] | None = None  #: those that were there at the last registration
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def telemetry_for(self, tracer_provider: Any, meter_provider: Any, settings: Settings) -> Telemetry:
-        """The telemetry for some providers: one, however often we are switched on, as instruments are made once."""
+        """Return the telemetry for some providers: one object, however often Streamwatch is switched on."""
         key = (tracer_provider, meter_provider, settings.max_label_values, settings.genai_metrics)
         if key not in self._telemetry:
             self._telemetry[key] = Telemetry(
@@ -184,24 +182,24 @@ class Agent:
         """Whether a stream is being read."""
         return bool(self._sessions())
 
-    # --- what a session asks and tells
+    # --- what a session asks and reports
 
     def event_type_of(self, stream: Any) -> type[Event]:
-        """What the events of a stream are made as."""
+        """Return the class of which the events of a stream are made."""
         return self._event_types.of(stream)
 
     def opened(self, stream: ObservedStream) -> None:
-        """A stream was opened."""
+        """Count a stream that was opened."""
         self._go_before_providers()
         self._open[id(stream.source)] = weakref.ref(stream)
 
     def is_current(self, stream: ObservedStream) -> bool:
-        """Whether no other stream was made of the same response since, as each `parse` of a raw response does."""
+        """Return whether no other stream was made of the same response since, as each `parse` does."""
         found = self._open.get(id(stream.source))
         return found is not None and found() in (stream, None)
 
     def ended(self, stream: ObservedStream, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
+        """Record a stream that has ended; `report` is None if that failed, or it is another's to count."""
         if self.is_current(stream):
             self._open.pop(id(stream.source), None)
         if report is None:
@@ -211,7 +209,7 @@ class Agent:
             self.on_report(report)
 
     def unobserved(self, response: Any) -> None:
-        """A body is read below the SDK's parser."""
+        """Count a body that is read below the SDK's parser."""
         try:
             if response._is_sse_stream and id(response.http_response) not in self._open:
                 self.telemetry.unobserved(describe_raw(response, openai_version()))
@@ -225,7 +223,7 @@ class Agent:
             self._silences.tell(stream.call, stream.watch.request.id, state, seconds)
 
     def _look_at_open(self, key: tuple[Any, ...]) -> Iterator[OpenStream]:
-        """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics.
+        """Look at each stream that is open, and say which of them have fallen silent: for the collection of metrics.
 
         What was opened is recorded with the telemetry that is in force; another one, of earlier providers, has none.
         """
@@ -236,7 +234,7 @@ class Agent:
             yield stream
 
     def collected(self, stream: ObservedStream) -> None:
-        """A stream was collected as garbage before its end; `put` may be called from anywhere."""
+        """Record a stream that was collected as garbage before its end; `put` may be called from anywhere."""
         self._collected.put(stream)
 
     def record_collected(self) -> None:
@@ -250,9 +248,9 @@ class Agent:
         self._go_before_providers()
 
     def _go_before_providers(self) -> None:
-        """Come to our end before the providers come to theirs: what is registered last is called first at the exit."""
+        """End before the providers do: what is registered last is called first at the exit."""
         providers = get_tracer_provider(), get_meter_provider()
-        if self.active and providers != self._providers:  # made after we were switched on
+        if self.active and providers != self._providers:  # made after Streamwatch was switched on
             self._providers = providers
             atexit.unregister(self._at_exit)
             atexit.register(self._at_exit)
@@ -270,7 +268,7 @@ class Agent:
         return (captures is None or captures.wait(max(end - time.monotonic(), 0))) and done
 
     def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours: the application goes on as if we were not there.
+        """Count and log an error of Streamwatch: the application goes on as if Streamwatch were absent.
 
         Raises what was raised into our code, by a signal handler or another thread: it is the application's.
         """
@@ -295,7 +293,7 @@ class Agent:
         return [session for session in found if session is not None]
 
     def _after_fork(self) -> None:
-        """The streams that the parent reads, and what it counted, are the parent's to tell."""
+        """Forget the parent's streams and counts, which are the parent's to report."""
         for session in self._sessions():
             session.has_ended = True
         self._open = {}
@@ -338,7 +336,7 @@ def _flush(provider: Any, milliseconds: int) -> bool:
 
 
 def _patch(streaming: ModuleType) -> None:
-    """Called when `openai._streaming` is imported, or at once if it was before."""
+    """Patch when `openai._streaming` is imported, or at once if it was before."""
     if not agent.active:
         return
     try:
@@ -360,14 +358,14 @@ _BELOW = ("iter_bytes", "iter_text", "iter_lines")
 
 
 def _patch_raw(response: ModuleType) -> None:
-    """Called when `openai._response` is imported, or at once if it was before."""
+    """Patch when `openai._response` is imported, or at once if it was before."""
     if agent.active:
         with unless_interrupted():  # then they are not counted, which is all that is lost
             agent.patch_raw(response)
 
 
 def _patch_connections(module: ModuleType) -> None:
-    """Called when a module is imported that has connections over WebSockets, or at once if it was before."""
+    """Patch a module of connections over WebSockets when it is imported, or at once if it was before."""
     if agent.active:
         with unless_interrupted():  # then they are not watched, which is all that is lost
             agent.version = agent.version or openai_version()
@@ -403,7 +401,7 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if not wanted:  # whoever wrapped us in turn may call us after we were switched off
+        if not wanted:  # an outer wrapper may call this after Streamwatch was switched off
             return
         try:
             agent.record_collected()
@@ -430,7 +428,7 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
 
 
 def _fastest_loads() -> Callable[[bytes], Any]:
-    """jiter comes with the SDK from 1.40 on: from bytes, and three times as fast as `json.loads`."""
+    """Return jiter's, which comes with the SDK from 1.40 on: from bytes, and three times as fast as `json.loads`."""
     try:
         from jiter import from_json
     except ImportError:
@@ -439,7 +437,7 @@ def _fastest_loads() -> Callable[[bytes], Any]:
 
 
 def _loads(data: bytes) -> Any:
-    """JSON; a ValueError for all that is none, or nested too deep."""
+    """Parse JSON; raise ValueError for all that is none, or nested too deep."""
     try:
         return json.loads(data)
     except RecursionError as error:

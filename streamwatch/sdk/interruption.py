@@ -1,7 +1,7 @@
-"""Whose exception it is: an error of ours, or one that was raised into our code while it happened to run.
+"""The owner of an exception: Streamwatch, or the application that raised it into Streamwatch's code.
 
 A signal handler (a soft time limit, an alarm) raises wherever the program is at that moment, and some libraries raise
-into another thread. Such an exception is the application's, and passes; an error of ours never reaches it.
+into another thread. Such an exception is the application's, and passes; an error of Streamwatch never reaches it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-#: Where our code raises, or what it calls with data.
+#: Where Streamwatch raises, or what it calls with data.
 _OUR_CODE = ("json", "openai", "opentelemetry", "pydantic", "streamwatch")
 #: Where the types of the exceptions are from that this code raises by itself.
 _OUR_TYPES = (*_OUR_CODE, "asyncio", "builtins", "jiter", "pydantic_core", "queue", "select", "socket", "ssl", "trio")
@@ -33,7 +33,7 @@ def is_interruption(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def unless_interrupted() -> Iterator[None]:
-    """Suppress errors of ours alone."""
+    """Suppress errors of Streamwatch alone."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What the SDK iterates over in place of its own decoder: the events of one stream.
+"""The iterators that the SDK reads in place of its own decoder: the events of one stream.
 
 Both iterators, for synchronous and asynchronous code, are classes and not generators. The
 asynchronous SDK stops at [DONE] and leaves what it iterates over suspended: of 596 streams read to
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """What both iterators share: where events come from, and what is done when they end."""
+    """The base of both iterators: where events come from, and what is done when they end."""
 
     __slots__ = (
         *("__weakref__", "_body", "_chunks", "_decode", "_end", "_handed_over", "_ready", "_receive", "_watch"),
@@ -125,7 +125,7 @@ class Events(Source):
         return self
 
     def __next__(self) -> Any:
-        """Return the next event. In one piece: every chunk passes here, and no frame of ours outlives an exception."""
+        """Return the next event. In one piece: every chunk passes here, and no inner frame outlives an exception."""
         ready = self._ready
         if not ready:
             session = self.session
@@ -176,7 +176,7 @@ class AsyncEvents(Source):
         return self
 
     async def __anext__(self) -> Any:
-        """Return the next event. In one piece: every chunk passes here, and no frame of ours outlives an exception."""
+        """Return the next event. In one piece: every chunk passes here, and no inner frame outlives an exception."""
         ready = self._ready
         if not ready:
             session = self.session

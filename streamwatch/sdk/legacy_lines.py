@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 
 
 def text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a body."""
+    """Yield the lines of a body."""
     lines = _Lines()
     for data in chunks:
         yield from lines.feed(data)
@@ -15,7 +15,7 @@ def text_lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 async def text_alines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """The same for asynchronous code."""
+    """Yield the lines of a body, for asynchronous code."""
     lines = _Lines()
     async for data in chunks:
         for line in lines.feed(data):
@@ -25,14 +25,14 @@ async def text_alines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
 
 
 class _Lines:
-    """What came since the last end of a line."""
+    """The text since the last end of a line."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = ""
 
     def feed(self, data: bytes, *, final: bool = False) -> list[str]:
-        """The lines that `data` completes."""
+        """Return the lines that `data` completes."""
         *whole, self._text = (self._text + self._decoder.decode(data, final)).splitlines(keepends=True) or [""]
         if self._text.endswith("\n") or (self._text and final):
             whole.append(self._text)

@@ -2,7 +2,7 @@
 
 Only HTTP/1.1 of httpcore is known so well. Bytes are there when h11, the TLS layer or the event loop have buffered
 some, or the socket is readable; so the reader can wait for the socket or its timer, whichever is first, before it reads
-at all. On HTTP/2 another stream's reader may take our frames off the socket; of other transports nothing is known.
+at all. On HTTP/2 another stream's reader may take this stream's frames; of other transports nothing is known.
 
 All of this rests on private names: where one is missing there is no such connection, and `tests/sdk/test_canary.py`
 watches them.
@@ -34,7 +34,7 @@ LAYERS = {
     "HTTP11ConnectionByteStream": "_connection",
 }
 CONNECTIONS = ("HTTP11Connection", "AsyncHTTP11Connection")
-#: What a release that is not built as we know it makes of our look inside.
+#: The errors of a look inside a release that is built differently.
 _NOT_AS_KNOWN = (AttributeError, LookupError, TypeError, ValueError, RuntimeError, OSError)
 
 
@@ -112,7 +112,7 @@ class Line:
         self._http = http
         self._socket: Any = network.get_extra_info("socket")
         self._tls: Any = network.get_extra_info("ssl_object")
-        _ = self.would_read  # raises where something is not as we know it
+        _ = self.would_read  # raises where a release is built differently
 
     def _below(self) -> bool:
         """Return whether a layer between the socket and h11 has bytes."""

@@ -1,4 +1,4 @@
-"""What every stream that is watched has in common, whatever it comes over: its watch, its span, its times, its end."""
+"""The common base of every watched stream, whatever it comes over: its watch, its span, its times, its end."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from streamwatch.sdk.usage import UsageReader
 
 #: Seconds between two recordings of a stream that goes on: a scrape interval or less.
 _RECORD_EVERY = 10.0
-#: Seconds up to which a wait between two reads is no gap.
+#: Seconds up to which a wait between two reads is not a gap.
 _NO_GAP = 0.01
 
 
 class Owner(Protocol):
-    """What a stream needs of the agent that switched the watching on."""
+    """The part of the agent that a stream needs."""
 
     settings: Settings
     patience: PatienceByServer
@@ -41,22 +41,22 @@ class Owner(Protocol):
         """Return what the events of a stream are made as."""
 
     def opened(self, stream: ObservedStream) -> None:
-        """A stream was opened."""
+        """Count a stream that was opened."""
 
     def is_current(self, stream: ObservedStream) -> bool:
-        """Whether no other stream was made of the same response since."""
+        """Return whether no other stream was made of the same response since."""
 
     def ended(self, stream: ObservedStream, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
+        """Record a stream that has ended; `report` is None if that failed, or it is another's to count."""
 
     def is_silent(self, stream: ObservedStream, state: StreamState, seconds: float) -> None:
         """Nothing came of a stream for longer than the threshold, while its reader waited."""
 
     def collected(self, stream: ObservedStream) -> None:
-        """A stream was collected as garbage before its end."""
+        """Record a stream that was collected as garbage before its end."""
 
     def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours; raises one that was raised into our code."""
+        """Count and log an error of Streamwatch; raise one that was raised into its code."""
 
 
 class ObservedStream:
@@ -66,7 +66,7 @@ class ObservedStream:
     has_ended = True  #: nothing to end, unless all of `_open` succeeds
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
     longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
-    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has told
+    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has reported
     _over = _silence = 0.0  # when the end was met, and for how many seconds the reader had waited then
 
     def __init__(self, owner: Owner, call: RequestInfo) -> None:
@@ -116,13 +116,13 @@ class ObservedStream:
                 self.owner.is_silent(self, StreamState.SILENT, seconds)
 
     def waits_no_longer(self, asked: float) -> None:
-        """The reader had waited since `asked`, and gave up: that is no silence of the server from here on."""
+        """Note that the reader, which waited since `asked`, gave up: the server's silence ends here."""
         if asked:
             self._waiting += (wait := perf_counter() - asked)
             self._waited(wait)
 
     def _tick(self, now: float) -> None:
-        """When the first chunk came, and whenever the counters are due."""
+        """Note the time of the first chunk, and report whenever the counters are due."""
         if self._first is None:
             if not self.watch.events:
                 return

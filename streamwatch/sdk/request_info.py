@@ -1,4 +1,4 @@
-"""What can be known of the call that opened a stream, from the SDK's stream object.
+"""The facts of the call that opened a stream, from the SDK's stream object.
 
 Everything here is a best effort: a datum that this release of the SDK hides, or that the caller
 never gave, is left out. Nothing is changed, and no content is kept.
@@ -16,7 +16,7 @@ from typing import Any
 
 from streamwatch.core.report import Request
 from streamwatch.core.via import path_of
-from streamwatch.export.request import RequestInfo
+from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 
 #: The end of the request's path -> the API, and what its operation is called in telemetry.
@@ -47,8 +47,6 @@ _PROVIDERS = (
     (".amazonaws.com", "aws.bedrock"),
     (".googleapis.com", "gcp.gemini"),
 )
-#: Whoever else serves this API: the convention names the API's format, `server.address` the server.
-FORMAT = "openai"
 #: What AzureOpenAI and AsyncAzureOpenAI are made from.
 _AZURE_CLIENT = "BaseAzureClient"
 #: Headers of an answer that only one provider sends, and its name.
@@ -58,6 +56,8 @@ _HEADERS = (
     ("x-litellm-call-id", "litellm"),
     ("x-litellm-version", "litellm"),
 )
+#: What the header `server` begins with where the server itself names its software in it, and that name.
+_SOFTWARE = (("llama.cpp", "llama_cpp"),)
 _NO_TOOLS: frozenset[str] = frozenset()
 _REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
 _INSTALLED = tuple(
@@ -71,7 +71,7 @@ _MAX_FRAMES = 60
 
 
 def openai_version() -> str:
-    """The release of the SDK."""
+    """Return the release of the SDK."""
     version = getattr(sys.modules.get("openai._version"), "__version__", None)
     if isinstance(version, str):
         return version
@@ -83,7 +83,7 @@ def openai_version() -> str:
 
 
 def sent_at(response: Any) -> float:
-    """When the request was sent, on `time.perf_counter`; now, where httpx does not tell."""
+    """Return when the request was sent, on `time.perf_counter`; now, where httpx does not say."""
     with unless_interrupted():
         stream = response.stream
         start = getattr(stream, "_start", None) or getattr(getattr(stream, "_timer", None), "start", None)
@@ -93,7 +93,7 @@ def sent_at(response: Any) -> float:
 
 
 def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loads) -> tuple[str, Request, RequestInfo]:
-    """The API, the request and the call of a stream of the SDK."""
+    """Return the API, the request and the call of a stream of the SDK."""
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
@@ -117,13 +117,13 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
 
 
 def describe_raw(response: Any, version: str) -> RequestInfo:
-    """The call of an API response that is read as bytes or lines."""
+    """Return the call of an API response that is read as bytes or lines."""
     url = _attempt(lambda: response.http_request.url)
     return _call(url, _body(response, None, json.loads), response, version)[1]
 
 
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
-    """The API and the call of a request; `source` is the SDK's object that has the answer."""
+    """Return the API and the call of a request; `source` is the SDK's object that has the answer."""
     path = _attempt(lambda: url.path, "") or ""
     api, operation = api_at(path, source)
     model = body.get("model")
@@ -157,7 +157,7 @@ def is_installed(filename: str) -> bool:
 
 
 def _joins_fragments() -> bool:
-    """Whether this release's helper puts fragments of one call together that come in one chunk: not all do."""
+    """Return whether this release's helper puts fragments of one call together that come in one chunk: not all do."""
     deltas = sys.modules["openai.lib.streaming._deltas"]
     fragments = [{"index": 0, "function": {"arguments": piece}} for piece in ("{", "}")]
     return len(deltas.accumulate_delta({}, {"tool_calls": fragments})["tool_calls"]) == 1
@@ -187,7 +187,7 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
 
 
 def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
-    """The JSON body of the request; empty where there is none, or none to be had."""
+    """Return the JSON body of the request; empty where there is none, or none can be read."""
     options = getattr(stream, "_options", None)
     body = getattr(options, "json_data", None)
     if isinstance(body, dict):
@@ -198,7 +198,7 @@ def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str,
 
 
 def _deployment(path: str) -> str:
-    """Azure carries the deployment in the path."""
+    """Return the deployment, which Azure carries in the path."""
     _, found, rest = path.partition("/deployments/")
     return rest.partition("/")[0] if found else ""
 
@@ -217,11 +217,13 @@ def _provider_of_client(source: Any) -> str:
     if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__):
         return "azure.ai.openai"
     headers = _attempt(lambda: (getattr(source, "response", None) or source.http_response).headers, {})
-    return next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
+    named = next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
+    software = str(_attempt(lambda: headers.get("server"), "") or "")
+    return named or next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")
 
 
 def _prompts(body: dict[str, Any]) -> int | None:
-    """How many texts a legacy completion is asked to complete; None where the body does not tell."""
+    """Return how many texts a legacy completion is asked to complete; None where the body does not say."""
     prompt = body.get("prompt")
     if not isinstance(prompt, (list, tuple)):
         return 1 if body else None

@@ -1,4 +1,4 @@
-"""One stream of the SDK being read: bytes from the response to the core, events from it to the SDK."""
+"""A stream of the SDK being read: bytes from the response to the core, events from it to the SDK."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from streamwatch.sdk.waiting import Step, Waiting
 #: a transport around them a few more.
 _MAX_FRAMES = 60
 
-#: What we can't go on with: events that came, then bytes. It is the SDK's to decode.
+#: What is left when a session cannot go on: events that came, then bytes. The SDK decodes it.
 Remainder = tuple[list[Event], bytes]
 
 
@@ -41,7 +41,7 @@ class StreamSession(ObservedStream):
     busy = False  #: before the next read something is to be done: events are held, or not worked through
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
-    begun = False  #: the body is read through us
+    begun = False  #: the body is read through the session
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
     enters = False  #: the next read may find bytes above the socket
     _left = 0.0  # since when the reader is at work on what it got, while events are held
@@ -175,7 +175,7 @@ class StreamSession(ObservedStream):
         return None
 
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
-        """Return what an error of ours must not lose."""
+        """Return what an error of Streamwatch must not lose."""
         self.owner.internal_error(error, "reading a stream")
         try:
             self.watch.leave("internal error", failed=True)
@@ -213,13 +213,13 @@ class StreamSession(ObservedStream):
         return getattr(self._event_type, "built_as", None)
 
     def begin(self) -> None:
-        """Take note that the body is read through us from here on, if nobody has read it already."""
+        """Note that the body is read through the session from here on, if nobody has read it already."""
         self.begun = not getattr(self.response, "is_stream_consumed", False) or hasattr(self.response, "_content")
         if self.begun and not self.owner.is_current(self):
             self.owner.opened(self)
 
     def _is_read_elsewhere(self) -> bool:
-        """Return whether a stream that nobody has read through us is not abandoned, but another's or read below us."""
+        """Return whether a stream that was not read here is not abandoned, but read elsewhere or below."""
         if not self.owner.is_current(self):
             return True
         if getattr(self.response, "is_stream_consumed", False):
@@ -246,7 +246,7 @@ class StreamSession(ObservedStream):
         return False
 
     def _notice_closing(self) -> None:
-        """Helpers and context managers close the response, not the stream: notice it there."""
+        """Notice the closing of the response: helpers and context managers close that, not the stream."""
         original = getattr(self.response, self._closes, None)
         if original is not None:
             noticing = _noticing if self._closes == "close" else _noticing_async
@@ -259,7 +259,7 @@ class StreamSession(ObservedStream):
 
 
 class _Closing(functools.partial[Any]):
-    """Notices that a response is closed. A copy or a pickle of the response has its own method instead."""
+    """A `close` that notices the end of a response. A copy or a pickle of the response has its own method instead."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return functools.partial, self.args[:1]
@@ -287,10 +287,10 @@ async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[Stream
 
 
 class CastTo:
-    """Stands where streams have `_cast_to`, which stays what it is for everybody but the SDK's own loop.
+    """A stand-in for a stream's `_cast_to`, which stays what it is for everybody but the SDK's own loop.
 
     The loop asks of every object whether it is what it is cast to; of an event of the Responses API up to 50 classes.
-    What was built after a template is of the right class, and the loop is told so.
+    What was built after a template is of the right class, and the loop gets to know.
 
     Args:
         loops: the code of the SDK that makes chunks of events.
@@ -321,7 +321,7 @@ class CastTo:
 
 
 class DecoderProxy:
-    """Stands where the SDK's own decoder stood; `own` is that one."""
+    """A stand-in for the SDK's own decoder; `own` is that one."""
 
     __slots__ = ("_is_stock", "_own", "_session")
 
@@ -341,28 +341,28 @@ class DecoderProxy:
         return self._session.built_as if self._is_stock else None
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
-        """The events of a body; a decoder that the client brought is respected, and watched from above."""
+        """Return the events of a body; a decoder that the client brought is respected, and watched from above."""
         self._session.begin()
         if self._is_stock:
             return Events(self._session, chunks, self._own.iter_bytes)
         return Events(self._session, self._own.iter_bytes(chunks), None)
 
     def aiter_bytes(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-        """The same for asynchronous code."""
+        """Return the events of a body, for asynchronous code."""
         self._session.begin()
         if self._is_stock:
             return AsyncEvents(self._session, chunks, self._own.aiter_bytes)
         return AsyncEvents(self._session, self._own.aiter_bytes(chunks), None)
 
     def iter(self, lines: Iterator[str]) -> Iterator[Any]:
-        """The same for openai before 1.14, which decodes lines: the bytes are read instead of them."""
+        """Return the events for openai before 1.14, which decodes lines: the bytes are read instead of them."""
         self._session.begin()
         return Events(
             self._session, self._session.response.iter_bytes(), lambda chunks: self._own.iter(text_lines(chunks))
         )
 
     def aiter(self, lines: AsyncIterator[str]) -> AsyncIterator[Any]:
-        """The same for asynchronous code, with openai before 1.14."""
+        """Return the events for asynchronous code with openai before 1.14."""
         self._session.begin()
         chunks = self._session.response.aiter_bytes()
         return AsyncEvents(self._session, chunks, lambda chunks: self._own.aiter(text_alines(chunks)))

@@ -1,4 +1,4 @@
-"""Build an object of one shape of JSON as the SDK constructed one before.
+"""An object of one shape of JSON, built as the SDK constructed one before.
 
 A template can be taken only where the outcome can be known beforehand. A string where the model declares a string
 stays what it is, whatever it says, and so does a number; anything else (a literal, a null, a float that was an integer)
@@ -35,11 +35,11 @@ _INSIDE = ("__dict__", "__pydantic_private__", "__pydantic_extra__", "__pydantic
 
 
 class UnlearnableError(Exception):
-    """No template can be taken of an object."""
+    """The error of an object that gives no template."""
 
 
 class ShapeTemplate:
-    """How the SDK constructs the objects of one shape of JSON objects."""
+    """The way in which the SDK constructs the objects of one shape of JSON objects."""
 
     __slots__ = (
         "cls",

@@ -1,4 +1,4 @@
-"""What a stream says of its tokens, looked for where its JSON is parsed: only where GenAI metrics are asked for."""
+"""The tokens that a stream reports, found where its JSON is parsed: only where GenAI metrics are asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamwatch.export.genai import Usage
 
 
 class UsageReader:
-    """Parses the JSON of one stream as `loads` does, and notes the usage in it."""
+    """A parser that parses the JSON of one stream as `loads` does, and notes the usage in it."""
 
     __slots__ = ("_loads", "usage")
 

@@ -1,4 +1,4 @@
-"""What may be done before a read that may block, while events are held.
+"""The choices before a read that may block, while events are held.
 
 Something has to wake the reader when the window of what is held has passed. What can depends on the transport:
 
@@ -6,7 +6,7 @@ Something has to wake the reader when the window of what is held has passed. Wha
   asynchronous code a gate stands before every further read of the network (`gate`). Synchronous code has no such means:
   where a server stops inside the header of a chunk, a TLS record or a compressed block, `next` blocks.
 * A body in memory never blocks for long, so its next read may bring what is missing.
-* Everything else (HTTP/2, aiohttp, releases that are not as we know them): a read may take as long as the server
+* Everything else (HTTP/2, aiohttp, releases that are built differently): a read may take as long as the server
   likes, so what is held goes on first, and only what came in one read is put in order.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 from streamwatch.sdk.lines import HTTPX, body_type, is_httpx, line_of, read_timeout
 from streamwatch.sdk.request_info import is_installed
 
-#: Packages whose bodies are in memory: what stands in for a server in tests, and ours for `doctor`.
+#: Packages whose bodies are in memory: what stands in for a server in tests, and the one of `doctor`.
 _IN_MEMORY = ("pytest_httpx", "respx", "streamwatch", "vcr")
 #: The same of httpx: what a response is made of that is given its content, and applications that are called directly.
 _HTTPX_IN_MEMORY = (
@@ -34,7 +34,7 @@ _LARGE = (64 << 10) + 1
 
 
 class Step(enum.Enum):
-    """What comes next when events are held, or not worked through."""
+    """The next step when events are held, or not worked through."""
 
     AGAIN = "look for events: something was done that may have made some ready"
     READ = "read"
@@ -77,7 +77,7 @@ class Waiting:
 
 
 def _is_in_memory(response: Any, body: type) -> bool:
-    """Return whether a body can be read without waiting for a network, as far as its type tells.
+    """Return whether a body can be read without waiting for a network, as far as its type says.
 
     An installed package that brings a body of its own has a network behind it. A class of the application's own is
     mostly one of its tests.

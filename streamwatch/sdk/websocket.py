@@ -25,19 +25,19 @@ from streamwatch.core.report import Request
 from streamwatch.core.settings import Policy
 from streamwatch.core.sse import Event
 from streamwatch.core.via import path_of
-from streamwatch.export.request import RequestInfo
+from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.sdk.interruption import unless_interrupted
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
-from streamwatch.sdk.request_info import FORMAT, provider_at
+from streamwatch.sdk.request_info import provider_at
 
 #: Streams of a connection that are watched at a time: nobody multiplexes more responses, a hostile server may.
 _MAX_LANES = 256
-#: Responses that are remembered when they have ended: an event that comes late, or again, opens none anew.
+#: Responses that are remembered when they have ended: an event that comes late, or again, opens none again.
 _MAX_ENDED = 64
 
 
 class SocketProtocol(NamedTuple):
-    """How the messages of an API are divided into streams."""
+    """The division of an API's messages into streams."""
 
     api: str
     #: Which stream a message is about; "" for the only one, None for a message that is about none.
@@ -104,7 +104,7 @@ class LaneStream(ObservedStream):
 
 
 class WatchedConnection:
-    """What is known of one connection: the streams that are open on it."""
+    """The state of one connection: the streams that are open on it."""
 
     def __init__(self, owner: Owner, connection: Any, protocol: SocketProtocol) -> None:
         self._owner = owner
@@ -116,13 +116,13 @@ class WatchedConnection:
         self._left = False
 
     def asks(self) -> None:
-        """The application waits for a message."""
+        """Note that the application waits for a message."""
         self._asked = now = perf_counter()
         for lane in self._lanes.values():
             lane.asked = now
 
     def receive(self, message: bytes | str) -> None:
-        """A message came."""
+        """Take a message that came."""
         if self._left:
             return
         waited = perf_counter() - self._asked
@@ -163,7 +163,7 @@ class WatchedConnection:
         lane.end(error, abandoned=abandoned)
 
     def fails(self, error: BaseException) -> None:
-        """No message came: the connection is closed, or the application does not wait any longer."""
+        """Note that no message came: the connection is closed, or the application does not wait any longer."""
         for lane in self._lanes.values():
             lane.asked, asked = 0.0, lane.asked
             lane.waits_no_longer(asked)
@@ -173,7 +173,7 @@ class WatchedConnection:
                 self._end(name, None if clean else error)
 
     def leave(self) -> None:
-        """Watch no further, after an error of ours: what is open ends here."""
+        """Watch no further after an error of Streamwatch: what is open ends here."""
         lanes, self._lanes, self._left = list(self._lanes.values()), {}, True
         for lane in lanes:
             with unless_interrupted():
@@ -181,7 +181,7 @@ class WatchedConnection:
             lane.end(abandoned=True)
 
     def closes(self) -> None:
-        """The application closes the connection."""
+        """End what is open, as the application closes the connection."""
         for name in list(self._lanes):
             self._end(name, abandoned=not self._protocol.session)
 
@@ -230,8 +230,8 @@ class Connections:
         self._undo[module].append(undo)
 
     def _tell(self, connection: Any, protocol: SocketProtocol, doing: str, *given: Any) -> None:
-        """Let what is known of a connection take note; an error of ours stays ours."""
-        if not self._undo:  # whoever wrapped us in turn may call us after we were switched off
+        """Pass an event of a connection on to its watch; an error of Streamwatch goes no further."""
+        if not self._undo:  # an outer wrapper may call this after Streamwatch was switched off
             return
         try:
             watched = self._watched.get(connection)

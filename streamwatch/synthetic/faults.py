@@ -1,4 +1,4 @@
-"""What goes wrong with the streams, and when.
+"""The faults of the streams, and when they happen.
 
 `FAULTS` is the table: each fault is a function from the events of a healthy stream to those of a
 broken one, and names the kinds of anomaly that must be found in it. `fault_for` is the schedule:
@@ -27,7 +27,7 @@ _TOO_FAR = 70
 
 @dataclass(frozen=True)
 class Fault:
-    """One way in which a stream is broken; `length` is that of the text it needs.
+    """A way in which a stream is broken; `length` is that of the text it needs.
 
     `repairable` says whether what is on the wire is enough to put the stream right: the truth that a fix rate is
     compared with.
@@ -47,7 +47,7 @@ class Fault:
 
 
 def fault_for(seed: int, shape: Shape, number: int) -> Fault:
-    """The fault of the `number`th request of a shape: every fault of the shape once in each round."""
+    """Return the fault of the `number`th request of a shape: every fault of the shape once in each round."""
     deck = [fault for fault in FAULTS.values() if shape in fault.shapes]
     deck += [HEALTHY] * (len(deck) // 2)  # every third stream is healthy
     place = number % len(deck)
@@ -56,7 +56,7 @@ def fault_for(seed: int, shape: Shape, number: int) -> Fault:
 
 
 def broken(fault: Fault, events: Iterable[Event], rng: Random) -> list[Event]:
-    """`events` with the fault in them; what is given stays as it is."""
+    """Return `events` with the fault in them; what is given stays as it is."""
     return fault.apply(copy.deepcopy(list(events)), rng)
 
 
@@ -82,35 +82,35 @@ HEALTHY = Fault("none", tuple(Shape), (), lambda events, rng: events)
 
 @_fault(_RESPONSES, anomalies.SEQUENCE_OUT_OF_ORDER)
 def reorder(events: list[Event], rng: Random) -> list[Event]:
-    """Expected 5, got 7: three events in a row come as third, first, second."""
+    """Send three events in a row as third, first, second: expected 5, got 7."""
     at = rng.choice(_deltas(events)[1:-2])
     return [*events[:at], events[at + 2], events[at], events[at + 1], *events[at + 3 :]]
 
 
 @_fault((Shape.RESPONSES_TEXT,), anomalies.SEQUENCE_OUT_OF_ORDER, length=LONG, repairable=False)
 def reorder_too_far(events: list[Event], rng: Random) -> list[Event]:
-    """One delta comes so late that no bounded window can wait for it."""
+    """Send one delta so late that no bounded window can wait for it."""
     at = rng.choice(_deltas(events)[1:10])
     return [*events[:at], *events[at + 1 : at + _TOO_FAR], events[at], *events[at + _TOO_FAR :]]
 
 
 @_fault(_RESPONSES, anomalies.SEQUENCE_DUPLICATE)
 def duplicate(events: list[Event], rng: Random) -> list[Event]:
-    """A relay that resumed sends one delta again."""
+    """Send one delta again, as a relay does that resumed."""
     at = rng.choice(_deltas(events)[1:])
     return [*events[: at + 1], *events[at:]]
 
 
 @_fault(_RESPONSES, anomalies.SEQUENCE_GAP, repairable=False)
 def gap(events: list[Event], rng: Random) -> list[Event]:
-    """One delta is lost."""
+    """Lose one delta."""
     at = rng.choice(_deltas(events)[1:])
     return [*events[:at], *events[at + 1 :]]
 
 
 @_fault((Shape.CHAT_TEXT,), anomalies.SEQUENCE_OUT_OF_ORDER)
 def relay_reorder(events: list[Event], rng: Random) -> list[Event]:
-    """A relay numbers the chunks and delivers three of them as third, first, second."""
+    """Stamp the chunks with numbers, as a relay does, and deliver three of them as third, first, second."""
     at = rng.randrange(3, len(events) - 5)
     return _stamped(
         events, lambda chunks: [*chunks[:at], chunks[at + 2], chunks[at], chunks[at + 1], *chunks[at + 3 :]]
@@ -119,13 +119,13 @@ def relay_reorder(events: list[Event], rng: Random) -> list[Event]:
 
 @_fault((Shape.CHAT_TEXT,), anomalies.SEQUENCE_DUPLICATE)
 def relay_duplicate(events: list[Event], rng: Random) -> list[Event]:
-    """A relay numbers the chunks and delivers one of them twice."""
+    """Stamp the chunks with numbers, as a relay does, and deliver one of them twice."""
     at = rng.randrange(4, len(events) - 3)
     return _stamped(events, lambda chunks: [*chunks[: at + 1], *chunks[at:]])
 
 
 def _stamped(events: list[Event], deliver: Callable[[list[Event]], list[Event]]) -> list[Event]:
-    # Only stamped chat chunks may change places: in a plain chat stream nothing could tell.
+    # Only stamped chat chunks may change places: in a plain chat stream nothing could show it.
     chunks: list[Event] = [
         {**chunk, "sequence_number": number} for number, chunk in enumerate(events) if not isinstance(chunk, Mark)
     ]
@@ -133,7 +133,7 @@ def _stamped(events: list[Event], deliver: Callable[[list[Event]], list[Event]])
 
 
 def _deltas(events: list[Event]) -> list[int]:
-    """The places of the Responses deltas."""
+    """Return the places of the Responses deltas."""
     return [place for place, event in enumerate(events) if str(_payload(event).get("type", "")).endswith(".delta")]
 
 
@@ -142,36 +142,36 @@ def _deltas(events: list[Event]) -> list[int]:
 
 @_fault((Shape.CHAT_TEXT,), anomalies.CONTENT_ABSENT)
 def content_missing(events: list[Event], rng: Random) -> list[Event]:
-    """A delta without the key `content`, in the middle of the text."""
+    """Send a delta without the key `content`, in the middle of the text."""
     return _inserted(events, rng, lambda chunk: chunk["choices"][0].update(delta={}))
 
 
 @_fault((Shape.CHAT_TEXT,), anomalies.CONTENT_NULL)
 def content_null(events: list[Event], rng: Random) -> list[Event]:
-    """A delta with content null, in the middle of the text."""
+    """Send a delta with content null, in the middle of the text."""
     return _inserted(events, rng, lambda chunk: chunk["choices"][0].update(delta={"content": None}))
 
 
 @_fault((Shape.CHAT_TEXT,), anomalies.DELTA_MISSING)
 def delta_missing(events: list[Event], rng: Random) -> list[Event]:
-    """A choice without a delta."""
+    """Send a choice without a delta."""
     return _inserted(events, rng, lambda chunk: chunk["choices"][0].pop("delta"))
 
 
 @_fault((Shape.CHAT_TEXT,), anomalies.DELTA_MISSING)
 def delta_null(events: list[Event], rng: Random) -> list[Event]:
-    """A choice whose delta is null."""
+    """Send a choice whose delta is null."""
     return _inserted(events, rng, lambda chunk: chunk["choices"][0].update(delta=None))
 
 
 @_fault((Shape.CHAT_TEXT,), anomalies.CHOICES_EMPTY)
 def choices_null(events: list[Event], rng: Random) -> list[Event]:
-    """A chunk whose choices are null."""
+    """Send a chunk whose choices are null."""
     return _inserted(events, rng, lambda chunk: chunk.update(choices=None))
 
 
 def _inserted(events: list[Event], rng: Random, change: Callable[[dict[str, Any]], object]) -> list[Event]:
-    """One more chunk somewhere in the text, changed."""
+    """Insert one more chunk somewhere in the text, changed."""
     at = rng.randrange(2, len(events) - 3)
     chunk = copy.deepcopy(_payload(events[at]))
     change(chunk)
@@ -183,7 +183,7 @@ def _inserted(events: list[Event], rng: Random, change: Callable[[dict[str, Any]
 
 @_fault((Shape.CHAT_TOOLS,), anomalies.TOOL_CALL_INDEX_MISSING)
 def index_missing(events: list[Event], rng: Random) -> list[Event]:
-    """No fragment says which call it belongs to."""
+    """Leave out which call each fragment belongs to."""
     for fragment in _fragments(events):
         del fragment["index"]
     return events
@@ -191,7 +191,7 @@ def index_missing(events: list[Event], rng: Random) -> list[Event]:
 
 @_fault((Shape.CHAT_TOOLS,), anomalies.TOOL_CALL_INDEX_REUSED)
 def index_always_0(events: list[Event], rng: Random) -> list[Event]:
-    """Every call has the index 0."""
+    """Give every call the index 0."""
     for fragment in _fragments(events):
         fragment["index"] = 0
     return events
@@ -199,7 +199,7 @@ def index_always_0(events: list[Event], rng: Random) -> list[Event]:
 
 @_fault((Shape.CHAT_TOOLS,), anomalies.TOOL_CALL_INDEX_SPARSE)
 def index_from_1(events: list[Event], rng: Random) -> list[Event]:
-    """The calls are numbered from 1."""
+    """Let the calls begin at index 1."""
     for fragment in _fragments(events):
         fragment["index"] += 1
     return events
@@ -207,7 +207,7 @@ def index_from_1(events: list[Event], rng: Random) -> list[Event]:
 
 @_fault((Shape.CHAT_TOOLS,), anomalies.TOOL_CALL_FRAGMENT_IRREGULAR)
 def continuation_null(events: list[Event], rng: Random) -> list[Event]:
-    """The later fragments of a call have id, name and type null, where OpenAI leaves them out."""
+    """Send id, name and type as null in later fragments, where OpenAI leaves them out."""
     for fragment in _fragments(events):
         if "id" not in fragment:
             fragment.update(id=None, type=None)
@@ -225,13 +225,13 @@ def _fragments(events: list[Event]) -> list[dict[str, Any]]:
 
 @_fault(tuple(Shape), anomalies.STREAM_TRUNCATED, repairable=False)
 def truncated(events: list[Event], rng: Random) -> list[Event]:
-    """The connection is closed in the middle."""
+    """Close the connection in the middle."""
     return [*events[: rng.randrange(4, len(events) - 4)], Mark.CUT]
 
 
 @_fault(_CHAT, anomalies.ERROR_IN_STREAM, repairable=False)
 def chat_error(events: list[Event], rng: Random) -> list[Event]:
-    """The server fails after its HTTP 200 and says so in the stream."""
+    """Fail after HTTP 200, and say so in the stream."""
     message = "The server had an error while processing your request. Sorry about that!"
     error = {"message": message, "type": "server_error", "param": None, "code": None}
     return [*events[: rng.randrange(3, len(events) - 4)], {"error": error}, Mark.DONE]
@@ -239,7 +239,7 @@ def chat_error(events: list[Event], rng: Random) -> list[Event]:
 
 @_fault(_RESPONSES, anomalies.ERROR_IN_STREAM, repairable=False)
 def responses_error(events: list[Event], rng: Random) -> list[Event]:
-    """The same in the words of the Responses API."""
+    """Fail after HTTP 200, in the words of the Responses API."""
     at = rng.randrange(4, len(events) - 4)
     message = "The server had an error while processing your request. Sorry about that!"
     error = {"type": "error", "code": "server_error", "message": message, "param": None, "sequence_number": at}
@@ -248,7 +248,7 @@ def responses_error(events: list[Event], rng: Random) -> list[Event]:
 
 @_fault(tuple(Shape), anomalies.STREAM_EMPTY, repairable=False)
 def empty(events: list[Event], rng: Random) -> list[Event]:
-    """HTTP 200, and not one event."""
+    """Send HTTP 200, and not one event."""
     return []
 
 

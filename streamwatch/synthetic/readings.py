@@ -1,4 +1,4 @@
-"""What a careful program makes of a stream: the truth that a healthy stream and a broken one are compared by.
+"""The reading of a careful program: the truth that a healthy stream and a broken one are compared by.
 
 It reads deltas in the order in which they come, as programs do, and knows nothing of repairs.
 """
@@ -55,7 +55,7 @@ class Reading:
 
 
 def reading_of(events: Iterable[Any]) -> Reading:
-    """Return what a program makes of events; what is no dict is passed over."""
+    """Return what a program makes of events; what is not a dict is passed over."""
     reading = Reading()
     for event in events:
         if isinstance(event, Mapping):

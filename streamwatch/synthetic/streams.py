@@ -1,6 +1,6 @@
 """The streams a healthy OpenAI-compatible server sends, event by event.
 
-An event is the JSON payload of one SSE event, or a mark for what is no payload: the end that the
+An event is the JSON payload of one SSE event, or a mark for what is not a payload: the end that the
 chat API sends, and the end that no API sends. The shapes are those of OpenAI's servers, down to
 the order of the fields.
 """
@@ -18,7 +18,7 @@ _HEX = "0123456789abcdef"
 
 
 class Mark(Enum):
-    """What a stream holds beside payloads."""
+    """The marks in a stream beside payloads."""
 
     DONE = "[DONE]"
     CUT = "the connection is closed here"
@@ -28,7 +28,7 @@ Event = dict[str, Any] | Mark
 
 
 class Shape(str, Enum):
-    """What a request asks for: the API, and whether tools are called."""
+    """The shape of a request: the API, and whether tools are called."""
 
     CHAT_TEXT = "chat text"
     CHAT_TOOLS = "chat tools"
@@ -62,18 +62,18 @@ _CALLS = (("get_weather", '{"city": "Lisbon", "unit": "celsius"}'), ("get_time",
 
 
 def snapshot(model: str, rng: Random) -> str:
-    """The dated model that answers a request for `model`."""
+    """Return the dated model that answers a request for `model`."""
     return rng.choice(SNAPSHOTS.get(model, (model,)))
 
 
 def words(count: int) -> list[str]:
-    """`count` deltas of prose."""
+    """Return `count` deltas of prose."""
     vocabulary = _SENTENCE.split()
     return [(" " if place else "") + vocabulary[place % len(vocabulary)] for place in range(count)]
 
 
 def chat(body: dict[str, Any], shape: Shape, length: int, rng: Random) -> list[Event]:
-    """The events of POST /v1/chat/completions."""
+    """Return the events of POST /v1/chat/completions."""
     usage = bool((body.get("stream_options") or {}).get("include_usage"))
     head = {
         "id": f"chatcmpl-{_id(rng, 29)}",
@@ -115,7 +115,7 @@ def _tool_deltas(rng: Random) -> Iterator[dict[str, Any]]:
 
 
 def responses(body: dict[str, Any], shape: Shape, length: int, rng: Random) -> list[Event]:
-    """The events of POST /v1/responses, numbered from 0 without a gap."""
+    """Return the events of POST /v1/responses, numbered from 0 without a gap."""
     begun = _response(body, rng)
     items = _call_items(rng) if shape is Shape.RESPONSES_TOOLS else _message_items(words(length), rng)
     middle = [event for item in items for event in item]
@@ -137,7 +137,7 @@ def responses(body: dict[str, Any], shape: Shape, length: int, rng: Random) -> l
 
 
 def _response(body: dict[str, Any], rng: Random) -> dict[str, Any]:
-    """A response that has just begun."""
+    """Return a response that has just begun."""
     return {
         "id": f"resp_{_id(rng, 48)}",
         "object": "response",
@@ -197,7 +197,7 @@ def _call_items(rng: Random) -> Iterator[list[dict[str, Any]]]:
 
 
 def encode(events: Iterable[Event]) -> Iterator[bytes]:
-    """The SSE frames of `events`, up to the place where the connection is cut."""
+    """Yield the SSE frames of `events`, up to the place where the connection is cut."""
     for event in events:
         if event is Mark.CUT:
             return

@@ -732,7 +732,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "is empty"),
     "blank": (b" \n\n", "is empty"),
     "binary": (bytes(range(256)) * 100, "is binary"),
-    "text": (b"Dear diary,\nnothing happened.\n" * 100, "holds no stream: no line of it begins with `data:`"),
+    "text": (b"Dear diary,\nnothing happened.\n" * 100, "holds no stream: no line begins with `data:`"),
     "no newline": (b"a" * 3_000_000, "holds no stream"),
     "gzip cut off": (gzip.compress(os.urandom(90_000))[:-2000], "is cut off: its gzip ends after"),
     "gzip damaged": (b"\x1f\x8b" + b"nonsense" * 10, "is damaged: it begins as gzip"),
@@ -743,7 +743,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "HAR without entries": (b'{"log": {}}', "is a HAR file without a stream"),
     "HAR of other shape": (b'{"log": {"entries": [null, 1, {"request": []}]}}', "is a HAR file without a stream"),
     "HAR without bodies": (har(har_content()), "entry 2: a stream, and the HAR file has no body for it"),
-    "HAR with bad base64": (har(har_content(text="%%%a", encoding="base64")), "is no base64"),
+    "HAR with bad base64": (har(har_content(text="%%%a", encoding="base64")), "is not base64"),
     "cassette without streams": (
         json.dumps(cassette({}, ["application/json"])).encode().replace(b'\\"stream\\": true', b'\\"stream\\": false'),
         "is a cassette without a stream",
@@ -777,9 +777,9 @@ def test_what_holds_no_stream_is_told_in_one_line(case: str, tmp_path: Path) -> 
 
 YAML_BAD = {
     "python object": (b"interactions:\n- !!python/object/apply:os.system ['touch %s']\n", "in line 2"),
-    "torn": (b"interactions:\n- request: {uri: 'x\n", "is no YAML that can be read as plain data"),
+    "torn": (b"interactions:\n- request: {uri: 'x\n", "is not YAML that can be read as plain data"),
     "a loop": (b"interactions: &a\n- *a\n", "is a cassette without a stream"),
-    "nested too deep": (b"interactions: " + b"[" * 5000, "is no YAML that can be read as plain data"),
+    "nested too deep": (b"interactions: " + b"[" * 5000, "is not YAML that can be read as plain data"),
 }
 
 

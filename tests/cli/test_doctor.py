@@ -308,8 +308,8 @@ def test_the_self_test_sends_and_keeps_nothing() -> None:
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4317"}, True, "traces and metrics go by HTTP to port 4317"),
         ({"OTEL_EXPORTER_PROMETHEUS_PORT": "http"}, True, "'http' is not a port"),
         ({"OTEL_EXPORTER_PROMETHEUS_HOST": "no.such.host.invalid"}, True, "no.such.host.invalid is not usable"),
-        ({"STREAMWATCH_CAPTURE_DIR": "/proc/version/x"}, True, "is no directory that this user may write to"),
-        ({"STREAMWATCH_CAPTURE_DIR": "x" * 300}, True, "is no directory that this user may write to"),
+        ({"STREAMWATCH_CAPTURE_DIR": "/proc/version/x"}, True, "is not a directory that this user may write to"),
+        ({"STREAMWATCH_CAPTURE_DIR": "x" * 300}, True, "is not a directory that this user may write to"),
         ({"OTEL_CONFIG_FILE": "x.yaml"}, False, "OTEL_CONFIG_FILE names every exporter"),
     ],
 )
@@ -374,7 +374,7 @@ def test_a_port_of_another_program_is_told(ports: range) -> None:
     if Path("/proc/net/tcp").exists():
         assert f"process {os.getpid()} (" in what
     else:
-        assert "another program: it answers with something that is no metrics" in what
+        assert "another program: it answers with something that is not metrics" in what
 
 
 @pytest.mark.usefixtures("trial")

@@ -80,5 +80,5 @@ def test_a_reader_may_stop_early(arguments: str) -> None:
 
 def test_the_package_shows_its_public_names() -> None:
     """To completion and to people; importing it is still cheap."""
-    assert set(streamwatch.__all__) <= set(dir(streamwatch))
+    assert {*streamwatch.__all__, "__version__"} == set(dir(streamwatch))
     assert all(getattr(streamwatch, name) is not None for name in streamwatch.__all__)

@@ -569,6 +569,26 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert "Healthy: no fault in 12 answers." in seen.text
 
 
+def test_the_page_has_the_event_at_fault_and_what_to_do(tmp_path: Path) -> None:
+    """For an anomaly and for a broken invariant, as the JSON has it: answer, event, line and byte."""
+    page = tmp_path / "report.html"
+
+    def without_index(chunk: dict[str, Any]) -> None:
+        for call in delta(chunk).get("tool_calls") or ():
+            del call["index"]
+
+    with serving(change=each_chunk(without_index)) as server:
+        report = json.loads(run(server.url, "--only", "tool", "--json", "--html", str(page)).stdout)
+
+    seen = parsed(page.read_text("utf-8")).text
+    (kind,) = [row for row in report["kinds"] if row["kind"] == "tool_call_index_missing"]
+    (rule,) = [row for row in report["invariants"] if row["invariant"] == "call_index_present"]
+    for row in (kind, rule):
+        assert row["first_at"]["byte"] > 0
+        assert "tool: event {event}, line {line}, byte {byte}".format_map(row["first_at"]) in seen
+    assert rule["remedy"] in seen
+
+
 def test_a_page_is_written_of_an_endpoint_that_cannot_be_asked(tmp_path: Path) -> None:
     """It says why."""
     page = tmp_path / "report.html"

@@ -239,9 +239,9 @@ def test_a_line_of_bars(values: list[float], line: str) -> None:
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (b"<html><body>Welcome to nginx!</body></html>", "it answers with something that is no metrics"),
-        (b"", "it answers with something that is no metrics"),
-        (b"\xff\xfe\x00", "it answers with something that is no metrics"),
+        (b"<html><body>Welcome to nginx!</body></html>", "it answers with something that is not metrics"),
+        (b"", "it answers with something that is not metrics"),
+        (b"\xff\xfe\x00", "it answers with something that is not metrics"),
         (b"# TYPE up gauge\nup 1\n", "it answers with metrics, but none of Streamwatch's"),
         (b"streamwatch_streams_total{a= 1\n", "its metrics cannot be read"),
         (b"streamwatch_streams_total one\n", "its metrics cannot be read"),
@@ -595,7 +595,7 @@ def test_what_is_no_address_is_told(url: str) -> None:
     result = run("--once", url)
 
     assert 2 == result.exit_code
-    assert "is no address such as" in result.stderr
+    assert "is not an address such as" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -656,8 +656,8 @@ def test_what_is_no_prometheus_is_told() -> None:
         guessed, told = (run("--once", "--interval", "0.2", *options, url) for options in ((), ("--prometheus",)))
 
     assert (2, 2) == (guessed.exit_code, told.exit_code)
-    assert "something that is no metrics" in guessed.stderr
-    assert "no answer of Prometheus" in told.stderr
+    assert "something that is not metrics" in guessed.stderr
+    assert "not an answer of Prometheus" in told.stderr
 
 
 def test_a_prometheus_has_to_be_named() -> None:

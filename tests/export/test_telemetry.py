@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import re
 import time
@@ -18,6 +19,7 @@ from conftest import Watched, settle
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -36,7 +38,8 @@ from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream_cases import KNOWN
 from streamwatch.export.request import RequestInfo
-from streamwatch.export.telemetry import Telemetry
+from streamwatch.export.genai import Usage
+from streamwatch.export.telemetry import RecordedStream, Telemetry
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 COMMON = {
@@ -125,6 +128,22 @@ def test_a_stream_is_one_span_that_says_how_it_went(watched: Watched) -> None:
     assert span.end_time is not None
     assert span.start_time is not None
     assert 0 < span.end_time - span.start_time < 10e9
+
+
+def test_the_provider_is_the_server_that_the_answer_names(watched: Watched) -> None:
+    """On the span and on the counters; an address of a provider's own comes before it."""
+    body = b"".join(sdk.healthy("chat")).replace(b'"object"', b'"system_fingerprint":"fp_ollama","object"')
+    sdk.read("sync", [body])
+    (span,) = watched.spans
+
+    assert "ollama" == (span.attributes or {})["gen_ai.provider.name"]
+    assert {"ollama"} == {
+        (point.attributes or {})["gen_ai.provider.name"] for point in watched.points("streamwatch.streams")
+    }
+
+    groq = RecordedStream(replace(CALL, provider="groq"), Context(), 0, Usage())
+    groq.see(replace(report_of("m"), server="ollama"))
+    assert "groq" == groq.call.provider
 
 
 def test_a_span_has_one_event_for_each_kind_of_anomaly(watched: Watched) -> None:
@@ -430,6 +449,7 @@ def test_a_server_cannot_invent_labels_without_end(providers: dict[str, Any], me
     streams(0, 1_000)
     tracemalloc.start()
     streams(1_000, 100_000)
+    gc.collect()  # Python keeps up to 2,000 tuples of each length for reuse: those of 20 arguments are 200 kB
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     for number in (1, 99, 100, 99_999):

@@ -125,6 +125,9 @@ def _stream(headers: dict[str, str], **client: Any) -> Any:
         ({"apim-request-id": "1"}, {"base_url": "https://llm.example.test/v1"}, "azure.ai.openai"),
         ({"x-litellm-call-id": "1"}, {"base_url": "https://llm.example.test/v1"}, "litellm"),
         ({"x-litellm-call-id": "1"}, {"base_url": "https://api.groq.com/openai/v1"}, "groq"),
+        ({"server": "llama.cpp"}, {"base_url": "http://127.0.0.1:8080/v1"}, "llama_cpp"),
+        ({"server": "llama.cpp", "x-litellm-call-id": "1"}, {"base_url": "http://127.0.0.1:8080/v1"}, "litellm"),
+        ({"server": "uvicorn"}, {"base_url": "http://127.0.0.1:11434/v1"}, "openai"),
     ],
 )
 def test_the_provider_is_told_by_client_and_headers(

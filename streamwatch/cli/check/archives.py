@@ -27,14 +27,14 @@ _EVENT_STREAM = "text/event-stream"
 
 
 def har(log: Mapping[str, Any], path: str) -> Iterator[Recording | Unreadable]:
-    """The streams of a HAR file."""
+    """Yield the streams of a HAR file."""
     yield from _streams(log.get("entries"), _har_entry, path, "entry", "a HAR file")
 
 
 def _streams(
     records: Any, read: Callable[[Any, str, str], Recording | None], path: str, noun: str, archive: str
 ) -> Iterator[Recording | Unreadable]:
-    """The streams among the records of an archive, and those that cannot be read; at least one of them."""
+    """Yield the streams among the records of an archive, and those that cannot be read; at least one of them."""
     count = 0
     for number, record in enumerate(records if isinstance(records, list) else (), 1):
         try:
@@ -69,14 +69,14 @@ def _har_entry(entry: Any, path: str, place: str) -> Recording | None:
 
 
 def _messages(messages: list[Any]) -> Iterator[dict[str, Any]]:
-    """What Chrome keeps of an EventSource: the events, and not their bytes."""
+    """Yield what Chrome keeps of an EventSource: the events, and not their bytes."""
     for message in messages:
         name = _part(message).get("eventName")
         yield {"event": name if name != "message" else "", "data": str(_part(message).get("data", ""))}
 
 
 def cassette(document: Any, path: str) -> Iterator[Recording | Unreadable]:
-    """The streams of a VCR cassette."""
+    """Yield the streams of a VCR cassette."""
     document = _part(document)
     interactions = document.get("interactions", document.get("http_interactions"))
     yield from _streams(interactions, _interaction, path, "interaction", "a cassette")
@@ -96,22 +96,22 @@ def _interaction(interaction: Any, path: str, place: str) -> Recording | None:
 
 
 def from_yaml(data: bytes) -> Any:
-    """A YAML document; never more than data."""
+    """Return a YAML document as plain data."""
     try:
         yaml: Any = importlib.import_module("yaml")
     except ImportError:
         raise Unreadable("is a cassette in YAML: to read it, `pip install pyyaml`") from None
 
     loader: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
-    # Python 2 marked each text that is no ASCII.
+    # Python 2 marked each text beyond ASCII.
     loader.add_constructor("tag:yaml.org,2002:python/unicode", yaml.SafeLoader.construct_yaml_str)
     try:
         return yaml.load(data, loader)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise Unreadable(f"is no YAML that can be read as plain data{line}: {error.problem}") from error
+        raise Unreadable(f"is not YAML that can be read as plain data{line}: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(f"is no YAML that can be read as plain data: {' '.join(str(error).split())}") from error
+        raise Unreadable(f"is not YAML that can be read as plain data: {' '.join(str(error).split())}") from error
 
 
 # --- what both have in common
@@ -128,21 +128,21 @@ def _recording(
 
 
 def _is_stream(mime: str, said: Mapping[str, Any], status: Any) -> bool:
-    """An event stream; or what came instead of one that was asked for, as clients read it as one."""
+    """Return whether this is an event stream, or the answer that came instead of one: clients read both as a stream."""
     if mime.strip().lower().startswith(_EVENT_STREAM):
         return True
     return said.get("stream") is True and status in (200, "200")
 
 
 def _part(value: Any, *names: str) -> Mapping[str, Any]:
-    """An object inside of others; empty where there is none."""
+    """Return an object inside of others; empty where there is none."""
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, Mapping) else {}
 
 
 def _header(headers: Any, name: str) -> str:
-    """A header; archives have them as objects with one or several values, or as pairs."""
+    """Return a header; archives have them as objects with one or several values, or as pairs."""
     if isinstance(headers, Mapping):
         headers = [{"name": each, "value": value} for each, value in headers.items()]
     for header in headers if isinstance(headers, list) else ():
@@ -153,7 +153,7 @@ def _header(headers: Any, name: str) -> str:
 
 
 def _bytes(body: Any) -> bytes:
-    """A body of a cassette: a text, bytes, or an object with one of them."""
+    """Return a body of a cassette: a text, bytes, or an object with one of them."""
     if isinstance(body, Mapping):
         packed = body.get("base64_string")
         return _decoded(packed) if isinstance(packed, str) else _bytes(body.get("string"))
@@ -168,4 +168,4 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text)
     except (binascii.Error, ValueError) as error:
-        raise Unreadable(f"the body is no base64 ({error})") from error
+        raise Unreadable(f"the body is not base64 ({error})") from error

@@ -81,7 +81,7 @@ class _Refused(click.ClickException):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How the command was called."""
+    """The options of one call of the command."""
 
     api: str | None = None
     out: str | None = None
@@ -96,7 +96,7 @@ class Options:
 
 
 def _settings(policy: str | None) -> Settings:
-    """The settings of the environment and of the command line; a recording is not captured again."""
+    """Return the settings of the environment and of the command line; a recording is not captured again."""
     settings, complaints = Settings.from_environ(os.environ)
     for complaint in complaints:
         click.echo(complaint, err=True)
@@ -152,17 +152,17 @@ class _Checking:
         return 0 if all(record["well"] for record in self.records) else 1
 
     def tell(self, message: str) -> None:
-        """A message for people."""
+        """Print a message for people."""
         click.echo(render.printable(message), err=True)
 
     def _print(self, line: str) -> None:
-        """A line of results as it is: rich would make pictures of `:warning:`."""
+        """Print a line of results as it is: rich would make pictures of `:warning:`."""
         click.echo(line, err=self.options.out == "-")
 
     # --- files
 
     def _files(self, paths: Sequence[str]) -> Iterator[tuple[str, bool]]:
-        """Every file, and whether it was found in a directory."""
+        """Yield every file, and whether it was found in a directory."""
         for path in paths:
             if path == "-" or not Path(path).is_dir():
                 yield path, False
@@ -176,7 +176,7 @@ class _Checking:
 
     @contextlib.contextmanager
     def _progress(self, files: list[tuple[str, bool]]) -> Iterator[Iterator[tuple[str, bool]]]:
-        """The files, with a bar on standard error where there are many; it makes way for what is printed."""
+        """Yield the files, with a bar on standard error where there are many; the bar makes way for what is printed."""
         if len(files) < 2 or not self.messages.is_terminal:
             yield iter(files)
             self._tell_unread()
@@ -209,7 +209,7 @@ class _Checking:
             self.tell(f"Files in the directories that hold no stream: {self.unread}.")
 
     def _file(self, path: str, *, found: bool, alone: bool) -> None:
-        """One file; what is wrong with it never stops the others."""
+        """Check one file; what is wrong with it never stops the others."""
         try:
             for recording in recordings_in(contents(path), path, found=found):
                 if isinstance(recording, Unreadable):
@@ -294,7 +294,7 @@ class _Checking:
             )
 
     def _compare(self, recording: Recording) -> list[render.Comparison]:
-        """What each reader gets, without and with Streamwatch."""
+        """Return what each reader gets, without and with Streamwatch."""
         from streamwatch.cli.common import client_code
 
         those = [each for each in client_code.readers_of(recording.api) if self.options.with_async or not each.is_async]

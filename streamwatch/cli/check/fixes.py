@@ -20,7 +20,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Unwritten(Exception):  # noqa: N818 -- not an error of Streamwatch
-    """Why something was not written: one sentence for people; `is_final` where nothing further can be."""
+    """The reason why something was not written: one sentence for people; `is_final` where nothing further can be."""
 
     def __init__(self, reason: str, *, is_final: bool = False) -> None:
         super().__init__(reason)
@@ -28,7 +28,7 @@ class Unwritten(Exception):  # noqa: N818 -- not an error of Streamwatch
 
 
 class Fixes:
-    """Where the repaired streams of one run go: a directory for several; else one file, or standard output."""
+    """The place of the repaired streams of one run: a directory for several; else one file, or standard output."""
 
     def __init__(self, out: str, *, force: bool) -> None:
         self._out = out
@@ -87,7 +87,7 @@ class Fixes:
             self._write(Path(self._out), self._one)
 
     def _free(self, checked: Replay) -> Path:
-        """A name in the directory that no other stream of this run has."""
+        """Return a name in the directory that no other stream of this run has."""
         recording = checked.recording
         base = "stdin" if recording.path == "-" else Path(recording.path).name
         stem = base.removesuffix(".gz").rpartition(".")[0] or base
@@ -126,7 +126,7 @@ def _unwritten(path: Path, error: OSError, *, is_final: bool) -> Unwritten:
 
 
 def told(record: dict[str, Any]) -> str:
-    """What was written, and what it shows when it is checked again."""
+    """Say what was written, and what it shows when it is checked again."""
     again = record["fixed_again"]
     left = f"; still repairable: {', '.join(again['left'])}" if again["left"] else "; nothing in it is left to repair"
     return f"repaired stream: {record['fixed']} (checked again: {again['verdict']}{left})"

@@ -1,4 +1,4 @@
-"""Files of recorded streams: what is in them, told by their content and not by their names.
+"""Files of recorded streams: what is in them, by their content and not by their names.
 
     for recording in recordings_in(contents("answer.sse"), "answer.sse"):
         recording.body, recording.api, recording.host, ...
@@ -25,9 +25,9 @@ from streamwatch.sdk import request_info as calls
 
 #: Bytes of a file, or of what is packed in it: a day's HAR is smaller, and a laptop's memory is larger.
 MAX_BYTES = 256 << 20
-#: Bytes that tell what a file is: every format says so in its first lines.
+#: Bytes that show what a file is: every format says so in its first lines.
 _HEAD = 64 << 10
-#: Payloads looked at to tell the API: the first may be a comment or a content filter's, the hundredth tells no more.
+#: Payloads looked at to find the API: the first may be a comment or a content filter's, the hundredth adds nothing.
 _LOOKED_AT = 64
 #: Members of a request's body that say what may be expected of the answer.
 _ASKED = ("model", "n", "tools", "tool_choice", "stream_options")
@@ -40,12 +40,12 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 
 
 class Unreadable(Exception):  # noqa: N818 -- not an error of Streamwatch: a file that holds no stream
-    """Why a file, or a part of it, can't be replayed: one sentence for people."""
+    """The reason why a file, or a part of it, can't be replayed: one sentence for people."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recorded stream.
+    """A recorded stream.
 
     `offset` and `line` are those of the body's first byte in the file, None where the file has it in another form;
     `blocks` the same for each block of the body, where each is of its own.
@@ -74,7 +74,7 @@ class Recording:
 
 
 def contents(path: str) -> bytes:
-    """All bytes of a file, or of standard input for `-`."""
+    """Return all bytes of a file, or of standard input for `-`."""
     try:
         if path == "-":
             return _bounded(sys.stdin.buffer.read)
@@ -103,7 +103,7 @@ def _megabytes(size: int) -> str:
 
 
 def unpacked(data: bytes, encoding: str = "") -> bytes:
-    """Bytes without their compression."""
+    """Return bytes without their compression."""
     if data[:2] == b"\x1f\x8b":
         data = _inflated(data, 31)
     elif encoding in ("br", "zstd"):
@@ -133,7 +133,7 @@ def _inflated(data: bytes, window: int) -> bytes:
 
 
 def recordings_in(data: bytes, path: str, *, found: bool = False) -> Iterator[Recording | Unreadable]:
-    """The streams of a file, and why others in it can't be read; `found`: nobody named the file."""
+    """Yield the streams of a file, and why others in it can't be read; `found`: nobody named the file."""
     plain = unpacked(data)
     for recording in _streams(plain, path, found=found):
         if isinstance(recording, Recording) and plain is not data:  # nobody can look at places in packed bytes
@@ -161,23 +161,23 @@ def _streams(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unr
     elif _FIELD.match(data) or _is_stream(data):
         yield _plain(Recording(path, data, "body", offset=0))
     else:
-        raise Unreadable("holds no stream: no line of it begins with `data:`, and it is no HAR, cassette or JSON lines")
+        raise Unreadable("holds no stream: no line begins with `data:`, and it is not HAR, a cassette or JSON lines")
 
 
 def _is_stream(data: bytes) -> bool:
-    """Whether a line somewhere begins as an event does; most other files are told by a plain search, which is fast."""
+    """Return whether a line begins as an event does; a plain search, which is fast, rules out most other files."""
     return (b"data:" in data or b"event:" in data) and _STREAM.search(data) is not None
 
 
 def _plain(recording: Recording) -> Recording:
-    """A recording whose API only its events can tell."""
+    """Return a recording whose API only its events can show."""
     if recording.api:
         return recording
     return replace(recording, api=api_in(recording.body))
 
 
 def _with_headers(data: bytes, path: str) -> Recording:
-    """What `curl -i` gives; interim answers and those of proxies come before the last one."""
+    """Return what `curl -i` gives; interim answers and those of proxies come before the last one."""
     start, headers, status = 0, dict[str, str](), 200
     while match := _HTTP.match(data, start):
         end = _BLANK.search(data, match.end() - 1)
@@ -194,7 +194,7 @@ def _with_headers(data: bytes, path: str) -> Recording:
 
 
 def _capture(data: bytes, path: str) -> Recording:
-    """What STREAMWATCH_CAPTURE_DIR holds."""
+    """Return what STREAMWATCH_CAPTURE_DIR holds."""
     facts, body = capture.load(data)
     start, ended, n = len(data) - len(body), facts.get("ended", ""), facts.get("n", "")
     return _plain(
@@ -213,7 +213,7 @@ def _capture(data: bytes, path: str) -> Recording:
 
 
 def _json(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unreadable]:
-    """A HAR file, a cassette, chunks, or the document that came instead of a stream."""
+    """Yield a HAR file, a cassette, chunks, or the document that came instead of a stream."""
     from streamwatch.cli.check import archives
 
     try:
@@ -238,7 +238,7 @@ def _json(data: bytes, path: str, *, found: bool) -> Iterator[Recording | Unread
 
 
 def _lines(data: bytes, path: str) -> Recording:
-    """Chunks, one a line: the framing is lost, each line becomes an event."""
+    """Return a file with a chunk on each line: the framing is lost, each line becomes an event."""
     payloads, places, start = [], [], 0
     for number, line in enumerate(data.splitlines(keepends=True), 1):
         if line.strip():
@@ -258,7 +258,7 @@ def _line(line: bytes, number: int) -> Any:
 
 
 def _is_chunk(value: Any) -> bool:
-    """Whether a JSON value looks like the payload of an event."""
+    """Return whether a JSON value looks like the payload of an event."""
     if not isinstance(value, dict):
         return False
     kind = str(value.get("type", value.get("event", "")))
@@ -267,7 +267,7 @@ def _is_chunk(value: Any) -> bool:
 
 
 def framed(payloads: Iterable[Any]) -> bytes:
-    """Payloads as events; [DONE] is added where the answer came to its end, as it is no payload."""
+    """Return payloads as events; [DONE] is added where the answer came to its end, as it is not a payload."""
     payloads = list(payloads)
     frames = [_frame(payload) for payload in payloads]
     is_chat = any(isinstance(payload, dict) and "choices" in payload for payload in payloads)
@@ -291,7 +291,7 @@ def _frame(payload: Any) -> bytes:
 
 
 def about_url(url: str) -> tuple[str, str, dict[str, Any]]:
-    """The API and the host of a request, and what its query says."""
+    """Return the API and the host of a request, and what its query says."""
     try:
         parts = urlsplit(url)
         api, _ = calls.api_at(parts.path, None)
@@ -302,14 +302,14 @@ def about_url(url: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def asked(body: Any) -> dict[str, Any]:
-    """What the JSON body of a request says of the answer; `stream` is told apart by the archives."""
+    """Return what the JSON body of a request says of the answer; the archives look at `stream` themselves."""
     if isinstance(body, (str, bytes)):
         body = value_of(body)
     return {name: body[name] for name in (*_ASKED, "stream") if name in body} if isinstance(body, dict) else {}
 
 
 def request_of(recording: Recording) -> Request:
-    """The same for the core."""
+    """Return a request in the form that the core takes."""
     asked, n = recording.request, recording.request.get("n")
     model = asked.get("model")
     return Request(
@@ -322,7 +322,7 @@ def request_of(recording: Recording) -> Request:
 
 
 def api_in(body: bytes) -> str:
-    """The API of a stream, by its first events; `chat`, which most are, where they are silent."""
+    """Return the API of a stream, by its first events; `chat`, which most are, where they are silent."""
     seen = 0
     for match in re.finditer(rb"(?:\A|[\r\n])(?:\xef\xbb\xbf)?(event|data): ?([^\r\n]*)", body):
         field, value = match.groups()

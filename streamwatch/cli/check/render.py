@@ -1,4 +1,4 @@
-"""How a checked stream is shown: as lines and tables for people, as JSON for programs.
+"""The forms of a checked stream: lines and tables for people, JSON for programs.
 
 What came off a wire is shown without its control characters: a recording must not write to anybody's terminal.
 """
@@ -28,7 +28,7 @@ _CONDITIONS = {Condition.CLEAN: "green", Condition.REPAIRED: "yellow", Condition
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one reader gets of a stream, without and with Streamwatch."""
+    """The answers that one reader gets of a stream, without and with Streamwatch."""
 
     reader: Reader
     plain: Answer
@@ -41,7 +41,7 @@ class Comparison:
 
 
 def printable(text: str) -> str:
-    """A text off the wire without control characters."""
+    """Return a text off the wire without control characters."""
     return text if text.isprintable() else "".join(each if each.isprintable() else _escaped(each) for each in text)
 
 
@@ -53,7 +53,7 @@ def _escaped(character: str) -> str:
 
 
 def line(replay: Replay) -> str:
-    """A stream on one line."""
+    """Return a stream on one line."""
     report = replay.report
     serious = [kind for kind in report.anomalies if kind.severity is not Severity.HAZARD]
     found = ", ".join(f"{kind.name} {report.anomalies[kind]}" for kind in serious)
@@ -64,7 +64,7 @@ def line(replay: Replay) -> str:
 
 
 def headline(replay: Replay) -> str:
-    """What a stream is, and how it ended."""
+    """Return what a stream is, and how it ended."""
     report, recording = replay.report, replay.recording
     what = [recording.format, report.api, model_of(replay), printable(recording.host)]
     size = f"{report.events:,} events, {len(recording.body):,} bytes"
@@ -72,13 +72,13 @@ def headline(replay: Replay) -> str:
 
 
 def conclusion(replay: Replay) -> list[tuple[str, str]]:
-    """Verdict and condition, each with its style."""
+    """Return verdict and condition, each with its style."""
     style = _CONDITIONS[replay.report.condition] if replay.report.verdict else "red"
     return [(f"verdict {_verdict(replay)}, ", ""), (f"condition {_condition(replay)}", style)]
 
 
 def findings(replay: Replay) -> Table:
-    """The anomalies of a stream: how many, where, and what repairs came to."""
+    """Return the anomalies of a stream: how many, where, and what repairs came to."""
     from rich.table import Table
     from rich.text import Text
 
@@ -94,19 +94,19 @@ def findings(replay: Replay) -> Table:
 
 
 def by_severity(anomalies: Mapping[AnomalyKind, int]) -> list[tuple[AnomalyKind, int]]:
-    """The worst first; what is as bad, in the order in which it was found."""
+    """Return the kinds with the worst first; equals stay in the order in which they were found."""
     order = (Severity.FAULT, Severity.DIALECT, Severity.HAZARD)
     return sorted(anomalies.items(), key=lambda pair: order.index(pair[0].severity))
 
 
 def advice(replay: Replay) -> str:
-    """Where to read more of the worst that was found; nothing where all is well."""
+    """Return where to read more of the worst that was found; nothing where all is well."""
     faults = [kind.name for kind, _ in by_severity(replay.report.anomalies) if kind.severity is Severity.FAULT]
     return f"More: streamwatch explain {faults[0]}" if faults else ""
 
 
 def comparison(compared: Sequence[Comparison], version: str) -> Table:
-    """What each reader gets, side by side."""
+    """Return what each reader gets, side by side."""
     from rich.table import Table
     from rich.text import Text
 
@@ -122,7 +122,7 @@ def comparison(compared: Sequence[Comparison], version: str) -> Table:
 
 
 def summary(replays: Iterable[Mapping[str, Any]]) -> Table:
-    """Streams by who served them and which model; of the records that `record` makes."""
+    """Return streams by who served them and which model; of the records that `record` makes."""
     from rich.table import Table
     from rich.text import Text
 
@@ -143,7 +143,7 @@ _COUNTED = ("streams", "clean", "repaired", "broken")
 
 
 def _kinds(records: Iterable[Mapping[str, Any]]) -> str:
-    """The kinds of some streams that matter, with the number of streams that have them."""
+    """Return the kinds of some streams that matter, with the number of streams that have them."""
     counts: dict[str, int] = {}
     for record in records:
         for anomaly in record["anomalies"]:
@@ -153,7 +153,7 @@ def _kinds(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def model_of(replay: Replay) -> str:
-    """The model that answered, or else the one that was asked."""
+    """Return the model that answered, or else the one that was asked."""
     return printable(replay.report.response_model or replay.report.request.model)
 
 
@@ -183,7 +183,7 @@ def _place(position: Position) -> str:
 
 
 def _repair(kind: AnomalyKind, replay: Replay) -> str:
-    """What became of the anomalies of a kind."""
+    """Return what became of the anomalies of a kind."""
     outcomes = replay.report.outcomes.get(kind, {})
     if kind.strategy is Strategy.NONE:
         return "none known"
@@ -194,7 +194,7 @@ def _repair(kind: AnomalyKind, replay: Replay) -> str:
 
 
 def _got(answer: Answer, other: Answer) -> str:
-    """What a reader got, in a few words; a long text from where it differs from the other one."""
+    """Return what a reader got, in a few words; a long text from where it differs from the other one."""
     parts = [_text(answer.text, other.text)] if answer.text or not (answer.tool_calls or answer.refusal) else []
     calls = zip(answer.tool_calls.values(), [*other.tool_calls.values(), *answer.tool_calls.values()], strict=False)
     parts += [f"{printable(call.name)}({_text(call.arguments, known.arguments, quote='')})" for call, known in calls]
@@ -217,7 +217,7 @@ def _text(text: str, other: str, *, quote: str = '"') -> str:
 
 
 def record(replay: Replay, compared: Sequence[Comparison], version: str) -> dict[str, Any]:
-    """A checked stream as data."""
+    """Return a checked stream as data."""
     recording, report = replay.recording, replay.report
     in_file = recording.offset is not None or bool(recording.blocks)
     return {

@@ -28,7 +28,7 @@ _MAX_PASSES = 4
 
 @dataclass(frozen=True)
 class Position:
-    """Where something was found: the number of the event, from 1, and where its block begins; None at the end."""
+    """The place of a finding: the number of the event, from 1, and where its block begins; None at the end."""
 
     event: int | None
     offset: int
@@ -37,7 +37,7 @@ class Position:
 
 @dataclass
 class Replay:
-    """What a recording shows."""
+    """The findings in a recording."""
 
     recording: Recording
     report: Report
@@ -47,7 +47,7 @@ class Replay:
 
     @property
     def is_well(self) -> bool:
-        """Complete and without a fault; a recording that somebody stopped is not told to be incomplete."""
+        """Complete and without a fault; a recording that somebody stopped is not called incomplete."""
         faults = any(kind.severity is Severity.FAULT for kind in self.report.anomalies)
         ends = self.report.verdict in (Verdict.COMPLETE, Verdict.ABANDONED)
         return ends and not faults and self.report.condition is Condition.CLEAN
@@ -113,7 +113,7 @@ def positions(recording: Recording) -> Iterator[tuple[int, Position]]:
 
 
 def _blocks(recording: Recording) -> Iterator[tuple[bytes, Position]]:
-    """The body in blocks that end in a blank line, and where each stands."""
+    """Yield the body in blocks that end in a blank line, and where each stands."""
     body, start, line, number, at = recording.body, 0, recording.line, 0, 0
     ends = [match.end() for match in BLANK_LINE.finditer(body)]
     for end in ends if ends[-1:] == [len(body)] else [*ends, len(body)]:
@@ -142,7 +142,7 @@ def _end(recording: Recording) -> Position:
 
 
 def written(event: Event) -> bytes:
-    """An event as OpenAI would send it."""
+    """Return an event as OpenAI would send it."""
     head = [f"event: {event.event}"] if event.event else []
     head += [f"id: {event.id}"] if event.id else []
     head += [f"retry: {event.retry}"] if event.retry is not None else []
@@ -151,7 +151,7 @@ def written(event: Event) -> bytes:
 
 
 def _text(event: Event) -> str:
-    """What the SDK reads as the payload of an event: what came, or what a repair made of it."""
+    """Return what the SDK reads as the payload of an event: what came, or what a repair made of it."""
     came = value_of(event.data)
     value = event.payload if event.shared and event.payload is not None else came
     if not isinstance(value, dict):
@@ -163,7 +163,7 @@ def _text(event: Event) -> str:
 
 
 def choices_asked(recording: Recording) -> int | None:
-    """How many choices the request wanted; where nobody knows, as many as the answer finishes, or has."""
+    """Return how many choices the request wanted; where nobody knows, as many as the answer finishes, or has."""
     n = recording.request.get("n")
     if type(n) is int or recording.api not in ("chat", "completions"):
         return n if type(n) is int else None

@@ -1,1 +1,1 @@
-"""What several commands and the demo share: metrics that were scraped, and tables of them."""
+"""The common parts of several commands and the demo: metrics that were scraped, and tables of them."""

@@ -25,7 +25,7 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 @dataclass(frozen=True)
 class CiFinding:
-    """One thing that is wrong: the rule, how bad it is here, where, and what to do about it."""
+    """A finding: the rule, how bad it is here, where it is, and what to do about it."""
 
     rule: str
     level: str
@@ -44,7 +44,7 @@ class CiFinding:
 
 @dataclass
 class CiCase:
-    """What one test looked at: `skipped` says why it could not, `errored` why it broke."""
+    """The subject of one test: `skipped` says why it could not be tested, `errored` why the test broke."""
 
     suite: str
     name: str

@@ -1,4 +1,4 @@
-"""How client code reads a stream: loops as applications have them, over the installed openai SDK.
+"""Client code that reads a stream: loops as applications have them, over the installed openai SDK.
 
     connect = served(body)                      # or connected("http://127.0.0.1:8000/v1", "key")
     for reader in readers_of("chat"):
@@ -42,7 +42,7 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 
 class Connect(Protocol):
-    """Makes a client of the SDK. A reading opens one and closes it."""
+    """A maker of clients of the SDK. A reading opens one and closes it."""
 
     def __call__(self, *, is_async: bool) -> Any: ...
 
@@ -58,7 +58,7 @@ class ToolCall:
 
 @dataclass
 class Answer:
-    """What a reader got; `error` is the exception that ended it, `ended` the finish reason or status it saw."""
+    """The answer as a reader got it; `error` is the exception that ended it, `ended` the finish reason or status."""
 
     texts: dict[Any, str] = field(default_factory=dict)
     tool_calls: dict[Any, ToolCall] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Answer:
         return "\n".join(text for text in self.texts.values() if text)
 
     def add(self, text: str, at: Any = 0) -> None:
-        """More text."""
+        """Add more text."""
         self.texts[at] = self.texts.get(at, "") + text
 
 
@@ -97,14 +97,14 @@ class Reader:
 
 
 class NotOffered(Exception):  # noqa: N818 -- no error: older releases have fewer ways
-    """This release of the SDK has no such way to read."""
+    """The error of a way to read that this release of the SDK does not have."""
 
 
 # --- reading
 
 
 def sdk_version() -> str:
-    """The release of the SDK; empty where none can be imported, or one of before 1.0."""
+    """Return the release of the SDK; empty where none can be imported, or one of before 1.0."""
     try:
         openai: Any = importlib.import_module("openai")
         return str(openai.__version__) if hasattr(openai, "OpenAI") else ""
@@ -113,12 +113,12 @@ def sdk_version() -> str:
 
 
 def readers_of(api: str) -> list[Reader]:
-    """The readers of an API."""
+    """Return the readers of an API."""
     return [reader for reader in READERS if reader.api == api]
 
 
 def read(reader: Reader, connect: Connect, request: Mapping[str, Any] | None = None) -> Answer | None:
-    """What a reader gets; None where this release of the SDK has no such way to read.
+    """Return what a reader gets; None where this release of the SDK has no such way to read.
 
     `request` is the JSON body of the request, as far as it matters; `starting_after` goes into the query.
     """
@@ -145,7 +145,7 @@ async def _read_async(reader: Reader, connect: Connect, arguments: dict[str, Any
 
 
 def _arguments(api: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the SDK's method; all but the model go by in `extra_body`, as helpers check what they know."""
+    """Return the arguments of the SDK's method; `extra_body` has all but the model, as helpers check what they know."""
     given = {name: value for name, value in request.items() if value is not None}
     query = {name: given.pop(name) for name in ("starting_after",) if name in given}
     arguments = dict(_DEFAULTS[api])
@@ -156,7 +156,7 @@ def _arguments(api: str, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_application(function: Read) -> Read:
-    """The same code as the application's own: Streamwatch fills in content only for that, and not for packages."""
+    """Return the same code as the application's own: Streamwatch fills in content only for that, not for packages."""
     code = function.__code__.replace(co_filename="<application>")
     return FunctionType(code, {**function.__globals__, "__name__": "application"}, function.__name__)
 
@@ -168,7 +168,7 @@ def _told(error: Exception) -> str:
 
 @contextlib.contextmanager
 def watched(settings: Settings | None) -> Iterator[list[Report]]:
-    """Streamwatch on with these settings, or off for None; as it was before afterwards. The reports of its streams."""
+    """Switch Streamwatch on with these settings, or off for None; yield its reports, and restore afterwards."""
     instrumentor = StreamwatchInstrumentor()
     before = None
     if instrumentor.is_instrumented_by_opentelemetry:
@@ -194,7 +194,7 @@ def watched(settings: Settings | None) -> Iterator[list[Report]]:
 
 
 def _is_no_finding(record: logging.LogRecord) -> bool:
-    """Findings are in the reports; whatever else is logged is shown."""
+    """Return whether a log record is not a finding: findings are in the reports, the rest is shown."""
     return record.module != "log"
 
 
@@ -202,7 +202,7 @@ def _is_no_finding(record: logging.LogRecord) -> bool:
 
 
 def served(body: bytes, *, cut: bool = False) -> Connect:
-    """Clients whose every answer is this body; `cut`: the connection breaks after it. Nothing goes over a network."""
+    """Connect clients to this body, without a network; with `cut`, the connection breaks after it."""
 
     def connect(*, is_async: bool) -> Any:
         import openai
@@ -224,7 +224,7 @@ def served(body: bytes, *, cut: bool = False) -> Connect:
 
 
 def connected(base_url: str, api_key: str, **options: Any) -> Connect:
-    """Clients of a real server; `options` are those of `openai.OpenAI`."""
+    """Connect clients to a real server; `options` are those of `openai.OpenAI`."""
 
     def connect(*, is_async: bool) -> Any:
         import openai
@@ -293,7 +293,7 @@ async def _chat_ahelper(client: Any, request: dict[str, Any], answer: Answer) ->
 
 
 def _see_chunk(answer: Answer, chunk: Any) -> None:
-    """A chunk, taken with care: everything but the index of a choice may be absent."""
+    """Read a chunk with care: everything but the index of a choice may be absent."""
     answer.chunks += 1
     for choice in chunk.choices or []:
         answer.ended = choice.finish_reason or answer.ended
@@ -390,7 +390,7 @@ async def _responses_ahelper(client: Any, request: dict[str, Any], answer: Answe
 
 
 def _see_event(answer: Answer, event: Any) -> None:
-    """An event of Responses, put where its indexes say."""
+    """Read an event of Responses, and put it where its indexes say."""
     answer.chunks += 1
     if event.type == "response.output_text.delta":
         answer.add(event.delta, (event.output_index, event.content_index))
@@ -476,7 +476,7 @@ READERS = (
 
 
 def _method(client: Any, *paths: str) -> Any:
-    """The first of these methods that the client has."""
+    """Return the first of these methods that the client has."""
     for path in paths:
         found = client
         for name in path.split("."):
@@ -487,10 +487,10 @@ def _method(client: Any, *paths: str) -> Any:
 
 
 def _as_dict(chunk: Any) -> Any:
-    """A chunk as a dict of what came; early releases have no `to_dict`."""
+    """Return a chunk as a dict of what came; early releases have no `to_dict`."""
     return chunk.to_dict() if hasattr(chunk, "to_dict") else chunk.model_dump(exclude_unset=True)
 
 
 def _get(thing: Any, name: str) -> Any:
-    """A field; early releases hand out what they have no model for as a dict."""
+    """Return a field; early releases hand out what they have no model for as a dict."""
     return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)

@@ -1,4 +1,4 @@
-"""What the environment says to Streamwatch: each variable, where its value comes from, and what must not be shown.
+"""The environment of Streamwatch: each variable, where its value comes from, and what must not be shown.
 
 A value is shown only where its variable is known to hold no secret; of an address everything is shown but its
 credentials. `scrub` takes what is secret elsewhere in the environment out of any text that is to be printed.
@@ -23,7 +23,7 @@ SETTINGS = {f"{_PREFIX}{field.name.upper()}": field.name for field in dataclasse
 #: What tests of Streamwatch itself read: no setting, and no misspelled one.
 _TESTS = frozenset({"STREAMWATCH_E2E", "STREAMWATCH_FUZZ", "STREAMWATCH_SOAK_SECONDS"})
 
-#: Variables of OpenTelemetry that decide about us and hold no secret.
+#: Variables of OpenTelemetry that decide about Streamwatch and hold no secret.
 _SHOWN = re.compile(
     r"OTEL_(SDK_DISABLED|CONFIG_FILE|SERVICE_NAME|LOG_LEVEL|METRICS_EXEMPLAR_FILTER|METRIC_EXPORT_(INTERVAL|TIMEOUT)"
     r"|(TRACES|METRICS|LOGS)_EXPORTER|TRACES_SAMPLER|PYTHON_(DISTRO|CONFIGURATOR|DISABLED_INSTRUMENTATIONS|[A-Z]+_PROVIDER)"
@@ -58,19 +58,19 @@ class Variable:
 
 
 def shown(name: str, value: str) -> str:
-    """The value of a variable, as far as it may be shown."""
+    """Return the value of a variable, as far as it may be shown."""
     if not (name in SETTINGS or _SHOWN.fullmatch(name)):
         return _HIDDEN
     return address(value) if "://" in value else value
 
 
 def address(url: str) -> str:
-    """A URL without its credentials, query and fragment."""
+    """Return a URL without its credentials, query and fragment."""
     return labels.address(url, _HIDDEN)
 
 
 def scrub(text: str, environ: Mapping[str, str]) -> str:
-    """A text without the secrets of the environment, without credentials in addresses, without keys."""
+    """Return a text without the secrets of the environment, without credentials in addresses, without keys."""
     secrets = {value for name, value in environ.items() if _SECRET.search(name) and len(value) >= _SHORTEST_SECRET}
     for name, value in environ.items():
         if name.endswith("_HEADERS"):  # a list of name=value: each is a secret of its own
@@ -85,7 +85,7 @@ def scrub(text: str, environ: Mapping[str, str]) -> str:
 
 
 def variables(environ: Mapping[str, str]) -> Iterator[Variable]:
-    """Every setting of Streamwatch, then every variable of OpenTelemetry that is set or that we fill in."""
+    """Yield every setting of Streamwatch, then each variable of OpenTelemetry that is set or filled in."""
     settings, complaints = Settings.from_environ(environ)
     for name, field in SETTINGS.items():
         unusable = any(complaint.startswith(f"{name}=") for complaint in complaints)
@@ -98,25 +98,25 @@ def variables(environ: Mapping[str, str]) -> Iterator[Variable]:
 
 
 def filled_in(environ: Mapping[str, str]) -> dict[str, str]:
-    """What our distro sets where the user said nothing; another distro does as it likes."""
+    """Return what Streamwatch's distro sets where the user said nothing; another distro sets its own."""
     from streamwatch.otel.distro import defaults
 
     return {} if other_distro(environ) else defaults(environ)
 
 
 def in_charge(environ: Mapping[str, str]) -> bool:
-    """Whether our distro and our configurator set OpenTelemetry up."""
+    """Return whether Streamwatch's distro and configurator set OpenTelemetry up."""
     return not other_distro(environ) and environ.get(_CONFIGURATOR) in (None, "", "streamwatch")
 
 
 def other_distro(environ: Mapping[str, str]) -> str:
-    """The distro that the user named, if it is not ours."""
+    """Return the distro that the user named, unless it is Streamwatch's."""
     name = environ.get(_DISTRO, "")
     return "" if name == "streamwatch" else name
 
 
 def _text(value: Any) -> str:
-    """A value as it is written in the environment."""
+    """Return a value as it is written in the environment."""
     if isinstance(value, Policy):
         return value.text
     if isinstance(value, bool):
@@ -125,10 +125,10 @@ def _text(value: Any) -> str:
 
 
 def misspelled(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Names that nobody reads and that look like one of those that are read, with that one or with nothing."""
+    """Yield names that nobody reads but that look like one that is read, with that one or with nothing."""
     known = {*SETTINGS, *_otel_names()}
     for name in sorted(environ):
-        if name in known or name in _TESTS or name.startswith(f"_{_PREFIX}"):  # the last are our own
+        if name in known or name in _TESTS or name.startswith(f"_{_PREFIX}"):  # the last are Streamwatch's own
             continue
         alike = difflib.get_close_matches(name.upper(), known, 1, _ALIKE)
         if name.upper().startswith(_PREFIX):
@@ -140,7 +140,7 @@ def misspelled(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _otel_names() -> set[str]:
-    """What OpenTelemetry and what is installed for it reads."""
+    """Return what OpenTelemetry and what is installed for it reads."""
     from importlib import import_module
 
     from opentelemetry.util._importlib_metadata import entry_points
@@ -157,7 +157,7 @@ def _otel_names() -> set[str]:
 
 
 def obstacles(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What the environment says against Streamwatch, and what to do about it."""
+    """Yield what the environment says against Streamwatch, and what to do about it."""
     if other := other_distro(environ):
         what = (
             f"{_DISTRO}={other}: that distro decides about exporters; streams are watched and repaired all the same,"

@@ -1,4 +1,4 @@
-"""What the Prometheus endpoint of a process says about its streams."""
+"""The figures of a process, as its Prometheus endpoint has them."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Measured:
 
 
 def parse(exposition: str) -> Measured:
-    """The counters out of the text that a Prometheus endpoint serves."""
+    """Return the counters out of the text that a Prometheus endpoint serves."""
     families = text_string_to_metric_families(exposition)
     return measured((one.name, one.labels, one.value) for family in families for one in family.samples)
 
 
 def measured(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> Measured:
-    """The counters out of samples, each a name, its labels and a value."""
+    """Return the counters out of samples, each a name, its labels and a value."""
     verdicts: Counter[str] = Counter()
     found: Counter[str] = Counter()
     cases: Counter[tuple[str, bool, str]] = Counter()

@@ -1,4 +1,4 @@
-"""How commands ask an address for metrics: bounded in time and size, and told in one sentence when it fails.
+"""Requests for metrics: bounded in time and size, and reported in one sentence when they fail.
 
 Whatever is listening there answers as it likes: pages of HTML, bodies without end, a byte a second. Nothing of that
 holds a command up for longer than it has patience, or fills its memory.
@@ -44,7 +44,7 @@ _MAX_LABEL = 200
 OURS = "streamwatch_"
 #: Families that no command shows.
 _UNREAD = (f"{OURS}chunks_total", f"{OURS}repairs_total", f"{OURS}published_fix_ratio")
-#: When a process started: what counts from zero again is told from what only went on.
+#: When a process started: it separates what counts from zero again from what only went on.
 STARTED = "process_start_time_seconds"
 
 Series = tuple[str, tuple[tuple[str, str], ...]]  # a name, and its labels in the order of their names
@@ -52,11 +52,11 @@ Samples = dict[Series, float]
 
 
 class NoAnswerError(Exception):
-    """There is nothing to be had from an address; the message says why."""
+    """The error of an address that gives no metrics; the message says why."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Nobody is sent to an address that was not named."""
+    """A handler that follows no redirect: only addresses that were named are asked."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -70,7 +70,7 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> str:
-    """The body at a URL, which may name a user and a password; raises NoAnswerError."""
+    """Return the body at a URL, which may name a user and a password; raises NoAnswerError."""
     parts = urllib.parse.urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(  # noqa: S310 -- the scheme was checked where the address was read
@@ -164,7 +164,7 @@ class Inquiry(Generic[_T]):
 
 @dataclass(frozen=True)
 class Exposition:
-    """What a Prometheus endpoint says of Streamwatch."""
+    """The metrics of Streamwatch at a Prometheus endpoint."""
 
     samples: Samples
     version: str
@@ -172,7 +172,7 @@ class Exposition:
 
 
 def exposition(text: str) -> Exposition:
-    """What a text exposition says of Streamwatch; raises NoAnswerError where it is none, or not ours."""
+    """Return what a text exposition says of Streamwatch; raise NoAnswerError where it is none, or another's."""
     # Buckets and what no command shows are most of the text.
     lines = [line for line in text.split("\n") if line.startswith((OURS, STARTED)) and not _unread(line)]
     if len(lines) > _MOST_LINES:
@@ -185,7 +185,7 @@ def exposition(text: str) -> Exposition:
         raise NoAnswerError(f"its metrics cannot be read ({_words(error)})") from error
     started = next((value for (name, _), value in samples.items() if name == STARTED), None)
     if not any(name.startswith(OURS) for name, _ in samples):
-        kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is no metrics"
+        kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is not metrics"
         raise NoAnswerError(f"it answers with {kind}")
     return Exposition(ours(samples), version_in(samples), started)
 
@@ -211,7 +211,7 @@ def _series_of(head: str) -> Series:
 
 
 def series(name: str, labels: Mapping[str, str]) -> Series:
-    """A name and its labels, fit for a terminal: what is there is somebody else's choice."""
+    """Return a name and its labels, fit for a terminal: what is there is somebody else's choice."""
     return name, tuple(sorted((label, _printable(value)[:_MAX_LABEL]) for label, value in labels.items()))
 
 
@@ -220,11 +220,11 @@ def _printable(text: str) -> str:
 
 
 def ours(samples: Mapping[Series, float]) -> Samples:
-    """Those of Streamwatch."""
+    """Return the samples of Streamwatch."""
     return {series: value for series, value in samples.items() if series[0].startswith(OURS)}
 
 
 def version_in(samples: Iterable[Series]) -> str:
-    """The version that is deployed, as far as it is told."""
+    """Return the version that is deployed, as far as the endpoint says."""
     versions = {dict(labels).get("version", "") for name, labels in samples if name == f"{OURS}build_info"}
     return ", ".join(sorted(versions - {""}))

@@ -1,4 +1,4 @@
-"""How the demo looks: what was found, what was repaired, and what the application saw of it."""
+"""The tables of the demo: what was found, what was repaired, and what the application saw of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_ERRORS = 8
 
 @dataclass(frozen=True)
 class View:
-    """Everything that is shown, at one moment."""
+    """The whole picture at one moment."""
 
     title: str
     observe: bool
@@ -40,7 +40,7 @@ class View:
 
 
 def draw(view: View, height: int | None = None) -> RenderableType:
-    """The whole picture; `height` is that of the terminal it has to fit, None shows everything."""
+    """Return the whole picture; `height` is that of the terminal it has to fit, None shows everything."""
     rows = None if height is None else max(_FEWEST_ROWS, height - _FRAME_LINES)
     notices = list(view.notices)
     if view.measured.internal_errors:
@@ -51,7 +51,7 @@ def draw(view: View, height: int | None = None) -> RenderableType:
 
 
 def injected(faults: dict[str, int]) -> Counter[str]:
-    """How many streams were sent that must show each kind, given how often each fault was sent."""
+    """Return how many streams were sent that must show each kind, given how often each fault was sent."""
     kinds: Counter[str] = Counter()
     for name, count in faults.items():
         if name in FAULTS:
@@ -73,7 +73,7 @@ ISSUES = (ANY_FAULT, ORDER, TOOL_CALLS)
 
 
 def issues(view: View, *, one_line: bool = False) -> RenderableType:
-    """Return what was measured of streams, beside what is published, and apart from it what is no repair.
+    """Return what was measured of streams, beside what is published, and apart from it what is not a repair.
 
     With `one_line` a title that is too long is cut, where it would take a second line.
     """
@@ -86,7 +86,7 @@ def issues(view: View, *, one_line: bool = False) -> RenderableType:
 
 
 def issue_notes(view: View) -> list[str]:
-    """Return what stands below the table of issues, a line each: what is no fault, and what is no repair."""
+    """Return what stands below the table of issues, a line each: what is not a fault, and what is not a repair."""
     return [text for text in (_defused(view), _not_repairable(view)) if text]
 
 
@@ -178,7 +178,7 @@ def _repaired(view: View) -> str:
 
 
 def columns(*names: str) -> Table:
-    """A table of words and numbers: where it is too narrow, the words of the first column give way."""
+    """Return a table of words and numbers: where it is too narrow, the words of the first column give way."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(names[0])
     for column in names[1:]:
@@ -188,10 +188,10 @@ def columns(*names: str) -> Table:
 
 
 def line(text: str, style: str = "") -> Text:
-    """Words that give way by being cut, not by a second line."""
+    """Return words that are cut where they are too long, instead of taking a second line."""
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def percent(ratio: float | None) -> str:
-    """A share; `-` where there is none."""
+    """Return a share; `-` where there is none."""
     return "-" if ratio is None else f"{ratio:.1%}"

@@ -32,7 +32,7 @@ def _address(context: click.Context, parameter: click.Parameter, text: str) -> s
 @click.option("--output", metavar="FOLDER", type=click.Path(path_type=Path), default="streamwatch-dashboards",
               show_default=True, help="Write the files here.")  # fmt: skip
 @click.option("--labels", metavar="NAMES", default=LABEL, show_default=True, callback=_labels,
-              help="Tell services apart by these labels, such as job,namespace,cluster,team.")  # fmt: skip
+              help="Distinguish services by these labels, such as job,namespace,cluster,team.")  # fmt: skip
 @click.option("--repository", metavar="URL", default="", callback=_address,
               help="Link to the runbooks in this repository, such as https://HOST/OWNER/NAME.")  # fmt: skip
 @click.option("--pages", metavar="URL", default="", callback=_address,

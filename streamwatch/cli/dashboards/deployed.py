@@ -1,4 +1,4 @@
-"""Which rules a Prometheus has loaded, beside those that this release would write for the site."""
+"""The rules that a Prometheus has loaded, beside those that this release would write for the site."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _numbered(rules: Iterator[tuple[str, str, str]]) -> Iterator[tuple[Key, str]
 
 
 def _written(text: str) -> Iterator[tuple[Key, str]]:
-    """Return the rules in a file of ours, whose form is known."""
+    """Return the rules in a generated file, whose form is known."""
     return _numbered(_rules_in(text))
 
 

@@ -1,4 +1,4 @@
-"""Makes dashboards and rules out of their templates: with a site's labels, addresses, data source and objective.
+"""Dashboards and rules out of their templates: with a site's labels, addresses, data source and objective.
 
 A template is what the tables give for the label `job`, with marks where addresses belong. What is put into it is text,
 so that the jsonnet mixin beside the templates can do the same. A link whose address is not known is left out.
@@ -25,9 +25,9 @@ FOLDER = "/var/lib/grafana/dashboards/streamwatch"
 
 @dataclass(frozen=True)
 class Site:
-    """What differs from one installation to another.
+    """The differences between one installation and another.
 
-    `labels` tell services apart. `repository` is the address of a repository that holds the runbooks, `pages` that of
+    `labels` distinguish services. `repository` is the address of a repository that holds the runbooks, `pages` that of
     the built documentation, `grafana` that of Grafana; `datasource` the uid of the Prometheus that is chosen at first.
     """
 

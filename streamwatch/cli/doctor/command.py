@@ -25,14 +25,14 @@ from streamwatch.cli.doctor.diagnostics import Diagnostic, note, problem
 
 #: Seconds for the application: importing openai takes ten of them on a slow machine.
 _PATIENCE = 120.0
-#: Lines of what was said at the start, and characters of each: a traceback is no screen of its own.
+#: Lines of what was said at the start, and characters of each: a traceback is not a screen of its own.
 _MOST_LINES, _MOST_CHARACTERS = 6, 300
 #: What OpenTelemetry says of configurators that were not asked for.
 _USUAL = re.compile(r"Configuration of ((?!streamwatch )\S+ not loaded|.* is set by OTEL_PYTHON_CONFIGURATOR)")
 
 #: What is to be done about what nobody can explain.
 _REPORT = "Report it with this output."
-_READER = "streamwatch_prometheus"  # our entry point for a Prometheus reader
+_READER = "streamwatch_prometheus"  # the entry point of Streamwatch's Prometheus reader
 
 #: How lines begin that are coloured.
 _STYLES = {
@@ -48,7 +48,7 @@ _STYLES = {
 @click.option("--network", is_flag=True, help="Ask the OTLP endpoint, too: with an export of nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passes it by name
-    """Tell whether Streamwatch would work in an application that is started here.
+    """Check whether Streamwatch would work in an application that is started here.
 
     Starts one with your environment and lets it read streams through your openai client, from a server inside of it.
     Nothing is sent anywhere; no keys, headers or credentials are shown. Paste the output into a report of a bug.
@@ -69,7 +69,7 @@ def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passe
 
 
 def _scrubbed(value: Any, environ: Mapping[str, str]) -> Any:
-    """The same without secrets, wherever in it."""
+    """Return the same without secrets, wherever in it."""
     if isinstance(value, str):
         return environment.scrub(value, environ)
     if isinstance(value, dict):
@@ -78,7 +78,7 @@ def _scrubbed(value: Any, environ: Mapping[str, str]) -> Any:
 
 
 def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, Any]:
-    """All that there is to tell, the worst first."""
+    """Return all that was found, the worst first."""
     filled = {**environ, **environment.filled_in(environ)}
     used, wrong = destinations.exporters(filled)
     serves = _READER in used["metrics"] and environment.in_charge(environ) and not _builds_none(environ)
@@ -108,7 +108,7 @@ def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, A
 def _otlp(
     environ: Mapping[str, str], used: Mapping[str, list[str]], *, network: bool
 ) -> tuple[dict[str, dict[str, str]], list[Diagnostic]]:
-    """Where each signal goes by OTLP, and what is wrong with that."""
+    """Return where each signal goes by OTLP, and what is wrong with that."""
     targets = destinations.otlp(environ, used)
     diagnostics, told = list(destinations.of_otlp(targets)), {}
     answers = dict(destinations.asked(targets, environ)) if network else {}
@@ -122,7 +122,7 @@ def _otlp(
 
 
 def _builds_none(environ: Mapping[str, str]) -> bool:
-    """Whether our configurator leaves the exporters alone."""
+    """Return whether Streamwatch's configurator leaves the exporters alone."""
     return bool(environ.get("OTEL_CONFIG_FILE")) or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
@@ -146,13 +146,13 @@ def _of_settings(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
     folder = settings.capture_dir
     if folder and not _may_be_written(Path(folder).absolute()):
         yield problem(
-            f"STREAMWATCH_CAPTURE_DIR={folder} is no directory that this user may write to, or make.",
+            f"STREAMWATCH_CAPTURE_DIR={folder} is not a directory that this user may write to, or make.",
             "Name another one, or give this user the right.",
         )
 
 
 def _may_be_written(folder: Path) -> bool:
-    """Whether it is there and open to us, or can be made."""
+    """Return whether a directory is there and writable, or can be made."""
     try:
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     except OSError:  # no name for a file at all
@@ -164,7 +164,7 @@ def _may_be_written(folder: Path) -> bool:
 
 
 def tried_out(environ: Mapping[str, str], *, serves: bool) -> dict[str, Any]:
-    """What an application gets that is started with this environment, and what was said at its start."""
+    """Return what an application gets that is started with this environment, and what was said at its start."""
     from streamwatch.cli.run import instrument_program
 
     with tempfile.TemporaryDirectory(prefix="streamwatch-") as folder:
@@ -193,7 +193,7 @@ def tried_out(environ: Mapping[str, str], *, serves: bool) -> dict[str, Any]:
 
 
 def _quiet(environ: Mapping[str, str], folder: str, *, serves: bool) -> dict[str, str]:
-    """The caller's environment, with nothing sent or kept; the endpoint is there, on a port that nobody knows."""
+    """Return the caller's environment, with nothing sent or kept, and the endpoint on a port that nobody knows."""
     quiet = {name: value for name, value in environ.items() if name != "OTEL_CONFIG_FILE"}
     quiet.update(dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_LOGS_EXPORTER"), "none"))
     quiet["OTEL_METRICS_EXPORTER"] = "prometheus" if serves else "none"
@@ -205,7 +205,7 @@ def _quiet(environ: Mapping[str, str], folder: str, *, serves: bool) -> dict[str
 
 
 def _of_readings(tried: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """The streams that the application read, what it had of them, and how many were counted."""
+    """Yield the streams that the application read, what it had of them, and how many were counted."""
     for reading in tried["readings"]:
         if not (reading["right"] and reading.get("verdict")):
             came = "came unwatched" if reading["right"] else f"came otherwise than it must: {reading['came']}"
@@ -219,7 +219,7 @@ def _of_readings(tried: Mapping[str, Any]) -> Iterator[Diagnostic]:
 
 
 def _of_trial(tried: Mapping[str, Any], known: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
-    """What the application met with; what follows from what is known already is not said again."""
+    """Yield what the application met with; what follows from earlier diagnostics is not repeated."""
     explained = any(one.is_problem for one in known)
     if tried["error"]:
         if not (explained and "No module named 'openai'" in tried["error"]):
@@ -237,7 +237,7 @@ def _of_trial(tried: Mapping[str, Any], known: Sequence[Diagnostic]) -> Iterator
 
 
 def _shadowing() -> str:
-    """A file of the user's that is imported instead of a package: the classic mistake."""
+    """Return a file of the user's that is imported instead of a package: the classic mistake."""
     for name in ("openai", "httpx", "httpx2", "pydantic"):
         for path in (Path(f"{name}.py"), Path(name, "__init__.py")):
             if path.exists():
@@ -265,7 +265,7 @@ def _show(seen: Mapping[str, Any]) -> None:
 
 
 def _lines(seen: Mapping[str, Any]) -> Iterator[str]:
-    """Markdown, so that it can be pasted."""
+    """Yield Markdown, so that it can be pasted."""
     notes = len(seen["findings"]) - seen["problems"]
     yield f"### streamwatch doctor: {_count(seen['problems'], 'problem')}, {_count(notes, 'note')}"
     yield from [""] if seen["findings"] else []

@@ -1,4 +1,4 @@
-"""Where telemetry goes: the Prometheus port and who has it, the OTLP endpoint and whether it answers."""
+"""The destinations of telemetry: the Prometheus port and who has it, the OTLP endpoint and whether it answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OTLP_PATIENCE = 5.0
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _GRPC_PORT = 4317
 _SIGNALS = ("TRACES", "METRICS")
-_PROMETHEUS = "streamwatch_prometheus"  # our entry point, which the distro takes for `prometheus`
+_PROMETHEUS = "streamwatch_prometheus"  # the entry point that the distro takes for `prometheus`
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Port:
 
 @contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What Streamwatch logs meanwhile, line by line, instead of writing it anywhere."""
+    """Collect what Streamwatch logs meanwhile, line by line, instead of writing it anywhere."""
     text, logger, lines = io.StringIO(), logging.getLogger("streamwatch"), list[str]()
     handler, propagates = logging.StreamHandler(text), logger.propagate
     handler.setLevel(logging.WARNING)
@@ -58,7 +58,7 @@ def _heard() -> Iterator[list[str]]:
 
 
 def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Diagnostic]]:
-    """The exporters of each signal that can be used, and what is wrong with the others."""
+    """Return the exporters of each signal that can be used, and what is wrong with the others."""
     from streamwatch.otel.distro import usable_exporters
 
     with _heard() as lines:
@@ -71,7 +71,7 @@ def exporters(environ: Mapping[str, str]) -> tuple[dict[str, list[str]], list[Di
 
 
 def ports(environ: Mapping[str, str]) -> tuple[str, list[Port], list[Diagnostic]]:
-    """The host, the ports up to the first one that the next process would take, and what is wrong with them."""
+    """Return the host, the ports up to the first one that the next process would take, and what is wrong with them."""
     from streamwatch.otel.endpoint import Endpoint
 
     with _heard() as lines:
@@ -100,7 +100,7 @@ def _of_ports(found: list[Port], remedy: str) -> Iterator[Diagnostic]:
 
 
 def _port(host: str, number: int) -> Port:
-    """Whether a process could listen there now, as it would try it itself; else who does."""
+    """Return whether a process could listen there now, as it would try it itself; else who does."""
     try:
         family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         with socket.create_server((host, number), family=family):
@@ -122,7 +122,7 @@ def _port(host: str, number: int) -> Port:
 
 
 def _listening(port: int) -> set[str]:
-    """The inodes of the sockets that listen on a port; none where they can't be known."""
+    """Return the inodes of the sockets that listen on a port; none where they can't be known."""
     inodes: set[str] = set()
     for table in ("tcp", "tcp6"):
         try:
@@ -136,7 +136,7 @@ def _listening(port: int) -> set[str]:
 
 
 def _process(port: int) -> str:
-    """The process that listens on a port, where Linux tells us."""
+    """Return the process that listens on a port, where Linux says."""
     wanted = {f"socket:[{inode}]" for inode in _listening(port)}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -151,7 +151,7 @@ def _process(port: int) -> str:
 
 
 def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str, dict[str, str]]:
-    """Where each signal goes by OTLP, and how; credentials included."""
+    """Return where each signal goes by OTLP, and how; credentials included."""
     from streamwatch.otel.distro import otlp_protocol
     from streamwatch.otel.whereabouts import usual_endpoint
 
@@ -168,7 +168,7 @@ def otlp(environ: Mapping[str, str], used: Mapping[str, list[str]]) -> dict[str,
 
 
 def of_otlp(targets: Mapping[str, Mapping[str, str]]) -> Iterator[Diagnostic]:
-    """What is wrong with it, as far as looking tells."""
+    """Yield what is wrong with it, as far as looking shows."""
     wrong = [signal for signal, target in targets.items() if _by_http_to_grpc(target)]
     if wrong:
         yield problem(
@@ -191,7 +191,7 @@ def _port_of(endpoint: str) -> int | None:
 def asked(
     targets: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]
 ) -> Iterator[tuple[str, Diagnostic | None]]:
-    """Each signal with what is wrong with its endpoint: it is sent an export of nothing, with the user's headers."""
+    """Yield each signal with what is wrong with its endpoint, which gets an empty export with the user's headers."""
     for signal, target in targets.items():
         failure = _unreachable(signal, target, environ)
         where = address(target["endpoint"])
@@ -227,7 +227,7 @@ def _unreachable(signal: str, target: Mapping[str, str], environ: Mapping[str, s
 
 
 def _trusted(authorities: str, certificate: str, key: str) -> ssl.SSLContext | None:
-    """The certificates that the exporter would take, where the user names some."""
+    """Return the certificates that the exporter would take, where the user names some."""
     if not (authorities or certificate):
         return None
     try:

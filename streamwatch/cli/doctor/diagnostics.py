@@ -1,4 +1,4 @@
-"""What `streamwatch doctor` has to say: each thing with what to do about it, the worst first."""
+"""The diagnostics of `streamwatch doctor`: each thing with what to do about it, the worst first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One sentence, and the way out; a problem is what keeps Streamwatch from doing what it is installed for."""
+    """A sentence, and the way out; a problem keeps Streamwatch from doing what it is installed for."""
 
     is_problem: bool
     what: str
@@ -15,10 +15,10 @@ class Diagnostic:
 
 
 def problem(what: str, remedy: str) -> Diagnostic:
-    """Something that has to be corrected."""
+    """Return a diagnostic of something that has to be corrected."""
     return Diagnostic(is_problem=True, what=what, remedy=remedy)
 
 
 def note(what: str, remedy: str) -> Diagnostic:
-    """Something that is worth knowing."""
+    """Return a diagnostic of something that is good to know."""
     return Diagnostic(is_problem=False, what=what, remedy=remedy)

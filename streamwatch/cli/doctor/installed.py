@@ -1,4 +1,4 @@
-"""What is installed beside Streamwatch: versions, what else hooks into the client, and what OpenTelemetry finds."""
+"""The installed packages beside Streamwatch: versions, other hooks into the client, and what OpenTelemetry finds."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ _FORKS_COUNT = (1, 43)
 
 
 def versions() -> dict[str, str]:
-    """What is installed, by name."""
+    """Return what is installed, by name."""
     found = {"streamwatch": __version__, "python": f"{platform.python_version()} ({platform.python_implementation()})"}
     found["platform"] = platform.platform()
     return {**found, **_versions(_PACKAGES)}
 
 
 def neighbours() -> dict[str, str]:
-    """Other instrumentations of the OpenAI client."""
+    """Return other instrumentations of the OpenAI client."""
     return _versions(_NEIGHBOURS)
 
 
@@ -81,13 +81,13 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def entry_points() -> dict[str, list[str]]:
-    """What OpenTelemetry finds, by what it is for."""
+    """Return what OpenTelemetry finds, by what it is for."""
     groups = {group: importlib.metadata.entry_points(group=f"opentelemetry_{group}") for group in _GROUPS}
     return {group: sorted({point.name for point in points}) for group, points in groups.items()}
 
 
 def diagnostics(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """What is wrong with what is installed, and what is worth knowing."""
+    """Yield what is wrong with what is installed, and what is good to know."""
     from streamwatch.cli.run import unsupported
 
     yield from _of_our_own()
@@ -130,7 +130,9 @@ def _of_our_own() -> Iterator[Diagnostic]:
 
 
 def _load_error(point: Any) -> str:
-    if point.value == "streamwatch.otel.environment_variables":  # its import chooses our distro, in this process too
+    if (
+        point.value == "streamwatch.otel.environment_variables"
+    ):  # its import chooses Streamwatch's distro, in this process too
         return ""
     try:
         point.load()
@@ -144,7 +146,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def where() -> str:
-    """The environment that is looked at; a home directory is nobody's business."""
+    """Return the environment that is looked at; a home directory is nobody's business."""
     from pathlib import Path
 
     home = str(Path.home())

@@ -1,4 +1,4 @@
-"""What `streamwatch doctor` starts as an application: it reads streams with the installed client, and says what it got.
+"""The application that `streamwatch doctor` starts: it reads streams with the installed client, and reports.
 
     opentelemetry-instrument python -m streamwatch.cli.doctor.selftest RESULT.json
 
@@ -40,7 +40,7 @@ _SEED = 1
 
 
 class _Log(logging.Handler):
-    """Keeps what Streamwatch has to say, except its findings, which are made here on purpose."""
+    """A handler that keeps the log, except findings, which are made here on purpose."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -97,7 +97,7 @@ def _fill(result: dict[str, Any]) -> None:
 def _reading(
     openai: Any, shape: Shape, fault: Fault, reports: list[Any], way: Callable[..., Any], *, repaired: bool
 ) -> dict[str, Any]:
-    """One stream, read in one way: what was sent, what came, and what Streamwatch says of it."""
+    """Read one stream in one way; return what was sent, what came, and what Streamwatch says of it."""
     healthy = _events(shape)
     sent = broken(fault, healthy, Random(_SEED))  # noqa: S311 -- no secret
     wanted, before = (healthy if repaired else sent), len(reports)
@@ -120,7 +120,7 @@ def _reading(
 
 
 def _events(shape: Shape) -> list[Event]:
-    """A healthy stream in which every delta has a content, so that nothing is filled in for who reads it."""
+    """Return a healthy stream in which every delta has a content, so that no reader gets any filled in."""
     is_chat = shape in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS)
     events = (chat if is_chat else responses)(_REQUESTS[is_chat], shape, SHORT, Random(_SEED))  # noqa: S311 -- no secret
     events = copy.deepcopy(events)
@@ -173,13 +173,13 @@ def _method(client: Any, shape: Shape) -> tuple[Any, dict[str, Any]]:
 
 
 def _as_json(chunk: Any) -> Any:
-    """What came, as it was on the wire; under pydantic 1, by its own name for that."""
+    """Return what came, as it was on the wire; under pydantic 1, by its own name for that."""
     as_json = getattr(chunk, "model_dump_json", None) or chunk.json
     return json.loads(as_json(exclude_unset=True))
 
 
 def _counted() -> int:
-    """How many streams the Prometheus endpoint of this process would tell."""
+    """Return how many streams the Prometheus endpoint of this process would report."""
     from prometheus_client import REGISTRY, generate_latest
 
     from streamwatch.cli.common.measured import parse

@@ -156,7 +156,7 @@ def _record(kind: AnomalyKind) -> dict[str, Any]:
 
 
 def _explanation(kind: AnomalyKind) -> dict[str, Any]:
-    """What is known of it beside its row: in public reports, and in the recordings of `providers.json`."""
+    """Return what is known beside a kind's row: in public reports, and in the recordings of `providers.json`."""
     recorded = json.loads((Path(common.__file__).with_name("providers.json")).read_text("utf-8"))
     known, streams = EXPLANATIONS[kind.name], recorded["streams"]
     counts = sorted(recorded["kinds"].get(kind.name, {}).items(), key=lambda pair: (-pair[1], pair[0]))
@@ -170,7 +170,7 @@ def _explanation(kind: AnomalyKind) -> dict[str, Any]:
 
 
 def _counted(url: str) -> Measured:
-    """What an endpoint has counted since its process began."""
+    """Return what an endpoint has counted since its process began."""
     from streamwatch.cli.common.environment import address
     from streamwatch.cli.common.measured import parse
     from streamwatch.cli.common.scraping import NoAnswerError, fetch
@@ -178,7 +178,7 @@ def _counted(url: str) -> Measured:
     named = url if "://" in url else f"http://{url}"
     named = named if urlsplit(named).path.strip("/") else f"{named.rstrip('/')}/metrics"
     if urlsplit(named).scheme not in ("http", "https") or not urlsplit(named).hostname:
-        raise click.UsageError(f"{address(url)!r} is no address such as localhost:9464")
+        raise click.UsageError(f"{address(url)!r} is not an address such as localhost:9464")
     try:
         return parse(fetch(named))
     except (NoAnswerError, ValueError) as error:
@@ -186,7 +186,7 @@ def _counted(url: str) -> Measured:
 
 
 def _rates(kind: AnomalyKind, counted: Measured) -> dict[str, Any]:
-    """What a process counted of a kind: anomalies, streams, and how the streams ended."""
+    """Return what a process counted of a kind: anomalies, streams, and how the streams ended."""
     applied = not counted.observe
     rate = counted.rate_of_kind(kind, applied=applied) or CaseRate({})
     outcomes = {outcome.value: rate[outcome] for outcome in Outcome}
@@ -196,7 +196,7 @@ def _rates(kind: AnomalyKind, counted: Measured) -> dict[str, Any]:
 
 
 def _measured_lines(kind: AnomalyKind, counted: Measured) -> list[str]:
-    """What was measured of the issues that a kind is part of, beside what is published for the same cases."""
+    """Return what was measured of a kind's issues, beside what is published for the same cases."""
     lines = []
     for definition in KNOWN_CASES:
         rate = counted.rate_of(definition, applied=not counted.observe)
@@ -233,7 +233,7 @@ def _folded(name: str, text: str) -> list[str]:
 
 
 def _recorded_text(record: dict[str, Any]) -> str:
-    """In how many recordings of whom; the few with the most."""
+    """Say in how many recordings of whom a kind is; the few with the most."""
     pairs = [f"{provider} {count} of {streams}" for provider, (count, streams) in record["recorded"].items()]
     more = len(pairs) - _PROVIDERS
     told = ", ".join(pairs[:_PROVIDERS]) + (f", and {more} more providers" if more > 0 else "")

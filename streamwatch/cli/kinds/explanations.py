@@ -1,4 +1,4 @@
-"""What is known of each kind beyond its row in the table: who sends it, what it does to an application, what helps.
+"""The background of each kind beyond its row: who sends it, what it does to an application, what helps.
 
 The senders are those of public bug reports and of 2,875 recorded streams of 39 providers; versions are the
 ones named there, and most have been fixed since. It is a list of places to look first, not of culprits.
@@ -13,7 +13,7 @@ HEALTHY = "Every provider that was recorded sends it in healthy streams"
 
 @dataclass(frozen=True)
 class Explanation:
-    """Who sends it, what an application sees where nothing is repaired, and what a person can do."""
+    """The background of a kind: who sends it, what an application sees where nothing is repaired, and what helps."""
 
     senders: str
     symptom: str
@@ -179,7 +179,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "content_undecodable": Explanation(
         "relays that decode every network read for itself",
-        "U+FFFD in the place of letters, in texts that are not ASCII; in tool arguments they corrupt data.",
+        "U+FFFD in the place of letters, in texts beyond ASCII; in tool arguments they corrupt data.",
         "Nothing can bring the letters back. " + _GATEWAY,
     ),
     "role_irregular": Explanation(
@@ -237,7 +237,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "tool_call_malformed": Explanation(
         "TGI before 2025-03 (an object in place of the list), custom servers (arguments as an object)",
-        "AttributeError or KeyError while the stream is read, or arguments that are no text.",
+        "AttributeError or KeyError while the stream is read, or arguments that are not text.",
         _SERVER,
     ),
     "tool_call_arguments_invalid": Explanation(
@@ -285,7 +285,7 @@ EXPLANATIONS: dict[str, Explanation] = {
     ),
     "response_text_lost": Explanation(
         "LiteLLM, codex-lb and AxonHub in front of other APIs",
-        "Who reads deltas gets less than the answer: its end, or all of it, stands in the closing events alone.",
+        "Readers of deltas get less than the answer: its end, or all of it, stands in the closing events alone.",
         "Read the text of the closing event instead of the deltas, or let the repair put in the missing tail. "
         + _GATEWAY,
     ),

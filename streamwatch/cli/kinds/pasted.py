@@ -1,4 +1,4 @@
-"""What somebody pasted, read: the exceptions of a traceback, of a chain of them, of a group, or of a line of a log."""
+"""A pasted error, read: the exceptions of a traceback, of a chain of them, of a group, or of a line of a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes providers.json: how often each invariant holds, and each kind is found, in recordings of real servers.
+"""The maker of providers.json: how often invariants hold and kinds are found, in recordings of real servers.
 
     python -m streamwatch.cli.probe.baseline ../shared/corpus
 
@@ -26,7 +26,7 @@ PROVIDERS = Path(common.__file__).with_name("providers.json")
 
 
 def answer_of(entry: dict[str, Any], body: bytes) -> RecordedAnswer:
-    """A recording as an answer; what its way into the collection has lost is left out."""
+    """Return a recording as an answer; what its way into the collection has lost is left out."""
     fidelity = entry["fidelity"]
     created = b"response.created" in body[:2000]
     asked = Asked(
@@ -48,7 +48,7 @@ def answer_of(entry: dict[str, Any], body: bytes) -> RecordedAnswer:
 
 
 def _recorded(corpus: Path) -> Iterator[dict[str, Any]]:
-    """The entries of what servers sent: what projects made by hand says nothing of any server."""
+    """Yield the entries of what servers sent: what projects made by hand says nothing of any server."""
     for line in (corpus / "index.jsonl").read_text("utf-8").splitlines():
         entry = json.loads(line)
         if entry["origin"] == "recorded" and entry["surface"] in ALL:
@@ -56,7 +56,7 @@ def _recorded(corpus: Path) -> Iterator[dict[str, Any]]:
 
 
 def measured(corpus: Path) -> dict[str, Any]:
-    """Of each provider: in how many streams an invariant holds of how many that tell, and in how many a kind is."""
+    """Return, for each provider, in how many streams an invariant holds of how many that can say, and a kind is."""
     streams: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     counts: dict[str, dict[str, list[int]]] = defaultdict(dict)
@@ -64,7 +64,7 @@ def measured(corpus: Path) -> dict[str, Any]:
     for entry in _recorded(corpus):
         streams[entry["provider"]] += 1
         answer = answer_of(entry, (corpus / "streams" / f"{entry['id']}.sse").read_bytes())
-        # Of a stream that went through somebody's parser the kinds would tell of that parser.
+        # Of a stream that went through somebody's parser the kinds would describe that parser.
         if answer.ending:
             whole[entry["provider"]] += 1
             kinds_of = {kind.name for kind in answer.report().anomalies} - (set() if answer.exact else _FRAMING)
@@ -85,7 +85,7 @@ def measured(corpus: Path) -> dict[str, Any]:
 
 
 def _laid_out(measurements: dict[str, Any]) -> str:
-    """As JSON, a line for each invariant and kind: a change of one is a change of one line."""
+    """Return JSON with a line for each invariant and kind: a change of one is a change of one line."""
     tables = []
     for name, table in measurements.items():
         rows = (

@@ -1,4 +1,4 @@
-"""`streamwatch probe`: asks an endpoint a dozen small questions, and tells what its streams are worth."""
+"""`streamwatch probe`: asks an endpoint a dozen small questions, and reports how it streams."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Undoable(click.ClickException):
 
 
 def _header(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`Name: value`; a value may be secret, so that no message shows it."""
+    """Parse `Name: value`; the value may be secret, so that no message shows it."""
     headers = {}
     for value in values:
         name, colon, text = (part.strip() for part in value.partition(":"))
@@ -85,7 +85,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str) -> s
     type=click.FloatRange(0.1, 3600),
     default=60.0,
     show_default=True,
-    help="Wait so many seconds for one answer.",
+    help="Wait N seconds for one answer.",
 )
 @click.option("--api-key-env", metavar="NAME", help="Take the key from this variable.  [default: OPENAI_API_KEY]")
 @click.option("--header", "headers", multiple=True, callback=_header, metavar="'N: V'", help="Send this header too.")
@@ -147,7 +147,7 @@ def _endpoint(options: dict[str, Any]) -> ProbedEndpoint:
 
 
 def _leave(sentence: str) -> None:
-    """Tell why nothing can be done."""
+    """Say why nothing can be done."""
     raise _Undoable(sentence)
 
 
@@ -182,7 +182,7 @@ def _asked(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
-    """A line that says what is being done, where somebody looks."""
+    """Show a line that says what is being done, where a person looks."""
     from streamwatch.cli.common.console import messages
 
     console = messages()
@@ -257,7 +257,7 @@ def _check_files(options: dict[str, Any], questions: list[Question]) -> None:
 
 
 def _save(directory: Path | None, scores: list[Score]) -> None:
-    """The bodies as they came, behind the comment lines that `streamwatch check` reads."""
+    """Write the bodies as they came, behind the comment lines that `streamwatch check` reads."""
     from streamwatch.cli.common.client_code import sdk_version
     from streamwatch.export import capture
 

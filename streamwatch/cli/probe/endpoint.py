@@ -27,12 +27,12 @@ _SHORTEST_SECRET, _LONG_SECRET = 8, 16
 
 
 class Undone(Exception):  # noqa: N818 -- a sentence for people, not an error of this program
-    """Nothing more can be asked: the sentence says why."""
+    """The error of a probe that can ask nothing more: the sentence says why."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What became of one request.
+    """The outcome of one request.
 
     `state` is `answered`, `not_offered` (the endpoint has no such API), `refused` (it does not take the request) or
     `failed`; `message` is a sentence on all but the first.
@@ -55,7 +55,7 @@ def printable(text: str, most: int = _MAX_SHOWN) -> str:
 
 @dataclass
 class ProbedEndpoint:
-    """Where questions go, and with what."""
+    """The endpoint that is asked, and how to ask it."""
 
     base_url: str
     model: str
@@ -79,7 +79,7 @@ class ProbedEndpoint:
         return bool(self.key) and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
     def shown(self, text: str, most: int = _MAX_SHOWN) -> str:
-        """A text from outside, as it may be shown: one line, printable, bounded, no secret in it."""
+        """Return a text from outside, as it may be shown: one line, printable, bounded, no secret in it."""
         secrets = [self.key, urlsplit(self.base_url).password or "", *self.headers.values()]
         for secret in sorted(secrets, key=len, reverse=True):
             if len(secret) >= _LONG_SECRET:
@@ -91,7 +91,7 @@ class ProbedEndpoint:
     # --- asking
 
     def ask(self, question: Question, round: int = 0) -> Reply:
-        """One request; raises `Undone` where no other would fare better."""
+        """Send one request; raise `Undone` where no other would fare better."""
         import openai
 
         self._connect()
@@ -141,7 +141,7 @@ class ProbedEndpoint:
             except Exception as error:
                 ended = type(error).__name__
             response.http_response.close()
-        # The client knows when it sent the request; all that it did before is no time of the server's.
+        # The client knows when it sent the request; the server has no part in what it did before.
         sent = time.monotonic() - response.http_response.elapsed.total_seconds()
         timed = tuple((max(seconds - sent, 0.0), data) for seconds, data in reads)
         answer = RecordedAnswer(question.asked, timed, ended=ended, content_type=kind)
@@ -172,7 +172,7 @@ class ProbedEndpoint:
 
     @contextmanager
     def _opened(self, question: Question) -> Iterator[Any]:
-        """The response to a question, its body not yet read."""
+        """Open the response to a question, its body not yet read."""
         api = self._api(question)
         tokens = question.tokens or TOKENS
         if question.api == "chat":
@@ -230,7 +230,7 @@ class ProbedEndpoint:
         return f"{host} cannot be reached ({self.shown(str(causes[-1]) or type(causes[-1]).__name__)})."
 
     def _said(self, error: Any) -> str:
-        """The server's own words, where it has any."""
+        """Return the server's own words, where it has any."""
         body = error.body if isinstance(error.body, dict) else {}
         message = body.get("message") or body.get("detail")
         return f": {self.shown(message)}" if isinstance(message, str) and message.strip() else ""
@@ -251,7 +251,7 @@ def _is_page(content_type: str, body: bytes) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what caused it, as deep as the chain goes."""
+    """Yield an exception and what caused it, as deep as the chain goes."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

@@ -15,7 +15,7 @@ _OUTPUT = ("content", "refusal", "audio", "reasoning", "reasoning_content", "rea
 
 
 def parses(text: str) -> bool:
-    """Whether a text is JSON."""
+    """Return whether a text is JSON."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -30,7 +30,7 @@ def parses(text: str) -> bool:
     CHOICES, "Every chunk has a list of choices.", "A chunk has no list of choices: loops over it raise.", matters=True
 )
 def choices_are_lists(answer: RecordedAnswer) -> bool | None:
-    """In every chunk that is no error."""
+    """Return whether this is so in every chunk that is not an error."""
     return all(isinstance(chunk.get("choices"), list) for chunk in answer.chunks) if answer.chunks else None
 
 
@@ -40,21 +40,21 @@ def choices_are_lists(answer: RecordedAnswer) -> bool | None:
     "A chunk without usage has no choices: chunk.choices[0] raises IndexError.",
 )
 def choices_filled(answer: RecordedAnswer) -> bool | None:
-    """`choices: []` comes with usage."""
+    """Return whether `choices: []` comes with usage."""
     lists = [chunk for chunk in answer.chunks if isinstance(chunk.get("choices"), list)]
     return all(chunk["choices"] or chunk.get("usage") is not None for chunk in lists) if lists else None
 
 
 @invariant(CHOICES, "The id is the same throughout.", "The id changes, or is missing, inside one answer.")
 def id_constant(answer: RecordedAnswer) -> bool | None:
-    """Of the chunks that have choices."""
+    """Return whether this is so of the chunks that have choices."""
     ids = {repr(chunk.get("id")) for chunk in answer.chunks if chunk.get("choices")}
     return len(ids) == 1 and not ids & {"''", "None"} if ids else None
 
 
 @invariant(CHAT, "object is chat.completion.chunk.", "object is not chat.completion.chunk in every chunk.")
 def object_name(answer: RecordedAnswer) -> bool | None:
-    """In every chunk."""
+    """Return whether this is so in every chunk."""
     if not answer.chunks:
         return None
     return all(chunk.get("object") == "chat.completion.chunk" for chunk in answer.chunks)
@@ -65,7 +65,7 @@ def object_name(answer: RecordedAnswer) -> bool | None:
 
 @invariant(CHOICES, "Choices are numbered from 0.", "Choices are not numbered 0, 1, 2.", matters=True)
 def choice_index(answer: RecordedAnswer) -> bool | None:
-    """Every choice has an int index, and none is left out."""
+    """Return whether every choice has an int index, and none is left out."""
     listed = [as_dict(choice) for chunk in answer.chunks for choice in as_list(chunk.get("choices"))]
     if not listed:
         return None
@@ -78,27 +78,27 @@ def choice_index(answer: RecordedAnswer) -> bool | None:
     CHAT, "As many choices come as were asked for.", "n is not honored: other than n choices came.", matters=True
 )
 def n_honored(answer: RecordedAnswer) -> bool | None:
-    """Where n was asked for."""
+    """Return whether as many choices came as were asked for, where n was asked for."""
     wanted = answer.asked.n
     return len(answer.choices) == wanted if wanted is not None and answer.choices else None
 
 
 @invariant(CHAT, "Every choice has a delta.", "A choice has no delta: choice.delta.content raises.", matters=True)
 def delta_present(answer: RecordedAnswer) -> bool | None:
-    """An object."""
+    """Return whether every choice has an object there."""
     listed = [choice for pairs in answer.choices.values() for _, choice in pairs]
     return all(isinstance(choice.get("delta"), dict) for choice in listed) if listed else None
 
 
 @invariant(CHAT, "The first delta has the role.", "The first delta of a choice has no role.")
 def role_first(answer: RecordedAnswer) -> bool | None:
-    """Of every choice."""
+    """Return whether this is so of every choice."""
     return all(answer.deltas(index)[0].get("role") for index in answer.choices) if answer.choices else None
 
 
 @invariant(CHAT, "The role comes once.", "The role is repeated in later deltas.")
 def role_once(answer: RecordedAnswer) -> bool | None:
-    """Not null in the first delta only."""
+    """Return whether the role is not null in the first delta only."""
     if not answer.choices:
         return None
     return not any(delta.get("role") is not None for index in answer.choices for delta in answer.deltas(index)[1:])
@@ -106,14 +106,14 @@ def role_once(answer: RecordedAnswer) -> bool | None:
 
 @invariant(CHAT, "The role is always assistant.", "A role is not assistant.", matters=True)
 def role_assistant(answer: RecordedAnswer) -> bool | None:
-    """Where there is one."""
+    """Return whether every role that there is fits."""
     roles = [delta["role"] for index in answer.choices for delta in answer.deltas(index) if delta.get("role")]
     return all(role == "assistant" for role in roles) if roles else None
 
 
 @invariant(CHAT, "Every delta has content.", "Deltas come without content: ['content'] raises KeyError: 'content'.")
 def content_present(answer: RecordedAnswer) -> bool | None:
-    """The key is there, with whatever value."""
+    """Return whether the key is there, with whatever value."""
     if not answer.choices or not answer.literal:
         return None
     return all("content" in delta for index in answer.choices for delta in answer.deltas(index))
@@ -121,7 +121,7 @@ def content_present(answer: RecordedAnswer) -> bool | None:
 
 @invariant(CHAT, "Content is never null.", "Content is null in places: text += delta.content raises TypeError.")
 def content_not_null(answer: RecordedAnswer) -> bool | None:
-    """Where the key is there."""
+    """Return whether no value is null where the key is there."""
     values = [delta["content"] for index in answer.choices for delta in answer.deltas(index) if "content" in delta]
     return None not in values if values and answer.literal else None
 
@@ -130,7 +130,7 @@ def content_not_null(answer: RecordedAnswer) -> bool | None:
     CHAT, "Content is text.", "Content is neither a string nor null: text += delta.content raises.", matters=True
 )
 def content_is_text(answer: RecordedAnswer) -> bool | None:
-    """Where there is any."""
+    """Return whether every content that there is is a string."""
     values = [delta.get("content") for index in answer.choices for delta in answer.deltas(index)]
     values = [value for value in values if value is not None]
     return all(isinstance(value, str) for value in values) if values else None
@@ -146,19 +146,19 @@ def content_is_text(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def finish_reason(answer: RecordedAnswer) -> bool | None:
-    """At least one."""
+    """Return whether there is at least one."""
     return all(answer.finishes(index) for index in answer.choices) if answer.choices else None
 
 
 @invariant(CHOICES, "finish_reason comes once.", "finish_reason is repeated.")
 def finish_once(answer: RecordedAnswer) -> bool | None:
-    """For each choice."""
+    """Return whether there is one for each choice."""
     return all(len(answer.finishes(index)) <= 1 for index in answer.choices) if answer.choices else None
 
 
 @invariant(CHOICES, "finish_reason is a known one.", "finish_reason is a word that the API does not know.")
 def finish_known(answer: RecordedAnswer) -> bool | None:
-    """One of the five."""
+    """Return whether it is one of the five."""
     reasons = [reason for index in answer.choices for reason in answer.finishes(index)]
     return all(isinstance(reason, str) and reason in _KNOWN_REASONS for reason in reasons) if reasons else None
 
@@ -170,7 +170,7 @@ def finish_known(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def finish_is_last(answer: RecordedAnswer) -> bool | None:
-    """No delta with anything in it."""
+    """Return whether no later delta has anything in it."""
     seen = None
     for pairs in answer.choices.values():
         ended = False
@@ -190,7 +190,7 @@ def finish_is_last(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def finish_fits(answer: RecordedAnswer) -> bool | None:
-    """tool_calls implies calls, and stop some output."""
+    """Return whether tool_calls comes with calls, and stop with some output."""
     known = None
     for index in answer.choices:
         reasons = answer.finishes(index)
@@ -210,7 +210,7 @@ def finish_fits(answer: RecordedAnswer) -> bool | None:
     CHAT, "A cut answer says so.", "An answer cut at max_tokens does not say finish_reason length.", matters=True
 )
 def limit_told(answer: RecordedAnswer) -> bool | None:
-    """Where more was asked for than the tokens allow, and all of them were used."""
+    """Return whether the limit is named, where more was asked for than the tokens allow and all of them were used."""
     reasons = answer.finishes(0)
     if not answer.asked.limited or not reasons:
         return None
@@ -221,7 +221,7 @@ def limit_told(answer: RecordedAnswer) -> bool | None:
 
 
 def _calls(answer: RecordedAnswer) -> list[list[RecordedFragment]]:
-    """The tool calls; none where fragments have no index, which is told by itself, and nothing else can be then."""
+    """Return the tool calls; none where fragments lack an index, which is an invariant of its own."""
     numbered = all(type(fragment.index) is int for call in answer.calls for fragment in call)
     return answer.calls if numbered else []
 
@@ -238,7 +238,7 @@ def _finished(answer: RecordedAnswer) -> bool:
     matters=True,
 )
 def call_index_present(answer: RecordedAnswer) -> bool | None:
-    """An int."""
+    """Return whether every fragment has an int."""
     if not answer.calls:
         return None
     return all(type(fragment.index) is int for call in answer.calls for fragment in call)
@@ -251,7 +251,7 @@ def call_index_present(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def call_index_in_order(answer: RecordedAnswer) -> bool | None:
-    """The order in which the indexes first appear."""
+    """Return whether the indexes first appear in order."""
     if not _calls(answer):
         return None
     for index in answer.choices:
@@ -267,7 +267,7 @@ def call_index_in_order(answer: RecordedAnswer) -> bool | None:
     "Fragments of parallel tool calls alternate: legal, and seldom expected.",
 )
 def calls_not_interleaved(answer: RecordedAnswer) -> bool | None:
-    """An index that was left does not come again."""
+    """Return whether an index that was left does not come again."""
     if not _calls(answer):
         return None
     for index in answer.choices:
@@ -285,7 +285,7 @@ def calls_not_interleaved(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def call_header_first(answer: RecordedAnswer) -> bool | None:
-    """In the first fragment."""
+    """Return whether both are in the first fragment."""
     if not _calls(answer):
         return None
     return all(as_text(call[0].id) and as_text(call[0].name) for call in _calls(answer))
@@ -293,7 +293,7 @@ def call_header_first(answer: RecordedAnswer) -> bool | None:
 
 @invariant(CHAT, "A call keeps its id, and no two share one.", "Two tool calls share an index or an id.", matters=True)
 def call_ids_unique(answer: RecordedAnswer) -> bool | None:
-    """One id for each index, another for each call."""
+    """Return whether each index has one id, and each call another."""
     if not _calls(answer):
         return None
     ids = [{fragment.id for fragment in call if as_text(fragment.id)} for call in _calls(answer)]
@@ -304,7 +304,7 @@ def call_ids_unique(answer: RecordedAnswer) -> bool | None:
     CHAT, "A tool call is named once.", "A later fragment repeats the name: accumulators write it twice.", matters=True
 )
 def call_named_once(answer: RecordedAnswer) -> bool | None:
-    """In the first fragment only."""
+    """Return whether the name is in the first fragment only."""
     if not _calls(answer):
         return None
     return not any(fragment.name for call in _calls(answer) for fragment in call[1:])
@@ -312,7 +312,7 @@ def call_named_once(answer: RecordedAnswer) -> bool | None:
 
 @invariant(CHAT, "A tool call says its type.", "A tool call does not say type function.")
 def call_type(answer: RecordedAnswer) -> bool | None:
-    """In the first fragment."""
+    """Return whether the type is in the first fragment."""
     return all(call[0].type in ("function", "custom") for call in _calls(answer)) if _calls(answer) else None
 
 
@@ -323,7 +323,7 @@ def call_type(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def call_arguments(answer: RecordedAnswer) -> bool | None:
-    """All fragments put together; nothing at all stands for a call without parameters."""
+    """Return whether all fragments of a call parse together; nothing at all stands for a call without parameters."""
     if not _finished(answer):
         return None
     texts = ["".join(as_text(fragment.arguments) for fragment in call) for call in _calls(answer)]
@@ -336,7 +336,7 @@ def call_arguments(answer: RecordedAnswer) -> bool | None:
     "A tool that answers the question was not called, or fewer than could be.",
 )
 def tools_called(answer: RecordedAnswer) -> bool | None:
-    """The model's choice as much as the endpoint's."""
+    """Return whether a call came: the model's choice as much as the endpoint's."""
     if not answer.asked.calls or not answer.choices or (answer.calls and not _calls(answer)):
         return None
     return len(answer.calls) >= answer.asked.calls
@@ -351,25 +351,25 @@ def _totals(usage: Any) -> tuple[Any, ...]:
 
 @invariant(CHOICES, "Usage comes when it is asked for.", "Usage was asked for, and did not come.", matters=True)
 def usage_sent(answer: RecordedAnswer) -> bool | None:
-    """At least once."""
+    """Return whether usage came at least once."""
     return bool(answer.usages) if answer.asked.usage and answer.chunks else None
 
 
 @invariant(CHOICES, "Usage comes in the last chunk only.", "Usage comes early, or more than once: sums count it twice.")
 def usage_last(answer: RecordedAnswer) -> bool | None:
-    """Where there is any."""
+    """Return whether nothing comes after the usage, where there is any."""
     return answer.usages == [len(answer.chunks) - 1] if answer.usages else None
 
 
 @invariant(CHOICES, "The usage chunk has no choices.", "Usage comes in a chunk with choices.")
 def usage_alone(answer: RecordedAnswer) -> bool | None:
-    """Where there is any."""
+    """Return whether the usage comes in a chunk of its own, where there is any."""
     return all(answer.chunks[at].get("choices") == [] for at in answer.usages) if answer.usages else None
 
 
 @invariant(CHOICES, "Tokens add up.", "total_tokens is not the sum of prompt and completion tokens.")
 def usage_adds_up(answer: RecordedAnswer) -> bool | None:
-    """In the last usage."""
+    """Return whether they add up in the last usage."""
     totals = _totals(answer.chunks[answer.usages[-1]]["usage"]) if answer.usages else ()
     return totals[0] + totals[1] == totals[2] if totals and all(type(each) is int for each in totals) else None
 
@@ -384,7 +384,7 @@ def usage_adds_up(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def schema_kept(answer: RecordedAnswer) -> bool | None:
-    """An object with just the members asked for; nothing is asked of a text that was cut."""
+    """Return whether the text is an object with just the members asked for; a text that was cut is not judged."""
     members = answer.asked.members
     whole = "stop" in answer.finishes(0) or answer.terminal.get("status") == "completed"
     text = answer.text()

@@ -17,12 +17,12 @@ def _finished(answer: RecordedAnswer) -> bool:
 
 
 def _at(event: dict[str, Any]) -> str:
-    """What an event is about: as text, for a server may send anything there."""
+    """Return what an event is about, as text, for a server may send anything there."""
     return repr((event.get("output_index"), event.get("content_index"), event.get("summary_index")))
 
 
 def _deltas(answer: RecordedAnswer, type: str) -> dict[str, str]:
-    """The deltas of a type, joined, by their place."""
+    """Return the deltas of a type, joined, by their place."""
     pieces: dict[str, list[str]] = {}
     for event in answer.of_type(f"{type}.delta"):
         pieces.setdefault(_at(event), []).append(as_text(event.get("delta")))
@@ -35,24 +35,24 @@ def _deltas(answer: RecordedAnswer, type: str) -> dict[str, str]:
 @invariant(
     RESPONSES,
     "Every event is numbered.",
-    "Events have no sequence_number: what is lost or out of order cannot be told.",
+    "Events have no sequence_number: lost or reordered events cannot be detected.",
     matters=True,
 )
 def numbered(answer: RecordedAnswer) -> bool | None:
-    """sequence_number is an int."""
+    """Return whether sequence_number is an int."""
     return all(type(event.get("sequence_number")) is int for event in answer.payloads) if answer.payloads else None
 
 
 @invariant(RESPONSES, "Numbers rise by one.", "Sequence numbers have gaps, repeat, or come out of order.", matters=True)
 def numbers_contiguous(answer: RecordedAnswer) -> bool | None:
-    """From the first event on, whatever its number."""
+    """Return whether this is so from the first event on, whatever its number."""
     numbers = [event["sequence_number"] for event in answer.payloads if type(event.get("sequence_number")) is int]
     return numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else None
 
 
 @invariant(RESPONSES, "Numbers begin at 0.", "Sequence numbers do not begin at 0.")
 def numbers_from_zero(answer: RecordedAnswer) -> bool | None:
-    """But where a stream is resumed."""
+    """Return whether this is so, unless the stream is resumed."""
     numbers = [event.get("sequence_number") for event in answer.payloads]
     return numbers[0] == 0 if numbers and numbers[0] is not None and not answer.asked.resumed else None
 
@@ -64,7 +64,7 @@ def numbers_from_zero(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def begins_with_created(answer: RecordedAnswer) -> bool | None:
-    """But where a stream is resumed."""
+    """Return whether this is so, unless the stream is resumed."""
     if not answer.payloads or answer.asked.resumed:
         return None
     return answer.payloads[0].get("type") == "response.created"
@@ -77,7 +77,7 @@ def begins_with_created(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def terminal_last(answer: RecordedAnswer) -> bool | None:
-    """completed, incomplete or failed; once, and last."""
+    """Return whether one of completed, incomplete and failed comes once, and last."""
     if not answer.payloads:
         return None
     ends = [at for at, event in enumerate(answer.payloads) if as_text(event.get("type")) in TERMINAL]
@@ -88,16 +88,16 @@ def terminal_last(answer: RecordedAnswer) -> bool | None:
     RESPONSES, "The status fits the terminal event.", "The terminal event and the status in it disagree.", matters=True
 )
 def terminal_status(answer: RecordedAnswer) -> bool | None:
-    """response.completed has status completed."""
+    """Return whether response.completed has status completed, and so on."""
     ends = answer.of_type(*TERMINAL)
     return as_dict(ends[-1].get("response")).get("status") == TERMINAL[ends[-1]["type"]] if ends else None
 
 
 @invariant(
-    RESPONSES, "A cut answer says so.", "An answer cut at max_output_tokens is not told as incomplete.", matters=True
+    RESPONSES, "A cut answer says so.", "An answer cut at max_output_tokens is not marked as incomplete.", matters=True
 )
 def incomplete_told(answer: RecordedAnswer) -> bool | None:
-    """Where more was asked for than the tokens allow, and all of them were used."""
+    """Return whether it is incomplete, where more was asked for than the tokens allow and all of them were used."""
     if not answer.asked.limited or not answer.terminal:
         return None
     return True if answer.terminal.get("status") == "incomplete" else False if answer.was_cut else None
@@ -105,7 +105,7 @@ def incomplete_told(answer: RecordedAnswer) -> bool | None:
 
 @invariant(RESPONSES, "Every event has its event: line.", "Events have no event: line: readers of names see nothing.")
 def event_lines(answer: RecordedAnswer) -> bool | None:
-    """Where framing is known."""
+    """Return whether this is so, where framing is known."""
     sent = [event for event in answer.events if event.payload is not None]
     return all(event.name for event in sent) if sent and answer.exact else None
 
@@ -114,20 +114,20 @@ def event_lines(answer: RecordedAnswer) -> bool | None:
     RESPONSES, "The event: line says the type.", "The event: line and the type in the data differ.", matters=True
 )
 def event_line_fits(answer: RecordedAnswer) -> bool | None:
-    """Where there is one."""
+    """Return whether this is so, where there is one."""
     named = [event for event in answer.events if event.payload is not None and event.name]
     return all(event.name == as_dict(event.payload).get("type") for event in named) if named else None
 
 
 @invariant(RESPONSES, "No [DONE] is sent.", "[DONE] ends the stream, which this API does not have.")
 def no_done_marker(answer: RecordedAnswer) -> bool | None:
-    """The terminal event is the end."""
+    """Return whether the terminal event is the end."""
     return not answer.done if answer.ending and answer.payloads else None
 
 
 @invariant(RESPONSES, "The response keeps its id.", "The id of the response changes inside one answer.", matters=True)
 def response_id_constant(answer: RecordedAnswer) -> bool | None:
-    """Wherever the response is told."""
+    """Return whether this is so wherever the response is repeated."""
     ids = {repr(event["response"].get("id")) for event in answer.payloads if isinstance(event.get("response"), dict)}
     return len(ids) == 1 if ids else None
 
@@ -137,7 +137,7 @@ def response_id_constant(answer: RecordedAnswer) -> bool | None:
 
 @invariant(RESPONSES, "Items are numbered 0, 1, 2.", "Output items are not numbered 0, 1, 2 in order.", matters=True)
 def items_in_order(answer: RecordedAnswer) -> bool | None:
-    """The order in which they are added."""
+    """Return whether they are added in this order."""
     numbers = [repr(event.get("output_index")) for event in answer.of_type(_ADDED)]
     return numbers == [str(number) for number in range(len(numbers))] if numbers and not answer.asked.resumed else None
 
@@ -149,7 +149,7 @@ def items_in_order(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def items_announced(answer: RecordedAnswer) -> bool | None:
-    """output_item.added comes before all else about an output_index."""
+    """Return whether output_item.added comes before all else about an output_index."""
     known: set[str] = set()
     for event in answer.payloads:
         if event.get("type") == _ADDED:
@@ -166,7 +166,7 @@ def items_announced(answer: RecordedAnswer) -> bool | None:
     matters=True,
 )
 def parts_announced(answer: RecordedAnswer) -> bool | None:
-    """content_part.added comes before the text."""
+    """Return whether content_part.added comes before the text."""
     known: set[str] = set()
     for event in answer.payloads:
         if event.get("type") == "response.content_part.added":
@@ -178,7 +178,7 @@ def parts_announced(answer: RecordedAnswer) -> bool | None:
 
 @invariant(RESPONSES, "Every item is closed.", "An item is never closed, or closed twice.", matters=True)
 def items_closed(answer: RecordedAnswer) -> bool | None:
-    """output_item.done once for each, in an answer that is completed."""
+    """Return whether output_item.done comes once for each, in an answer that is completed."""
     added, done = (
         sorted(repr(event.get("output_index")) for event in answer.of_type(type)) for type in (_ADDED, _DONE)
     )
@@ -189,7 +189,7 @@ def items_closed(answer: RecordedAnswer) -> bool | None:
     RESPONSES, "Items keep their ids.", "The id of an item is not the same in all events about it.", matters=True
 )
 def item_ids_constant(answer: RecordedAnswer) -> bool | None:
-    """added, done, and item_id of the events between."""
+    """Return whether added, done, and item_id of the events between agree."""
     ids: dict[str, set[str]] = {}
     for event in answer.payloads:
         id = as_dict(event.get("item")).get("id") or event.get("item_id")
@@ -202,7 +202,7 @@ def item_ids_constant(answer: RecordedAnswer) -> bool | None:
 
 
 def _pairs(answer: RecordedAnswer) -> Iterator[tuple[str, str]]:
-    """Every text that came in deltas, with the same text as it is repeated, where it is."""
+    """Yield every text that came in deltas, with the same text as it is repeated, where it is."""
     for type, member in (
         ("response.output_text", "text"),
         ("response.refusal", "refusal"),
@@ -227,7 +227,7 @@ def _pairs(answer: RecordedAnswer) -> Iterator[tuple[str, str]]:
     matters=True,
 )
 def text_agrees(answer: RecordedAnswer) -> bool | None:
-    """In every `done` event."""
+    """Return whether this is so in every `done` event."""
     pairs = list(_pairs(answer))
     return all(one == other for one, other in pairs) if pairs else None
 
@@ -249,7 +249,7 @@ def _arguments(answer: RecordedAnswer) -> Iterator[tuple[str, str]]:
     matters=True,
 )
 def arguments_agree(answer: RecordedAnswer) -> bool | None:
-    """In every `done` event."""
+    """Return whether this is so in every `done` event."""
     pairs = list(_arguments(answer))
     return all(one == other for one, other in pairs) if pairs else None
 
@@ -258,7 +258,7 @@ def arguments_agree(answer: RecordedAnswer) -> bool | None:
     RESPONSES, "The arguments of every call parse.", "The arguments of a function call are not JSON.", matters=True
 )
 def arguments_parse(answer: RecordedAnswer) -> bool | None:
-    """Of an answer that was not cut."""
+    """Return whether they parse in an answer that was not cut."""
     texts = [other for _, other in _arguments(answer)]
     return all(map(parses, texts)) if texts and _finished(answer) else None
 
@@ -267,7 +267,7 @@ def arguments_parse(answer: RecordedAnswer) -> bool | None:
     RESPONSES, "The terminal event repeats every item.", "The terminal event does not repeat the items that came."
 )
 def output_repeated(answer: RecordedAnswer) -> bool | None:
-    """Their ids, in order."""
+    """Return whether their ids come again, in order."""
     if not _finished(answer) or answer.asked.resumed:
         return None
     came = [repr(as_dict(event.get("item")).get("id")) for event in answer.of_type(_DONE)]
@@ -276,13 +276,13 @@ def output_repeated(answer: RecordedAnswer) -> bool | None:
 
 @invariant(RESPONSES, "Usage comes with response.completed.", "response.completed has no usage.", matters=True)
 def usage_in_terminal(answer: RecordedAnswer) -> bool | None:
-    """Always, without being asked for."""
+    """Return whether it has one, without being asked for."""
     return isinstance(answer.terminal.get("usage"), dict) if _finished(answer) else None
 
 
 @invariant(RESPONSES, "Functions are called where they answer.", "A function that answers the question was not called.")
 def functions_called(answer: RecordedAnswer) -> bool | None:
-    """The model's choice as much as the endpoint's."""
+    """Return whether a function was called: the model's choice as much as the endpoint's."""
     items = [as_dict(event.get("item")) for event in answer.of_type(_DONE)]
     calls = [item for item in items if item.get("type") == "function_call"]
     return len(calls) >= answer.asked.calls if answer.asked.calls and items else None

@@ -37,7 +37,7 @@ _STRUCTURED = "In which city and country is the Eiffel Tower? Answer as JSON wit
 
 @dataclass(frozen=True)
 class Question:
-    """One request of the questions: `arguments` beside model, prompt and the bound on tokens."""
+    """A question: `arguments` beside model, prompt and the bound on tokens."""
 
     name: str
     title: str
@@ -72,7 +72,7 @@ _FORMAT = {"type": "json_schema", "json_schema": {"name": "place", "strict": Tru
 _TEXT_FORMAT = {"format": {"type": "json_schema", "name": "place", "strict": True, "schema": _SCHEMA}}
 _MEMBERS = ("city", "country")
 
-#: In the order in which they are asked: the plainest first, as it tells whether there is anybody to ask.
+#: In the order in which they are asked: the plainest first, as it shows whether there is anybody to ask.
 QUESTIONS = {
     question.name: question
     for question in (
@@ -101,7 +101,7 @@ QUESTIONS = {
 
 
 def chosen(api: str, only: Iterable[str], skip: Iterable[str]) -> list[Question]:
-    """The questions that are asked, in order."""
+    """Return the questions that are asked, in order."""
     only, skip = set(only), set(skip)
     return [
         question
@@ -111,7 +111,7 @@ def chosen(api: str, only: Iterable[str], skip: Iterable[str]) -> list[Question]
 
 
 def plan(questions: list[Question], repeat: int) -> str:
-    """What is going to be asked, and what it may cost."""
+    """Say what is going to be asked, and what it may cost."""
     count = len(questions) * repeat
     most = sum((question.tokens or TOKENS) * (question.asked.n or 1) for question in questions) * repeat
     each = max((question.tokens or TOKENS) for question in questions)

@@ -36,7 +36,7 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class Asked:
-    """What an answer is held against; what is not known of a request is left at its default."""
+    """The request that an answer is compared with; unknown members keep their defaults."""
 
     api: str
     n: int | None = None
@@ -51,7 +51,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Seen:
-    """One server-sent event: when its last byte came, its name, its payload if that is a JSON object."""
+    """A server-sent event: when its last byte came, its name, its payload if that is a JSON object."""
 
     seconds: float
     name: str | None
@@ -61,7 +61,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class RecordedFragment:
-    """One entry of `delta.tool_calls`: the place of its chunk, and what it says, whatever its types."""
+    """An entry of `delta.tool_calls`: the place of its chunk, and its members, whatever their types."""
 
     at: int
     index: Any
@@ -72,17 +72,17 @@ class RecordedFragment:
 
 
 def as_dict(value: Any) -> dict[str, Any]:
-    """The value if it is an object, else an empty one."""
+    """Return the value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """The value if it is a list, else an empty one."""
+    """Return the value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def as_text(value: Any) -> str:
-    """The value if it is a string, else an empty one."""
+    """Return the value if it is a string, else an empty one."""
     return value if isinstance(value, str) else ""
 
 
@@ -90,7 +90,7 @@ class RecordedAnswer:
     """The body of one response, in reads: seconds since the request, and bytes.
 
     `exact` says that framing is as the server sent it, `ending` that [DONE] is, `literal` that null and absent are
-    told apart: recordings may have lost any of them.
+    distinguished: recordings may have lost any of them.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class RecordedAnswer:
         self.asked, self.reads, self.ended, self.content_type = asked, reads, ended, content_type
         self.exact, self.ending, self.literal = exact, ending, literal
         self.utf8 = self.terminated = True
-        self.framing: set[str] = set()  #: kinds that the decoder itself told
+        self.framing: set[str] = set()  #: kinds that the decoder itself recorded
         self.events = tuple(self._events())
 
     @cached_property
@@ -158,16 +158,16 @@ class RecordedAnswer:
         return found
 
     def deltas(self, index: int) -> list[dict[str, Any]]:
-        """What a choice said, piece by piece."""
+        """Return what a choice said, piece by piece."""
         return [as_dict(choice.get("delta")) for _, choice in self.choices.get(index, ())]
 
     def finishes(self, index: int) -> list[Any]:
-        """Every finish_reason of a choice."""
+        """Return every finish_reason of a choice."""
         reasons = [choice.get("finish_reason") for _, choice in self.choices.get(index, ())]
         return [reason for reason in reasons if reason is not None]
 
     def text(self, index: int = 0) -> str:
-        """The text of a choice, or of the whole response."""
+        """Return the text of a choice, or of the whole response."""
         if self.asked.api == "responses":
             return "".join(
                 as_text(event.get("delta"))
@@ -178,7 +178,7 @@ class RecordedAnswer:
         return "".join(pieces) or "".join(as_text(choice.get("text")) for _, choice in self.choices.get(index, ()))
 
     def fragments(self, index: int) -> list[RecordedFragment]:
-        """The fragments of a choice's tool calls."""
+        """Return the fragments of a choice's tool calls."""
         found = []
         for at, choice in self.choices.get(index, ()):
             for call in as_list(as_dict(choice.get("delta")).get("tool_calls")):
@@ -210,7 +210,7 @@ class RecordedAnswer:
         return [at for at, chunk in enumerate(self.chunks) if chunk.get("usage") is not None]
 
     def of_type(self, *types: str) -> list[dict[str, Any]]:
-        """The events of the Responses API that have one of these types."""
+        """Return the events of the Responses API that have one of these types."""
         return [payload for payload in self.payloads if payload.get("type") in types]
 
     @cached_property
@@ -243,7 +243,7 @@ class RecordedAnswer:
     # --- what Streamwatch makes of it
 
     def report(self, model: str = "", repair: str = "default") -> Report:
-        """The report of this stream, its window timed as the bytes came."""
+        """Return the report of this stream, its window timed as the bytes came."""
         now = [0.0]
         known = Request(
             model=model,

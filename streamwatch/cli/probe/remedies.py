@@ -10,7 +10,7 @@ from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.cli.probe.invariants import Invariant, table
 from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 
-#: The kind of anomaly that tells the same as an invariant.
+#: The kind of anomaly that says the same as an invariant.
 KIND_OF = {
     "json_events": "payload_invalid",
     "utf8": "content_undecodable",
@@ -120,7 +120,7 @@ _MOST_EVENTS = 5_000
 
 @dataclass(frozen=True)
 class Remedy:
-    """What to do about a broken invariant, and the kind that explains it, if one does."""
+    """The advice for a broken invariant, and the kind that explains it, if one does."""
 
     kind: str
     text: str

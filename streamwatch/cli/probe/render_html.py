@@ -40,7 +40,7 @@ Child = "ET.Element | str | None"
 
 
 def written(record: dict[str, Any]) -> str:
-    """The page of a record."""
+    """Return the page of a record."""
     head = _e(
         "head",
         _e("meta", charset="utf-8"),
@@ -53,13 +53,13 @@ def written(record: dict[str, Any]) -> str:
     body = _e(
         "body",
         *_head(record),
-        *_invariants("Broken", [row for row in broken if row["matters"]]),
+        *_broken("Broken", [row for row in broken if row["matters"]]),
         *_kinds(record["kinds"]),
         *_readers(record["readers"]),
         *_arrivals(record["answers"]),
-        *_invariants("Habits that clients have to bear", [row for row in broken if not row["matters"]]),
+        *_broken("Habits that clients must cope with", [row for row in broken if not row["matters"]]),
         *_answers(record["answers"]),
-        *_invariants("Invariants that hold", [row for row in record["invariants"] if row["holds"]]),
+        *_kept([row for row in record["invariants"] if row["holds"]]),
         _foot(record),
     )
     return (
@@ -68,7 +68,7 @@ def written(record: dict[str, Any]) -> str:
 
 
 def _e(tag: str, *children: Any, **attributes: str) -> ET.Element:
-    """An element; a dict among the children has attributes whose names are no Python names, `cls` is the class."""
+    """Make an element; a dict among the children has attributes, `cls` is the class."""
     element = ET.Element(tag)
     for child in children:
         if isinstance(child, dict):
@@ -105,7 +105,7 @@ def _head(record: dict[str, Any]) -> list[ET.Element]:
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[ET.Element]:
-    """A heading and a table; a cell is a text, or a text and its class."""
+    """Return a heading and a table; a cell is a text, or a text and its class."""
     columns = list(columns)
     head = _e("tr", *(_e("th", column) for column in columns))
     lines = [_e("tr", *map(_cell, row, columns)) for row in rows]
@@ -113,18 +113,26 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) ->
 
 
 def _cell(cell: Any, column: str) -> ET.Element:
-    """A cell that knows its column: on a phone it stands below the one before."""
+    """Return a cell that knows its column: on a phone it stands below the one before."""
     named = {"data-of": column} if column else {}
     return _e("td", cell[0], named, cls=cell[1]) if isinstance(cell, tuple) else _e("td", cell, named)
 
 
-def _invariants(title: str, rows: list[dict[str, Any]]) -> list[ET.Element]:
+def _broken(title: str, rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
-        tone = "" if row["holds"] else "bad" if row["matters"] else "odd"
-        places = _places(row)
-        return (row["sentence"], tone), row["invariant"], places, scorecard.in_company(row["compared"])
+        tone = "bad" if row["matters"] else "odd"
+        at = scorecard.position(row["broken_in"], row["first_at"])
+        also = scorecard.in_company(row["compared"])
+        return (row["sentence"], tone), row["invariant"], _places(row), at, row["remedy"], also
 
-    return _table(title, ("", "invariant", "in", "broken also at"), map(line, rows))
+    return _table(title, ("", "invariant", "in", "first at", "what to do", "broken also at"), map(line, rows))
+
+
+def _kept(rows: list[dict[str, Any]]) -> list[ET.Element]:
+    def line(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["sentence"], row["invariant"], _places(row), scorecard.in_company(row["compared"])
+
+    return _table("Invariants that hold", ("", "invariant", "in", "broken also at"), map(line, rows))
 
 
 def _places(row: dict[str, Any]) -> str:
@@ -137,10 +145,12 @@ def _places(row: dict[str, Any]) -> str:
 def _kinds(rows: list[dict[str, Any]]) -> list[ET.Element]:
     def line(row: dict[str, Any]) -> tuple[Any, ...]:
         tone = {"fault": "bad", "dialect": "odd"}.get(row["severity"], "")
-        facts = str(row["count"]), scorecard.repaired_text(row), scorecard.in_company(row["compared"])
+        at = scorecard.position(row["answers"], row["first_at"])
+        facts = str(row["count"]), at, scorecard.repaired_text(row), scorecard.in_company(row["compared"])
         return (row["kind"], tone), row["meaning"], row["severity"], *facts
 
-    return _table("Anomalies", ("kind", "", "severity", "count", "Streamwatch", "also at"), map(line, rows))
+    columns = ("kind", "", "severity", "count", "first at", "Streamwatch", "also at")
+    return _table("Anomalies", columns, map(line, rows))
 
 
 def _readers(rows: list[dict[str, Any]]) -> list[ET.Element]:
@@ -179,7 +189,7 @@ def _foot(record: dict[str, Any]) -> ET.Element:
 
 
 def _arrivals(answers: list[dict[str, Any]]) -> list[ET.Element]:
-    """When the events of each answer came: a bar for the wait, and a dot for every event."""
+    """Draw when the events of each answer came: a bar for the wait, and a dot for every event."""
     rows = [each for each in answers if each.get("arrivals")]
     if not rows:
         return []

@@ -25,7 +25,8 @@ def show(console: Console, record: dict[str, Any]) -> None:
     _invariants(console, "Broken", [row for row in broken if row["matters"] and not row["told_by_kind"]], _MAX_BROKEN)
     _kinds(console, record["kinds"])
     _readers(console, record["readers"])
-    _invariants(console, "Habits that clients have to bear", [row for row in broken if not row["matters"]], _MAX_HABITS)
+    habits = [row for row in broken if not row["matters"]]
+    _invariants(console, "Habits that clients must cope with", habits, _MAX_HABITS)
     kept = len(record["invariants"]) - len(broken)
     if record["invariants"]:
         console.print(Text(f"\n{kept} of {len(record['invariants'])} invariants hold. {scorecard.speed(record)}"))
@@ -60,7 +61,7 @@ def _invariants(console: Console, title: str, rows: list[dict[str, Any]], most: 
 
 
 def _places(names: list[str], row: dict[str, Any]) -> Text:
-    """The answers, by name while they are few."""
+    """Return the answers, by name while they are few."""
     return Text(", ".join(names) if len(names) <= 2 else f"{len(names)} of {row['looked_at']} answers")
 
 

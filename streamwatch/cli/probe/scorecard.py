@@ -1,4 +1,4 @@
-"""What the answers of an endpoint are worth: broken invariants, anomalies, client code; in words, and as one record.
+"""The record of an endpoint's answers: broken invariants, anomalies, client code; in words, and as one record.
 
 The record is what `--json` prints and what the report card and the page are made from. Text of the model is in it only
 where that was asked for; nor are the texts of exceptions, which may quote it.
@@ -43,7 +43,7 @@ Readings = list[tuple[Any, Any]]
 
 @dataclass(frozen=True)
 class ClientReading:
-    """How one way of reading took one answer, without and with Streamwatch.
+    """The way in which one reader took one answer, without and with Streamwatch.
 
     An outcome is `reads`, `raises TypeError`, `differs` (another answer than a careful reader gets) `unaware`
     (it takes a broken answer for a whole one) or `told` (it raises, as it should, because the answer was cut).
@@ -59,7 +59,7 @@ class ClientReading:
 
 @dataclass
 class Score:
-    """One reply and all that is found in it."""
+    """A reply and all that is found in it."""
 
     reply: Reply
     report: Report | None = None
@@ -111,7 +111,7 @@ def try_readers(scores: Iterable[Score], model: str) -> None:
 
 
 def _compared(score: Score, plain: Readings, repaired: Readings) -> Iterator[ClientReading]:
-    """What each reader had without Streamwatch, and with it."""
+    """Yield what each reader had without Streamwatch, and with it."""
     reference = next((got for _, got in repaired if got is not None and not got.error and _is_careful(_)), None)
     for (reader, one), (_, other) in zip(plain, repaired, strict=True):
         if one is not None and other is not None:
@@ -150,7 +150,7 @@ def _outcome(score: Score, reader: Any, got: Any, reference: Any) -> str:
 
 
 def _tells_of_cut(score: Score, reader: Any, got: Any) -> bool:
-    """The helpers raise on an answer that ran out of tokens, whatever the endpoint does right."""
+    """Return whether this is a helper raising on an answer that ran out of tokens, as it must."""
     answer = score.reply.answer
     limited = answer is not None and answer.asked.limited and not score.faults
     return bool(
@@ -167,13 +167,13 @@ def _calls(got: Any) -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=1)
 def providers() -> dict[str, Any]:
-    """What recordings of real servers show: made by `baseline`."""
+    """Return what recordings of real servers show: made by `baseline`."""
     text = Path(common.__file__).with_name("providers.json").read_text("utf-8")
     return json.loads(text)  # type: ignore[no-any-return]
 
 
 def company(name: str) -> dict[str, Any]:
-    """How real servers do with an invariant: how many were looked at, and who breaks it, most often first."""
+    """Return how real servers do with an invariant: how many were looked at, and who breaks it, most often first."""
     counts = providers()["invariants"].get(name, {})
     broken = {provider: seen - held for provider, (held, seen) in counts.items() if held < seen}
     return {
@@ -184,7 +184,7 @@ def company(name: str) -> dict[str, Any]:
 
 
 def company_of_kind(name: str) -> dict[str, Any]:
-    """The same for a kind of anomaly."""
+    """Return how real servers do with a kind of anomaly."""
     counts = providers()["kinds"].get(name, {})
     total = providers()["streams_as_sent"]
     return {
@@ -198,7 +198,7 @@ def company_of_kind(name: str) -> dict[str, Any]:
 
 
 def record(endpoint: ProbedEndpoint, scores: list[Score], undone: str, at: str, *, content: bool) -> dict[str, Any]:
-    """Everything that is known, as data."""
+    """Return everything that is known, as data."""
     from streamwatch.cli.common.client_code import sdk_version
 
     return {
@@ -217,20 +217,20 @@ def record(endpoint: ProbedEndpoint, scores: list[Score], undone: str, at: str, 
 
 
 def exit_code(scores: list[Score], undone: str) -> int:
-    """2 if the questions could not be asked, 1 if anything is wrong, else 0."""
+    """Return 2 if the questions could not be asked, 1 if anything is wrong, else 0."""
     if undone or not any(each.reply.answer for each in scores):
         return 2
     return int(any(each.faults or each.reply.state == "failed" for each in scores))
 
 
 def label(score: Score) -> str:
-    """How an answer is called."""
+    """Return the name of an answer."""
     reply = score.reply
     return f"{reply.question.name}#{reply.round + 1}" if reply.round else reply.question.name
 
 
 def _invariants(scores: list[Score]) -> list[dict[str, Any]]:
-    """Every invariant that could be looked at, the worst first: what matters, is broken most, and by fewest others."""
+    """Return every invariant that could be judged, the worst first: what matters and is broken most, by the fewest."""
     found = []
     for name, each in table().items():
         told = {label(one): one.checks[name] for one in scores if one.checks.get(name) is not None}
@@ -262,7 +262,7 @@ def _first_broken(scores: list[Score], name: str) -> dict[str, Any]:
 
 
 def _kinds(scores: list[Score]) -> list[dict[str, Any]]:
-    """The anomalies of all answers, the worst first."""
+    """Return the anomalies of all answers, the worst first."""
     found: dict[str, dict[str, Any]] = {}
     for one in scores:
         for kind, count in one.report.anomalies.items() if one.report else ():
@@ -297,7 +297,7 @@ def _first_found(score: Score, kind: AnomalyKind) -> dict[str, Any] | None:
 
 
 def _readers(scores: list[Score]) -> list[dict[str, Any]]:
-    """Each way to read: how many answers it takes as it should, and what goes wrong with the others."""
+    """Return each way to read: how many answers it takes as it should, and what goes wrong with the others."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in scores:
         for reading in one.readings:
@@ -345,12 +345,12 @@ def _reading(endpoint: ProbedEndpoint, reading: ClientReading, *, content: bool)
 
 
 def _said(endpoint: ProbedEndpoint, answer: RecordedAnswer) -> list[str]:
-    """The arguments of the tool calls, as they came."""
+    """Return the arguments of the tool calls, as they came."""
     return [endpoint.shown("".join(str(fragment.arguments or "") for fragment in call), 1000) for call in answer.calls]
 
 
 def _times(answer: RecordedAnswer) -> dict[str, Any]:
-    """When events came, and how they were packed."""
+    """Return when events came, and how they were packed."""
     came = [event.seconds for event in answer.events]
     pauses = [later - earlier for earlier, later in itertools.pairwise(came)]
     sizes = [len(data) for _, data in answer.reads]
@@ -370,7 +370,7 @@ def _times(answer: RecordedAnswer) -> dict[str, Any]:
 
 
 def headline(record: dict[str, Any]) -> str:
-    """The verdict, in a sentence."""
+    """Return the verdict, in a sentence."""
     answers = record["answers"]
     answered = [each for each in answers if each["state"] == "answered"]
     if record["exit_code"] == 2:
@@ -382,7 +382,7 @@ def headline(record: dict[str, Any]) -> str:
 
 
 def in_company(compared: dict[str, Any], verb: str = "do") -> str:
-    """Who else does so, in a few words."""
+    """Return who else does so, in a few words."""
     total, broken = compared["providers"], compared["broken_by"]
     if not total:
         return "not in the recordings"
@@ -393,26 +393,33 @@ def in_company(compared: dict[str, Any], verb: str = "do") -> str:
     return f"{len(broken)} of {_count(total, 'provider')}"
 
 
+def position(answers: list[str], first: Mapping[str, int] | None) -> str:
+    """Return the event at fault in the first of some answers, with its line and byte in the body."""
+    if first is None:
+        return ""
+    return f"{answers[0]}: event {first['event']}, line {first['line']}, byte {first['byte']}"
+
+
 def outcomes_text(row: dict[str, Any], column: str) -> str:
-    """How a way of reading fared, in a few words."""
+    """Return how a way of reading fared, in a few words."""
     wrong = {name: count for name, count in row[column].items() if name not in FINE}
     told = row[column].get("told", 0)
     if not wrong:
-        return f"reads all {row['answers']}" + (f", and tells of {_count(told, 'cut')}" if told else "")
+        return f"reads all {row['answers']}" + (f", and reports {_count(told, 'cut')}" if told else "")
     worst = sorted(wrong.items(), key=lambda pair: -pair[1])
     named = ", ".join(f"{_OUTCOMES.get(name, name.removeprefix('raises '))} {count}" for name, count in worst)
     return f"fails on {sum(wrong.values())} of {row['answers']}: {named}"
 
 
 def repaired_text(row: dict[str, Any]) -> str:
-    """What Streamwatch does about a kind, in a few words."""
+    """Say what Streamwatch does about a kind, in a few words."""
     if row["repaired"]:
         return "repaired" if row["repaired"] == row["count"] else f"repaired {row['repaired']} of {row['count']}"
     return {"opt_in": "only with STREAMWATCH_REPAIR=all", "never": "reported only"}.get(row["level"], "left as it is")
 
 
 def others(record: dict[str, Any]) -> list[str]:
-    """A sentence for all requests that were not answered for the same reason, failures first."""
+    """Return a sentence for all requests that were not answered for the same reason, failures first."""
     order = {state: place for place, state in enumerate(_STATES)}
     grouped: dict[str, list[str]] = {}
     for each in sorted(record["answers"], key=lambda each: order[each["state"]]):
@@ -422,7 +429,7 @@ def others(record: dict[str, Any]) -> list[str]:
 
 
 def speed(record: dict[str, Any]) -> str:
-    """How fast and how finely events come."""
+    """Return how fast and how finely events come."""
     timed = [each for each in record["answers"] if each.get("first_event_seconds") is not None]
     if not timed:
         return ""

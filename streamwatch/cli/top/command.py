@@ -43,7 +43,7 @@ _MOST_MODELS = 10
 @click.command()
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Look every so many seconds."
+    "--interval", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True, help="Look every N seconds."
 )
 @click.option("--prometheus", is_flag=True, help="Take the addresses for those of Prometheus servers.")
 @click.option("--once", is_flag=True, help="Show a single frame, of two scrapes that far apart, and end.")
@@ -81,7 +81,7 @@ def top(urls: tuple[str, ...], interval: float, prometheus: bool, once: bool, as
 
 
 def _end(sources: list[MetricsSource]) -> None:
-    """The exit code of a single frame: whether there was something to see."""
+    """Exit with the code of a single frame: whether there was something to see."""
     states = [source.state() for source in sources]
     if not any(state.up for state in states):
         for state in states if sources[0].named else ():
@@ -155,7 +155,7 @@ def _waited(seconds: float) -> bool:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """A function that waits for some seconds, or until q is pressed, and says whether it was."""
+    """Yield a function that waits for some seconds, or until q is pressed, and says whether it was."""
     try:
         import select
         import termios
@@ -186,7 +186,7 @@ def _keys() -> Iterator[Callable[[float], bool]]:
 
 
 def record(frame: Frame, sources: list[MetricsSource]) -> dict[str, Any]:
-    """One frame as JSON has it; counts are since the processes started, rates of the window."""
+    """Return one frame as JSON has it; counts are since the processes started, rates of the window."""
     conditions, recent = frame.conditions(frame.totals), frame.conditions(frame.increases)
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
@@ -247,7 +247,7 @@ def _issue_record(definition: CaseDefinition, frame: Frame) -> dict[str, Any]:
 
 
 def _kinds(frame: Frame) -> list[AnomalyKind]:
-    """The kinds that were found: faults first, then what comes most often now."""
+    """Return the kinds that were found: faults first, then what comes most often now."""
     found = [kind for kind in KINDS.values() if frame.measured.anomalies[kind.name]]
     order = list(_COLOURS)
     return sorted(found, key=lambda kind: (order.index(kind.severity), -frame.recent.anomalies[kind.name]))
@@ -281,7 +281,7 @@ def draw(frame: Frame, sources: list[MetricsSource], height: int | None = None, 
 
 
 def _rows(frame: Frame, lines: int | None) -> tuple[int | None, int | None]:
-    """How many models and how many kinds are shown in a number of lines."""
+    """Return how many models and how many kinds are shown in a number of lines."""
     if lines is None:
         return None, None
     rows = max(2 * _FEWEST_ROWS, lines - _FRAME_LINES)
@@ -336,7 +336,7 @@ def _stream_lines(frame: Frame, width: int) -> Iterator[str]:
 
 
 def sparkline(values: list[float]) -> str:
-    """A line of bars, the highest of them the largest value; anything above zero is seen."""
+    """Return a line of bars, the highest of them the largest value; anything above zero is seen."""
     most = max(values, default=0)
     if not most:
         return _BARS[1] * len(values) if values else ""

@@ -12,7 +12,7 @@ from streamwatch.cli.common.scraping import Samples, Series
 from streamwatch.core.vocabulary import SILENT_STATES, StreamState
 
 _OPEN, _OLDEST, _SILENCE = "open_streams", "oldest_stream_seconds", "longest_silence_seconds"
-#: The gauges, as a Prometheus is asked for them, without what all of our names begin with.
+#: The gauges, as a Prometheus is asked for them, without the common beginning of the names.
 GAUGES = (_OPEN, _OLDEST, _SILENCE)
 _NAMES = {f"streamwatch_{name}": name for name in GAUGES}
 #: Models and servers that hang, in lines: beyond, one looks at a dashboard.

@@ -26,7 +26,7 @@ _COUNTERS = ("_total", "_count", "_sum")
 
 
 class Increases:
-    """One source: how much each of its counters has increased since it was last asked."""
+    """The increase of each counter of one source since it was last asked."""
 
     def __init__(self) -> None:
         self.totals: dict[Series, float] = {}
@@ -35,7 +35,7 @@ class Increases:
         self._started: float | None = None
 
     def take(self, exposition: Exposition) -> dict[Series, float]:
-        """The increases since the last time, none at the first; and the totals have them too."""
+        """Return the increases since the last time, none at the first; add them to the totals."""
         counters = {series: value for series, value in exposition.samples.items() if _is_counter(series, value)}
         renewed = None not in (exposition.started, self._started) and exposition.started != self._started
         increases: dict[Series, float] = {}
@@ -57,13 +57,13 @@ def _is_counter(series: Series, value: float) -> bool:
 
 
 def _instance(series: Series) -> str:
-    """Which process a series is of, where one source has several: Prometheus says so."""
+    """Return the process of a series, where one source has several: Prometheus says so."""
     labels = dict(series[1])
     return f"{labels.get('job', '')} {labels.get('instance', '')}"
 
 
 class History:
-    """What increased, over the last minutes."""
+    """The increases of the last minutes."""
 
     def __init__(self, window: float = WINDOW) -> None:
         self.window = window
@@ -88,7 +88,7 @@ class History:
         return sum(seconds for _, seconds, _ in self._steps)
 
     def increases(self) -> dict[Series, float]:
-        """What increased in the window."""
+        """Return what increased in the window."""
         total: dict[Series, float] = {}
         for _, _, increases in self._steps:
             for series, increase in increases.items():
@@ -96,7 +96,7 @@ class History:
         return total
 
     def lines(self) -> tuple[list[float], list[float]]:
-        """Streams a second, and broken ones, in each of the last points, the oldest first."""
+        """Return streams a second, and broken ones, in each of the last points, the oldest first."""
         rates = {
             place: (count / seconds, broken / seconds) for place, seconds, count, broken in self._points if seconds
         }
@@ -108,7 +108,7 @@ class History:
 
 
 def by(samples: Mapping[Series, float], name: str, *labels: str) -> Counter[tuple[str, ...]]:
-    """The samples of one name, added up by some of their labels."""
+    """Return the samples of one name, added up by some of their labels."""
     found: Counter[tuple[str, ...]] = Counter()
     for (sample, pairs), value in samples.items():
         if sample == name:
@@ -129,7 +129,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Frame:
-    """Everything at one moment: totals since the processes started, and what increased in the window."""
+    """The state at one moment: totals since the processes started, and increases in the window."""
 
     totals: Mapping[Series, float]
     increases: Mapping[Series, float]
@@ -145,7 +145,7 @@ class Frame:
             object.__setattr__(self, name, measured(counted))
 
     def per_second(self, count: float) -> float:
-        """A count of the window as a rate."""
+        """Return a count of the window as a rate."""
         return count / self.seconds if self.seconds else 0.0
 
     @property
@@ -154,12 +154,12 @@ class Frame:
         return self.measured.observe
 
     def conditions(self, samples: Mapping[Series, float]) -> dict[str, float]:
-        """The streams by what they were worth to their readers."""
+        """Return the streams by their condition."""
         found = by(samples, "streamwatch_streams_total", "streamwatch_condition")
         return {name: found[(name,)] for name in ("clean", "repaired", "broken")}
 
     def models(self) -> Iterator[Model]:
-        """By the snapshot that answered, or the name that was asked for; the most read one first."""
+        """Yield models by the snapshot that answered, or the name that was asked for; the most read one first."""
         labels = ("gen_ai_response_model", "gen_ai_request_model", "streamwatch_condition")
         totals: dict[str, Counter[str]] = {}
         recent: Counter[str] = Counter()
@@ -175,7 +175,7 @@ class Frame:
             yield Model(name, sum(totals[name].values()), self.per_second(recent[name]), conditions)
 
     def reorder(self) -> dict[str, float | None]:
-        """Events that came early: how many, by how many places, and how long they were held, on average."""
+        """Return how many events came early, by how many places, and how long they were held, on average."""
         found: dict[str, float | None] = {}
         for short, name in (
             ("places", "streamwatch_reorder_distance"),

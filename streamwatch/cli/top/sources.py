@@ -1,4 +1,4 @@
-"""Where `streamwatch top` looks: the endpoints of processes, and a Prometheus that has scraped them."""
+"""The sources of `streamwatch top`: the endpoints of processes, and a Prometheus that has scraped them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _QUERY = (
     '{__name__=~"streamwatch_((streams|anomalies|cases|internal_errors)_total|build_info'
     f'|reorder_(distance|delay_seconds)_(sum|count)|{"|".join(GAUGES)})"}}'
 )
-#: Seconds that one of our usual ports is waited for, where nobody has named it.
+#: Seconds to wait for one of the usual ports, where nobody has named it.
 _UNNAMED_PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
 class State:
-    """How a source is; `away` are the seconds since it last answered."""
+    """The condition of a source; `away` are the seconds since it last answered."""
 
     address: str
     kind: str
@@ -49,12 +49,12 @@ class State:
 
 
 class MetricsSource:
-    """One address, what it said last, and what it counted since."""
+    """An address, its last answer, and the increases since."""
 
     def __init__(self, url: str, *, named: bool = True, prometheus: bool = False) -> None:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname or _has_no_port(parts):
-            msg = f"{address(url) if '@' in url else url!r} is no address such as http://localhost:9464/metrics"
+            msg = f"{address(url) if '@' in url else url!r} is not an address such as http://localhost:9464/metrics"
             raise ValueError(msg)
         is_query = parts.path.endswith(_API)
         self.named = named
@@ -77,7 +77,7 @@ class MetricsSource:
             self._inquiry = Inquiry(self._answer)
 
     def take(self, end: float) -> dict[Series, float] | None:
-        """What increased, None without an answer; waits until `end` on the monotonic clock."""
+        """Return what increased, None without an answer; wait until `end` on the monotonic clock."""
         inquiry = self._inquiry
         if inquiry is None:
             return None
@@ -97,7 +97,7 @@ class MetricsSource:
         return increases
 
     def state(self) -> State:
-        """How it is."""
+        """Return how it is."""
         away = None if self._answered is None else time.monotonic() - self._answered
         up = self._answered is not None and not self._error
         return State(self.address, self.kind or "endpoint", up, self._version, self._error, None if up else away)
@@ -122,7 +122,7 @@ class MetricsSource:
         return found
 
     def _from_prometheus(self) -> list[Exposition]:
-        """What it has now; at first also what it had a minute ago, as it is scraped seldom."""
+        """Return what it has now; at first also what it had a minute ago, as it is scraped seldom."""
         times = [] if self._answered is not None else [time.time() - WINDOW]
         return [*map(self._queried, times), self._queried(None)]
 
@@ -138,7 +138,7 @@ class MetricsSource:
                 name = labels.pop("__name__")
                 samples[series(name, labels)] = float(one["value"][1])
         except Exception:
-            raise NoAnswerError("it answers with something that is no answer of Prometheus") from None
+            raise NoAnswerError("it answers with something that is not an answer of Prometheus") from None
         return Exposition(samples, version_in(samples), None)
 
 
@@ -150,12 +150,12 @@ def _has_no_port(parts: urllib.parse.SplitResult) -> bool:
 
 
 def usual() -> list[MetricsSource]:
-    """The ports that Streamwatch itself takes."""
+    """Return the ports that Streamwatch itself takes."""
     return [MetricsSource(f"http://localhost:{port}", named=False) for port in range(FIRST_PORT, FIRST_PORT + PORTS)]
 
 
 def take_all(sources: list[MetricsSource], clock: Callable[[], float] = time.monotonic) -> dict[Series, float] | None:
-    """What increased over all sources, asked at the same time; None if none of them answered."""
+    """Return what increased over all sources, asked at the same time; None if none of them answered."""
     for source in sources:
         source.ask()
     end, total, answered = clock() + SECONDS, dict[Series, float](), False

@@ -1,6 +1,6 @@
 """One streamed run of the Assistants API: the names of its events, and its errors.
 
-The SDK tells these events apart by their SSE name alone, and wraps each with it; one whose name it
+The SDK distinguishes these events by their SSE name alone, and wraps each with it; one whose name it
 does not know reaches no handler.
 """
 

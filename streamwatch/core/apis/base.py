@@ -1,4 +1,4 @@
-"""What the state of every streamed answer has in common: three methods, the facts of the end, and waiting.
+"""The common state of every streamed answer: three methods, the facts of the end, and waiting.
 
 An `ApiState` is one streamed answer of one API. Events go in by `push`, in the order of their
 numbers, and come out of `push` and `flush`, repaired where the policy wants that. `pending` returns
@@ -25,12 +25,12 @@ _MAX_NAME = 512
 
 
 def kept(name: Any) -> str:
-    """Return a name to remember; "" for what is no name, or too long to be one."""
+    """Return a name to remember; "" for what is not a name, or too long to be one."""
     return name if isinstance(name, str) and len(name) <= _MAX_NAME else ""
 
 
 class ApiState:
-    """One streamed answer.
+    """The state of one streamed answer.
 
     A subclass writes `see`, which looks at one event in its turn and calls exactly one of
     `release`, `drop` and `hold` for it; and, where it holds anything, `give_up_waiting`.
@@ -38,7 +38,8 @@ class ApiState:
 
     __slots__ = (
         *("_clock", "_event_type", "_gone", "_in", "_name", "_out", "_waiting_bytes", "agrees", "applies", "counts"),
-        *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "settings", "waiting"),
+        *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "server", "settings"),
+        "waiting",
     )
 
     #: The member in which the protocol promises a number on every event; "" where a relay may stamp events with one,
@@ -55,6 +56,7 @@ class ApiState:
         self.applies = context.applies
         self.id = ""
         self.model = ""
+        self.server = ""  #: the server software that answered, where the answer names it
         self.counts: dict[ChunkType, int] = {}
         self.error = False  #: the server reported an error
         self.done = False  #: [DONE] came: no release of the SDK reads on
@@ -74,7 +76,7 @@ class ApiState:
     def push(self, event: Event) -> Sequence[Event]:
         """Return the events that may go on now that `event` came.
 
-        A list that is returned is the stage's own, here as in `flush` and `expire`: whoever takes the events empties
+        A list that is returned is the stage's own, here as in `flush` and `expire`: who takes the events empties
         it, and until then they are pending.
         """
         if self._gone:
@@ -229,7 +231,7 @@ class ApiState:
         return False
 
     def evidence(self, evidence: Evidence) -> bool | None:
-        """Return what the stream says of a repair: right, wrong, or nothing. What a repair made is no evidence."""
+        """Return what the stream says of a repair: right, wrong, or nothing. What a repair made is not evidence."""
         if evidence is Evidence.ARGUMENTS:
             return self.arguments_parse()
         return self.agrees if evidence in (Evidence.TEXT, Evidence.SEQUENCE) else None

@@ -256,7 +256,7 @@ class Chat(ChatState):
         if usage:
             self._usage = usage if len(event.raw) <= _MAX_USAGE else None
         lacks_usage = self.any_usage and not usage
-        # The helper takes the last chunk's usage; whoever adds up all chunks' would count it twice.
+        # The helper takes the last chunk's usage; code that adds up all chunks' would count it twice.
         misplaced = lacks_usage and self.record(USAGE_MISPLACED, None if self._usage else Level.NEVER)
         finishes = self._holds_finish and any(choice.get("finish_reason") for choice in choices)
         if (misplaced or finishes) and self.passes:

@@ -1,6 +1,6 @@
 """One choice of a chat completion, and the rules of its deltas: role, content, reasoning, a legacy call.
 
-What is there stays there, and what is null or absent stays so, but for the SDK's helper, which joins
+What is there stays there, and what is null or absent stays so, except for the SDK's helper, which joins
 what repeats; and for dicts of a chunk, which get a content (`Event.fills_content`).
 """
 
@@ -35,7 +35,7 @@ _NO_ANSWER = NO_ANSWER | {"content", "tool_calls", "function_call"}
 
 
 class Choice:
-    """What is known of one choice."""
+    """The state of one choice."""
 
     __slots__ = (
         "_budget",

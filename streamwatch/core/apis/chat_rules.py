@@ -9,6 +9,7 @@ from streamwatch.core.apis.base import kept
 from streamwatch.core.apis.chat_choice import Choice, says_calls, type_of
 from streamwatch.core.apis.chat_state import ChatState
 from streamwatch.core.apis.chat_text import REPLAY_WHOLE
+from streamwatch.core.fingerprints import server_of
 from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
@@ -153,6 +154,9 @@ def _pinned(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatStat
 
 def metadata(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
     """Find an id, a model, a time or an object that is missing, or is not what it was."""
+    fingerprint = chunk.get("system_fingerprint")
+    if fingerprint and not chat.server:
+        chat.server = server_of(fingerprint)
     id, model, object, created = chunk.get("id"), chunk.get("model"), chunk.get("object"), chunk.get("created")
     if id and id == chat.id and model and model == chat.model and object == chat.object and created:
         return
@@ -186,7 +190,7 @@ def keepalive(event: Event, choices: list[dict[str, Any]], chat: ChatState) -> N
 def _is_another_completion(id: Any, model: Any, choices: list[dict[str, Any]], chat: ChatState) -> bool:
     """Return whether a chunk with another model is of another completion.
 
-    A model alone proves nothing: the first chunk may bear the alias that was asked for, and routers name models as they
+    A model alone proves nothing: the first chunk may have the alias that was asked for, and routers name models as they
     like. Neither does an id where each chunk has its own.
     """
     if not (model and chat.raw_model) or model == chat.raw_model:

@@ -1,4 +1,4 @@
-"""What is known of one streamed chat completion, or legacy completion: the state that its rules share."""
+"""The state of one streamed chat completion, or legacy completion, which its rules share."""
 
 from __future__ import annotations
 

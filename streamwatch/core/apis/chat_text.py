@@ -1,7 +1,7 @@
 """The text of one choice, and what of it is said again.
 
 How it works. The text so far is known by its digest. Three things say it again: a server whose
-deltas are cumulative, one that closes with the whole answer, and a gateway that starts anew with
+deltas are cumulative, one that closes with the whole answer, and a gateway that starts again with
 another model. Nothing of that is proved by the text alone, so it is taken out on request only. Then
 the events in question wait until a later one decides, and go on as they came if it decides
 otherwise.
@@ -21,14 +21,14 @@ from streamwatch.core.vocabulary import Level
 
 #: Characters. A text shorter than this may well be said twice.
 REPLAY_WHOLE = 16
-#: Characters of a first text of which one repetition is enough to tell that deltas are cumulative.
+#: Characters of a first text of which one repetition is enough to show that deltas are cumulative.
 _REPLAY_FIRST = 8
 #: Characters of the first two texts that are kept to compare them: deltas have a few.
 _MAX_FIRST = 4096
 
 
 class _Phase(Enum):
-    """What is known of a text."""
+    """The state of knowledge about a text."""
 
     EMPTY = 0  #: no text came
     ONE = 1  #: one text came

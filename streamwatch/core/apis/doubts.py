@@ -1,6 +1,6 @@
-"""What only a later event decides, as a set of questions that are open.
+"""Open questions that only a later event decides.
 
-While one is open, the events of the stream wait in order: whoever asked may still change a payload
+While one is open, the events of the stream wait in order: the rule that asked may still change a payload
 that nobody has read. A question is answered by its asker, or given up when the window is full.
 """
 

@@ -34,7 +34,7 @@ class TextEvents(NamedTuple):
 
 
 class TextTable:
-    """Which events announce, continue and close texts."""
+    """The events that announce, continue and close texts."""
 
     def __init__(self, *texts: TextEvents) -> None:
         self.announced: dict[str, list[TextEvents]] = {}

@@ -18,7 +18,7 @@ _ENDS = {
 
 
 class Media(ApiState):
-    """One streamed image or transcription."""
+    """The state of one streamed image or transcription."""
 
     __slots__ = ("_finished",)
 

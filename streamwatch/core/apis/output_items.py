@@ -1,6 +1,6 @@
 """The output items of a streamed response and their parts: what was announced, what was delivered, what is done.
 
-Texts are not kept: a length and a checksum tell whether what is said at the end equals what was delivered.
+Texts are not kept: a length and a checksum show whether what is said at the end equals what was delivered.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _FIRST_MADE_UP = 10_000
 _HEAD = ("id", "type", "call_id", "name", "role", "phase")
 
 _MEMBERS = tuple(dict.fromkeys(family.member for family in FAMILIES.values()))
-#: Nothing was told. Shared, and never added to.
+#: Nothing was announced. Shared, and never added to.
 _NOTHING = RunningDigest()
 
 
 class Match(Enum):
-    """How a text that is said compares with what was delivered of it."""
+    """The result of comparing a stated text with what was delivered of it."""
 
     EQUAL = "equal"
     TAIL = "tail"  #: what was delivered is how it begins
@@ -48,7 +48,7 @@ class Match(Enum):
 
 
 class Statement(IntEnum):
-    """What says a text as a whole, in the order in which it comes."""
+    """The sorts of statement that repeat a text as a whole, in the order in which they come."""
 
     NONE = 0
     TEXT = 1  #: `*.done` of the text itself
@@ -58,7 +58,7 @@ class Statement(IntEnum):
 
 
 def key_of(value: Any) -> Hashable:
-    """Return what an id is known again by; None where it is no id."""
+    """Return what an id is known again by; None where it is not an id."""
     if type(value) is not str or not value:
         return None
     return value if len(value) <= _LONGEST_KEY else (len(value), hash(value))
@@ -103,7 +103,7 @@ class Part:
         self.told = _NOTHING if family.part else item.told
         self.agreed = 0  #: characters of it, the announcement's included, as a statement says it too
         self.announced = False  #: by the server
-        self.put_in = False  #: announced by an event that we put in
+        self.put_in = False  #: announced by an event that a repair put in
         self.listened = False  #: its next delta is known at a glance
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
@@ -144,7 +144,7 @@ class Part:
 
 
 class Item:
-    """One output item."""
+    """An output item."""
 
     __slots__ = (
         *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed"),
@@ -161,7 +161,7 @@ class Item:
         self.partial = partial  #: its beginning was not seen: what is not known of it is not missing
         self.announced = False  #: by the server
         self.order = -1  #: how many the server announced before it: its index, if nothing is wrong
-        self.put_in = False  #: announced by an event that we put in
+        self.put_in = False  #: announced by an event that a repair put in
         self.missed = False  #: that nobody announced it is counted
         self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
         self.strayed = False  #: its events come under the index of another item
@@ -254,7 +254,7 @@ class OutputItems:
         self._items: list[Item] = []
         self._by_key: dict[Hashable, Item] = {}
         self._by_call: dict[Hashable, Item] = {}
-        self._shared: set[Hashable] = set()  # ids that the server gives to more than one item: they tell nothing
+        self._shared: set[Hashable] = set()  # ids that the server gives to more than one item: they say nothing
         self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
         self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
         self._made_up = _FIRST_MADE_UP

@@ -18,7 +18,7 @@ _MAX_INDEX = 1 << 31
 
 @dataclass(frozen=True)
 class Family:
-    """Events about one sort of text: `{name}.delta` and `{name}.done`."""
+    """The events about one sort of text: `{name}.delta` and `{name}.done`."""
 
     name: str
     item: str  #: the type of item that has it
@@ -74,7 +74,7 @@ BY_ITEM = {family.item: family for family in FAMILIES.values() if not family.par
 CALLS = ("function_call", "custom_tool_call")
 #: The events that announce and close parts, and the member that says which part is meant.
 PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
-#: Types of items that are told apart by their texts: one of them cannot be meant where another one is said.
+#: Types of items that their texts distinguish: one of them cannot be meant where another one is named.
 ITEM_TYPES = frozenset(family.item for family in FAMILIES.values())
 #: Types of items that say nothing: no message and no reasoning can be meant by one of them.
 SILENT_TYPES = frozenset(

@@ -1,4 +1,4 @@
-"""What an event is about: items and parts are found by what they are, and only then by where they are.
+"""The item or part that an event is about: by what it is, and only then by where it is.
 
 An id that was announced says which item is meant; an index only where no id does. An index that an id
 contradicts is what is wrong. An item of another type than the event's text is not the item that is meant.
@@ -32,7 +32,7 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
         if key in (None, there.key) or (not there.done and (is_index(index) or there.announced)):
             return there
         if not is_index(index):
-            return None  # items that nobody announced are told apart by their ids alone
+            return None  # items that nobody announced are distinguished by their ids alone
     # Nothing comes of an item that is done: it is another one, and not one that has another id.
     stray = state.items.stray(index, type_)
     return stray if stray is not None and (key is None or stray.key in (None, key)) else None
@@ -43,7 +43,7 @@ def item_of(
 ) -> Item:
     """Return the item that an event is about, a new one if nobody announced it, and set its references right.
 
-    `said` is the text of a family that a closing event says: it tells the item where neither id nor place does.
+    `said` is the text of a family that a closing event says: it names the item where neither id nor place does.
     """
     item = find(state, payload, type_) or _item_that_said(state, family, said)
     if item is None:
@@ -118,7 +118,7 @@ def place(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     index = payload.get("output_index")
     if index == item.index or item.partial:
         return
-    # What is absent stays absent, but for who needs it. Servers announce items in order: where the event has the index
+    # What is absent stays absent. Servers announce items in order: where the event has the index
     # in that order, and the announcement has not, nothing says which of the two is wrong.
     sure = item.announced and is_index(index) and (item.index == item.order or index != item.order)
     level = Level.DEFAULT if sure else Level.HELPER
@@ -177,7 +177,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     index = payload.get(key)
     known = item.part(key, index)
     if known is not None and not known.done:
-        known.counted = -1  # what came before the announcement tells nothing of how its deltas are counted
+        known.counted = -1  # what came before the announcement says nothing of how its deltas are counted
         return known
     position = item.count_of(key)
     part = state.new_part(item, family, key, index if is_index(index) else position)

@@ -1,4 +1,4 @@
-"""What the rules of the Responses API share: what is known of the response, and the events that are put in."""
+"""The state of a response that the rules of the Responses API share, and the events that are put in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_OPEN = 32
 
 
 class ResponseState(ApiState):
-    """What is known of one streamed response."""
+    """The state of one streamed response."""
 
     __slots__ = (
         *("_first_number", "_number", "_unordered", "answered", "counts_deltas", "items", "kept", "open"),
@@ -63,7 +63,7 @@ class ResponseState(ApiState):
         """Hand on an event that never came.
 
         It has no number, as each belongs to an event of the server's. The SDK's helper compares them where it was
-        told to start after one, so it gets the number before: who resumes after that misses nothing.
+        asked to start after one, so it gets the number before: a client that resumes after that misses nothing.
         """
         number = {}
         if self.ledger.accumulated and is_index(self._number):

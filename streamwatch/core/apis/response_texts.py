@@ -253,7 +253,7 @@ def _close_part(state: ResponseState, item: Item, part: Part, said: dict[str, An
 
 def _closes(state: ResponseState, item: Item, part: Part) -> bool:
     """Return whether an event that closes a text or its part is to be put in."""
-    if part.made_up:  # it is one repair, and deltas are enough but for who waits for the end of each text
+    if part.made_up:  # it is one repair, and deltas are enough except for readers that wait for the end of each text
         return state.ledger.wants(RESPONSE_TEXT_LOST, level_of(item.type))
     return state.missing(Level.NEVER if part.disputed else level_of(item.type))
 

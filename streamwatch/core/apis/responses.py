@@ -3,10 +3,10 @@
 How it works. Every event says by its `type` what it is, by `item_id` what it is about, and by `output_index` and
 `content_index` where that stands; `reorder` has put the events in order before they are seen here. An item is
 announced, its parts are announced, their text comes in deltas and is repeated when it is done, and the terminal event
-repeats everything: so what is missing can mostly be told from what is there. What nobody knows passes, anywhere.
+repeats everything: so what is missing mostly follows from what is there. What nobody knows passes, anywhere.
 
 `Responses.push` first tries the commonest event, one more delta of a text that is open. Texts are not kept: a length
-and a checksum tell whether what is repeated equals the deltas.
+and a checksum show whether what is repeated equals the deltas.
 
 | module | rules |
 |---|---|

@@ -31,7 +31,7 @@ def short(name: str) -> str:
 
 
 class Budget:
-    """What may be kept of all tool calls of one stream."""
+    """The bound on what is kept of all tool calls of one stream."""
 
     __slots__ = ("_arguments", "_calls")
 
@@ -45,19 +45,19 @@ class Budget:
         return self._calls >= 0
 
     def take(self, characters: int) -> bool:
-        """Return whether so many more characters of arguments may be kept."""
+        """Return whether this number of further characters of arguments may be kept."""
         if characters > self._arguments:
             return False
         self._arguments -= characters
         return True
 
     def give_back(self, characters: int) -> None:
-        """Take note that so many characters are kept no longer."""
+        """Note that a number of characters are no longer kept."""
         self._arguments += characters
 
 
 class Call:
-    """One tool call. `index` is the one that readers get."""
+    """A tool call. `index` is the one that readers get."""
 
     __slots__ = (
         "_budget",
@@ -145,7 +145,7 @@ class Call:
 
 
 def is_json(text: str) -> bool:
-    """Return whether a text is JSON. Most beginnings of one are told by their last character."""
+    """Return whether a text is JSON. Most beginnings of one show in their last character."""
     stripped = text.strip()
     if stripped[-1:] != _CLOSING.get(stripped[:1], stripped[-1:]):
         return False
@@ -157,7 +157,7 @@ def is_json(text: str) -> bool:
 
 
 def begins_json(text: str) -> bool:
-    """Return whether a text is no JSON, and more text could make it so."""
+    """Return whether a text is not JSON, and more text could make it so."""
     text = text.rstrip()
     try:
         json.loads(text, strict=False)
@@ -172,7 +172,7 @@ def begins_json(text: str) -> bool:
 
 
 class Fragment:
-    """One fragment of a tool call: its JSON object, and what it says of the call that it belongs to."""
+    """A fragment of a tool call: its JSON object, and the call that it names."""
 
     __slots__ = ("arguments", "fields", "function", "id", "index", "name")
 

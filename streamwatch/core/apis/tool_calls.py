@@ -217,7 +217,7 @@ class ToolCalls:
     # --- which call
 
     def _call(self, fragment: Fragment) -> Call | None:
-        """Return the call that a fragment belongs to, opened if need be; None where nothing tells."""
+        """Return the call that a fragment belongs to, opened if need be; None where nothing says."""
         if fragment.index is None:
             return self._without_index(fragment)
         call = self._by_index.get(fragment.index)
@@ -355,7 +355,7 @@ class ToolCalls:
         if not self._goes_on_with_name(last, fragment):
             return None
         if fragment.id and last.id:
-            # Where ids differ there are two calls, but for a piece of arguments that belongs to what is open.
+            # Where ids differ there are two calls, except for a piece of arguments that belongs to what is open.
             if not (fragment.says_arguments and (not last.size or last.parses() is False)):
                 return None
             self._change_id(fragment, last)

@@ -1,4 +1,4 @@
-"""What stands in a fragment of a tool call: id, type, name and arguments.
+"""The members of a fragment of a tool call: id, type, name and arguments.
 
 A header that comes in parts is put together in its first fragment, which waits for the rest in an
 event that nobody has read. Arguments that may be said twice wait in the same way, on request.
@@ -151,7 +151,7 @@ class FragmentRules:
         if call.header is not None:
             self._make_up_id(call, call.header)
             if call.is_typed and not (call.id or call.name):
-                del call.header["type"]  # it is no call: neither an id nor a name came
+                del call.header["type"]  # it is not a call: neither an id nor a name came
             self._is_patient = False
             call.drop_header()
         self._settle(call)

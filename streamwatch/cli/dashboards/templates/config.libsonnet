@@ -1,7 +1,7 @@
 // What differs from one installation to another: override it in your own jsonnet.
 {
   _config+:: {
-    // Labels that tell services apart, as in ['job', 'namespace', 'cluster', 'team'].
+    // Labels that distinguish services, as in ['job', 'namespace', 'cluster', 'team'].
     labels: ["job"],
     // Before and behind the name of a runbook, as in 'https://HOST/OWNER/NAME/blob/main/docs/runbooks' and '.md'.
     runbooks: "",
