@@ -1,4 +1,4 @@
-"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly.
+"""The reference pages, written from the tables of the code: metrics, settings, kinds of anomaly, private names.
 
 python -m docs.site            writes docs/reference/*.md
 python -m docs.site --check    only tells whether they are fresh
@@ -19,6 +19,7 @@ from typing import Any
 
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
+from docs.site import upstream
 from docs.site.examples import OF_TIME, Example, difference, example
 from streamwatch.core import settings, via
 from streamwatch.core import vocabulary as words
@@ -92,6 +93,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics_page(),
         "repair-all.md": repair_all_page(),
         "settings.md": settings_page(),
+        "upstream.md": upstream_page(),
     }
 
 
@@ -457,3 +459,23 @@ def _measured(found: Mapping[str, Any]) -> str:
         "A test reads other streams, and fails at a change that is not listed here. Streams that break in a way nobody"
         " has reported may show more."
     )
+
+
+# --- private names
+
+
+def upstream_page() -> str:
+    """The page of private names of other packages."""
+    about = (
+        "Streamwatch sits below the public interface of the SDK, so it uses names that their owners may move in any"
+        " release. This page lists all of them. *Since* is the first release that was looked at and has the name;"
+        " *without it* says what happens where it is missing: an application never fails for it."
+    )
+    watched = (
+        "`tests/sdk/test_upstream.py` finds every such name in the source and demands its row here, and looks for each"
+        " name in the installed releases. The test in the last column fails when the name is there and has another"
+        " meaning. Every night both run with the newest release of the SDK."
+    )
+    head = ("name", "used in", "since", "what for", "without it", "watched by")
+    parts = [f"## {package}\n\n{table(head, rows)}" for package, rows in upstream.rows()]
+    return _page("Private names of other packages", "docs/site/upstream.py", about, watched, *parts)
