@@ -15,7 +15,11 @@ from docs.site.private_names import used
 _CANARY = "tests/sdk/test_canary.py::test_nothing_has_moved"
 _LINES = "tests/sdk/test_waiting.py::test_held_events_come_when_the_window_has_passed"
 _TLS = "tests/sdk/test_waiting.py::test_over_tls_too"
-_FORKS = "tests/otel/test_forks.py::test_each_process_has_its_own_identity_and_only_its_own_counts"
+_RENEWAL = "tests/otel/test_renewal.py::test"
+_METRICS = f"{_RENEWAL}_metrics_of_a_child_have_a_connection_an_identity_and_counts_of_its_own"
+_LOCKS = f"{_RENEWAL}_metrics_of_a_child_wait_for_no_lock_of_the_parent"
+_SPANS = f"{_RENEWAL}_spans_of_a_child_have_a_connection_of_its_own"
+_INSTRUMENT = f"{_RENEWAL}_an_instrument_counts_from_zero"
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,7 @@ TABLE = (
             "1.37.0",
         ),
         "the instrument behind one that was made before there was a provider",
-        *("a forked process goes on with its parent's counts", _FORKS),
+        *("a forked process goes on with its parent's counts", _INSTRUMENT),
     ),
     PrivateName(
         "opentelemetry-sdk",
@@ -272,42 +276,42 @@ TABLE = (
         "1.37.0",
         "where the counts of a process are, which a forked child must not inherit",
         _NO_RENEWAL,
-        _FORKS,
+        _METRICS,
     ),
     PrivateName(
         *("opentelemetry-sdk", "_reader_storages", _CONSUMER, "1.37.0"),
         "the counts for each reader",
-        *(_NO_RENEWAL, _FORKS),
+        *(_NO_RENEWAL, _METRICS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_instrument_view_instrument_matches", _STORAGE, "1.37.0"),
         "the counts of each instrument",
-        *(_NO_RENEWAL, _FORKS),
+        *(_NO_RENEWAL, _METRICS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_lock", (*_CONSUMER, *_STORAGE), "1.37.0"),
         "may have been held by another thread when the process was forked",
-        *(_NO_RENEWAL, _FORKS),
+        *(_NO_RENEWAL, _LOCKS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_sdk_config", ("opentelemetry.sdk.metrics._internal:MeterProvider",), "1.37.0"),
         "has the identity of the process, which a forked child must not share",
-        *(_NO_RENEWAL, _FORKS),
+        *(_NO_RENEWAL, _METRICS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_export_lock", _READER, "1.37.0"),
         "may have been held while the process was forked",
-        *(_NO_RENEWAL, _FORKS),
+        *(_NO_RENEWAL, _LOCKS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_exporter", (*_READER, "opentelemetry.sdk._shared_internal:BatchProcessor"), "1.37.0"),
         "its connection is the parent's: a forked child makes one of its own",
-        *(_NO_RENEWAL, _FORKS),
+        *(_NO_RENEWAL, _METRICS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_active_span_processor", ("opentelemetry.sdk.trace:TracerProvider",), "1.37.0"),
         "leads to the exporters of spans",
-        *("a forked process sends spans by its parent's connection", _FORKS),
+        *("a forked process sends spans by its parent's connection", _SPANS),
     ),
     PrivateName(
         *(
@@ -317,12 +321,12 @@ TABLE = (
             "1.37.0",
         ),
         "leads to the exporters of spans",
-        *("a forked process sends spans by its parent's connection", _FORKS),
+        *("a forked process sends spans by its parent's connection", _SPANS),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_batch_processor", ("opentelemetry.sdk.trace.export:BatchSpanProcessor",), "1.37.0"),
         "leads to the exporters of spans",
-        *("a forked process sends spans by its parent's connection", _FORKS),
+        *("a forked process sends spans by its parent's connection", _SPANS),
     ),
     PrivateName(
         *("prometheus-client", "_names_to_collectors", ("prometheus_client.registry:CollectorRegistry",), "0.20.0"),
