@@ -107,6 +107,9 @@ UV = $(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version
 # What only the command line needs stays out of the image: what lies there comes before the application's own packages.
 WITHOUT_COMMANDS = $(foreach name,click markdown-it-py mdurl pygments rich,--no-emit-package $(name))
 
+platforms: $(VENV)/dev ## types as they are on Windows and on macOS
+	$(foreach platform,win32 darwin,$(BIN)/mypy --platform $(platform) --cache-dir .mypy_cache/$(platform) &&) true
+
 workflows: $(VENV)/dev ## actionlint (which takes go) and zizmor over the workflows
 	@command -v go > /dev/null || { echo "go is not installed: actionlint is built with it" >&2; exit 1; }
 	$$(tests/apps/build_module.sh $(ACTIONLINT) ./cmd/actionlint)
@@ -143,7 +146,7 @@ release-notes: ## what a release changes, out of the changelog, in build/release
 	@mkdir -p build
 	$(PYTHON) tools/release.py notes $(VERSION) > build/release-notes.md
 
-.PHONY: workflows hooks audit release-of-sdk canary matrix neighbours release verify-release release-notes
+.PHONY: platforms workflows hooks audit release-of-sdk canary matrix neighbours release verify-release release-notes
 
 preview: $(VENV)/dev ## pictures of the dashboards over live data: needs prometheus, chromium and npm
 	$(BIN)/python -m dashboards.preview

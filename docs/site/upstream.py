@@ -13,12 +13,13 @@ from itertools import groupby
 from docs.site.private_names import used
 
 _CANARY = "tests/sdk/test_canary.py::test_nothing_has_moved"
-_LINES = "tests/sdk/test_waiting.py::test_held_events_come_when_the_window_has_passed"
-_TLS = "tests/sdk/test_waiting.py::test_over_tls_too"
+_LINES = "tests/sdk/test_waiting.py::test_what_comes_within_the_window_is_waited_for"
+_TLS = f"{_LINES}_over_tls"
 _RENEWAL = "tests/otel/test_renewal.py::test"
 _METRICS = f"{_RENEWAL}_metrics_of_a_child_have_a_connection_an_identity_and_counts_of_its_own"
 _LOCKS = f"{_RENEWAL}_metrics_of_a_child_wait_for_no_lock_of_the_parent"
 _SPANS = f"{_RENEWAL}_spans_of_a_child_have_a_connection_of_its_own"
+_GUEST = "tests/otel/test_making_room.py::test_a_name_that_the_application_has_stays_the_applications"
 _INSTRUMENT = f"{_RENEWAL}_an_instrument_counts_from_zero"
 
 
@@ -136,7 +137,10 @@ TABLE = (
     PrivateName(
         *("openai", "openai.lib.streaming._deltas", ("openai.lib.streaming._deltas",), "1.40.0"),
         "whether the helper of this release joins fragments that come in one chunk",
-        *("fragments of one call stay as they came", "tests/sdk/test_request_info.py"),
+        *(
+            "fragments of one call stay as they came",
+            "tests/sdk/test_request_info.py::test_the_helper_ends_with_one_call_whatever_it_joins_by_itself",
+        ),
     ),
     PrivateName(
         *(
@@ -146,7 +150,10 @@ TABLE = (
             "1.66.0",
         ),
         "tells the helper for responses from a loop of the application's: by the module that opens the stream",
-        *("its streams are repaired as for a loop", "tests/sdk/test_request_info.py"),
+        *(
+            "its streams are repaired as for a loop",
+            "tests/sdk/test_upstream.py::test_the_helper_for_responses_is_seen_at_work",
+        ),
     ),
     PrivateName(
         *("pydantic", "__pydantic_fields_set__", ("pydantic.main:BaseModel",), "2.0"),
@@ -331,7 +338,7 @@ TABLE = (
     PrivateName(
         *("prometheus-client", "_names_to_collectors", ("prometheus_client.registry:CollectorRegistry",), "0.20.0"),
         "which names an application's registry has, before our metrics move in",
-        *("the names are taken for free ones", "tests/otel/test_making_room.py"),
+        *("the names are taken for free ones", _GUEST),
     ),
 )
 

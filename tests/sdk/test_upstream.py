@@ -89,6 +89,18 @@ def test_a_body_that_was_there_from_the_start_is_watched(watched: Watched) -> No
     assert watched.samples("streamwatch.unobserved_streams") == {}
 
 
+@pytest.mark.skipif(not sdk.HAS_RESPONSES or not sdk.has_helper(sdk.client(()), "responses"), reason="no such helper")
+def test_the_helper_for_responses_is_seen_at_work(watched: Watched) -> None:
+    """By the module that opens the stream; a loop of the application's own is no helper."""
+    with sdk.helper(sdk.client(sdk.healthy("responses")), "responses") as stream:
+        helped = list(stream)
+    sdk.read("sync", sdk.healthy("responses"), "responses")
+    watched.settle()
+
+    assert helped
+    assert [True, False] == [report.request.accumulated for report in watched.reports]
+
+
 # --- the installed releases
 
 
