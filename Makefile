@@ -122,7 +122,7 @@ hooks: $(VENV)/hooks ## what runs before a commit, over all files
 
 audit: $(VENV)/audit ## whether a release that the locks name has a known vulnerability
 	$(foreach lock,$(LOCK) .ci/runtime.txt deploy/kubernetes/requirements.txt,\
-	  $(BIN)/pip-audit --disable-pip --require-hashes --requirement $(lock) &&) true
+	  $(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(lock) &&) true
 
 release-of-sdk: $(VENV)/matrix ## the tests with one release of the SDK [OPENAI=1.23.0]
 	$(BIN)/nox -s 'sdk($(or $(OPENAI),newest))'

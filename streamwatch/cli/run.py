@@ -159,7 +159,7 @@ def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
         )
     else:
         yield from (f"{what} {remedy}" for what, remedy in unsupported())
-    yield from (f"{what} {remedy}" for what, remedy in obstacles(environ))
+    yield from (f"{one.what} {one.remedy}" for one in obstacles(environ))
 
 
 def unsupported() -> Iterator[tuple[str, str]]:

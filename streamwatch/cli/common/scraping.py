@@ -55,6 +55,10 @@ class NoAnswerError(Exception):
     """There is nothing to be had from an address; the message says why."""
 
 
+class OtherAnswerError(NoAnswerError):
+    """Somebody answers at an address, and not with metrics of Streamwatch's."""
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Nobody is sent to an address that was not named."""
 
@@ -88,7 +92,7 @@ def fetch(
     except NoAnswerError:
         raise
     except urllib.error.HTTPError as error:
-        raise NoAnswerError(_status(error)) from error
+        raise OtherAnswerError(_status(error)) from error
     except Exception as error:
         reason = getattr(error, "reason", None) or error
         raise NoAnswerError(f"no answer ({_words(reason)})") from error
@@ -186,7 +190,7 @@ def exposition(text: str) -> Exposition:
     started = next((value for (name, _), value in samples.items() if name == STARTED), None)
     if not any(name.startswith(OURS) for name, _ in samples):
         kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is no metrics"
-        raise NoAnswerError(f"it answers with {kind}")
+        raise OtherAnswerError(f"it answers with {kind}")
     return Exposition(ours(samples), version_in(samples), started)
 
 
