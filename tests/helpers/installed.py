@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 BESIDE = ("tests", "benchmarks", "dashboards", "deploy", "docs", ".github", ".ci")
 #: Tests of the checkout, not of the package: they read its sources, or build it.
 OF_CHECKOUT = (
-    *("docs/test_docs.py", "docs/test_decisions.py", "sdk/test_upstream.py"),
+    *("docs/test_docs.py", "docs/test_decisions.py", "sdk/test_upstream.py", "promises/test_platforms.py"),
     *(f"project/test_{name}.py" for name in ("package", "wheel", "release", "repository", "workflows")),
 )
 
