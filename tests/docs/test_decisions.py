@@ -1,4 +1,4 @@
-"""The records of decisions: numbered without a gap, listed, with the same headings, and with links that lead somewhere."""
+"""The records of decisions: numbered without a gap, listed, and with the same headings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What Python lacks on Windows, taken away: imported first of all, in a process of its own.
 
-The standard library and the other packages are imported before, as they are for Linux here. What is left to see is whether
-Streamwatch itself asks for something that is not there. It is a simulation: nothing here shows what Windows does instead.
+The standard library and the other packages are imported before, as they are for Linux here. What is left to see is
+whether Streamwatch itself asks for something that is not there. It is a simulation: nothing here shows what Windows does
+instead.
 """
 
 from __future__ import annotations
@@ -98,4 +99,4 @@ def take_away() -> None:
             delattr(select, name)
     select.select = select_sockets
     for name in MODULES:
-        sys.modules[name] = None  # type: ignore[assignment] -- that is how an import is made to fail
+        sys.modules[name] = None  # type: ignore[assignment]

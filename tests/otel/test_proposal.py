@@ -1,4 +1,4 @@
-"""The proposal for OpenTelemetry's Prometheus exporter: the patch works, and what it says of the exporter is still so."""
+"""The proposal for OpenTelemetry's Prometheus exporter: the patch works, and the page is still right."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def exposition(module: Any, *, sampled: bool = True) -> str:
         else:
             counter.add(1)
             histogram.record(value)
-    text = openmetrics(registry).decode()
+    text: str = openmetrics(registry).decode()  # type: ignore[no-untyped-call]
     provider.shutdown()
     return text
 
@@ -156,7 +156,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 registry = CollectorRegistry()
 MeterProvider([PrometheusMetricReader(registry=registry)]).get_meter("theirs").create_counter("calls").add(3)
 if not os.fork():
-    print([line for line in generate_latest(registry).decode().splitlines() if line.startswith("calls_total")], flush=True)
+    lines = generate_latest(registry).decode().splitlines()
+    print([line for line in lines if line.startswith("calls_total")], flush=True)
     os._exit(0)
 os.wait()
 """

@@ -1,4 +1,4 @@
-"""What is renewed in a forked child, without a fork: each piece of OpenTelemetry's SDK that is reached by a private name.
+"""What a forked child renews, without a fork: each piece of OpenTelemetry's SDK that has a private name.
 
 `test_forks.py` forks. Here every piece is looked at alone, so that a release which has moved one fails one test.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from opentelemetry.metrics import NoOpMeterProvider
@@ -29,7 +29,7 @@ from streamwatch.otel import forks
 class Metrics(MetricExporter):
     """Keeps what it is given; each instance is a connection of its own."""
 
-    made: list[Metrics] = []
+    made: ClassVar[list[Metrics]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Metrics(MetricExporter):
 class Spans(SpanExporter):
     """The same for spans."""
 
-    made: list[Spans] = []
+    made: ClassVar[list[Spans]] = []
 
     def __init__(self) -> None:
         self.seen: list[ReadableSpan] = []
@@ -124,7 +124,8 @@ def test_metrics_of_a_child_wait_for_no_lock_of_the_parent(which: str, provider:
     """Each of the three may have been held at the fork."""
     counter = provider.get_meter("ours").create_counter("count")
     consumer = provider._measurement_consumer
-    ((reader, storage),) = consumer._reader_storages.items()
+    found: list[tuple[Any, Any]] = [*consumer._reader_storages.items()]
+    ((reader, storage),) = found
     with held({"consumer": consumer._lock, "storage": storage._lock, "export": reader._export_lock}[which]):
         forks._renew_metrics(provider)
         done = threading.Thread(target=lambda: (counter.add(1), provider.force_flush()), daemon=True)
@@ -163,7 +164,7 @@ def test_an_instrument_counts_from_zero(early: bool) -> None:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     if early:
-        meter = _internal._ProxyMeterProvider().get_meter("ours")
+        meter: Any = _internal._ProxyMeterProvider().get_meter("ours")
         counter, other = meter.create_counter("count"), meter.create_counter("theirs")
         meter.on_set_meter_provider(provider)
     else:
@@ -175,7 +176,7 @@ def test_an_instrument_counts_from_zero(early: bool) -> None:
     counter.add(1)
     data = reader.get_metrics_data()
     assert data is not None
-    metrics = data.resource_metrics[0].scope_metrics[0].metrics
+    metrics: Any = data.resource_metrics[0].scope_metrics[0].metrics
 
     assert {metric.name: metric.data.data_points[0].value for metric in metrics} == {"count": 1, "theirs": 3}
     provider.shutdown()

@@ -24,7 +24,10 @@ FILES = (
     "deploy/README.md",
     "README.md",
 )
-MADE = "## [0.2.0] - 2026-01-31\n\n### Added\n\n- One thing.\n\n## [0.1.0] - 2025-12-24\n\n### Added\n\n- The first thing.\n"
+MADE = (
+    "## [0.2.0] - 2026-01-31\n\n### Added\n\n- One thing.\n\n"
+    "## [0.1.0] - 2025-12-24\n\n### Added\n\n- The first thing.\n"
+)
 
 pytestmark = pytest.mark.skipif(not shutil.which("git") or not PROGRAM.exists(), reason="takes git and a checkout")
 Release = Callable[..., "Done"]
@@ -209,7 +212,7 @@ def test_a_release_is_a_commit_and_a_tag(version: str, clone: Path, release: Rel
 
 
 def test_nothing_leaves_the_machine(clone: Path, release: Release, tmp_path: Path) -> None:
-    """The repository that the clone pushes to knows nothing of it; the last lines say how to publish and how to undo."""
+    """The repository that the clone pushes to knows nothing of it; the last lines say how to publish and undo it."""
     git(tmp_path, "init", "--quiet", "--bare", "origin")
     git(clone, "remote", "add", "origin", str(tmp_path / "origin"))
     done = release("cut", "0.3.0", *PASSING)

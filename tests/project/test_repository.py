@@ -1,4 +1,4 @@
-"""What a contributor's tools read: metadata, hooks, owners, editors' settings, the container; each names what is there."""
+"""What a contributor's tools read: metadata, hooks, owners, editors' settings, the container."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def targets() -> set[str]:
 
 
 def test_the_address_of_the_repository_stands_in_one_place(tracked: list[str]) -> None:
-    """All addresses of the project begin with it; other files take it from the environment, or leave it to the reader."""
+    """All addresses of the project begin with it; others take it from the environment, or from the reader."""
     section = PYPROJECT.partition("[project.urls]\n")[2].partition("\n\n")[0]
     urls = dict(re.findall(r'^(\w+) = "(.+)"$', section, re.MULTILINE))
     host = urls["Repository"].split("/")[2]
@@ -60,7 +60,7 @@ def test_the_address_of_the_repository_stands_in_one_place(tracked: list[str]) -
 
 
 def test_classifiers_are_those_of_the_index() -> None:
-    """Every word is one that the index takes, each Python is in the matrix, and the oldest is the one that is required."""
+    """Every word is one that the index takes, the Pythons have no gap, and the oldest is the one required."""
     known = pytest.importorskip("trove_classifiers").classifiers
     listed = re.findall(r'"([^"]+)"', PYPROJECT.partition("classifiers = [")[2].partition("]")[0])
     minor = [int(name.rpartition(".")[2]) for name in listed if re.search(r":: 3\.\d+$", name)]
@@ -71,7 +71,7 @@ def test_classifiers_are_those_of_the_index() -> None:
 
 
 def test_the_version_that_people_copy_is_this_one(tracked: list[str]) -> None:
-    """Tags of the image, references to the repository, and the line that a program prints: `make release` writes them."""
+    """Tags of the image, references to the repository, and the line of a program: `make release` writes them."""
     forms = re.findall(r'^    r"\(\?<=(.+?)\)\{\}', (ROOT / "tools" / "release.py").read_text("utf-8"), re.MULTILINE)
     found: dict[str, set[str]] = {}
     for name in tracked:

@@ -36,7 +36,8 @@ MAY_WRITE = {
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
     """The jobs of a workflow."""
-    return yaml.safe_load(path.read_text("utf-8"))["jobs"]
+    found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text("utf-8"))["jobs"]
+    return found
 
 
 def steps() -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """Windows and macOS, simulated: what Python lacks there is taken away, and what it does otherwise is done here.
 
-No Windows and no macOS was at hand. These tests show that Streamwatch asks for nothing that is not there, and takes the other
-way where it has one. What those systems do by themselves only a run on them can show: docs/compatibility.md.
+No Windows and no macOS was at hand. These tests show that Streamwatch asks for nothing that is not there, and takes the
+other way where it has one. What those systems do by themselves only a run on them can show: docs/compatibility.md.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ streamwatch.flush()
 import urllib.request
 url = f"http://localhost:{endpoint.server.server_port}/metrics"
 text = urllib.request.urlopen(url, timeout=10).read().decode()
-found["counted"] = sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("streamwatch_streams_total"))
+lines = [line for line in text.splitlines() if line.startswith("streamwatch_streams_total")]
+found["counted"] = sum(float(line.split()[-1]) for line in lines)
 found["captures"] = os.listdir(os.environ["STREAMWATCH_CAPTURE_DIR"])
 capture = os.path.join(os.environ["STREAMWATCH_CAPTURE_DIR"], found["captures"][0])
 runner = CliRunner()
@@ -119,7 +120,8 @@ def without_posix() -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def test_streams_are_read_counted_and_kept_without_what_windows_lacks(without_posix: dict[str, Any]) -> None:
@@ -256,10 +258,15 @@ def test_run_takes_that_way_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     from streamwatch.cli import main
 
     begun: list[list[str]] = []
-    monkeypatch.setattr(run_command, "_run_below", lambda command: begun.append(command) or 5)
-    monkeypatch.setattr(run_command.os, "execvp", lambda *_: pytest.fail("the command was replaced"))
+
+    def run_below(command: list[str]) -> int:
+        begun.append(command)
+        return 5
+
+    monkeypatch.setattr(run_command, "_run_below", run_below)
+    monkeypatch.setattr(os, "execvp", lambda *_: pytest.fail("the command was replaced"))
     monkeypatch.setattr(run_command, "sys", ON_WINDOWS)
-    monkeypatch.setattr(run_command.os, "environ", {**os.environ})
+    monkeypatch.setattr(os, "environ", {**os.environ})
     result = CliRunner().invoke(main, ["run", "--", sys.executable, "-c", "pass"])
 
     assert result.exit_code == 5

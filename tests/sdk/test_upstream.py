@@ -1,4 +1,4 @@
-"""The private names of other packages: each that is used has a row, each row is used, and installed releases have it."""
+"""The private names of other packages: each that is used has a row, and installed releases have it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import openai
+import pydantic
 import pytest
 from conftest import Watched
 from docs.site.private_names import OTHER_STRINGS, PACKAGE, PUBLIC, names_in, used
@@ -20,7 +22,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 #: The distribution of the SDK has lines; of the others one release is installed.
-OLD = {"openai": Version(sdk.openai.__version__), "pydantic": Version(sdk.pydantic.VERSION)}
+OLD = {"openai": Version(openai.__version__), "pydantic": Version(pydantic.VERSION)}
 
 each_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.package}.{row.name}")
 
@@ -82,7 +84,7 @@ def test_a_body_that_was_there_from_the_start_is_watched(watched: Watched) -> No
     request = sdk.httpx.Request("POST", "https://host.test/v1/chat/completions")
     response = sdk.httpx.Response(200, content=b"".join(sdk.healthy("chat")), request=request)
     client = sdk.client(())
-    chunks = list(sdk.openai.Stream(cast_to=ChatCompletionChunk, response=response, client=client))
+    chunks = list(openai.Stream(cast_to=ChatCompletionChunk, response=response, client=client))
 
     assert chunks
     assert watched.report.verdict == "complete"
