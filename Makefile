@@ -108,7 +108,7 @@ UV = $(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version
 WITHOUT_COMMANDS = $(foreach name,click markdown-it-py mdurl pygments rich,--no-emit-package $(name))
 
 platforms: $(VENV)/dev ## types as they are on Windows and on macOS
-	$(foreach platform,win32 darwin,$(BIN)/mypy --platform $(platform) --cache-dir .mypy_cache/$(platform) &&) true
+	$(foreach platform,win32 darwin,$(BIN)/mypy --platform $(platform) --cache-dir .mypy_cache/$(platform) -p streamwatch &&) true
 
 workflows: $(VENV)/dev ## actionlint (which takes go) and zizmor over the workflows
 	@command -v go > /dev/null || { echo "go is not installed: actionlint is built with it" >&2; exit 1; }

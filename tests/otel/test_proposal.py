@@ -70,7 +70,7 @@ def exposition(module: Any, *, sampled: bool = True) -> str:
         else:
             counter.add(1)
             histogram.record(value)
-    text: str = openmetrics(registry).decode()  # type: ignore[no-untyped-call]
+    text: str = openmetrics(registry).decode()  # type: ignore[no-untyped-call, unused-ignore]
     provider.shutdown()
     return text
 
@@ -184,6 +184,7 @@ def test_the_page_and_these_tests_have_the_same_rows() -> None:
     assert re.findall(r"^\| (a.+?) \| .+ \| .+ \|$", PAGE, re.MULTILINE)[1:] == list(ROWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_the_official_exporter_is_as_the_page_says(row: str) -> None:
     """When it is no longer so, the row can go."""

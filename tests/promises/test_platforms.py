@@ -124,6 +124,7 @@ def without_posix() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_streams_are_read_counted_and_kept_without_what_windows_lacks(without_posix: dict[str, Any]) -> None:
     """No fork, no poll, no signals but seven; a select that takes sockets alone."""
     chunks = len(sdk.chat())
@@ -133,6 +134,7 @@ def test_streams_are_read_counted_and_kept_without_what_windows_lacks(without_po
     assert len(without_posix["captures"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "codes"), {"check": {1}, "kinds": {0}, "explain": {0}, "top": {0}, "dashboards": {0}}.items()
 )
@@ -197,6 +199,7 @@ def read_in_a_child(results: Any) -> None:
     results.put((len(outcome.chunks), len(seen)))
 
 
+@pytest.mark.slow
 def test_a_process_that_is_spawned_watches_its_own_streams(watched: Watched) -> None:
     """As on Windows and macOS, where no process is forked."""
     context = multiprocessing.get_context("spawn")
@@ -355,6 +358,7 @@ def test_lines_end_with_one_byte_in_every_checkout() -> None:
     assert attributes("tests/recordings/anything.sse")["text"] == "unset"
 
 
+@pytest.mark.slow
 def test_the_name_of_a_capture_is_one_on_windows(without_posix: dict[str, Any]) -> None:
     """No colon, and nothing else that is not allowed there."""
     (name,) = without_posix["captures"]
@@ -363,6 +367,7 @@ def test_the_name_of_a_capture_is_one_on_windows(without_posix: dict[str, Any]) 
     assert PureWindowsPath(name).name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["kinds"], ["explain", "KeyError: 'content'"], ["dashboards", "--output", "FOLDER"]]
 )
