@@ -307,7 +307,7 @@ def _alerts() -> Panel:
         "StreamwatchErrorBudgetBurn",
         keys,
         [Column("Series", f"count by ({', '.join(keys)}) ({listed})")],
-        size=(24, 5),
+        size=(24, 7),
         nothing="no alert",
         links={"Alert": runbook("${__value.raw}")},
     )

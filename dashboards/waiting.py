@@ -171,7 +171,7 @@ def _who() -> Panel:
         queries,
         units.Short,
         stacked=True,
-        size=(8, 8),
+        size=(12, 8),
     )
     return drawn(drawn(panel, "server", AMBER), "reader", BLUE)
 
@@ -189,7 +189,7 @@ def _bursts() -> Panel:
         _STALLED,
         _percentiles(EVENTS_PER_READ),
         units.Short,
-        size=(8, 8),
+        size=(12, 8),
     )
 
 
@@ -211,10 +211,10 @@ def _by_model() -> Panel:
         [
             Column("First chunk, p90", first, units.Seconds, 1),
             Column("Gap, p90", gap, units.Seconds, 1),
-            share("Server", waits),
+            share("Waited for it", waits),
             share("In bursts", q.ratio(bursts, streams)),
         ],
-        size=(8, 8),
+        size=(24, 8),
         sort="Gap, p90",
     )
 

@@ -35,7 +35,9 @@ class AnomalyKind:
 
 KINDS: dict[str, AnomalyKind] = {}
 
-_ALL = ("chat", "responses", "completions", "assistants", "images", "transcriptions")
+_ALL = ("chat", "responses", "completions", "assistants", "agents", "images", "transcriptions")
+#: What can be wrong with messages over a WebSocket as well, which are not framed as events are.
+_SOCKETS = (*_ALL, "realtime", "live")
 _CHOICES, _CHAT, _RESPONSES, _NUMBERED = ("chat", "completions"), ("chat",), ("responses",), ("responses", "chat")
 _Repair = tuple[Strategy, Level, Evidence]
 
@@ -88,7 +90,7 @@ KEEPALIVE_FRAME = _kind(
 ERROR_IN_STREAM = _kind(
     "error_in_stream",
     Severity.FAULT,
-    _ALL,
+    _SOCKETS,
     _REPORT,
     "The server reports an error inside the stream in a form that the SDK raises on or documents.",
 )
@@ -103,14 +105,14 @@ STREAM_EMPTY = _kind("stream_empty", Severity.FAULT, _ALL, _REPORT, "HTTP 200 an
 STREAM_TRUNCATED = _kind(
     "stream_truncated",
     Severity.FAULT,
-    _ALL,
+    _SOCKETS,
     _REPORT,
     "The body ended, cleanly or by a transport error, before the protocol's end.",
 )
 STREAM_STALLED = _kind(
     "stream_stalled",
     Severity.HAZARD,
-    _ALL,
+    _SOCKETS,
     _REPORT,
     "The reader waited for the server longer than the threshold between two reads.",
 )
@@ -346,6 +348,13 @@ SEQUENCE_DUPLICATE = _kind(
     "An event comes twice (resumed or retried relay).",
     ORDER_MISMATCH,
 )
+EVENT_REPEATED = _kind(
+    "event_repeated",
+    Severity.FAULT,
+    ("agents", "realtime", "live"),
+    (Strategy.DROP_DUPLICATE, Level.OPT_IN, Evidence.TEXT),
+    "The same event, with the same event_id, comes again.",
+)
 SEQUENCE_UNUSABLE = _kind(
     "sequence_unusable",
     Severity.DIALECT,
@@ -367,7 +376,7 @@ RESPONSE_EVENT_MISSING = _kind(
 RESPONSE_TEXT_LOST = _kind(
     "response_text_lost",
     Severity.FAULT,
-    _RESPONSES,
+    ("responses", "agents", "realtime"),
     (Strategy.SYNTHESIZE_EVENTS, Level.DEFAULT, Evidence.TEXT),
     "The deltas say less than the closing or terminal text.",
 )

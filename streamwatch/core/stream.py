@@ -31,10 +31,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from streamwatch.core.apis.agents import Agents
 from streamwatch.core.apis.assistants import Assistants
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.chat import Chat
 from streamwatch.core.apis.media import Media
+from streamwatch.core.apis.realtime import LiveSession, Realtime
 from streamwatch.core.apis.responses import Responses
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
@@ -60,10 +62,13 @@ from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Strategy, Ve
 
 _serials = itertools.count(1)
 _APIS: Mapping[str, type[ApiState]] = {
+    "agents": Agents,
     "assistants": Assistants,
     "chat": Chat,
     "completions": Chat,
     "images": Media,
+    "live": LiveSession,
+    "realtime": Realtime,
     "responses": Responses,
     "transcriptions": Media,
 }
@@ -79,7 +84,7 @@ class StreamWatch:
     """The state of one stream.
 
     Args:
-        api: the API: `chat`, `completions`, `responses`, `assistants`, `images`, `transcriptions`, or `other`
+        api: one of the keys of `_APIS`, or `other`
             for any further event stream: framing, counting, errors.
         request: what is known of the request.
         settings: what to repair, and the bounds.

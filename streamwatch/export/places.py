@@ -236,7 +236,7 @@ _TOOL: Table = {
         "input_fidelity input_image_mask display_width display_height defer_loading tools function file_search"
     ),
 }
-_ITEM: Table = {
+_ITEM: dict[str, Table] = {
     **_ids("id call_id"),
     "type": TYPE,
     **_words("status role phase execution"),
@@ -288,7 +288,7 @@ _RESPONSE: Table = {
         "prompt prompt_cache_key prompt_cache_options safety_identifier store user output_text moderation system_prompt"
     ),
 }
-_EVENT: Table = {
+_EVENT: dict[str, Table] = {
     "type": TYPE,
     **_numbers("sequence_number output_index content_index summary_index annotation_index command_index"),
     **_numbers("partial_image_index created_at"),
@@ -309,6 +309,36 @@ _EVENT: Table = {
     **_words("output_format quality size background"),
     "name": NAME,
     **_masked("text refusal input command diff obfuscation partial_image_b64 transcript"),
+}
+
+# --- the sessions of agents
+
+_TURN: Table = {
+    **_ids("id agent_id session_id subagent_id"),
+    "object": TYPE,
+    "status": WORD,
+    **_numbers("created_at started_at completed_at"),
+    "error": _ERROR,
+    "usage": _USAGE,
+}
+_SESSION: Table = {
+    **_ids("id agent_id environment_id"),
+    "object": TYPE,
+    "status": WORD,
+    **_numbers("created_at updated_at last_active_at expires_at"),
+    "agent": {"id": ID, "model": MODEL, "service_tier": WORD, **_masked("name instructions tools")},
+    "error": _ERROR,
+    "usage": _USAGE,
+    **_masked("metadata title required_actions"),
+}
+_AGENT_EVENT: Table = {
+    **{name: place for name, place in _EVENT.items() if name not in ("response", "rate_limits")},
+    **_ids("session_id turn_id subagent_id"),
+    "item": {**_ITEM, "turn_id": ID, **_masked("command cwd duration_ms exit_code")},
+    "turn": _TURN,
+    "session": _SESSION,
+    "subagent": {"id": ID, "status": WORD, **_masked("name")},
+    "environment": {"id": ID, "type": WORD, "status": WORD, "error": _ERROR},
 }
 
 # --- assistants
@@ -421,6 +451,7 @@ PLACES: dict[str, PayloadPlace] = {
     "completions": _place(_CHUNK),
     "responses": _place(_EVENT),
     "assistants": _place(_RUN),
+    "agents": _place(_AGENT_EVENT),
     "images": _place(_IMAGE),
     "transcriptions": _place(_TRANSCRIPT),
     "other": _place(_UNKNOWN),
@@ -449,6 +480,7 @@ _BEGINNINGS = (
     ("text_completion", "completions"),
     ("response.", "responses"),
     ("thread.", "assistants"),
+    ("agent.", "agents"),
     ("image_generation.", "images"),
     ("image_edit.", "images"),
     ("transcript.text.", "transcriptions"),

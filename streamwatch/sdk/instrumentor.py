@@ -47,8 +47,10 @@ from streamwatch.export.summary import summary
 from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import EventTypes
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
+from streamwatch.sdk.observed_stream import ObservedStream
 from streamwatch.sdk.request_info import describe_raw, openai_version
 from streamwatch.sdk.session import CastTo, DecoderProxy, StreamSession
+from streamwatch.sdk.websocket import PROTOCOLS, Connections
 
 logger = logging.getLogger("streamwatch")
 
@@ -77,6 +79,8 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
         agent.start(settings, telemetry, options.get("on_report"))
         register_post_import_hook(_patch, "openai._streaming")
         register_post_import_hook(_patch_raw, "openai._response")
+        for module in PROTOCOLS:
+            register_post_import_hook(_patch_connections, module)
 
     def _uninstrument(self, **_options: Any) -> None:
         agent.stop()
@@ -97,9 +101,10 @@ class Agent:
         self.blocking: set[type] = set()
         self.on_report: Callable[[Report], None] | None = None
         #: By the response that is read. A dictionary is copied in one step, whatever other threads do with it.
-        self._open: dict[int, weakref.ref[StreamSession]] = {}
-        self._collected: SimpleQueue[StreamSession] = SimpleQueue()
+        self._open: dict[int, weakref.ref[ObservedStream]] = {}
+        self._collected: SimpleQueue[ObservedStream] = SimpleQueue()
         self._undo: list[Callable[[], None]] = []
+        self.connections = Connections(self)
         self._undo_raw: list[Callable[[], None]] = []
         self._log = FindingsLog()
         self._silences = SilenceLog()
@@ -145,6 +150,7 @@ class Agent:
         for undo in (self._undo, self._undo_raw):
             while undo:
                 undo.pop()()
+        self.connections.unpatch()
 
     def patch(self, streaming: ModuleType) -> None:
         """Exchange the decoder of every stream made from now on."""
@@ -184,23 +190,23 @@ class Agent:
         """What the events of a stream are made as."""
         return self._event_types.of(stream)
 
-    def opened(self, session: StreamSession) -> None:
+    def opened(self, stream: ObservedStream) -> None:
         """A stream was opened."""
         self._go_before_providers()
-        self._open[id(session.response)] = weakref.ref(session)
+        self._open[id(stream.source)] = weakref.ref(stream)
 
-    def is_current(self, session: StreamSession) -> bool:
+    def is_current(self, stream: ObservedStream) -> bool:
         """Whether no other stream was made of the same response since, as each `parse` of a raw response does."""
-        found = self._open.get(id(session.response))
-        return found is not None and found() in (session, None)
+        found = self._open.get(id(stream.source))
+        return found is not None and found() in (stream, None)
 
-    def ended(self, session: StreamSession, report: Report | None) -> None:
+    def ended(self, stream: ObservedStream, report: Report | None) -> None:
         """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
-        if self.is_current(session):
-            self._open.pop(id(session.response), None)
+        if self.is_current(stream):
+            self._open.pop(id(stream.source), None)
         if report is None:
             return
-        self._log.tell(report, session.call.address)
+        self._log.tell(report, stream.call.address)
         if self.on_report is not None:
             self.on_report(report)
 
@@ -212,11 +218,11 @@ class Agent:
         except Exception as error:
             self.internal_error(error, "counting a stream that it does not see")
 
-    def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
+    def is_silent(self, stream: ObservedStream, state: StreamState, seconds: float) -> None:
         """Nothing came of a stream for longer than the threshold; said once before the first chunk, and once after."""
-        if state not in session.told:
-            session.told = (*session.told, state)
-            self._silences.tell(session.call, session.watch.request.id, state, seconds)
+        if state not in stream.told:
+            stream.told = (*stream.told, state)
+            self._silences.tell(stream.call, stream.watch.request.id, state, seconds)
 
     def _look_at_open(self, key: tuple[Any, ...]) -> Iterator[OpenStream]:
         """Look at each stream that is open, and say which of them have fallen silent: for whoever collects metrics.
@@ -229,9 +235,9 @@ class Agent:
                 self.is_silent(session, stream.state, stream.waiting)
             yield stream
 
-    def collected(self, session: StreamSession) -> None:
+    def collected(self, stream: ObservedStream) -> None:
         """A stream was collected as garbage before its end; `put` may be called from anywhere."""
-        self._collected.put(session)
+        self._collected.put(stream)
 
     def record_collected(self) -> None:
         """Record what the garbage collector found: before a stream is opened, and before a scrape."""
@@ -284,7 +290,7 @@ class Agent:
                 places_of(error),
             )
 
-    def _sessions(self) -> list[StreamSession]:
+    def _sessions(self) -> list[ObservedStream]:
         found = [reference() for reference in list(self._open.values())]
         return [session for session in found if session is not None]
 
@@ -358,6 +364,14 @@ def _patch_raw(response: ModuleType) -> None:
     if agent.active:
         with unless_interrupted():  # then they are not counted, which is all that is lost
             agent.patch_raw(response)
+
+
+def _patch_connections(module: ModuleType) -> None:
+    """Called when a module is imported that has connections over WebSockets, or at once if it was before."""
+    if agent.active:
+        with unless_interrupted():  # then they are not watched, which is all that is lost
+            agent.version = agent.version or openai_version()
+            agent.connections.patch(module)
 
 
 def _count(response_class: Any, name: str) -> Callable[[], None]:

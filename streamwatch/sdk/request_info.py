@@ -30,6 +30,8 @@ _ENDPOINTS = (
     ("/images/edits", "images", "images"),
     ("/audio/transcriptions", "transcriptions", "transcriptions"),
 )
+#: The same for what has an id in its path: a response that is read again, the session of an agent.
+_BELOW = (("/responses/", "responses", "responses"), ("/agents/sessions", "agents", "agents"))
 #: The class that the SDK makes of each event -> the same: it holds for paths of a gateway's own, too.
 _TYPES = {"ChatCompletionChunk": ("chat", "chat"), "Completion": ("completions", "text_completion")}
 #: Hosts whose provider has a well-known name in the GenAI conventions, by the end of the host name.
@@ -46,7 +48,7 @@ _PROVIDERS = (
     (".googleapis.com", "gcp.gemini"),
 )
 #: Whoever else serves this API: the convention names the API's format, `server.address` the server.
-_FORMAT = "openai"
+FORMAT = "openai"
 #: What AzureOpenAI and AsyncAzureOpenAI are made from.
 _AZURE_CLIENT = "BaseAzureClient"
 #: Headers of an answer that only one provider sends, and its name.
@@ -128,7 +130,7 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
-    provider = _provider(host) or _provider_of_client(source) or _FORMAT
+    provider = provider_at(host) or _provider_of_client(source) or FORMAT
     return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
 
 
@@ -178,8 +180,10 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
     for end, api, operation in _ENDPOINTS:
         if path.endswith(end):
             return api, operation
-    # A response that is read again has its id in the path.
-    return ("responses", "responses") if "/responses/" in path else ("other", "other")
+    for part, api, operation in _BELOW:
+        if part in path:
+            return api, operation
+    return "other", "other"
 
 
 def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
@@ -199,7 +203,8 @@ def _deployment(path: str) -> str:
     return rest.partition("/")[0] if found else ""
 
 
-def _provider(host: str) -> str:
+def provider_at(host: str) -> str:
+    """Return the provider that a host is known to be of; "" for all others."""
     for end, provider in _PROVIDERS:
         if host.endswith(end):
             return provider

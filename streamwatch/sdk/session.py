@@ -5,36 +5,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Container, Iterator
 from time import perf_counter
 from types import CodeType, FrameType
-from typing import Any, Protocol
+from typing import Any
 
-from streamwatch.core.patience import PatienceByServer
-from streamwatch.core.report import Report, Times
-from streamwatch.core.settings import Settings
+from streamwatch.core.report import Report
 from streamwatch.core.sse import Event
-from streamwatch.core.stream import StreamWatch
-from streamwatch.core.vocabulary import StreamState
-from streamwatch.export.capture import Captures
-from streamwatch.export.open_streams import OpenStream
-from streamwatch.export.telemetry import Telemetry
 from streamwatch.sdk.chunk_builder import constructs_as_known
 from streamwatch.sdk.gate import Gate
-from streamwatch.sdk.interruption import is_interruption, unless_interrupted
+from streamwatch.sdk.interruption import is_interruption
 from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
+from streamwatch.sdk.observed_stream import ObservedStream, Owner
 from streamwatch.sdk.request_info import describe, sent_at
-from streamwatch.sdk.usage import UsageReader
 from streamwatch.sdk.waiting import Step, Waiting
 
-#: Seconds between two recordings of a stream that goes on: a scrape interval or less.
-_RECORD_EVERY = 10.0
-#: Seconds up to which a wait between two reads is no gap.
-_NO_GAP = 0.01
 #: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
 #: a transport around them a few more.
 _MAX_FRAMES = 60
@@ -43,51 +31,14 @@ _MAX_FRAMES = 60
 Remainder = tuple[list[Event], bytes]
 
 
-class Owner(Protocol):
-    """What a session needs of whoever switched the watching on."""
-
-    settings: Settings
-    patience: PatienceByServer
-    telemetry: Telemetry
-    loads: Callable[[bytes], Any]
-    version: str
-    captures: Captures | None
-    blocking: set[type]  #: types of bodies that look as if they were in memory, and whose reads block
-
-    def event_type_of(self, stream: Any) -> type[Event]:
-        """What the events of a stream are made as."""
-
-    def opened(self, session: StreamSession) -> None:
-        """A stream was opened."""
-
-    def is_current(self, session: StreamSession) -> bool:
-        """Whether no other stream was made of the same response since."""
-
-    def ended(self, session: StreamSession, report: Report | None) -> None:
-        """A stream has ended, and is recorded; None if that failed, or it is not ours to count."""
-
-    def is_silent(self, session: StreamSession, state: StreamState, seconds: float) -> None:
-        """Nothing came of a stream for longer than the threshold, while its reader waited."""
-
-    def collected(self, session: StreamSession) -> None:
-        """A stream was collected as garbage before its end."""
-
-    def internal_error(self, error: BaseException, doing: str) -> None:
-        """Count and log an error of ours; raises one that was raised into our code."""
-
-
-class StreamSession:
+class StreamSession(ObservedStream):
     """One stream being read: its watch, its span, and its end, which comes once, from wherever it comes.
 
     The end is, whichever is first: [DONE], the end of the body, an exception, the closing of the
     response by the consumer, the stream's collection as garbage, or the exit of the process.
     """
 
-    has_ended = True  #: nothing to end, unless all of `__init__` succeeds
     busy = False  #: before the next read something is to be done: events are held, or not worked through
-    asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
-    longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
-    told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has told
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through us
@@ -95,36 +46,18 @@ class StreamSession:
     enters = False  #: the next read may find bytes above the socket
     _left = 0.0  # since when the reader is at work on what it got, while events are held
     _size = 0  # of the last read
-    _over = _silence = 0.0  # when the end was met, and for how many seconds the reader had waited then
 
     def __init__(self, stream: Any, owner: Owner) -> None:
-        self.owner = owner
-        self.response = stream.response
+        self.response = self.source = stream.response
         self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
         opened = sent_at(self.response)
-        api, request, self.call = describe(stream, owner.version, owner.loads)
+        api, request, call = describe(stream, owner.version, owner.loads)
+        super().__init__(owner, call)
         self._event_type = owner.event_type_of(stream)
-        reader = UsageReader(owner.loads) if owner.telemetry.wants_usage else None
-        self.watch = StreamWatch(
-            api,
-            request,
-            owner.settings,
-            loads=reader or owner.loads,
-            clock=perf_counter,
-            event_type=self._event_type,
-            patience=owner.patience.of(self.call.address, request.model),
-        )
-        self.ready = self.watch.ready
-        self._opened = opened
-        self._last = perf_counter()  # when something came
-        self._waiting = self._last - opened  # for the server, up to now
-        self._due = 0.0  # when to look at the clock in earnest: at once, until the first chunk came
-        self._first: float | None = None
         self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
-        opened_ns = time.time_ns() - int((perf_counter() - opened) * 1e9)
-        self._recording = owner.telemetry.open(self.call, opened_ns, reader.usage if reader else None)
-        self.has_ended = False
+        self._open(api, request, opened, self._event_type)
+        self.ready = self.watch.ready
         self._notice_closing()
         owner.opened(self)
 
@@ -225,12 +158,8 @@ class StreamSession:
         return Step.AGAIN
 
     def _waited(self, seconds: float) -> None:
-        """Take note of how long the reader waited for a read that was the longest, or that held events waited for."""
-        if seconds > self.longest_gap and self._first is not None:  # a model may think as long as it likes before
-            self.longest_gap = seconds
-            self.watch.waited(seconds)
-            if seconds > self.owner.settings.stall_seconds:
-                self.owner.is_silent(self, StreamState.SILENT, seconds)
+        """Take note also of reads that held events waited for."""
+        super()._waited(seconds)
         if self.waiting is not None and self.busy:
             self.waiting.took(seconds, self.owner.settings.window_seconds)
 
@@ -256,16 +185,6 @@ class StreamSession:
                 raise
             return list(self.ready), data
 
-    def _tick(self, now: float) -> None:
-        """When the first chunk came, and whenever the counters are due."""
-        if self._first is None:
-            if not self.watch.events:
-                return
-            self._first = now
-        if now > self._due > 0:
-            self.owner.telemetry.record(self._recording, self.watch.report())
-        self._due = max(now, self._opened) + _RECORD_EVERY
-
     def _capture(self, data: bytes) -> None:
         self._body = self._body or bytearray()
         self._body += data[: self._captured]
@@ -278,59 +197,15 @@ class StreamSession:
 
     # --- the end
 
-    def end(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
-        """Record the stream, once."""
-        if self.has_ended:
-            return
-        self.has_ended = True
-        try:
-            self._forget_closing()
-            if not self.begun and self._is_read_elsewhere():
-                self.owner.ended(self, None)
-                return
-            self._note_end()
-            self.watch.close(error, abandoned=abandoned)
-            report = self.watch.report(self._times())
-            end_ns = time.time_ns() - int((perf_counter() - self._over) * 1e9)
-            self.owner.telemetry.end(self._recording, report, end_ns)
-            if self.owner.captures is not None:
-                ended = "closed" if abandoned else "cut" if error is not None else "end"
-                self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
-            self.owner.ended(self, report)
-        except Exception as ours:
-            self.owner.internal_error(ours, "recording a stream")
-            with unless_interrupted():
-                self.owner.telemetry.close(self._recording)
-            with unless_interrupted():
-                self.owner.ended(self, None)
-
-    def _note_end(self) -> None:
-        """Take note of when the end was met, and of how long the reader had waited for it."""
-        if self._over:
-            return
-        self._over = now = perf_counter()
-        if self.asked:
-            self._silence = wait = max(now - self.asked, 0.0)
-            self._waiting += wait
-            self._waited(wait)
-
-    def _times(self) -> Times:
-        """Return how the time of the stream was spent."""
-        first = None if self._first is None else self._first - self._opened
-        gap = self.longest_gap if self.longest_gap > _NO_GAP else 0.0
-        return Times(self._over - self._opened, self._waiting, gap, self._silence, first)
-
-    def look(self) -> OpenStream:
-        """Return what the stream is doing now; called from the thread that collects the metrics."""
-        now, asked, begun = perf_counter(), self.asked, self._first is not None
-        waiting = max(now - asked, 0.0) if asked else 0.0
-        if not asked:
-            state = StreamState.READING
-        elif waiting > self.owner.settings.stall_seconds:
-            state = StreamState.SILENT if begun else StreamState.UNANSWERED
-        else:
-            state = StreamState.FLOWING if begun else StreamState.STARTING
-        return OpenStream(self.call, state, now - self._opened, waiting)
+    def _close(self, error: BaseException | None, *, abandoned: bool) -> Report | None:
+        self._forget_closing()
+        if not self.begun and self._is_read_elsewhere():
+            return None
+        report = super()._close(error, abandoned=abandoned)
+        if report is not None and self.owner.captures is not None:
+            ended = "closed" if abandoned else "cut" if error is not None else "end"
+            self.owner.captures.keep(report, self._body or b"", ended, self.owner.version)
+        return report
 
     @property
     def built_as(self) -> type | None:
@@ -381,13 +256,6 @@ class StreamSession:
     def _forget_closing(self) -> None:
         with contextlib.suppress(AttributeError):
             delattr(self.response, self._closes)
-
-    def __del__(self) -> None:
-        # Nobody can read on. The collector may have interrupted anything, a lock of OpenTelemetry held
-        # by this very thread included: nothing may be recorded from here.
-        if not self.has_ended:
-            self._over = self._over or self._last  # it may have been dropped long ago
-            self.owner.collected(self)
 
 
 class _Closing(functools.partial[Any]):

@@ -9,7 +9,7 @@ from streamwatch.core.kinds import CONTENT_MISPLACED, KINDS, AnomalyKind
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES, ORDER_MISMATCH, Issue
 
-APIS = {"chat", "completions", "responses", "assistants", "images", "transcriptions"}
+APIS = {"agents", "assistants", "chat", "completions", "images", "live", "realtime", "responses", "transcriptions"}
 #: Default repairs of which a stream can hold no evidence: where nothing else carries the answer, it is proof enough.
 WITHOUT_EVIDENCE = {CONTENT_MISPLACED}
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)

@@ -183,6 +183,15 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
 
 
 @board
+def test_the_columns_of_a_table_have_titles_of_their_own(name: str) -> None:
+    """Two columns of one title are drawn as one, and a reader takes the one for the other."""
+    for panel in drawn(name):
+        for change in panel.get("transformations", ()):
+            titles = list(change["options"].get("renameByName", {}).values())
+            assert sorted(set(titles)) == sorted(titles), panel["title"]
+
+
+@board
 def test_the_panels_fill_the_grid(name: str) -> None:
     """No two overlap, and no line of panels has a hole."""
     cells: dict[tuple[int, int], str] = {}

@@ -94,7 +94,11 @@ def output_index_of_next_on_item_done(events: Events, chance: Chance) -> Events 
     """An item is done under the index of the next one."""
     return on_payloads(
         events,
-        lambda p, _: _type(p) == "response.output_item.done" and not p.update(output_index=p["output_index"] + 1),
+        lambda p, _: (
+            _type(p) == "response.output_item.done"
+            and type(p.get("output_index")) is int
+            and not p.update(output_index=p["output_index"] + 1)
+        ),
     )
 
 

@@ -63,6 +63,7 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         yield _by_place(some, numbered)
         yield _by_predecessor(some, numbered)
         yield _behind_what_came(some, numbered)
+        yield _around_what_is_broken(some)
 
 
 def _until_contradicted(events: Events, field: str) -> Events:
@@ -118,6 +119,25 @@ def _behind_what_came(kept: _Kept, numbered: Events) -> Events:
     """Return the events in order; one without a number overtakes nothing that came before it."""
     places = _places(kept)
     return _behind(kept, list(accumulate((places.get(found, -1) for _, found in kept), max)), numbered)
+
+
+def _around_what_is_broken(kept: _Kept) -> Events:
+    """Return the events in order as far as nothing overtakes one that is no JSON: readers end there."""
+    result: Events = []
+    some: _Kept = []
+    for event, found in kept:
+        if event.is_object or event.is_done:
+            some.append((event, found))
+            continue
+        result += [*_behind_what_came(some, _sorted(some)), event]
+        some = []
+    return [*result, *_behind_what_came(some, _sorted(some))]
+
+
+def _sorted(kept: _Kept) -> Events:
+    """Return the events that have a number, in the order of their numbers."""
+    numbered = [(found, event) for event, found in kept if found is not None]
+    return [event for _, event in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def _places(kept: _Kept) -> dict[int | None, int]:

@@ -44,6 +44,7 @@ from helpers.stream_builders import (
     stamped,
     texts,
     tool_call,
+    turn,
     usage_chunk,
 )
 
@@ -228,6 +229,10 @@ ORDER = [
     ),
 ]
 
+TURN = turn("One ", "two")
+#: A session tells its failures as events like any other.
+AGENT_ERROR: Payload = {"type": "error", "event_id": "e", "session_id": "asess_1", "error": {"message": "Overloaded"}}
+
 NUMBERS = [
     responses("gap-one-delta-lost", {a.SEQUENCE_GAP: None}, ONE[:5] + ONE[6:], "One three four"),
     responses("gap-5-and-6-never-came", {a.SEQUENCE_GAP: None}, ONE[:5] + ONE[7:], "One four"),
@@ -243,6 +248,13 @@ NUMBERS = [
         "duplicate-while-another-waits", {a.SEQUENCE_DUPLICATE: VERIFIED} | BACK, picked(ONE, *range(6), 7, 7, 6), FOUR
     ),
     chat("duplicate-in-stamped-chat", {a.SEQUENCE_DUPLICATE: VERIFIED}, picked(stamped(CHAT), 0, 1, 2, 3, 3, 2), FOUR),
+    Case(
+        "events-of-an-agent-repeated",
+        "agents",
+        named(TURN[:8] + TURN[7:]),
+        {a.EVENT_REPEATED: UNREPAIRED},
+        plain("One One two", "completed"),
+    ),
     responses("numbers-absent", {a.SEQUENCE_UNUSABLE: None}, response(message(0, "One ", "two")), "One two"),
     responses(
         "numbers-all-0",
@@ -532,6 +544,14 @@ ENDS = [
         raises("One two", finish="in_progress"),
         ERROR,
     ),
+    Case(
+        "error-and-failed-turn-of-an-agent",
+        "agents",
+        named([*turn("One ", "two", end="failed")[:-2], AGENT_ERROR, *turn("One ", "two", end="failed")[-2:]]),
+        {a.ERROR_IN_STREAM: None},
+        plain("One two", "failed"),
+        ERROR,
+    ),
     chat("empty-body", {a.STREAM_EMPTY: None}, b"", Answer(), EMPTY),
     chat("empty-but-done", {a.STREAM_EMPTY: None}, DONE, Answer(), EMPTY),
     chat(
@@ -591,6 +611,22 @@ ENDS = [
         body([completion("One ")], done=False),
         {a.STREAM_TRUNCATED: None},
         plain("One ", None, None),
+        TRUNCATED,
+    ),
+    Case(
+        "truncated-turn-of-an-agent",
+        "agents",
+        named(turn("One ", "two")[:9]),
+        {a.STREAM_TRUNCATED: None},
+        plain("One two", "in_progress"),
+        TRUNCATED,
+    ),
+    Case(
+        "truncated-second-turn-of-an-agent",
+        "agents",
+        named([*turn("One "), *turn("two", id="turn_2")[:6]]),
+        {a.STREAM_TRUNCATED: None},
+        plain("One ", "in_progress"),
         TRUNCATED,
     ),
     Case(
@@ -853,6 +889,22 @@ HEALTHY = [
         FOUR,
     ),
     Case("healthy-run", "assistants", run("One ", "two"), {}, plain("One two", "completed")),
+    Case("healthy-turn-of-an-agent", "agents", named(turn("One ", "two")), {}, plain("One two", "completed")),
+    Case(
+        "healthy-turns-of-an-agent",
+        "agents",
+        named([*turn("One "), *turn("two", id="turn_2", end="cancelled")]),
+        {},
+        plain("One two", "cancelled"),
+    ),
+    Case("healthy-turn-heard-from-its-middle", "agents", named(turn("One ", "two")[8:]), {}, plain("two", "completed")),
+    Case(
+        "healthy-events-with-one-id",
+        "agents",
+        named([{**event, "event_id": "event"} for event in turn("One ", "two")]),
+        {},
+        plain("One two", "completed"),
+    ),
 ]
 
 ONCE = [Call("call_a", "weather", PARIS)]
@@ -1212,6 +1264,14 @@ OPT_IN = [
         {a.RESPONSE_EVENT_MISSING: UNVERIFIED, a.RESPONSE_TEXT_LOST: UNVERIFIED},
         numbered([*response(message(0, "abc"))[:2], response(message(0, "abc"))[-1]]),
         plain("abc", "completed"),
+        repair="all",
+    ),
+    Case(
+        "opt-in-events-of-an-agent-repeated",
+        "agents",
+        named([*TURN[:8], *({**event, "obfuscation": "x"} for event in TURN[5:])]),
+        {a.EVENT_REPEATED: VERIFIED},
+        plain("One two", "completed"),
         repair="all",
     ),
     responses(

@@ -245,6 +245,43 @@ def assistant_delta(piece: str) -> Payload:
     return {"id": "msg_1", "object": "thread.message.delta", "delta": {"content": content}}
 
 
+# --- the sessions of agents
+
+
+def turn(*pieces: str, id: str = "turn_1", end: str = "completed") -> list[Payload]:
+    """The events of one turn of a session that thinks and says something, from an idle session to an idle one."""
+    about = {"session_id": "asess_1", "turn_id": id}
+    state = {"id": id, "object": "agent.session.turn", "session_id": "asess_1", "agent_id": "agent_1", "created_at": 1}
+    session = {"id": "asess_1", "object": "agent.session", "status": "idle", "created_at": 1}
+    thought, said = f"rs_{id}", f"msg_{id}"
+    message: Payload = {"id": said, "type": "message", "role": "assistant", "turn_id": id, "content": []}
+    part: Payload = {"type": "output_text", "text": ""}
+    at_0, at_1 = {"item_id": thought, "output_index": 0}, {"item_id": said, "output_index": 1}
+    summary, content = {**at_0, "summary_index": 0}, {**at_1, "content_index": 0}
+    whole = {**part, "text": "".join(pieces)}
+    events: list[tuple[str, Payload]] = [
+        ("created", {"turn": {**state, "status": "queued"}}),
+        ("in_progress", {"turn": {**state, "status": "in_progress"}}),
+        ("reasoning_summary_part.added", {**summary, "part": {"type": "summary_text", "text": ""}}),
+        ("reasoning_summary_text.delta", {**summary, "delta": "Hm."}),
+        ("reasoning_summary_text.done", {**summary, "text": "Hm."}),
+        ("item.added", {"output_index": 1, "item": {**message, "status": "in_progress"}}),
+        ("content_part.added", {**content, "part": part}),
+        *(("output_text.delta", {**content, "delta": piece}) for piece in pieces),
+        ("output_text.done", {**content, "text": whole["text"]}),
+        ("content_part.done", {**content, "part": whole}),
+        ("item.done", {"output_index": 1, "item": {**message, "status": "completed", "content": [whole]}}),
+        (end, {"turn": {**state, "status": end}}),
+    ]
+    of_turn = [{"type": f"agent.session.turn.{name}", **about, **more} for name, more in events]
+    return identified([*of_turn, {"type": "agent.session.idle", "session": session}], id)
+
+
+def identified(events: list[Payload], prefix: str = "event") -> list[Payload]:
+    """The events of a session with an id for each."""
+    return [{**event, "event_id": f"{prefix}_{number}"} for number, event in enumerate(events)]
+
+
 # --- reads
 
 
@@ -415,7 +452,7 @@ def read(api: str, delivered: Iterable[Delivered]) -> Answer:
         if not isinstance(value, dict):
             answer.raised = "JSONDecodeError" if isinstance(value, str) else "TypeError"
             break
-        if value.get("error") or value.get("type") == "error":
+        if api != "agents" and (value.get("error") or value.get("type") == "error"):  # a value to read, there
             answer.raised = "APIError"
             break
         feed(answer, calls, value, event)
@@ -480,8 +517,17 @@ def _feed_run(answer: Answer, calls: dict[Any, _Calls], value: Payload, event: s
         said.finish = value["status"]
 
 
+def _feed_session(answer: Answer, calls: dict[Any, _Calls], value: Payload, event: str | None) -> None:
+    said = answer.said.setdefault(0, Said(finish=None))
+    if value["type"] == "agent.session.turn.output_text.delta":
+        said.text += value["delta"]
+    elif "turn" in value:
+        said.finish = value["turn"]["status"]
+
+
 _FEEDS: dict[str, Callable[[Answer, dict[Any, _Calls], Payload, str | None], None]] = {
     "responses": _feed_response,
     "assistants": _feed_run,
+    "agents": _feed_session,
     "completions": _feed_completion,
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-APIS = ("chat", "completions", "responses", "assistants", "other")
+APIS = ("chat", "completions", "responses", "assistants", "agents", "images", "transcriptions", "other")
 #: Files of a directory that are of no use, and may be many.
 _SKIPPED = ("node_modules", "__pycache__")
 

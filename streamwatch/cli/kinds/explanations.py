@@ -268,6 +268,11 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Words come twice; openai 3.x raises a RuntimeError in its helper.",
         _GATEWAY,
     ),
+    "event_repeated": Explanation(
+        "servers and relays that send events once more after a client has reconnected",
+        "Words come twice for who reads the events of a session; the SDK's own helper drops events with a known id.",
+        "Pass over an event whose event_id was seen, or let STREAMWATCH_REPAIR=default,+event_repeated do it.",
+    ),
     "sequence_unusable": Explanation(
         "bridges from chat to Responses (LiteLLM, Onyx, mlx-vlm), OpenAI before May 2025",
         "Nothing by itself; but no event can be put back in order.",
