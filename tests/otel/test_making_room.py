@@ -20,7 +20,7 @@ import prometheus_client
 import pytest
 from helpers.instrumented import command, environment
 from helpers.ports import taken
-from prometheus_client import CollectorRegistry, Gauge, exposition, generate_latest
+from prometheus_client import CollectorRegistry, exposition, generate_latest
 
 from streamwatch.otel import making_room
 from streamwatch.otel.endpoint import Endpoint
@@ -474,9 +474,9 @@ def test_a_stranger_on_the_port_is_asked_once_and_left_alone(
 def test_a_name_that_the_application_has_stays_the_applications() -> None:
     """Of what we move into its registry, only what is free there is told: two families of one name are no exposition."""
     registry, ours = CollectorRegistry(), CollectorRegistry()
-    Gauge("taken", "The application's.", registry=registry).set(1)
+    prometheus_client.Gauge("taken", "The application's.", registry=registry).set(1)
     for name in ("taken", "free"):
-        Gauge(name, "Ours.", registry=ours).set(2)
+        prometheus_client.Gauge(name, "Ours.", registry=ours).set(2)
     registry.register(making_room._Guest(ours, registry))
 
     assert [("taken", 1), ("free", 2)] == [(family.name, family.samples[0].value) for family in registry.collect()]
