@@ -21,13 +21,13 @@ import pytest
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from apps.otlp_sink import Sink
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from apps.otlp_sink import Sink
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import Server, samples, scrape, tutorial
-
 from streamwatch.version import __version__
 
 ROOT = Path(__file__).parents[2]

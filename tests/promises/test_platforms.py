@@ -21,12 +21,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from conftest import Watched
 from helpers import sdk, sockets
 from helpers.elsewhere import MODULES, OF_OS, SIGNALS, select_sockets
 from helpers.ports import taken
 from sdk import test_waiting as over_sockets
-
 from streamwatch.cli import run as run_command
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.otel import endpoint

@@ -13,12 +13,13 @@ from typing import Any
 import openai
 import pydantic
 import pytest
+from openai.types.chat import ChatCompletionChunk
+from packaging.version import Version
+
 from conftest import Watched
 from docs.site.private_names import OTHER_STRINGS, PACKAGE, PUBLIC, names_in, used
 from docs.site.upstream import TABLE, PrivateName
 from helpers import sdk
-from openai.types.chat import ChatCompletionChunk
-from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 #: The distribution of the SDK has lines; of the others one release is installed.
