@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # With LOCKED=1, and wherever CI is set, what is installed is what the lock names, by hash.
@@ -21,7 +21,7 @@ endef
 .PHONY: help demo test e2e e2e-servers releases coverage fuzz harm check bench dashboards preview docs wheel sbom lock format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## a server that breaks its streams, an application, a live table [SECONDS=n]
 	@$(BIN)/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
@@ -49,10 +49,12 @@ fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as 
 harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n] [MINUTES=n]
 	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),inf)
 
-check: $(VENV)/dev ## ruff, mypy --strict, and the direction of imports
+check: $(VENV)/dev ## codespell, ruff, mypy --strict, and the direction of imports
+	$(BIN)/codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tools
 	$(BIN)/python -m pytest -q tests/project/test_package.py
 
 bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
@@ -105,6 +107,47 @@ UV = $(BIN)/uv pip compile pyproject.toml --upgrade --universal --python-version
 # What only the command line needs stays out of the image: what lies there comes before the application's own packages.
 WITHOUT_COMMANDS = $(foreach name,click markdown-it-py mdurl pygments rich,--no-emit-package $(name))
 
+platforms: $(VENV)/dev ## types as they are on Windows and on macOS
+	$(foreach platform,win32 darwin,$(BIN)/mypy --platform $(platform) --cache-dir .mypy_cache/$(platform) -p streamwatch &&) true
+
+workflows: $(VENV)/dev ## actionlint (which takes go) and zizmor over the workflows
+	@command -v go > /dev/null || { echo "go is not installed: actionlint is built with it" >&2; exit 1; }
+	$$(tests/apps/build_module.sh $(ACTIONLINT) ./cmd/actionlint)
+	$(BIN)/zizmor --offline --pedantic .github
+
+ACTIONLINT := github.com/rhysd/actionlint v1.7.12
+
+hooks: $(VENV)/hooks ## what runs before a commit, over all files
+	$(BIN)/pre-commit run --all-files
+
+audit: $(VENV)/audit ## whether a release that the locks name has a known vulnerability
+	$(foreach lock,$(LOCK) .ci/runtime.txt deploy/kubernetes/requirements.txt,\
+	  $(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $(lock) &&) true
+
+release-of-sdk: $(VENV)/matrix ## the tests with one release of the SDK [OPENAI=1.23.0]
+	$(BIN)/nox -s 'sdk($(or $(OPENAI),newest))'
+
+canary: $(VENV)/matrix ## the tests with the newest release of the SDK, and the newest pre-release
+	$(BIN)/nox -s 'sdk(newest)' 'sdk(pre-release)'
+
+matrix: $(VENV)/matrix ## every release of the SDK, every Python, both generations of pydantic; hours
+	$(BIN)/nox
+
+neighbours: ## beside every other instrumentation of the OpenAI client: a quarter of an hour
+	$(PYTHON) tests/neighbours/run.py
+
+release: $(VENV)/dev ## cut a release: changelog, version, checks, build, tag; nothing leaves the machine [VERSION=x]
+	@$(BIN)/python tools/release.py cut '$(or $(VERSION),$(error Say which: make release VERSION=1.2.3))'
+
+verify-release: ## whether a tag is what the checkout says [TAG=v1.2.3] [REPOSITORY=https://...]
+	@$(PYTHON) tools/release.py verify '$(TAG)' $(if $(REPOSITORY),--repository '$(REPOSITORY)')
+
+release-notes: ## what a release changes, out of the changelog, in build/release-notes.md [VERSION=x]
+	@mkdir -p build
+	$(PYTHON) tools/release.py notes $(VERSION) > build/release-notes.md
+
+.PHONY: platforms workflows hooks audit release-of-sdk canary matrix neighbours release verify-release release-notes
+
 preview: $(VENV)/dev ## pictures of the dashboards over live data: needs prometheus, chromium and npm
 	$(BIN)/python -m dashboards.preview
 
@@ -133,6 +176,13 @@ $(VENV)/matrix: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
 	$(PIP) install --group matrix
+	@touch $@
+
+# Each in an environment of its own: what they bring is no part of the lock.
+$(VENV)/hooks $(VENV)/audit: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group $(@F)
 	@touch $@
 
 $(VENV)/bench: pyproject.toml

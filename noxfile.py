@@ -40,7 +40,7 @@ TESTS = [
     *(
         f"tests/sdk/test_{name}.py"
         for name in (
-            *("canary", "instrumentor", "lifecycle", "chunk_builder", "dict_forms", "pydantic"),
+            *("canary", "upstream", "instrumentor", "lifecycle", "chunk_builder", "dict_forms", "pydantic"),
             *("transports", "concurrency"),
         )
     ),

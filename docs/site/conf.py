@@ -34,6 +34,7 @@ include_patterns = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "RELEASING.md",
     "SECURITY.md",
     "ARCHITECTURE.md",
     "benchmarks/**.md",

@@ -1,4 +1,4 @@
-"""The reference pages, written from the tables of the code: metrics, settings, kinds, errors, the Python interface.
+"""The reference pages, written from the tables of the code: metrics, settings, kinds, errors, private names, the API.
 
 python -m docs.site            writes docs/reference/*.md
 python -m docs.site --check    only says whether they are fresh
@@ -19,7 +19,7 @@ from typing import Any
 
 from dashboards.names import INSTRUMENTS, OF_PROCESS, is_counter, is_histogram, metric
 from dashboards.runbooks import _SEVERITIES
-from docs.site import errors, python_api
+from docs.site import errors, python_api, upstream
 from docs.site.examples import OF_TIME, Example, difference, example
 from streamwatch.core import settings, via
 from streamwatch.core import vocabulary as words
@@ -96,6 +96,7 @@ def pages() -> dict[str, str]:
         "python.md": _page("The Python interface", "the public names' docstrings", *python_api.sections()),
         "repair-all.md": repair_all_page(),
         "settings.md": settings_page(),
+        "upstream.md": upstream_page(),
     }
 
 
@@ -464,3 +465,23 @@ def _measured(found: Mapping[str, Any]) -> str:
         "A test reads other streams, and fails at a change that is not listed here. Streams that break in a way nobody"
         " has reported may show more."
     )
+
+
+# --- private names
+
+
+def upstream_page() -> str:
+    """Return the page of private names of other packages."""
+    about = (
+        "Streamwatch sits below the public interface of the SDK, so it uses names that their owners may move in any"
+        " release. This page lists all of them. *Since* is the first release that was looked at and has the name;"
+        " *without it* says what happens where it is missing: an application never fails for it."
+    )
+    watched = (
+        "`tests/sdk/test_upstream.py` finds every such name in the source and demands its row here, and looks for each"
+        " name in the installed releases. The test in the last column fails when the name is there and has another"
+        " meaning. Every night both run with the newest release of the SDK."
+    )
+    head = ("name", "used in", "since", "what for", "without it", "watched by")
+    parts = [f"## {package}\n\n{table(head, rows)}" for package, rows in upstream.rows()]
+    return _page("Private names of other packages", "docs/site/upstream.py", about, watched, *parts)

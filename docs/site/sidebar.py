@@ -59,7 +59,17 @@ BELOW: dict[str, tuple[str, ...]] = {
     "deploy/README": ("deploy/collector/README", "deploy/prometheus/README", "deploy/alertmanager/README"),
     "docs/runbooks/README": ("docs/runbooks/Streamwatch*", "docs/runbooks/kinds/*"),
     "benchmarks/README": ("benchmarks/results/*",),
-    INTERNALS: ("CONTRIBUTING", "ARCHITECTURE", "tests/*/*"),
+    INTERNALS: (
+        *(
+            "CONTRIBUTING",
+            "ARCHITECTURE",
+            "RELEASING",
+            "docs/decisions/*",
+            "docs/proposals/*",
+            "docs/reference/upstream",
+        ),
+        "tests/*/*",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -96,11 +97,23 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
     os.environ.update(chosen)
     sys.stdout.flush()
     try:
+        if sys.platform == "win32":
+            sys.exit(_run_below(executed))
         os.execvp(executed[0], executed)  # noqa: S606 -- to run a program is what was asked for
     except OSError as error:
         raise _CannotRunError(
             f"{executed[0]} cannot be run ({error.strerror or error}). {_INSTALL} installs it again."
         ) from None
+
+
+def _run_below(command: list[str]) -> int:
+    """Run a program and wait for its end: on Windows `exec` would end this process at once, its exit code unknown."""
+    with subprocess.Popen(command) as process:  # noqa: S603 -- to run a program is what was asked for
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the program gets it as well, and says when it is over
+                continue
 
 
 def instrument_program() -> str:
@@ -146,7 +159,7 @@ def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
         )
     else:
         yield from (f"{what} {remedy}" for what, remedy in unsupported())
-    yield from (f"{what} {remedy}" for what, remedy in obstacles(environ))
+    yield from (f"{one.what} {one.remedy}" for one in obstacles(environ))
 
 
 def unsupported() -> Iterator[tuple[str, str]]:

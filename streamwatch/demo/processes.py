@@ -58,7 +58,9 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is for the demo alone: the last numbers are read before anything ends
+            # Ctrl-C is for the demo alone: the last numbers are read before anything ends. Windows has groups for that.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         out, words = cast("IO[str]", self._process.stdout), cast("IO[str]", self._process.stderr)
         self._readers = (

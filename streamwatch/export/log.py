@@ -26,6 +26,8 @@ _MAX_SILENT = 20
 #: Calls shown of an error of Streamwatch: more than its own are deep.
 _MAX_FRAMES = 12
 _LEVELS = {Severity.FAULT: logging.WARNING, Severity.DIALECT: logging.INFO, Severity.HAZARD: logging.DEBUG}
+#: A record of the log that tells of a finding has its kind under this name.
+FINDING = "streamwatch_kind"
 
 
 class FindingsLog:
@@ -52,6 +54,7 @@ class FindingsLog:
                     server,
                     _done(report, kind),
                     kind.name,
+                    extra={FINDING: kind.name},
                 )
 
     def _is_due(self, key: tuple[str, str, str]) -> bool:

@@ -13,6 +13,7 @@ import hmac
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,21 @@ _SETTLED = 1.0
 
 #: Seconds that the application's start may wait for the endpoint to stop; it looks twice in a second whether it should.
 _LETTING_GO = 2.0
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Return whether somebody has a port.
+
+    On Windows the option that prometheus_client's server sets lets two servers bind one port, and neither notices. A
+    socket without the option is refused there as well.
+    """
+    family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, proto) as probe:
+        try:
+            probe.bind(address)
+        except OSError:
+            return True
+    return False
 
 
 class Endpoint:
@@ -98,6 +114,8 @@ class Endpoint:
     def _listening(self, port: int, registry: Any) -> Any:
         from prometheus_client import start_http_server
 
+        if sys.platform == "win32" and _is_taken(self.host, port):
+            return None
         try:
             with making_room.for_ourselves():
                 server: Any = start_http_server(port, self.host, registry)[0]

@@ -100,7 +100,7 @@ def _is_readable(descriptor: int, seconds: float) -> bool:
     if not hasattr(select, "poll"):  # Windows, and where eventlet has taken it away
         return bool(select.select([descriptor], [], [], seconds)[0])
     waiting = select.poll()  # `select` cannot wait for a descriptor above 1023
-    waiting.register(descriptor, select.POLLIN)
+    waiting.register(descriptor, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
     return bool(waiting.poll(math.ceil(seconds * 1000)))
 
 

@@ -455,7 +455,7 @@ def test_a_certificate_that_cannot_be_used_is_told() -> None:
 def test_a_client_that_is_missing_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said once, and not again by the self-test."""
     monkeypatch.setattr(StreamwatchInstrumentor, "instrumentation_dependencies", lambda self: ("no-such-client >= 1",))
-    told = {**HEALTHY, "error": "ModuleNotFoundError: No module named 'openai'"}
+    told = {**HEALTHY, "error": "ModuleNotFoundError: No module named 'openai'", "missing": "openai"}
     monkeypatch.setattr(module, "tried_out", lambda environ, serves: {**told, "serves": serves})
 
     assert 1 == sum("openai" in what and "not installed" in what for is_problem, what in findings() if is_problem)

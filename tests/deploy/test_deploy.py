@@ -21,12 +21,14 @@ import pytest
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from apps.otlp_sink import Sink
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from apps.otlp_sink import Sink
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import Server, samples, scrape, tutorial
+from streamwatch.version import __version__
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -224,7 +226,9 @@ def test_the_kustomization_of_the_readme_builds(tmp_path: Path) -> None:
     (tmp_path / "own" / "kustomization.yaml").write_text(kustomization_of_the_readme(), "utf-8")
     resources = kustomized(tmp_path / "own")
     (watching,) = (one for one in resources if one["kind"] == "Instrumentation")
-    assert watching["spec"]["python"]["image"] == "registry.internal/team/streamwatch-autoinstrumentation:0.1.0"
+    assert watching["spec"]["python"]["image"] == (
+        f"registry.internal/team/streamwatch-autoinstrumentation:{__version__}"
+    )
     (policy,) = (one for one in resources if one["kind"] == "NetworkPolicy")
     blocks = {
         to["ipBlock"]["cidr"] for rule in policy["spec"]["egress"] for to in rule.get("to", ()) if "ipBlock" in to

@@ -54,6 +54,7 @@ PROGRAMS = {
         "docker",
         "echo",
         "export",
+        "gh",
         "git",
         "grep",
         "gunicorn",

@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 #: What tests read beside themselves.
 BESIDE = ("tests", "benchmarks", "dashboards", "deploy", "docs", ".github", ".ci")
 #: Tests of the checkout, not of the package: they read its sources, or build it.
-OF_CHECKOUT = ("project/test_package.py", "docs/test_docs.py", "project/test_wheel.py")
+OF_CHECKOUT = (
+    *("docs/test_docs.py", "docs/test_decisions.py", "sdk/test_upstream.py", "promises/test_platforms.py"),
+    *(f"project/test_{name}.py" for name in ("package", "wheel", "release", "repository", "workflows")),
+)
 
 
 def run(*words: object, cwd: Path) -> int:

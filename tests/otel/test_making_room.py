@@ -469,3 +469,14 @@ def test_a_stranger_on_the_port_is_asked_once_and_left_alone(
 
     assert [f"GET {making_room.PATH} HTTP/1.1".encode()] == [each.split(b"\r\n")[0] for each in asked]
     assert one.server is not None
+
+
+def test_a_name_that_the_application_has_stays_the_applications() -> None:
+    """Of what we move into its registry, only what is free there is told: two families of one name are no exposition."""
+    registry, ours = CollectorRegistry(), CollectorRegistry()
+    prometheus_client.Gauge("taken", "The application's.", registry=registry).set(1)
+    for name in ("taken", "free"):
+        prometheus_client.Gauge(name, "Ours.", registry=ours).set(2)
+    registry.register(making_room._Guest(ours, registry))
+
+    assert [("taken", 1), ("free", 2)] == [(family.name, family.samples[0].value) for family in registry.collect()]

@@ -188,6 +188,20 @@ def test_over_tls_too(mode: str, tls: tuple[ssl.SSLContext, ssl.SSLContext], imp
         assert not serving.in_vain
 
 
+@EACH_MODE
+def test_what_comes_within_the_window_is_waited_for_over_tls(
+    mode: str, tls: tuple[ssl.SSLContext, ssl.SSLContext], watched: Watched
+) -> None:
+    """Where the buffers of TLS are known; without them nothing would be held beyond a read."""
+    moved = [*FRAMES[:4], *FRAMES[5:8], FRAMES[4], *FRAMES[8:]]
+    http = sdk.httpx.Client if mode == "sync" else sdk.httpx.AsyncClient
+    with sockets.server([write for frame in moved for write in (frame, 0.01)], tls=tls[0]) as serving:
+        reading = read(mode, serving, http_client=http(verify=tls[1], trust_env=False))
+
+    assert list(range(12)) == reading.numbers
+    assert {"verified": 1} == watched.samples("streamwatch.repairs", "streamwatch.outcome")
+
+
 def _gzipped(parts: list[bytes]) -> list[bytes]:
     deflate = zlib.compressobj(wbits=31)
     return [deflate.compress(part) + deflate.flush(zlib.Z_SYNC_FLUSH) for part in parts]

@@ -156,25 +156,35 @@ def _otel_names() -> set[str]:
 # --- what stands in the way
 
 
-def obstacles(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Obstacle:
+    """Something in the environment against Streamwatch, what to do about it, and whether it switches it off."""
+
+    what: str
+    remedy: str
+    is_off: bool = False
+
+
+def obstacles(environ: Mapping[str, str]) -> Iterator[Obstacle]:
     """Yield what the environment says against Streamwatch, and what to do about it."""
     if other := other_distro(environ):
         what = (
             f"{_DISTRO}={other}: that distro decides about exporters; streams are watched and repaired all the same,"
             " but the Prometheus endpoint on 9464 and what else Streamwatch fills in do not apply."
         )
-        yield what, f"Unset {_DISTRO} to have Streamwatch's, or set up exporters as that distro wants it."
+        yield Obstacle(what, f"Unset {_DISTRO} to have Streamwatch's, or set up exporters as that distro wants it.")
     elif environ.get(_CONFIGURATOR) not in (None, "", "streamwatch"):
         what = (
             f"{_CONFIGURATOR}={environ[_CONFIGURATOR]}: that configurator builds the exporters; a busy port or a"
             " missing exporter costs all telemetry then, and Streamwatch fills in nothing."
         )
-        yield what, f"Unset {_CONFIGURATOR} to have Streamwatch's."
+        yield Obstacle(what, f"Unset {_CONFIGURATOR} to have Streamwatch's.")
     off = [part.strip() for part in environ.get(_DISABLED, "").split(",")]
     if "streamwatch" in off or "*" in off:
-        yield f"{_DISABLED}={environ[_DISABLED]} switches Streamwatch off.", "Take streamwatch (or *) out of it."
+        what = f"{_DISABLED}={environ[_DISABLED]} switches Streamwatch off."
+        yield Obstacle(what, "Take streamwatch (or *) out of it.", is_off=True)
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        yield (
+        yield Obstacle(
             "OTEL_SDK_DISABLED=true: streams are watched and repaired, and nothing is exported.",
             "Unset it to have metrics and spans.",
         )

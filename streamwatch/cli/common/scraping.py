@@ -55,6 +55,10 @@ class NoAnswerError(Exception):
     """The error of an address that gives no metrics; the message says why."""
 
 
+class OtherAnswerError(NoAnswerError):
+    """The error of an address that answers with something else than Streamwatch's metrics."""
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A handler that follows no redirect: only addresses that were named are asked."""
 
@@ -88,7 +92,7 @@ def fetch(
     except NoAnswerError:
         raise
     except urllib.error.HTTPError as error:
-        raise NoAnswerError(_status(error)) from error
+        raise OtherAnswerError(_status(error)) from error
     except Exception as error:
         reason = getattr(error, "reason", None) or error
         raise NoAnswerError(f"no answer ({_words(reason)})") from error
@@ -186,7 +190,7 @@ def exposition(text: str) -> Exposition:
     started = next((value for (name, _), value in samples.items() if name == STARTED), None)
     if not any(name.startswith(OURS) for name, _ in samples):
         kind = "metrics, but none of Streamwatch's" if "# TYPE " in text else "something that is not metrics"
-        raise NoAnswerError(f"it answers with {kind}")
+        raise OtherAnswerError(f"it answers with {kind}")
     return Exposition(ours(samples), version_in(samples), started)
 
 

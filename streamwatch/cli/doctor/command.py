@@ -138,9 +138,8 @@ def _of_settings(environ: Mapping[str, str]) -> Iterator[Diagnostic]:
     for name, meant in environment.misspelled(environ):
         what = f"{name} is read by nobody{f': was {meant} meant?' if meant else '.'}"
         yield problem(what, f"Rename it to {meant}." if meant else "Remove it; the settings are below.")
-    for what, remedy in environment.obstacles(environ):
-        is_off = what.startswith("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
-        yield problem(what, remedy) if is_off else note(what, remedy)
+    for one in environment.obstacles(environ):
+        yield problem(one.what, one.remedy) if one.is_off else note(one.what, one.remedy)
     if environ.get("OTEL_CONFIG_FILE"):
         yield note("OTEL_CONFIG_FILE names every exporter; it is not used in the self-test.", "Nothing.")
     folder = settings.capture_dir
@@ -222,7 +221,7 @@ def _of_trial(tried: Mapping[str, Any], known: Sequence[Diagnostic]) -> Iterator
     """Yield what the application met with; what follows from earlier diagnostics is not repeated."""
     explained = any(one.is_problem for one in known)
     if tried["error"]:
-        if not (explained and "No module named 'openai'" in tried["error"]):
+        if not (explained and tried.get("missing") == "openai"):
             yield problem(f"The self-test failed: {tried['error']}.", _shadowing() or _REPORT)
     elif not tried["active"]:
         if not explained:

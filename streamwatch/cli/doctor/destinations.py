@@ -141,7 +141,7 @@ def _process(port: int) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(one.readlink()) in wanted for one in (process / "fd").iterdir()):
-                return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+                return f"process {process.name} ({(process / 'comm').read_text('utf-8', 'replace').strip()})"
         except OSError:  # another user's, or it has ended
             continue
     return ""

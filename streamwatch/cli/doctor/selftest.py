@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 from streamwatch.core.kinds import CONTENT_ABSENT
+from streamwatch.export.log import FINDING
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault, broken
 from streamwatch.synthetic.streams import SHORT, Event, Mark, Shape, chat, encode, responses
 
@@ -47,9 +48,8 @@ class _Log(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if "streamwatch explain" not in text:
-            self.lines.append(text)
+        if not hasattr(record, FINDING):
+            self.lines.append(record.getMessage())
 
 
 def main(path: str) -> None:
@@ -62,6 +62,7 @@ def main(path: str) -> None:
         _fill(result)
     except Exception as error:  # whatever it is, it is what the doctor was asked for
         result["error"] = f"{type(error).__name__}: {error}"
+        result["missing"] = error.name if isinstance(error, ModuleNotFoundError) else None
     result["said"] = log.lines
     Path(path).write_text(json.dumps(result), "utf-8")
 

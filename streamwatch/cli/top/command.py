@@ -162,8 +162,8 @@ def _keys() -> Iterator[Callable[[float], bool]]:
         import tty
 
         keyboard = sys.stdin.fileno()
-        before = termios.tcgetattr(keyboard)
-        tty.setcbreak(keyboard)
+        before = termios.tcgetattr(keyboard)  # type: ignore[attr-defined, unused-ignore]
+        tty.setcbreak(keyboard)  # type: ignore[attr-defined, unused-ignore]
     except Exception:  # no terminal to read from, or Windows: Ctrl-C ends it there
         yield _waited
         return
@@ -179,7 +179,7 @@ def _keys() -> Iterator[Callable[[float], bool]]:
     try:
         yield pressed
     finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)  # type: ignore[attr-defined, unused-ignore]
 
 
 # --- as data

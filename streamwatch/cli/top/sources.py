@@ -16,6 +16,7 @@ from streamwatch.cli.common.scraping import (
     Exposition,
     Inquiry,
     NoAnswerError,
+    OtherAnswerError,
     Samples,
     Series,
     exposition,
@@ -112,7 +113,7 @@ class MetricsSource:
             found = [exposition(fetch(self.base._replace(path=path).geturl()))]
             self.kind = "endpoint"
         except NoAnswerError as error:
-            if self.kind or not self.named or not str(error).startswith("it answers"):
+            if self.kind or not self.named or not isinstance(error, OtherAnswerError):
                 raise
             try:
                 found = self._from_prometheus()
