@@ -39,6 +39,7 @@ TAKES = {True: "about a minute", False: "some four minutes"}
 
 # The same code gets the same answer in a gate and in a quick run; new examples are looked for wherever else tests run.
 hypothesis.settings.register_profile("gate", derandomize=True)
+hypothesis.settings.register_profile("quick", derandomize=True, max_examples=quick.SHARE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {meaning}")
     quick.start(quick=config.getoption("quick"))
     if quick.is_quick() or os.environ.get("CI"):
-        hypothesis.settings.load_profile("gate")
+        hypothesis.settings.load_profile("quick" if quick.is_quick() else "gate")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -71,7 +72,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("acceptance")
-    without = {"acceptance"} - ({"acceptance"} if SHARED.is_dir() else set()) | ({"slow"} if quick.is_quick() else set())
+    without = {"acceptance"} - ({"acceptance"} if SHARED.is_dir() else set()) | (
+        {"slow"} if quick.is_quick() else set()
+    )
     left = [item for item in items if any(mark.name in without for mark in item.iter_markers())]
     if left:
         config.hook.pytest_deselected(items=left)
@@ -179,9 +182,16 @@ def providers(spans: InMemorySpanExporter, metrics: InMemoryMetricReader) -> Ite
     meter_provider.shutdown()
 
 
+@pytest.fixture(scope="module")
+def frozen() -> None:
+    """Leave what other tests left out of garbage collection, which is often asked for where streams are watched."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def watch(
-    providers: dict[str, Any], spans: InMemorySpanExporter, metrics: InMemoryMetricReader
+    frozen: None, providers: dict[str, Any], spans: InMemorySpanExporter, metrics: InMemoryMetricReader
 ) -> Iterator[Callable[..., Watched]]:
     """Switches Streamwatch on, with options as in `instrument()`; it is off again after the test."""
     on = StreamwatchInstrumentor()

@@ -137,6 +137,7 @@ def test_without_the_fixture():
 """
 
 
+@pytest.mark.slow
 def test_the_plugin_gives_a_fixture(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """`-p streamwatch.testing`: each test sees the streams that ended in it, and no others."""
     root = Path(__file__).parents[1]

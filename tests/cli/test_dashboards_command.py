@@ -210,6 +210,7 @@ def test_the_provisioning_names_the_folder(tmp_path: Path) -> None:
 # --- the mixin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "site",
     [Site(), FULL, Site(("namespace", "service"), pages="https://docs.internal")],

@@ -135,6 +135,7 @@ def examined() -> dict[str, Any]:
     return {**json.loads(ran.stdout), "exit": ran.returncode}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("distribution")
 def test_the_installed_client_reads_streams_under_the_real_hook(examined: dict[str, Any]) -> None:
     """Healthy streams come as they were sent, broken ones repaired, and each is counted."""
@@ -183,6 +184,7 @@ def test_what_is_installed_is_told(examined: dict[str, Any]) -> None:
     assert not examined["executable"].startswith(str(Path.home()) + "/")
 
 
+@pytest.mark.slow
 def test_an_application_that_cannot_read_streams_is_told(tmp_path: Path) -> None:
     """The classic mistake: a file that is imported instead of the client."""
     (tmp_path / "openai.py").write_text("")

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from helpers.endpoint import delta, healthy
 
 from streamwatch.core.kinds import KINDS
@@ -292,7 +293,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from([*QUESTIONS]), st.data())
 def test_no_check_raises_whatever_a_server_sends(name: str, data: st.DataObject) -> None:
     """Any value in any place of a healthy stream: every check still answers."""
@@ -314,7 +315,7 @@ def test_no_check_raises_whatever_a_server_sends(name: str, data: st.DataObject)
     assert answer.report().verdict is not None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from(["text", "responses"]), st.lists(st.binary(max_size=60), max_size=6))
 def test_no_check_raises_whatever_the_bytes_are(name: str, reads: list[bytes]) -> None:
     """The same for bytes that are no stream at all."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -31,7 +32,7 @@ from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 
-often = hypothesis_settings(max_examples=200, deadline=None)
+often = hypothesis_settings(max_examples=examples(200), deadline=None)
 UNREPAIRED, UNVERIFIED, FAILED = {Outcome.UNREPAIRED}, {Outcome.UNVERIFIED}, {Outcome.FAILED}
 WHOLE = ["A text of more ", "than sixteen ", "characters."]
 

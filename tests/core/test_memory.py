@@ -70,6 +70,7 @@ GROWING: dict[str, tuple[str, Callable[[], list[Payload]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "payloads"), GROWING.values(), ids=GROWING)
 def test_what_is_kept_does_not_grow_with_the_events(api: str, payloads: Callable[[], list[Payload]]) -> None:
     """Twice as many of them, and hardly a byte more."""

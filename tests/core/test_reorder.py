@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples, sample
 from helpers.numbered import (
     EVENTS,
     JUNK,
@@ -74,7 +75,7 @@ def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float 
     """By one place, two or three, the first event and the last one included."""
     count = len(sort.events)
     for by in (1, 2, 3):
-        for place in range(count - by):
+        for place in sample(range(count - by), 8):
             read = mixed(sort, late(count, place, by), between)
             assert read.marks == list(range(count)), (place, by)
             assert read.report is not None
@@ -86,7 +87,7 @@ def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float 
 def test_jitter_is_put_in_order(sort: Sort, places: int) -> None:
     """Every event late by some places, at once: in one read, and an event a read."""
     count = len(sort.events)
-    for seed, between in itertools.product(range(5), READS.values()):
+    for seed, between in itertools.product(range(examples(5, 1)), READS.values()):
         order = jitter(count, places, (sort.name, seed))
         assert mixed(sort, order, between).marks == list(range(count)), order
 
@@ -95,7 +96,7 @@ def test_jitter_is_put_in_order(sort: Sort, places: int) -> None:
 def test_frames_without_a_number_do_not_matter(sort: Sort) -> None:
     """Keep-alives, comments and a vendor's own frames, anywhere between numbered events that are mixed up."""
     count = len(sort.events)
-    for seed in range(20):
+    for seed in range(examples(20, 2)):
         chance = random.Random(f"{sort.name} {seed}")
         order = jitter(count, chance.choice([0, 2, 8]), (sort.name, seed))
         read = mixed(sort, order, chance.choice([None, 0.0]), noise=chance)
@@ -106,7 +107,7 @@ def test_frames_without_a_number_do_not_matter(sort: Sort) -> None:
 def test_one_number_lost_besides_costs_nothing_else(sort: Sort) -> None:
     """All that came is there, and in order."""
     count = len(sort.events)
-    for seed in range(20):
+    for seed in range(examples(20, 2)):
         chance = random.Random(f"{sort.name} {seed} lost")
         order = jitter(count, chance.choice([2, 8]), (sort.name, seed))
         order.remove(chance.randrange(count))
@@ -272,7 +273,7 @@ def test_of_several_fields_the_one_that_orders_is_gone_by(sort: Sort, extra: str
     count = len(sort.events)
     of_choice = [sum(_choice(sort, other) == _choice(sort, at) for other in range(at)) for at in range(count)]
     others = {"constant": lambda at: 0, "of the choice": of_choice.__getitem__, "of tokens": lambda at: 3 * at + 7}
-    for seed in range(10):
+    for seed in range(examples(10, 4)):
         order = jitter(count, [0, 2, 3, 8][seed % 4], (sort.name, extra, seed))
         wires = sort.wires()
         read = opened(sort.api, sort.request)
@@ -743,7 +744,7 @@ def failing_at(left: int) -> Any:
 
 
 @given(st.sampled_from(SORTS), SEEDS)
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 def test_nothing_is_lost_at_any_line_of_the_stage(sort: Sort, seed: int) -> None:
     """What went on, what is pending and what is being pushed is all that came, once; what is pending, as it came."""
     chance = random.Random(seed)

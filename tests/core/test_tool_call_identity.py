@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from helpers.stream_builders import Call, Payload, Seen, begin, body, called, chunk, fragment, read, tool_call, watch
 
 from streamwatch.core.kinds import (
@@ -26,7 +27,7 @@ from streamwatch.core.kinds import (
 from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.report import Request
 
-often = hypothesis_settings(max_examples=150, deadline=None)
+often = hypothesis_settings(max_examples=examples(150), deadline=None)
 TOOLS = frozenset({"weather", "time", "search"})
 PARIS, ROME = '{"city":"Paris"}', '{"city":"Rome"}'
 A = tool_call(0, "call_a", "weather", '{"city":', '"Paris"}')

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from helpers.stream_builders import (
     Call,
     Payload,
@@ -43,7 +44,7 @@ from streamwatch.core.kinds import (
 from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 from streamwatch.core.report import Request
 
-often = hypothesis_settings(max_examples=100, deadline=None)
+often = hypothesis_settings(max_examples=examples(100), deadline=None)
 SEEDS = st.integers(0, 2**32)
 #: U+FFFD is an anomaly of its own.
 TEXTS = st.text(max_size=8).map(lambda text: text.replace("\ufffd", "?"))

@@ -143,6 +143,7 @@ def ran(words: list[str], environ: dict[str, str], folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python", "py"), ids=repr)
 def test_python_runs(block: Block, environ: dict[str, str], tmp_path: Path) -> None:
     """In a process of its own, its tests included; or it stands in a program that another test runs."""

@@ -25,6 +25,7 @@ from conftest import Watched, settle
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from recordings.build import RECORDINGS, recorded_api
 from helpers.stream_builders import (
     DONE,
@@ -114,6 +115,7 @@ def lines(path: Path) -> Iterator[Any]:
     yield from map(json.loads, path.read_text("utf-8").rstrip("\n").split("\n"))
 
 
+@pytest.mark.slow
 def test_masked_streams_of_real_servers_show_the_same(shared: Path) -> None:
     """A sample of every provider."""
     entries = list(lines(shared / "corpus" / "index.jsonl"))
@@ -287,7 +289,7 @@ _PIECES = st.sampled_from(
 @example(b'data: {"choices":[{"index":[],"delta":{"content":"x"}}]}\n\n')
 @example(b'data: {"choices":[{"index":{},"delta":{"tool_calls":[{"index":[],"function":{"arguments":"x"}}]}}]}\n\n')
 @example(b'{"a":' * 3000)
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=examples(500), deadline=None)
 def test_any_bytes_can_be_masked(wire: bytes) -> None:
     """Whatever came: as many bytes, its line ends where they were, and nothing raised."""
     masked = mask(wire)
@@ -299,7 +301,7 @@ def test_any_bytes_can_be_masked(wire: bytes) -> None:
 
 
 @given(st.text(max_size=60), st.booleans())
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 def test_any_text_keeps_its_structure(text: str, ascii_only: bool) -> None:
     """As a content and as arguments, in UTF-8 or in escapes: JSON as before, and not a letter of it."""
     for payload in (chunk({"content": text}), chunk({"tool_calls": [fragment(0, text, id="a", name="f")]})):
@@ -348,7 +350,7 @@ def test_a_header_is_a_comment_whatever_the_model_is_called() -> None:
 
 
 @given(st.binary(max_size=100).filter(lambda wire: not wire.startswith(b": streamwatch ")))
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_any_other_body_has_no_header(wire: bytes) -> None:
     """A body that was never captured is itself."""
     assert load(wire) == ({}, wire)

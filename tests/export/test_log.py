@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
 
 from streamwatch.export import log
@@ -246,7 +247,9 @@ def test_nothing_of_the_content_is_told(findings: FindingsLog, caplog: pytest.Lo
 @example("a\nb", "a\r\n2026 WARNING x")
 @example("a\u2028b", "\x1b[31mred\x00")
 @example("%s %d", "\ud800")
-@hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(
+    max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_a_line_is_one_line(caplog: pytest.LogCaptureFixture, model: str, address: str) -> None:
     """Whatever a server calls its models: printable, on one line, and no longer than a line may be."""
     caplog.clear()

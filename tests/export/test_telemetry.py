@@ -18,6 +18,7 @@ from conftest import Watched, settle
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -385,6 +386,7 @@ def test_when_counting_began_is_said(watched: Watched) -> None:
     assert abs(time.time() - sample) < 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [openai.OpenAI, sdk.OwnDecoder], ids=["stock", "own decoder"])
 def test_counters_move_while_a_long_stream_goes_on(
     cls: type[openai.OpenAI], watched: Watched, monkeypatch: pytest.MonkeyPatch
@@ -419,7 +421,7 @@ def test_counters_do_not_move_at_every_chunk(watched: Watched) -> None:
 
 
 def test_a_server_cannot_invent_labels_without_end(providers: dict[str, Any], metrics: InMemoryMetricReader) -> None:
-    """100,000 model names cost a hundred labels and one for all others, and no memory beyond."""
+    """100,000 model names, or a tenth in a quick run, cost a hundred labels and one for all others, and no memory beyond."""
     told = Telemetry(None, providers["meter_provider"], 100)
     recording = told.open(CALL)
 
@@ -427,12 +429,13 @@ def test_a_server_cannot_invent_labels_without_end(providers: dict[str, Any], me
         for number in range(first, last):
             told.record(recording, report_of(f"model-{number}"))
 
+    last = examples(100_000)
     streams(0, 1_000)
     tracemalloc.start()
-    streams(1_000, 100_000)
+    streams(1_000, last)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    for number in (1, 99, 100, 99_999):
+    for number in (1, 99, 100, last - 1):
         told.end(told.open(CALL), report_of(f"model-{number}"))
 
     assert grown < 100_000
@@ -572,7 +575,9 @@ def planted(value: Any, draw: Any, share: float) -> Any:
 
 @given(data=st.data(), api=st.sampled_from(["chat", "responses"]), policy=st.sampled_from(["default", "all", "none"]))
 @hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(150),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_nothing_planted_in_a_stream_leaves_the_process(
     data: st.DataObject, api: str, policy: str, caplog: pytest.LogCaptureFixture

@@ -174,6 +174,7 @@ def test_an_engine_that_raises_makes_it_worse() -> None:
     assert tally.verdicts["worse"] > 10 * tally.verdicts["left"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_dropping_any_chunk_is_seen_by_somebody(api: str) -> None:
     """Whatever event of a healthy stream gets lost, there is a reader for it."""
@@ -209,6 +210,7 @@ REPAIRS: list[tuple[Edit, str, list[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("edit", "api", "names"), REPAIRS)
 def test_what_numbers_prove_is_a_repair(edit: Edit, api: str, names: list[str]) -> None:
     """Events in order of their numbers, each once, harm nobody."""
@@ -244,6 +246,7 @@ def test_moving_texts_that_nothing_numbers_is_harm() -> None:
     assert tally.verdicts["harmed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 @pytest.mark.parametrize("mode", MODES)
 def test_an_engine_that_does_nothing_harms_nobody(api: str, mode: str) -> None:
@@ -285,6 +288,7 @@ def test_a_change_changes_something(name: str) -> None:
 READER_IDS = [(api, name) for api, table in READERS.items() for name in table]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_every_reader_works_on_some_stream(api: str) -> None:
     """A reader that never comes to a good end, or always to the same, would find nothing."""
@@ -335,6 +339,7 @@ def test_a_twin_is_there() -> None:
 # --- streams, chance and proof
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_a_generated_stream_proves_itself_right(api: str) -> None:
     """Nothing on the wire of a healthy stream contradicts it."""
@@ -454,6 +459,7 @@ def _named(case: Case) -> tuple[Any, ...]:
     return case.base.name, case.changes, case.seed, case.mode, case.cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("edit", "cases"), [(fill_content, healthy("chat")), (lose_last_delta, healthy("responses"))])
 def test_an_example_shrinks(edit: Edit, cases: list[Case]) -> None:
     """What is shown is harmed in the same way, by a stream that is not longer."""

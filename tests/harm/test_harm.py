@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from helpers import quick
 
 from streamwatch import Policy
 
@@ -19,7 +20,7 @@ from .run import Options, examples, searched
 from .table import described, rendered
 
 #: Combinations of stream, change and reader. Some seconds' worth; continuous integration judges a million.
-COUNT = int(os.environ.get("STREAMWATCH_HARM") or 8_000)
+COUNT = int(os.environ.get("STREAMWATCH_HARM") or quick.examples(8_000))
 SEED = int(os.environ.get("STREAMWATCH_HARM_SEED") or 1)
 #: Combinations that are judged with everything repaired: another search than the one that made the list.
 ON_REQUEST, OTHER_SEED = max(COUNT // 8, 1000), SEED + 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -32,7 +33,7 @@ from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
 
 SEEDS = st.integers(0, 2**32)
-often = hypothesis_settings(max_examples=100, deadline=None)
+often = hypothesis_settings(max_examples=examples(100), deadline=None)
 WORDS = [f"word{number} " for number in range(90)]
 EVENTS = answered(*WORDS)
 STAMPED = stamped(said(*WORDS))

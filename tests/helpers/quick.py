@@ -6,6 +6,7 @@ draws fewer examples for it, always the same ones. What stays out altogether is 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -35,9 +36,9 @@ def is_quick() -> bool:
     return _Mode.quick
 
 
-def examples(full: int, *, share: int = SHARE) -> int:
+def examples(full: int, fewest: int = FEWEST) -> int:
     """Return how many examples to draw, of those that a full run draws."""
-    return max(full // share, min(full, FEWEST)) if _Mode.quick else full
+    return max(full // SHARE, min(full, fewest)) if _Mode.quick else full
 
 
 def sample(cases: Sequence[T], most: int) -> list[T]:
@@ -68,12 +69,13 @@ def _is_plain(item: pytest.Item) -> bool:
     """Return whether a case needs nothing but the values of its parameters."""
     if type(item) is not pytest.Function or getattr(item.obj, "is_hypothesis_test", False):
         return False
-    marks = list(item.own_markers)
-    return all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in marks)
+    arguments = {name for name, each in inspect.signature(item.obj).parameters.items() if each.default is each.empty}
+    direct = all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in item.own_markers)
+    return direct and arguments == set(item.callspec.params)
 
 
 def _joined(cases: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the items for the cases of one test, or the cases themselves where they need fixtures."""
+    """Return the items for the cases of one test."""
     first = cases[0]
     assert isinstance(first, pytest.Function)
     found: list[pytest.Item] = []
@@ -81,9 +83,7 @@ def _joined(cases: list[pytest.Item]) -> list[pytest.Item]:
         some = cases[start_at : start_at + MOST_CASES]
         name = f"{first.originalname}[{start_at + 1}-{start_at + len(some)} of {len(cases)}]"
         found.append(pytest.Function.from_parent(first.parent, name=name, callobj=_running(some)))
-    autouse = set(getattr(found[0], "fixturenames", ()))
-    needed = set(first.fixturenames) - set(first.callspec.params)
-    return found if needed <= autouse else cases
+    return found
 
 
 def _running(cases: list[pytest.Item]) -> Callable[[], None]:

@@ -412,6 +412,7 @@ def test_a_helper_of_pythons_takes_no_port(ports: range) -> None:
     assert (["200", "nobody"], 0) == (done.stdout.split(), done.returncode)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> None:
     """No two processes get the same port, and no process loses anything to the race."""
     code = (
@@ -470,6 +471,7 @@ def test_a_disabled_sdk_takes_no_port_and_changes_no_exporter(ports: range) -> N
     assert ("None []\n", "") == (ran.stdout, ran.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environ", "exemplars"),
     [

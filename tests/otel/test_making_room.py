@@ -210,6 +210,7 @@ WORKER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("settled", [0.0, 2.5], ids=["at once", "later"])
 def test_a_forked_worker_gets_the_port_of_its_parent(settled: float, ports: range) -> None:
@@ -231,6 +232,7 @@ def test_a_forked_worker_gets_the_port_of_its_parent(settled: float, ports: rang
     assert printed[-1].startswith("None ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start", ["subprocess.run([sys.executable, '-W', 'ignore', '-c', worker], check=True)", "spawned()"]
 )

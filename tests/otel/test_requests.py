@@ -65,10 +65,10 @@ def headers(words: list[str], url: str, **environ: str) -> set[str]:
     ("words", "environ", "added"),
     [
         (INSTRUMENTED, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2"}, set()),
-        (INSTRUMENTED, {}, {"traceparent"}),
-        (INSTRUMENTED, {"OTEL_PROPAGATORS": "none"}, set()),
-        (INSTRUMENTED, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, set()),
-        (FROM_CODE, {}, set()),
+        pytest.param(INSTRUMENTED, {}, {"traceparent"}, marks=pytest.mark.slow),
+        pytest.param(INSTRUMENTED, {"OTEL_PROPAGATORS": "none"}, set(), marks=pytest.mark.slow),
+        pytest.param(INSTRUMENTED, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, set(), marks=pytest.mark.slow),
+        pytest.param(FROM_CODE, {}, set(), marks=pytest.mark.slow),
     ],
     ids=["streamwatch alone", "as installed", "no propagators", "nothing instrumented", "from code"],
 )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.quick import examples
 from recordings.build import RECORDINGS, recorded_api
 from helpers.stream_builders import Delivered, Seen, bytewise, parsers, reference, sdk_value, settings, split
 
@@ -27,7 +28,7 @@ from streamwatch.core.report import Report, Request
 from streamwatch.core.stream import StreamWatch
 
 #: Enough to meet every rule in an ordinary run, in some ten seconds.
-COUNT = int(os.environ.get("STREAMWATCH_FUZZ", "3000"))
+COUNT = int(os.environ.get("STREAMWATCH_FUZZ") or examples(3000))
 SEED = os.environ.get("STREAMWATCH_FUZZ_SEED")
 POLICIES = ("none", "default", "all")
 #: Bytes. Longer streams repeat themselves; they would only make the run slower.

@@ -22,7 +22,7 @@ def base_url():
         yield f"http://{address}/v1"
 
 
-@pytest.fixture(scope="module", params=["installed", "1.23.0"])
+@pytest.fixture(scope="module", params=["installed", pytest.param("1.23.0", marks=pytest.mark.slow)])
 def python(request, tmp_path_factory):
     """A Python with Streamwatch and a release of openai: the one installed, and one of those the issues name."""
     if request.param == "installed":

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from helpers.quick import examples
 from helpers.cases import CASES
 from recordings.build import HERE, RECORDINGS, recorded_api
 from helpers.stream_builders import (
@@ -141,7 +142,7 @@ def test_nothing_is_lost_at_any_line(name: str, policy: str) -> None:
         and [text for text in texts_of(whole) if text in set(arrived)] == arrived
     )  # nothing moved by a repair
     kept = Counter(texts_of(whole)) & came  # without what repairs drop, and what only a repair makes an event of
-    for at in sorted({chance.randint(1, max(lines, 1)) for _ in range(10)}):
+    for at in sorted({chance.randint(1, max(lines, 1)) for _ in range(examples(10, 1))}):
         delivered, left, _, failed = watched(api, reads, request, policy, at)
         assert failed
         now = Counter(texts_of([*delivered, *left]))

@@ -197,6 +197,7 @@ def sample(index: list[dict[str, Any]], count: int, longest: int) -> list[dict[s
     return list(chosen.values())
 
 
+@pytest.mark.slow
 def test_no_fault_is_found_on_real_servers(corpus: Path, index: list[dict[str, Any]], known: set[str]) -> None:
     """Every recording, whole: faults only where something is known to be wrong."""
     loads = parsers()[-1]
@@ -214,6 +215,7 @@ def test_no_fault_is_found_on_real_servers(corpus: Path, index: list[dict[str, A
     assert len(alarms) >= 15  # and known faults are found
 
 
+@pytest.mark.slow
 def test_a_cut_makes_no_difference_on_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
     """A sample of every provider in random reads, and a smaller one byte by byte."""
     loads = parsers()[-1]
@@ -229,6 +231,7 @@ def test_a_cut_makes_no_difference_on_real_servers(corpus: Path, index: list[dic
         assert watch(entry["surface"], bytewise(wire), request=request, loads=loads).comparable() == whole
 
 
+@pytest.mark.slow
 def test_observing_changes_nothing_on_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
     """Every recording: the SDK reads of each event what stands in its bytes."""
     for entry in index:
@@ -239,6 +242,7 @@ def test_observing_changes_nothing_on_real_servers(corpus: Path, index: list[dic
         assert [tuple(each) for each in seen.delivered] == events[: next(ends, None)], entry["id"]
 
 
+@pytest.mark.slow
 def test_the_application_gets_the_same_chunks_of_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
     """A sample of every provider through the SDK, with Streamwatch and without."""
     entries = [entry for entry in sample(index, 40, 60) if offered(entry["surface"])]
@@ -248,6 +252,7 @@ def test_the_application_gets_the_same_chunks_of_real_servers(corpus: Path, inde
     assert len(entries) > 30
 
 
+@pytest.mark.slow
 def test_real_numbers_are_gapless(corpus: Path, index: list[dict[str, Any]]) -> None:
     """What the reordering stands on: no recorded response lacks a number, or has one twice."""
     for entry in (entry for entry in index if entry["surface"] == "responses"):
@@ -257,6 +262,7 @@ def test_real_numbers_are_gapless(corpus: Path, index: list[dict[str, Any]]) -> 
         }, entry["id"]
 
 
+@pytest.mark.slow
 def test_the_kinds_of_known_issue_2_are_everywhere(corpus: Path, index: list[dict[str, Any]]) -> None:
     """Why they are hazards and not faults: most healthy chat streams have deltas without content."""
     chats = [entry for entry in index if entry["surface"] == "chat" and entry["fidelity"] == "exact"]

@@ -397,6 +397,7 @@ print(json.dumps(cases()), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_forked_processes_count_the_cases_of_their_own_streams() -> None:
     """None of them the parent's again: what all of them count is what all of them read."""

@@ -18,6 +18,7 @@ from conftest import Watched
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from helpers.quick import examples
 from openai._models import construct_type
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
@@ -144,6 +145,7 @@ def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
         check(api, known.build(payload), payload)
 
 
+@pytest.mark.slow
 def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
     """One process that talks to 39 providers: no difference, and most chunks are spared the construction."""
     index = [json.loads(line) for line in (shared / "corpus" / "index.jsonl").read_text("utf-8").splitlines()]
@@ -210,7 +212,7 @@ for _name in SERVED:
 def test_no_payload_makes_another_object_than_the_sdk_does(api: str) -> None:
     """A template of one payload, and one that differs in anything at all from it, in both orders."""
 
-    @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @hypothesis_settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(SEEDS[api]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
     def holds(payload: Any, seed: int, values: list[Any]) -> None:
         chance = random.Random(seed)
@@ -391,6 +393,7 @@ def test_large_shapes_are_not_kept(is_inside: bool) -> None:
     assert 32_768 - (256 + 100) < max(weights) <= 32_768
 
 
+@pytest.mark.slow
 def test_all_templates_together_are_bounded() -> None:
     """Large ones of as many kinds as are known: 2 MiB, and one template more."""
     known = Counting()

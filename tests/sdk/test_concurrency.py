@@ -98,6 +98,7 @@ def check_counts(watched: Watched, count: int) -> None:
     assert not instrumentor.agent.any_open
 
 
+@pytest.mark.slow
 def test_counts_are_exact_with_64_threads_on_one_client(
     watch: Callable[..., Watched], providers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +344,7 @@ print(sorted(Counter(report.verdict.value for report in reports).items()))
 """
 
 
+@pytest.mark.slow
 def test_greenlets_are_kept_apart(tmp_path: Path) -> None:
     """gevent, patching everything: fifty streams at once are right, and one that is killed is abandoned."""
     if importlib.util.find_spec("gevent") is None:

@@ -238,6 +238,7 @@ def test_recorded_chunks_keep_their_attributes(filled: Maker, name: str) -> None
     check_body(filled, (HERE / f"{name}.sse").read_bytes())
 
 
+@pytest.mark.slow
 def test_chunks_of_all_real_servers_keep_their_attributes(filled: Maker, shared: Path) -> None:
     """The same for 39 providers."""
     index = [json.loads(line) for line in (shared / "corpus" / "index.jsonl").read_text("utf-8").splitlines()]

@@ -198,6 +198,7 @@ print([report.verdict.value for report in seen])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("import openai", "import streamwatch.testing"), ("import streamwatch.testing", "")])
 def test_openai_may_be_imported_before_or_after(order: tuple[str, str]) -> None:
     """The hook waits for it, or finds it."""
@@ -238,6 +239,7 @@ def test_a_process_without_openai_is_none_the_wiser() -> None:
     assert ("", "") == (done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_tells_its_own_streams_alone() -> None:
     """The stream that the parent reads, and what it has counted, are the parent's to tell."""
@@ -271,6 +273,7 @@ os._exit(0) if not child else None
     ] == lines
 
 
+@pytest.mark.slow
 def test_the_exit_of_the_process_ends_what_is_open() -> None:
     """A stream that is read when Python exits is told, as abandoned."""
     program = """
@@ -284,6 +287,7 @@ next(stream)
     assert "abandoned" == python(program).stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["before", "after", "later"])
 def test_the_last_export_has_what_is_open_at_the_exit(order: str) -> None:
     """Whether the providers were set before Streamwatch was switched on, after that, or after the first stream."""
@@ -312,6 +316,7 @@ next(stream)
     assert '"streamwatch.verdict": "abandoned"' in told
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_has_histograms_of_its_own() -> None:
     """What the parent measured is not in them; the parent's go on."""

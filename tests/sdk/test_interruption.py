@@ -153,6 +153,7 @@ def _read_with_a_signal(api: str, reads: list[bytes], at: int) -> tuple[bool, in
     return reached, place.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "reads"), streams(), ids=[api for api, _ in streams()])
 def test_a_signal_reaches_the_application_from_everywhere(
     api: str, reads: list[bytes], handle: Any, watched: Watched

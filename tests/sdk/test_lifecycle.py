@@ -544,6 +544,7 @@ def test_a_response_that_is_parsed_twice_is_one_stream(read: int | None, watched
     assert {} == watched.samples("streamwatch.unobserved_streams")
 
 
+@pytest.mark.slow
 def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watched) -> None:
     """No more of them wait than were open at once: each opening counts all that the garbage collector found."""
     client = sdk.client(sdk.healthy("chat"))
@@ -558,6 +559,7 @@ def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watche
     assert [Verdict.ABANDONED] * 6 == [report.verdict for report in watched.reports]
 
 
+@pytest.mark.slow
 def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:
     """Beyond what the SDK itself holds: ten thousand open streams are to cost 40 MiB."""
 

@@ -317,6 +317,7 @@ def test_streams_of_many_loops_and_threads_are_counted_together(stalling: Watche
     assert {"complete": 4} == stalling.samples("streamwatch.streams", "streamwatch.verdict")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_shows_its_own_open_streams_alone() -> None:
     """The one that the parent reads is the parent's, whoever is asked, while the child has one of its own."""
