@@ -152,6 +152,7 @@ def test_the_installed_client_reads_streams_under_the_real_hook(examined: dict[s
     assert (tried["fills_dicts"], tried["unfilled"]) == (True, "")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_ends_in_exit_code_1(examined: dict[str, Any]) -> None:
     """A misspelled name and a value that is not usable, before everything that is only worth knowing."""
     problems = [one["what"] for one in examined["findings"] if one["problem"]]

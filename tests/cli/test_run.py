@@ -64,6 +64,7 @@ def test_the_exit_code_and_the_output_are_those_of_the_application() -> None:
     assert (7, "hi\n") == (ran.returncode, ran.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_signals_reach_the_application_itself() -> None:
     """There is no process in between: the application has the number of the one that was started."""
@@ -91,6 +92,7 @@ def test_streamwatch_is_on_in_the_application() -> None:
     assert "True streamwatch\n" == executed("--", sys.executable, "-c", code).stdout
 
 
+@pytest.mark.slow
 def test_arguments_reach_the_application_as_they_are() -> None:
     """Also those that look like options of ours, have spaces, or are empty: there is no shell."""
     words = ["--json", "--port", "3", "--", "a b", "", "$HOME", "*"]
@@ -102,6 +104,7 @@ def test_arguments_reach_the_application_as_they_are() -> None:
 # --- options
 
 
+@pytest.mark.slow
 def test_each_option_sets_the_documented_variable_and_nothing_else() -> None:
     """In the application itself."""
     given = {
@@ -163,6 +166,7 @@ def test_a_value_that_is_not_usable_is_told_before_anything_runs(arguments: tupl
 # --- what would be done
 
 
+@pytest.mark.slow
 def test_a_dry_run_executes_nothing(tmp_path: Path) -> None:
     """And shows a line that does the same in a shell."""
     mark = tmp_path / "ran"

@@ -356,6 +356,7 @@ def test_first_texts_of_4096_characters_are_compared(length: int, told: bool, fi
     assert (CONTENT_REPLAYED in seen.report.anomalies) == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["ids of calls", "arguments", "ids of chunks", "texts", "usage", "early choices"])
 def test_a_hostile_stream_costs_little_memory(which: str) -> None:
     """Some hundred chunks of 200,000 characters each: a few MiB at most stay with an open stream."""

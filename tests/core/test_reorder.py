@@ -75,7 +75,7 @@ def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float 
     """By one place, two or three, the first event and the last one included."""
     count = len(sort.events)
     for by in (1, 2, 3):
-        for place in sample(range(count - by), 8):
+        for place in sample(range(count - by), 4):
             read = mixed(sort, late(count, place, by), between)
             assert read.marks == list(range(count)), (place, by)
             assert read.report is not None
@@ -702,6 +702,7 @@ def test_what_comes_too_late_while_others_wait_goes_on_at_once() -> None:
     assert read.stream.deadline == 105.0
 
 
+@pytest.mark.slow
 def test_the_delays_that_are_kept_are_bounded() -> None:
     """A stream with more is described well enough; the longest one is always known."""
     events = stamped(said(*(str(number) for number in range(4000))))
@@ -791,6 +792,7 @@ def taken(events: Any) -> list[Event]:
 # --- what it costs
 
 
+@pytest.mark.slow
 def test_time_is_linear_in_the_events() -> None:
     """Mixed up, full of holes, or numbered by junk: steps of the stage, for each event, do not grow with the stream."""
     for junk in ("few", "even", "tokens", "random", "jitter"):

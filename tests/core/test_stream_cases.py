@@ -228,6 +228,7 @@ def binomial(rng: Random, number: int, share: float) -> int:
 SERVICES = 12_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [10, 20, 50, 100, 300, 1_000, 3_000, 10_000])
 def test_the_interval_holds_the_true_rate_of_95_services_in_100(streams: int) -> None:
     """Services whose true rates are anything between 0 and 1, from ten cases to ten thousand."""
@@ -252,6 +253,7 @@ def stream_of(rng: Random, *, whole: bool) -> tuple[dict[AnomalyKind, int], dict
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [10, 40])
 def test_clustered_anomalies_do_not_narrow_the_interval(streams: int) -> None:
     """Counted by streams it holds the true rate; counted by anomalies, as before, it is far too sure of itself."""

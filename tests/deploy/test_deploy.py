@@ -172,6 +172,7 @@ def kustomized(folder: str | Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(run(*command, KUBERNETES / folder)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_builds(overlay: str) -> None:
     """Everything is in one namespace, and the kinds that a team needs are all there."""
@@ -216,6 +217,7 @@ def test_the_printed_order_pulls_no_image_that_nobody_pushed() -> None:
     assert all(text.count(step) == 1 for step in steps)
 
 
+@pytest.mark.slow
 def test_the_kustomization_of_the_readme_builds(tmp_path: Path) -> None:
     """With both components: the image of one's own, and a policy that lets traces out and names be asked for anywhere."""
     shutil.copytree(DEPLOY / "kubernetes", tmp_path / "deploy" / "kubernetes")
@@ -234,6 +236,7 @@ def test_the_kustomization_of_the_readme_builds(tmp_path: Path) -> None:
     assert [{53, 5353}] == [{port["port"] for port in ports} for ports in anywhere]
 
 
+@pytest.mark.slow
 def test_the_operator_reads_the_collector() -> None:
     """By its own types, of its Go module: the port of the collector's own metrics is a number, and all are opened."""
     tools = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
@@ -313,7 +316,9 @@ def variables(overlay: str) -> dict[str, str]:
 
 
 def pythons() -> list[Any]:
-    """Every supported Python of this machine, one of each minor version."""
+    """Every supported Python of this machine, one of each minor version; this one, where the slow tests do not run."""
+    if not os.environ.get("STREAMWATCH_E2E"):
+        return [pytest.param(Path(sys.executable), id="this")]
     found = [Path(sys.executable)]
     found += sorted(Path.home().glob(".pyenv/versions/3.*/bin/python"))
     found += [Path(path) for minor in range(10, 15) if (path := shutil.which(f"python3.{minor}"))]

@@ -159,6 +159,7 @@ def test_python_runs(block: Block, environ: dict[str, str], tmp_path: Path) -> N
     ran([sys.executable, "page.py"], environ, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_first_program_is_mended(environ: dict[str, str], tmp_path: Path) -> None:
     """That of the page for beginners: out of order on its own, in order under the command of that page."""
     instrument = Path(sys.executable).with_name("opentelemetry-instrument")

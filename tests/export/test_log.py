@@ -126,6 +126,7 @@ def test_a_healthy_stream_is_no_line(findings: FindingsLog, caplog: pytest.LogCa
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_a_server_that_invents_names_costs_no_memory(
     findings: FindingsLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -314,6 +314,7 @@ def _of_way(api: str, way: str) -> list[Reader]:
     return [reader for reader in READERS[api].values() if (reader.way in helper) == (way == "helper")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_readers_leave_what_they_read_alone(api: str) -> None:
     """The readers run one after the other over the same chunks: in any order they end the same."""
@@ -444,6 +445,7 @@ def test_two_changes_are_undone_one_by_one() -> None:
 # --- the plan, shrinking, and the command
 
 
+@pytest.mark.slow
 def test_a_plan_has_every_change_and_can_be_shared() -> None:
     """Shares of a plan are the plan, and the same seed gives the same plan."""
     recorded = list(own())

@@ -42,7 +42,7 @@ def test_nobody_is_harmed(shard: int) -> None:
 
 def test_observing_changes_nothing() -> None:
     """With policy none everybody ends as on the plain SDK, whatever it is."""
-    options = Options(seed=SEED, count=max(COUNT // 8, 1000), policy="none")
+    options = Options(seed=SEED, count=max(COUNT // 8, quick.examples(1000)), policy="none")
     tally = searched(options)
     changed = {verdict: tally.verdicts[verdict] for verdict in VERDICTS if verdict not in ("kept", "left")}
     if any(changed.values()) or tally.why:

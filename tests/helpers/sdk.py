@@ -263,8 +263,10 @@ def has_helper(client: Any, api: str) -> bool:
 def _helper(client: Any, api: str) -> Any:
     if api == "responses":
         return getattr(client.responses, "stream", None)
+    if hasattr(client.chat.completions, "stream"):
+        return client.chat.completions.stream  # asked first, for `beta` takes a second to import
     beta = getattr(getattr(getattr(client, "beta", None), "chat", None), "completions", None)
-    return getattr(client.chat.completions, "stream", getattr(beta, "stream", None))
+    return getattr(beta, "stream", None)
 
 
 def dump(chunk: Any) -> Any:

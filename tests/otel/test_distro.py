@@ -391,6 +391,7 @@ def test_a_busy_port_costs_a_process_nothing_but_the_port(ports: range) -> None:
     assert 1 == ran.stderr.count("\n")
 
 
+@pytest.mark.slow
 def test_a_helper_of_pythons_takes_no_port(ports: range) -> None:
     """multiprocessing starts its resource tracker with the environment of the application, and before the workers."""
     done = instrumented(
@@ -445,6 +446,7 @@ def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> Non
     assert sorted(pids) == sorted(map(float, hits))
 
 
+@pytest.mark.slow
 def test_an_exporter_that_fails_costs_a_process_no_other(ports: range) -> None:
     """One warning each, and the metrics are served."""
     ran = instrumented(
@@ -501,6 +503,7 @@ def test_exemplars_lead_to_traces_that_somebody_has(environ: dict[str, str], exe
     assert f"exemplars: {exemplars} {environ.get('OTEL_METRICS_EXEMPLAR_FILTER')}" in ran.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_failing_instrumentor_costs_no_other(ports: range, tmp_path: Path) -> None:
     """Also where it stands first, and where an exporter cannot be made and no port is free."""
     installed(
@@ -531,6 +534,7 @@ def test_a_failing_instrumentor_costs_no_other(ports: range, tmp_path: Path) -> 
     assert ["traces", "no", "a_bad"] == [line.split()[1] for line in ran.stderr.splitlines()]
 
 
+@pytest.mark.slow
 def test_another_distro_that_the_user_names_is_left_alone(tmp_path: Path) -> None:
     """No default, no endpoint, no exporter: its own configurator runs."""
     installed(
@@ -558,6 +562,7 @@ def test_another_distro_that_the_user_names_is_left_alone(tmp_path: Path) -> Non
     assert "another distro\nanother configurator ['auto_instrumentation_version']\n[]\n" == ran.stdout
 
 
+@pytest.mark.slow
 def test_our_distro_is_chosen_among_several(ports: range, tmp_path: Path) -> None:
     """Also where another one stands first in the directory, and nothing is named."""
     installed(
@@ -601,6 +606,7 @@ def test_our_configurator_makes_way_where_our_distro_is_not_chosen(
     assert [{"auto_instrumentation_version": "1"}] == configured
 
 
+@pytest.mark.slow
 def test_a_meter_provider_that_is_already_set_stays(ports: range) -> None:
     """Auto-instrumentation can be started from code, after the application has set its own provider."""
     code = (
@@ -648,6 +654,7 @@ def collector() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "path", "posted"),
     [(OTLP_ALL, "", {"/v1/metrics", "/v1/traces"}), (OTLP_TRACES, "/v1/traces", {"/v1/traces"})],
@@ -701,6 +708,7 @@ def test_a_forked_child_counts_from_zero_on_a_port_of_its_own(ports: range) -> N
         assert 1 == ran.stderr.count("no Prometheus endpoint for forked process")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_does_not_keep_the_port_of_its_parent(ports: range) -> None:
     """A parent that is started anew finds its port free, while children of the old one still work."""

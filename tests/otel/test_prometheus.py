@@ -531,6 +531,7 @@ def test_a_forked_child_has_no_exemplar_of_its_parents(scraped: Scraped) -> None
     assert not scraped.reader._exemplars
 
 
+@pytest.mark.slow
 def test_names_without_end_cost_no_memory(scraped: Scraped, caplog: pytest.LogCaptureFixture) -> None:
     """What a name is translated to is kept for short names alone, and a complaint for so many metrics."""
     for number in range(5000):

@@ -15,6 +15,7 @@ from helpers.instrumented import command, environment
 from helpers.tutorial import Server
 
 pytest.importorskip("openai")
+pytestmark = pytest.mark.slow  # each test starts two programs with all instrumentations
 ROOT = str(Path(__file__).parents[2])
 READ = """
 from openai import OpenAI
@@ -65,10 +66,10 @@ def headers(words: list[str], url: str, **environ: str) -> set[str]:
     ("words", "environ", "added"),
     [
         (INSTRUMENTED, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx,httpx2"}, set()),
-        pytest.param(INSTRUMENTED, {}, {"traceparent"}, marks=pytest.mark.slow),
-        pytest.param(INSTRUMENTED, {"OTEL_PROPAGATORS": "none"}, set(), marks=pytest.mark.slow),
-        pytest.param(INSTRUMENTED, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, set(), marks=pytest.mark.slow),
-        pytest.param(FROM_CODE, {}, set(), marks=pytest.mark.slow),
+        (INSTRUMENTED, {}, {"traceparent"}),
+        (INSTRUMENTED, {"OTEL_PROPAGATORS": "none"}, set()),
+        (INSTRUMENTED, {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, set()),
+        (FROM_CODE, {}, set()),
     ],
     ids=["streamwatch alone", "as installed", "no propagators", "nothing instrumented", "from code"],
 )

@@ -73,6 +73,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     """Every file of streamwatch/, data included, in the same bytes; and what a wheel says of itself."""
     with zipfile.ZipFile(wheel) as archive:
@@ -104,6 +105,7 @@ def test_the_wheel_says_what_the_project_says(wheel: Path) -> None:
     assert {Requirement(text) for text in project["dependencies"]} <= required
 
 
+@pytest.mark.slow
 def test_the_sdist_makes_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path) -> None:
     """Byte for byte; and it has the tests, and nothing that was made here."""
     (sdist,) = dist.glob("*.tar.gz")
@@ -119,6 +121,7 @@ def test_the_sdist_makes_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path)
     assert again.read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_index_can_show_it(dist: Path) -> None:
     """The description renders, and the metadata are whole."""
     pytest.importorskip("twine")

@@ -12,6 +12,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from helpers.quick import sample
 from helpers import sdk
 from conftest import Watched
 
@@ -155,6 +156,7 @@ def test_the_cost_of_a_stream_does_not_grow_with_its_length(name: str) -> None:
     assert costs(api, reads(20_000))[0] < costs(api, reads(5_000))[0] + SLACK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROWING)
 def test_what_a_server_numbers_is_not_kept_without_end(name: str) -> None:
     """An item, call or choice of its own in every event costs no more than some bound."""
@@ -172,6 +174,7 @@ def test_a_very_long_stream_with_a_gap_costs_what_a_long_one_costs() -> None:
     assert very_long < long + (4 << 10)
 
 
+@pytest.mark.slow
 def test_a_stream_with_a_gap_never_needs_much_memory() -> None:
     """Neither while it goes on nor at its end."""
     assert peak("responses", numbered(iter(range(5, 10_000)))) < 1 << 20
@@ -287,7 +290,7 @@ IN_PARTS = [
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
-@pytest.mark.parametrize(("name", "size"), IN_PARTS)
+@pytest.mark.parametrize(("name", "size"), sample(IN_PARTS, 30))
 def test_the_application_gets_what_the_plain_sdk_gives(
     name: str, size: int, mode: str, watch: Callable[..., Watched]
 ) -> None:

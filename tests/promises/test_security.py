@@ -40,8 +40,7 @@ def test_every_test_that_the_page_names_exists() -> None:
     assert len(named) > 20
     for module, name in named:
         (path,) = TESTS.rglob(f"{module}.py")
-        tree = ast.parse(path.read_text("utf-8"))
-        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+        functions = re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
         assert name in functions, f"{module}.{name}"
 
 

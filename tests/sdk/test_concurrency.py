@@ -357,6 +357,7 @@ def test_greenlets_are_kept_apart(tmp_path: Path) -> None:
     assert "[('abandoned', 1), ('complete', 50)]\n" == done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repair", ["default", "none"])
 def test_switching_on_and_off_while_streams_are_read_harms_none(repair: str, watch: Callable[..., Watched]) -> None:
     """Every application gets all its chunks, whoever switches what on meanwhile."""

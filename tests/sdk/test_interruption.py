@@ -179,6 +179,7 @@ def test_a_signal_reaches_the_application_from_everywhere(
 
 
 # Python loses what a signal raises in a finalizer, the SDK's own included: the rate tells how often.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_alarm_reaches_the_application_as_often_as_without_us(handle: Any, watch: Callable[..., Watched]) -> None:
     """Between any two bytecodes, in Python and in C: the rate of the plain SDK."""
