@@ -66,12 +66,13 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"takes {TAKES[quick.is_quick()]} on two idle cores" + "; without ".join(["", *out])
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Leave out what this run is without, and join the cases of a test where it is quick."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("acceptance")
+    yield
     without = {"acceptance"} - ({"acceptance"} if SHARED.is_dir() else set()) | (
         {"slow"} if quick.is_quick() else set()
     )
