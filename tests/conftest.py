@@ -11,17 +11,17 @@ from typing import Any
 
 import hypothesis
 import pytest
-from helpers import quick
-from helpers.ports import block
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from helpers import quick
+from helpers.ports import block
+from streamwatch.core.report import Report
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
-from streamwatch.core.report import Report
 from streamwatch.sdk.interruption import is_interruption
 
 pytest_plugins = ["pytester"]

@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import sdk
 from openai import _streaming
 
-from streamwatch.sdk import instrumentor
-
+from helpers import sdk
 from streamwatch import testing
+from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 ORIGINAL = _streaming.Stream.__init__

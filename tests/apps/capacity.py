@@ -24,11 +24,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from apps import pipeline  # noqa: E402
-from helpers.listening import Listener  # noqa: E402
-from helpers.ports import free_port  # noqa: E402
-
-from streamwatch.demo import processes  # noqa: E402
+from apps import pipeline
+from helpers.listening import Listener
+from helpers.ports import free_port
+from streamwatch.demo import processes
 
 #: Seconds between two exports of a process; the default of the SDK is 60.
 INTERVAL = 10

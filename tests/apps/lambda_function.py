@@ -5,6 +5,7 @@ from opentelemetry.instrumentation.auto_instrumentation import initialize
 initialize()  # what `opentelemetry-instrument` does; before anything else is imported
 
 from openai import OpenAI
+
 from streamwatch import flush
 
 client = OpenAI()

@@ -11,8 +11,8 @@ import json
 import os
 import random
 import re
-import subprocess
 import shutil
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,20 +22,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from openai import _streaming
-from recordings.build import HERE, RECORDINGS, recorded_api
+
 from helpers.cases import CASES
 from helpers.stream_builders import body, said
-
-from streamwatch.export import capture
-from streamwatch.cli.check import command as command
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.cli import main
-from streamwatch.cli.common import client_code
-from streamwatch.cli.check import recordings
+from streamwatch.cli.check import command, recordings
 from streamwatch.cli.check.recordings import Recording, Unreadable, recordings_in
 from streamwatch.cli.check.replay import choices_asked, fixed, replay
+from streamwatch.cli.common import client_code
 from streamwatch.core.kinds import PROTOCOL_FOREIGN
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
+from streamwatch.export import capture
 
 HEALTHY = body(said("The harbour", " is quiet."))
 CUT = HEALTHY[: HEALTHY.index(b'"finish_reason":"stop"')].rpartition(b"data: ")[0]
@@ -908,7 +907,7 @@ def test_a_recording_writes_to_no_terminal(tmp_path: Path) -> None:
 def test_results_that_cannot_be_written_are_told() -> None:
     """A full disk under standard output: exit code 2, one line, no traceback."""
     code = "from streamwatch.cli import main; main()"
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         arguments = [sys.executable, "-W", "error", "-c", code, "check", "-", "--no-sdk", "--json"]
         done = subprocess.run(arguments, input=HEALTHY, stdout=full, stderr=subprocess.PIPE, timeout=60)
 
@@ -965,9 +964,9 @@ def test_the_page_names_every_option_and_reader() -> None:
     """And its links lead somewhere."""
     text = PAGE.read_text("utf-8")
 
-    assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {"--sdk"} <= {
-        word for word in re.findall(r"--[a-z-]+", text)
-    }
+    assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {
+        "--sdk"
+    } <= set(re.findall(r"--[a-z-]+", text))
     assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in client_code.READERS)
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (PAGE.parent / target).exists(), target

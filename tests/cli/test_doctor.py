@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.listening import Listener
 from click.testing import CliRunner, Result
 
-
+from helpers.listening import Listener
 from streamwatch import __version__
-from streamwatch.cli.doctor import installed
 from streamwatch.cli import main
-from streamwatch.cli.doctor import command as module
 from streamwatch.cli.common import scraping  # noqa: F401 -- the modules
 from streamwatch.cli.common.environment import SETTINGS
+from streamwatch.cli.doctor import command as module
+from streamwatch.cli.doctor import installed
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 MAIN = [sys.executable, "-c", "from streamwatch.cli import main; main()", "doctor"]

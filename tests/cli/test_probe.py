@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers.quick import examples
-from helpers.endpoint import delta, healthy
 
-from streamwatch.core.kinds import KINDS
+from helpers.endpoint import delta, healthy
+from helpers.quick import examples
 from streamwatch.cli import main
-from streamwatch.cli.probe.recorded_answer import RecordedAnswer
-from streamwatch.cli.probe.questions import QUESTIONS, TOKENS
 from streamwatch.cli.probe.endpoint import ProbedEndpoint
 from streamwatch.cli.probe.invariants import checked, table
+from streamwatch.cli.probe.questions import QUESTIONS, TOKENS
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 from streamwatch.cli.probe.scorecard import providers
+from streamwatch.core.kinds import KINDS
 from streamwatch.synthetic import streams
 from streamwatch.synthetic.streams import Mark
 
@@ -330,7 +330,7 @@ def test_a_number_nested_as_deep_as_the_parser_goes_is_borne() -> None:
     for depth in (100, 500, 900, 990):
         deep = b"[" * depth + b"1" + b"]" * depth
         assert checked(
-            answered("tool", rewrite=lambda wire: wire.replace(b'"index":0,"id"', b'"index":%b,"id"' % deep))
+            answered("tool", rewrite=lambda wire, deep=deep: wire.replace(b'"index":0,"id"', b'"index":%b,"id"' % deep))
         )
 
 

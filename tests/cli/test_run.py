@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from streamwatch.cli.common import environment
 from streamwatch.cli import main
-from streamwatch.cli import run as _  # noqa: F401 -- the module, before its command takes the name
+from streamwatch.cli import run as _run  # noqa: F401 -- the module, before its command takes the name
+from streamwatch.cli.common import environment
 from streamwatch.otel.distro import StreamwatchDistro
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
-from helpers import sdk
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.text import Text
 from test_top import answering, serving
 
+from helpers import sdk
 from streamwatch.cli import main
 from streamwatch.cli.common.scraping import exposition, series
 from streamwatch.cli.top.open_streams import gauges, lines, open_streams, record

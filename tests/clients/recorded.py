@@ -159,7 +159,7 @@ def _serve(bodies: list[Recording]) -> ThreadingHTTPServer:
             if recording.connection_cut:
                 self.close_connection = True
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 -- as http.server calls it
 
         def log_message(self, *_: Any) -> None:
             """Nothing: standard error is for what goes wrong."""

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.quick import examples, sample
-from helpers.cases import CASES, Case
-from helpers.stream_builders import DONE, Delivered, Seen, bytewise, parsers, read, reference, sdk_value, split, watch
 
+from helpers.cases import CASES, Case
+from helpers.quick import examples, sample
+from helpers.stream_builders import DONE, Delivered, Seen, bytewise, parsers, read, reference, sdk_value, split, watch
 from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Level, Outcome
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import Level, Outcome
 
 _EACH = pytest.mark.parametrize("case", CASES, ids=repr)
 _PARSED = pytest.mark.parametrize(

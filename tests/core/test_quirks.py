@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
 
+from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
 from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN
+from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
+from streamwatch.core.report import Request
 from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.export.places import PLACES
 from streamwatch.export.words import OTHER_WORD, finish_reason
-from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
-from streamwatch.core.report import Request
 
 #: How servers say that a request failed, where the SDK does not look, and in which words.
 FAILED: list[tuple[Payload, str]] = [

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.quick import examples, sample
+
+import streamwatch.core
 from helpers.numbered import (
     EVENTS,
     JUNK,
@@ -37,6 +38,7 @@ from helpers.numbered import (
     often,
     opened,
 )
+from helpers.quick import examples, sample
 from helpers.stream_builders import (
     DONE,
     body,
@@ -53,16 +55,14 @@ from helpers.stream_builders import (
     stamped,
     watch,
 )
-
-import streamwatch.core
 from streamwatch.core.kinds import SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
-from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.patience import Patience
 from streamwatch.core.report import Request
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
 from streamwatch.core.unnumbered import UNNUMBERED
+from streamwatch.core.vocabulary import Outcome, Verdict
 
 _EACH_SORT = pytest.mark.parametrize("sort", SORTS, ids=repr)
 

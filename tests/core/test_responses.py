@@ -1,5 +1,6 @@
-"""The Responses API: what an event is about is told by its ids, what is missing is put in for whom it is needed, and
-nothing else is touched.
+"""The Responses API: what an event is about is told by its ids.
+
+What is missing is put in for whom it is needed, and nothing else is touched.
 """
 
 from __future__ import annotations
@@ -7,8 +8,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
+
 from helpers.stream_builders import (
     Answer,
     Call,
@@ -27,7 +30,6 @@ from helpers.stream_builders import (
     sse,
     watch,
 )
-
 from streamwatch.core.kinds import (
     ANSWER_MISSING,
     ERROR_IN_STREAM,
@@ -42,9 +44,9 @@ from streamwatch.core.kinds import (
     SEQUENCE_GAP,
     STREAM_SPLICED,
 )
-from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 
 PLAIN = response(reasoning(0, "Hm", "!"), message(1, "One ", "two"), function_call(2, "weather", "{", "}"))
 WHOLE = numbered(PLAIN)

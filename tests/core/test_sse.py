@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from helpers.quick import examples
 from helpers.stream_builders import DONE, body, bytewise, chunk, reference, said, settings, split, sse, watch
-
 from streamwatch.core.kinds import PAYLOAD_INVALID, SSE_FRAMING_VARIANT
-from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Verdict
 
 #: What bodies are made of. Every line end, every field, every byte that some reader treats specially.
 TOKENS = [

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.cases import CASES, HEALTHY, Case
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from helpers.cases import CASES, HEALTHY, Case
 from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
@@ -44,12 +45,11 @@ from helpers.stream_builders import (
     usage_chunk,
     watch,
 )
-
 from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, STREAM_STALLED
-from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 
 often = hypothesis_settings(max_examples=examples(250), deadline=None)
 SEEDS = st.integers(0, 2**32)

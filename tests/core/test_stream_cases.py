@@ -7,12 +7,11 @@ from collections import Counter
 from random import Random
 
 import pytest
-from helpers.cases import CASES, Case
-from helpers.stream_builders import body, called, chunk, said, stamped, tool_call, watch
 
+from helpers.cases import CASES, Case
+from helpers.stream_builders import body, called, said, stamped, tool_call, watch
 from streamwatch.core import kinds
 from streamwatch.core.kinds import KINDS, AnomalyKind
-from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES
 from streamwatch.core.stream_cases import (
     ANY_FAULT,
@@ -30,6 +29,7 @@ from streamwatch.core.stream_cases import (
     cases_of,
     wilson,
 )
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 
 NUMBERED = stamped(said(*"abcdef"))
 SWAPPED = [NUMBERED[at] for at in (0, 1, 2, 4, 3, 5, 6, 7)]

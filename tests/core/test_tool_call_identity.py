@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from helpers.quick import examples
 from helpers.stream_builders import Call, Payload, Seen, begin, body, called, chunk, fragment, read, tool_call, watch
-
 from streamwatch.core.kinds import (
     ANSWER_MISSING,
     TOOL_CALL_ARGUMENTS_INVALID,
@@ -24,8 +24,8 @@ from streamwatch.core.kinds import (
     TOOL_CALL_MISSING,
     TOOL_CALL_NAME_REPEATED,
 )
-from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Outcome, Verdict
 
 often = hypothesis_settings(max_examples=examples(150), deadline=None)
 TOOLS = frozenset({"weather", "time", "search"})
@@ -433,8 +433,7 @@ ARGUMENTS = st.lists(
 def test_calls_that_readers_put_together_well_are_let_be(
     arguments: list[Payload], seed: int, accumulated: bool
 ) -> None:
-    """Right indexes, and ids that are repeated, empty or null later: each fragment goes on as it came, or for the helper
-    with the same result."""
+    """Right indexes, and ids that are repeated, empty or null later: each fragment goes on as it came, or is as good."""
     rng = random.Random(seed)
     calls, wire = [], []
     for number, each in enumerate(arguments):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from helpers.quick import examples
 from helpers.stream_builders import (
     Call,
@@ -25,7 +26,6 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-
 from streamwatch.core.apis.tool_call import begins_json
 from streamwatch.core.kinds import (
     CONTENT_UNDECODABLE,
@@ -41,8 +41,8 @@ from streamwatch.core.kinds import (
     TOOL_CALLS_INTERLEAVED,
     AnomalyKind,
 )
-from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 
 often = hypothesis_settings(max_examples=examples(100), deadline=None)
 SEEDS = st.integers(0, 2**32)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.listening import Listener
 from helpers.ports import free_port
 

@@ -25,13 +25,13 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
-from streamwatch.cli.dashboards import filling
-from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Condition, Outcome, Severity, Verdict
 from dashboards.records import OF_JOBS, total_of
 from dashboards.records import STREAMS as STREAM_TOTALS
+from streamwatch.cli.dashboards import filling
+from streamwatch.core.kinds import KINDS
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.settings import Settings
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Verdict
 
 ROOT = Path(__file__).parents[2]
 #: The templates: what is written for a site whose addresses are known has the same links.
@@ -174,7 +174,7 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
         assert 9 * len(panel["title"]) <= 1280 / 24 * panel["gridPos"]["w"] - 40
         assert panel["description"].endswith((".", "`"))
         assert panels.DATA_SOURCE.uid == panel["datasource"]["uid"]
-        assert [link["url"] for link in panel["links"]][0].startswith(panels.RUNBOOKS)
+        assert next(link["url"] for link in panel["links"]).startswith(panels.RUNBOOKS)
         assert panel["fieldConfig"]["defaults"]["noValue"] in NOTHING
         if panel["type"] != "text":
             assert panel["fieldConfig"]["defaults"]["unit"]

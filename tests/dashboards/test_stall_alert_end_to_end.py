@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.ports import free_port
 from servers.scripted import Scripted, Step, answer, until
 

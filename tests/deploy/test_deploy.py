@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
 import json
 import os
 import re
@@ -21,9 +20,10 @@ import pytest
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from apps.otlp_sink import Sink
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from apps.otlp_sink import Sink
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import Server, samples, scrape, tutorial
@@ -118,7 +118,8 @@ def test_grafana_finds_the_traces_that_exemplars_name() -> None:
 
 def generator() -> Any:
     spec = importlib.util.spec_from_file_location("generate", KUBERNETES / "generate.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -458,7 +459,9 @@ def test_annotated_pods_are_scraped_once_and_others_never(tmp_path: Path) -> Non
     targets = [{"targets": [address], "labels": {**POD, **labels}} for address, labels in pods]
     with prometheus(tmp_path, targets) as url:
         urls: list[str] = []
-        for _ in itertools.takewhile(lambda _: not urls, range(100)):
+        for _ in range(100):
+            if urls:
+                break
             time.sleep(0.2)
             with contextlib.suppress(OSError):
                 answer = json.load(urllib.request.urlopen(f"{url}/api/v1/targets?state=active", timeout=5))

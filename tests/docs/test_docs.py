@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -22,14 +23,14 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from helpers.listening import Listener, serving
-from helpers.tutorial import TEXT
 
 from docs.site.examples import OF_TIME
-from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Strategy
+from helpers.listening import Listener, serving
+from helpers.tutorial import TEXT
 from streamwatch.cli import COMMANDS, main
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
+from streamwatch.core.vocabulary import Strategy
 
 markdown_it = pytest.importorskip("markdown_it")
 
@@ -297,14 +298,14 @@ def of_pip(arguments: list[str]) -> str:
     """An extra or a group of ours that is not there."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     asked = re.findall(r"openai-streamwatch\[(\w+)\]", " ".join(arguments))
-    asked += [after for word, after in zip(arguments, arguments[1:], strict=False) if word == "--group"]
+    asked += [after for word, after in itertools.pairwise(arguments) if word == "--group"]
     return ", ".join(name for name in asked if not re.search(rf"^{name} = \[", text, re.MULTILINE))
 
 
 def of_nox(arguments: list[str]) -> str:
     """A session that the noxfile does not have."""
     text = (ROOT / "noxfile.py").read_text("utf-8")
-    named = [after.partition("(")[0] for word, after in zip(arguments, arguments[1:], strict=False) if word == "-s"]
+    named = [after.partition("(")[0] for word, after in itertools.pairwise(arguments) if word == "-s"]
     return ", ".join(name for name in named if f"def {name}(" not in text and f'name="{name}"' not in text)
 
 
@@ -466,7 +467,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.name not in OF_TIME], ids=repr)
-def test_an_example_shows_the_repair(kind) -> None:
+def test_an_example_shows_the_repair(kind: AnomalyKind) -> None:
     """A kind with a repair is repaired in its example, one line at least differs, and no two of them look alike."""
     from docs.site.examples import difference, example
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
-import os
 import logging
+import os
 import random
 import re
 import subprocess
@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
-from helpers import stream_builders
-from helpers.cases import CASES
-from conftest import Watched, settle
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from conftest import Watched, settle
+from helpers import sdk, stream_builders
+from helpers.cases import CASES
 from helpers.quick import examples
-from recordings.build import RECORDINGS, recorded_api
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -45,13 +44,13 @@ from helpers.stream_builders import (
     texts,
     watch,
 )
-
+from recordings.build import RECORDINGS, recorded_api
 from streamwatch.core.kinds import RESPONSE_TEXT_LOST, STREAM_TRUNCATED
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Settings
 from streamwatch.core.vocabulary import Verdict
 from streamwatch.export.capture import Captures, header, is_anomalous, load
 from streamwatch.export.masking import mask
-from streamwatch.core.report import Report, Request
-from streamwatch.core.settings import Settings
 
 #: Letters and a digit that stand in no member that is kept: not one of them may be left of a content.
 SECRET = "QZJ QZJ9"
@@ -197,7 +196,7 @@ SAYING: dict[str, bytes] = {
     "arguments": tool(_CALL),
     "arguments in escapes": b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_a","function":'
     b'{"name":"f","arguments":"{\\"a\\":\\"%s\\"}"}}]}}]}\n\n' % escaped(SECRET).encode(),
-    "arguments in escapes of escapes": tool('{"a":"%s"}' % escaped(SECRET)),
+    "arguments in escapes of escapes": tool(f'{{"a":"{escaped(SECRET)}"}}'),
     "arguments that are no JSON": tool(f"Weather in {SECRET}, 9"),
     "arguments that are no JSON, in escapes": b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":'
     b'"call_a","function":{"name":"f","arguments":"%s"}}]}}]}\n\n' % escaped(SECRET).encode(),
@@ -235,7 +234,7 @@ def test_arguments_cut_anywhere_say_nothing(arguments: str) -> None:
         wire = body([begin(), *(chunk({"tool_calls": [each]}) for each in calls), chunk({}, "tool_calls")])
         masked = mask(wire)
 
-        assert re.findall("[QZJ9Жук²🙂]", masked.decode()) == []
+        assert re.findall("[QZJ9Жук²🙂]", masked.decode()) == []  # noqa: RUF001 -- letters of the secret
         assert len(masked) == len(wire)
         assert watch("chat", masked).report.outcomes == watch("chat", wire).report.outcomes
 

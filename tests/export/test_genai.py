@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from conftest import Watched
 from helpers import sdk
-
 from streamwatch.core.settings import Settings
 from streamwatch.export import genai
 from streamwatch.export.genai import OTHERS, ROWS, Usage

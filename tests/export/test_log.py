@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
 from helpers.quick import examples
 from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
-
-from streamwatch.export import log
 from streamwatch.core.kinds import KINDS, AnomalyKind
-from streamwatch.core.vocabulary import Severity
-from streamwatch.export.log import FindingsLog
 from streamwatch.core.report import Report, Request
+from streamwatch.core.vocabulary import Severity
+from streamwatch.export import log
+from streamwatch.export.log import FindingsLog
 
 SECRET = "Canary-text"
 

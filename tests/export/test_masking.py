@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.quick import examples, is_quick, sample
-from recordings.build import RECORDINGS, recorded_api
-from helpers.stream_builders import body, chunk, fragment, watch
 
+from helpers.quick import examples, is_quick, sample
+from helpers.stream_builders import body, chunk, fragment, watch
+from recordings.build import RECORDINGS, recorded_api
+from streamwatch.core.apis.response_families import FAMILIES
+from streamwatch.core.apis.response_families import PARTS as PARTS_OF_RESPONSES
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.export.labels import is_identifier
 from streamwatch.export.masking import mask
-from streamwatch.core.apis.response_families import FAMILIES
-from streamwatch.core.apis.response_families import PARTS as PARTS_OF_RESPONSES
 from streamwatch.export.places import FREE, NAMES, PLACES, PayloadPlace, Rule, api_of
 from streamwatch.export.stand_ins import json_text
 from streamwatch.export.words import FINISH_REASONS, PARTS, WORDS, finish_reason

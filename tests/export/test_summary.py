@@ -12,7 +12,8 @@ import pytest
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.vocabulary import Outcome
-from streamwatch.export import labels, summary as module
+from streamwatch.export import labels
+from streamwatch.export import summary as module
 from streamwatch.export.summary import Summary, closing, opening
 from streamwatch.export.telemetry import Series
 

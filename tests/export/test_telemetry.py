@@ -13,12 +13,9 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched, settle
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.quick import examples
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -26,18 +23,20 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from streamwatch.sdk import session as reading
-
-from streamwatch.export import labels, words
+from conftest import Watched, settle
+from helpers import sdk
+from helpers.quick import examples
 from streamwatch.core.kinds import CONTENT_ABSENT, KINDS, SEQUENCE_GAP, AnomalyKind
-from streamwatch.core.vocabulary import Outcome, Verdict
-from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
+from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream_cases import KNOWN
+from streamwatch.core.vocabulary import Outcome, Verdict
+from streamwatch.export import labels, words
 from streamwatch.export.request import RequestInfo
 from streamwatch.export.telemetry import Telemetry
+from streamwatch.sdk import session as reading
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 COMMON = {
@@ -591,7 +590,7 @@ def test_nothing_planted_in_a_stream_leaves_the_process(
 
     events = sdk.responses() if api == "responses" else [*sdk.chat(), *sdk.tool_chat()]
     reads = sdk.frames([planted(event, draw, share) for event in events], done=api == "chat")
-    headers = {name: "Canary req 1" for name in ("x-request-id", "cf-ray", "server", "via")}
+    headers = dict.fromkeys(("x-request-id", "cf-ray", "server", "via"), "Canary req 1")
     with exporting(policy) as exported, caplog.at_level(logging.DEBUG, "streamwatch"):
         client = sdk.client(reads, headers=headers, base_url="https://canary:canary@host.test/canary?canary=1")
         method, arguments = sdk.asks(client, api)

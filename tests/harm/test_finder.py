@@ -354,7 +354,8 @@ def test_recordings_are_what_they_are() -> None:
     """A recording that nobody changes goes over the wire byte for byte."""
     for stream in own():
         written = b"".join(event.written() for event in stream.events)
-        assert stream.events and written
+        assert stream.events
+        assert written
         assert parsed(written) == stream.events
 
 
@@ -438,7 +439,8 @@ def test_two_changes_are_undone_one_by_one() -> None:
     stream = next(s for s in (generated("chat", seed) for seed in SEEDS) if "text" in s.name and "calls" not in s.name)
     both = changed(stream, ("typed_ping_inside", "chunk_id_absent"), 3)
     alone = changed(stream, ("chunk_id_absent",), 3)
-    assert both is not None and alone is not None
+    assert both is not None
+    assert alone is not None
     assert [event for event in both.events if event.type != "ping"] == list(alone.events)
 
 
@@ -491,7 +493,8 @@ def test_streams_are_written_for_other_clients(tmp_path: Any) -> None:
     path = tmp_path / "streams.jsonl"
     assert main(["--count", "20", "--generated", "--write", str(path)]) == 0
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert rows and all(set(row) == {"id", "api", "content_type", "connection_cut", "request", "wire"} for row in rows)
+    assert rows
+    assert all(set(row) == {"id", "api", "content_type", "connection_cut", "request", "wire"} for row in rows)
 
 
 def test_warnings_of_pydantic_are_no_business_of_ours() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from helpers import quick
 
+from helpers import quick
 from streamwatch import Policy
 
 from .judge import BAD, VERDICTS

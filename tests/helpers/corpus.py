@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recordings.build import HERE, RECORDINGS, recorded_api
-
 from streamwatch.core.report import Request
 
 

@@ -127,7 +127,7 @@ def parentage(healthy: list[dict[str, Any]]) -> str:
     return ", ".join(sorted({parent for each in healthy for parent in each["parents"]}))
 
 
-def complaints(neighbour: Neighbour, runs: dict[str, dict[str, Any]]) -> list[str]:
+def complaints(neighbour: Neighbour, runs: dict[str, dict[str, Any]]) -> list[str]:  # noqa: C901 -- a list of cases
     """What is worse with Streamwatch than without it, and what of Streamwatch's own is missing."""
     found = []
     without = runs["without"]

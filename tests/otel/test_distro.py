@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
-from helpers.listening import Listener
-from helpers.instrumented import command, environment
-from helpers.ports import taken
 from prometheus_client import CollectorRegistry
 
+from helpers.instrumented import command, environment
+from helpers.listening import Listener
+from helpers.ports import taken
 from streamwatch.otel import distro, notices
 
 OTLP_ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -178,8 +178,10 @@ def test_an_exporter_that_cannot_be_used_is_left_out_with_one_warning(caplog: py
 
     assert ["streamwatch_prometheus", "console"] == distro.usable_exporters("METRICS", environ)
     assert [
-        "streamwatch: metrics exporter 'nope' cannot be used; going on without it "
-        "(LookupError: no installed package has 'nope' among its metrics exporters)"
+        (
+            "streamwatch: metrics exporter 'nope' cannot be used; going on without it "
+            "(LookupError: no installed package has 'nope' among its metrics exporters)"
+        )
     ] == caplog.messages
 
 

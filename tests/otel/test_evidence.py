@@ -14,10 +14,10 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.listening import serving
-from helpers.instrumented import command, environment
-from helpers.tutorial import Server
 
+from helpers.instrumented import command, environment
+from helpers.listening import serving
+from helpers.tutorial import Server
 from streamwatch.otel.whereabouts import whereabouts
 
 pty = pytest.importorskip("pty")
@@ -33,6 +33,8 @@ READ = """
 
 
 class Quiet(Server):
+    """A model that logs nothing."""
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -99,7 +101,8 @@ def test_the_first_example_prints_what_the_page_says(page: str, model: dict[str,
     printed = re.search(
         r"\$ streamwatch run -- python app.py\n(.*?)```", (Path(ROOT) / page).read_text("utf-8"), re.DOTALL
     )
-    assert program and printed
+    assert program
+    assert printed
     code = program[1].replace("Count to seven.", "count!")
     out, shown = on_terminal(command(code), environment(**model))
 

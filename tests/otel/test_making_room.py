@@ -18,10 +18,10 @@ from typing import Any
 
 import prometheus_client
 import pytest
-from helpers.instrumented import command, environment
-from helpers.ports import taken
 from prometheus_client import CollectorRegistry, exposition, generate_latest
 
+from helpers.instrumented import command, environment
+from helpers.ports import taken
 from streamwatch.otel import making_room
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.prometheus_reader import PrometheusReader
@@ -435,7 +435,7 @@ def test_a_failure_of_ours_costs_the_application_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(one, broken, lambda *_: 1 // 0)
         if broken == "close":
-            with pytest.raises(OSError):
+            with pytest.raises(OSError, match="in use"):
                 started(prometheus_client.start_http_server, ports[0], "localhost")
         else:
             view = CollectorRegistry().restricted_registry(["x"])
@@ -479,7 +479,7 @@ def test_a_stranger_on_the_port_is_asked_once_and_left_alone(
 
     with socket.create_server(("127.0.0.1", ports[5])) as listener:
         threading.Thread(target=stranger, args=(listener,), daemon=True).start()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="in use"):
             prometheus_client.start_http_server(ports[5], "127.0.0.1")
 
     assert [f"GET {making_room.PATH} HTTP/1.1".encode()] == [each.split(b"\r\n")[0] for each in asked]

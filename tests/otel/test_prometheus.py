@@ -42,10 +42,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from dashboards import records
 from streamwatch import __version__
-
 from streamwatch.otel import distro
 from streamwatch.otel import endpoint as endpoints
-
 from streamwatch.otel import prometheus_reader as prometheus
 from streamwatch.otel.prometheus_reader import PrometheusReader
 
@@ -128,10 +126,53 @@ INSTRUMENTS: dict[str, Callable[[Meter, str, str, dict[str, Any]], object]] = {
         name, observing(-3, **labels), unit, "what"
     ),
 }
-UNITS = (
-    "d h min s ms us ns By KiBy MiBy GiBy TiBy KBy MBy GBy TBy m V A J W g Cel Hz % 1 {stream} By/s m/s 1/s {x}/s /s "
-    "s/ s{x} s/{x} By/min 1/d requests/w x/mo x/y a/b/c _x_ ___ km/h a:b"
-).split()
+UNITS = [
+    "d",
+    "h",
+    "min",
+    "s",
+    "ms",
+    "us",
+    "ns",
+    "By",
+    "KiBy",
+    "MiBy",
+    "GiBy",
+    "TiBy",
+    "KBy",
+    "MBy",
+    "GBy",
+    "TBy",
+    "m",
+    "V",
+    "A",
+    "J",
+    "W",
+    "g",
+    "Cel",
+    "Hz",
+    "%",
+    "1",
+    "{stream}",
+    "By/s",
+    "m/s",
+    "1/s",
+    "{x}/s",
+    "/s",
+    "s/",
+    "s{x}",
+    "s/{x}",
+    "By/min",
+    "1/d",
+    "requests/w",
+    "x/mo",
+    "x/y",
+    "a/b/c",
+    "_x_",
+    "___",
+    "km/h",
+    "a:b",
+]
 
 
 # --- names
@@ -608,7 +649,7 @@ def test_a_callback_that_never_returns_holds_one_thread(
     """And not one more for each scrape: the next ones give up, with one warning."""
     monkeypatch.setattr(prometheus, "_PATIENCE", 0.05)
     returns = threading.Event()
-    scraped.meter.create_observable_gauge("stuck", [lambda options: returns.wait(30) and [] or []])
+    scraped.meter.create_observable_gauge("stuck", [lambda options: (returns.wait(30) and []) or []])
     stuck = threading.Thread(target=generate_latest, args=[scraped.registry])
     stuck.start()
     try:

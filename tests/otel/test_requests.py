@@ -8,10 +8,12 @@ import textwrap
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from helpers.listening import serving
+
 from helpers.instrumented import command, environment
+from helpers.listening import serving
 from helpers.tutorial import Server
 
 pytest.importorskip("openai")
@@ -35,9 +37,11 @@ FROM_CODE = [
 
 
 class Listening(Server):
-    seen: list[set[str]] = []
+    """A model that notes the names of headers."""
 
-    def do_POST(self) -> None:
+    seen: ClassVar[list[set[str]]] = []
+
+    def do_POST(self) -> None:  # noqa: N802 -- as http.server calls it
         self.seen.append({name.lower() for name in self.headers})
         super().do_POST()
 

@@ -12,7 +12,9 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from packaging.requirements import Requirement
@@ -26,12 +28,14 @@ pytest.importorskip("hatchling")
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "streamwatch"
+Test = TypeVar("Test", bound=Callable[..., None])
 
 
-def needs_network(test):
+def needs_network(test: Test) -> Test:
     """Slow, and only on demand."""
     asked = os.environ.get("STREAMWATCH_E2E")
-    return pytest.mark.e2e(pytest.mark.skipif(not asked, reason="STREAMWATCH_E2E is not set")(test))
+    marked: Test = pytest.mark.e2e(pytest.mark.skipif(not asked, reason="STREAMWATCH_E2E is not set")(test))
+    return marked
 
 
 def run(*words: object, cwd: Path = ROOT) -> str:

@@ -21,15 +21,15 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import pytest
-from helpers.quick import is_quick, sample
-from helpers import sdk
-from conftest import settle
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 import streamwatch
-from streamwatch.sdk import instrumentor
-from streamwatch.export.log import FindingsLog
+from conftest import settle
+from helpers import sdk
+from helpers.quick import is_quick, sample
 from streamwatch.core.settings import Policy, Settings
+from streamwatch.export.log import FindingsLog
+from streamwatch.sdk import instrumentor
 
 CORE = Path(streamwatch.__file__).parent / "core"
 #: Everything that runs while a stream is read and is not itself the net that catches: the core but for its tables.

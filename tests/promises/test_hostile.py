@@ -12,10 +12,10 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
-from helpers.quick import sample
-from helpers import sdk
-from conftest import Watched
 
+from conftest import Watched
+from helpers import sdk
+from helpers.quick import sample
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 

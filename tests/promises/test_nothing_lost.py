@@ -15,26 +15,27 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from helpers.quick import examples
+
+import streamwatch.core
 from helpers.cases import CASES
-from recordings.build import HERE, RECORDINGS, recorded_api
+from helpers.quick import examples
 from helpers.stream_builders import (
     begin,
     body,
     chunk,
     fragment,
+    message,
     named,
     numbered,
-    message,
     reference,
     response,
+    said,
     settings,
     split,
     stamped,
+    texts,
 )
-from helpers.stream_builders import said, texts
-
-import streamwatch.core
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 
@@ -113,7 +114,7 @@ def streams() -> Iterator[tuple[str, str, bytes, Request]]:
         yield case.name, case.api, case.wire, case.request
     answer = numbered(response(message(0, "One ", "two ", "three"), message(1, "four ", "five")))
     yield "scrambled-responses", "responses", named(scrambled(answer, "a")), Request()
-    yield "scrambled-chat", "chat", body(scrambled(stamped(said(*"One two three four".split())), "b")), Request()
+    yield "scrambled-chat", "chat", body(scrambled(stamped(said(*["One", "two", "three", "four"])), "b")), Request()
     early = [begin(1), *texts("b", "c", index=1), begin(0), *texts("a"), chunk({}, "stop"), chunk({}, "stop", index=1)]
     yield "early-choices", "chat", body(early), Request(n=2, accumulated=True)
     late = [chunk({"tool_calls": [fragment(0, "", id="call_a")]}), *texts("x", "y")]

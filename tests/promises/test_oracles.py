@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
 
+from helpers import sdk
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Strategy
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers import sdk
 from helpers.corpus import Recorded, beside, own, some
-from recordings.build import HERE, RECORDINGS, recorded_api
 from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
-
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED
-from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.report import Report, Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.testing import reports
 
 _EACH = pytest.mark.parametrize("name", RECORDINGS)

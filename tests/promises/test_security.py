@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
-from conftest import Watched
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
-from helpers.stream_builders import body
 
-from streamwatch.otel import distro
-from streamwatch.export.capture import Captures
-from streamwatch.export.log import FindingsLog
+from conftest import Watched
+from helpers import sdk
+from helpers.stream_builders import body
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream import StreamWatch
+from streamwatch.export.capture import Captures
+from streamwatch.export.log import FindingsLog
+from streamwatch.otel import distro
 
 ROOT = Path(__file__).parents[2]
 TESTS = Path(__file__).parents[1]

@@ -19,6 +19,7 @@ from typing import Any
 
 import openai
 import pytest
+
 from conftest import Watched
 from helpers.sdk import httpx
 from servers import programs

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from helpers import sdk
 
+from helpers import sdk
 from streamwatch.sdk import instrumentor
 
 #: Older lines are closed: all that matters of them is that streams work.

@@ -13,17 +13,17 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.quick import examples
 from openai._models import construct_type
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
-from recordings.build import HERE, RECORDINGS, recorded_api
 
+from conftest import Watched
+from helpers import sdk
+from helpers.quick import examples
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.sdk import chunk_builder
 from streamwatch.sdk.chunk_builder import ChunkBuilder, EventTypes
@@ -591,7 +591,8 @@ def test_the_loop_asks_no_class_what_a_built_object_is(
     monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
     chunks, error = everything(mode, api, sdk.healthy(api))
 
-    assert len(casts) == len(chunks) and error is None
+    assert len(casts) == len(chunks)
+    assert error is None
     assert CASTS[api] not in casts
     assert [inside(chunk) for chunk in chunks] == [
         inside(own(api, chunk.model_dump(exclude_unset=True))) for chunk in chunks

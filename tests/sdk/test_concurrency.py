@@ -18,12 +18,12 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from opentelemetry.sdk.metrics import MeterProvider
 
-from streamwatch.sdk import instrumentor
+from conftest import Watched
+from helpers import sdk
 from streamwatch.core.vocabulary import Verdict
+from streamwatch.sdk import instrumentor
 
 #: What a relay stamped, one event three places late: each stream needs a repair, and says by its text whether it had it.
 _LETTERS = "abcdefghij"
@@ -138,7 +138,7 @@ def test_a_stream_may_go_from_thread_to_thread(watched: Watched) -> None:
     """Opened in one, each chunk read in another: the stream is the same."""
     stream = ask(client(), "name")
     with ThreadPoolExecutor(4) as pool:
-        chunks = [chunk for chunk in iter(lambda: pool.submit(next, stream, None).result(), None)]
+        chunks = list(iter(lambda: pool.submit(next, stream, None).result(), None))
 
     assert "name" + _LETTERS == text_of(chunks)
     check_counts(watched, 1)
@@ -148,7 +148,7 @@ def test_streams_that_take_turns_in_one_thread_are_kept_apart(watched: Watched) 
     """A chunk of one, a chunk of the next: as an application does that merges answers."""
     shared = client()
     names = [f"<{number}>" for number in range(20)]
-    said = {name: "" for name in names}
+    said = dict.fromkeys(names, "")
     for chunks in zip(*(ask(shared, name) for name in names), strict=True):
         for name, chunk in zip(names, chunks, strict=True):
             said[name] += text_of([chunk])

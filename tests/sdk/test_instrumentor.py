@@ -18,8 +18,6 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from openai import _streaming
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
@@ -28,10 +26,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import streamwatch
+from conftest import Watched
+from helpers import sdk
+from streamwatch.core.settings import Settings
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.sdk.session import DecoderProxy
-from streamwatch.core.settings import Settings
 
 STREAMS = (_streaming.Stream, _streaming.AsyncStream)
 ROOT = Path(__file__).parents[2]
@@ -178,7 +178,7 @@ def test_what_a_decoder_has_beside_is_still_there(watched: Watched) -> None:
 
     assert callable(stream._decoder.decode)
     with pytest.raises(AttributeError, match="nothing"):
-        stream._decoder.nothing
+        _ = stream._decoder.nothing
     list(stream)
 
 

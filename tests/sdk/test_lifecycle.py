@@ -12,14 +12,12 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from opentelemetry.trace import StatusCode
 
-from streamwatch.sdk import instrumentor
+from conftest import Watched
+from helpers import sdk
 from streamwatch.core.vocabulary import Verdict
-from streamwatch.core.settings import Policy, Settings
-from streamwatch.core.stream import StreamWatch
+from streamwatch.sdk import instrumentor
 
 BROKEN = {Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY}
 Consumer = Callable[[Any, str], Any]
@@ -562,7 +560,6 @@ def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watche
 @pytest.mark.slow
 def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:
     """Beyond what the SDK itself holds: ten thousand open streams are to cost 40 MiB."""
-
     client = sdk.client(sdk.healthy("chat"))
 
     def held() -> float:

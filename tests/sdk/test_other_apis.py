@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import sdk
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.quick import examples
 
+from helpers import sdk
+from helpers.quick import examples
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 JSON = st.recursive(

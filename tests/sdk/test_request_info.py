@@ -6,9 +6,9 @@ from typing import Any
 
 import openai
 import pytest
+
 from helpers import sdk
 from helpers.stream_builders import DONE, body, chunk, completion, fragment, said
-
 from streamwatch.core.report import Request
 from streamwatch.sdk import request_info
 from streamwatch.testing import reports

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Watched
-from helpers import sdk
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from conftest import Watched
+from helpers import sdk
 from streamwatch.core.kinds import STREAM_STALLED
 from streamwatch.core.report import Times
 from streamwatch.core.settings import Settings

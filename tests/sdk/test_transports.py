@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 import openai
 import pytest
-from helpers.listening import Listener
-from helpers import sdk
-from conftest import Watched
 from openai.types.chat import ChatCompletionChunk
 
-from streamwatch.sdk import instrumentor
+from conftest import Watched
+from helpers import sdk
+from helpers.listening import Listener
 from streamwatch.core.vocabulary import Verdict
+from streamwatch.sdk import instrumentor
 
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]

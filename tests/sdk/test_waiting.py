@@ -16,14 +16,13 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from helpers import sockets
-from conftest import Watched
-from helpers.sockets import UNTIL_ASKED, Raw, Script, chunk
 
-from streamwatch.core.vocabulary import Verdict
+from conftest import Watched
+from helpers import sdk, sockets
+from helpers.sockets import UNTIL_ASKED, Raw, Script, chunk
 from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.sdk import instrumentor, lines, waiting
 
 pytestmark = [
@@ -631,7 +630,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         return seen[-1]
 
     monkeypatch.setattr(waiting.Waiting, "step", noted)
-    yield seen
+    return seen
 
 
 @EACH_MODE

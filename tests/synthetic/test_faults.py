@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from helpers.quick import examples
 
+from helpers.quick import examples
 from streamwatch.core.stream import StreamWatch
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault, fault_for
