@@ -100,7 +100,7 @@ def har_content(**content: Any) -> dict[str, Any]:
 def cassette(body: Any, content_type: Any = (EVENT_STREAM,), **headers: Any) -> dict[str, Any]:
     """A cassette: a JSON answer first, then a stream."""
     models = {"request": {"uri": "https://api.example.test/v1/models", "method": "GET", "body": None}}
-    models["response"] = {"status": {"code": 200}, "headers": {"Content-Type": ["application/json"]}, "body": {}}
+    models["response"] = {"status": {"code": 200}, "headers": {"Content-Type": ["application/json"]}, "body": {}}  # type: ignore[dict-item]
     return {
         "version": 1,
         "interactions": [
@@ -121,7 +121,7 @@ def as_yaml(document: Any) -> bytes:
     """A document in YAML, as VCR writes it."""
     import yaml
 
-    return yaml.safe_dump(document).encode()
+    return yaml.safe_dump(document).encode()  # type: ignore[no-any-return]
 
 
 def captured() -> bytes:
@@ -129,7 +129,7 @@ def captured() -> bytes:
     watch = StreamWatch("chat")
     watch.receive(HEALTHY)
     watch.close()
-    return capture.header(watch.report(), "end", "3.0.0", masked=True) + capture.mask(HEALTHY)
+    return capture.header(watch.report(), "end", "3.0.0", masked=True) + capture.mask(HEALTHY)  # type: ignore[attr-defined]
 
 
 LINES = b"".join(json.dumps(payload).encode() + b"\n" for payload in said("The harbour", " is quiet."))
@@ -873,7 +873,7 @@ def test_a_directory_without_permission_is_told(tmp_path: Path, monkeypatch: pyt
 
 def test_an_error_of_ours_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in one line, and the other files go on."""
-    real = command.replay
+    real = command.replay  # type: ignore[attr-defined]
 
     def failing(recording: Recording, settings: Settings) -> Any:
         if recording.path.endswith("a"):

@@ -79,7 +79,7 @@ def trial(distribution: importlib.metadata.Distribution, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "tried_out", lambda environ, serves: {**told, "serves": serves})
     # What this environment happens to have is another test's.
     monkeypatch.setattr(installed, "diagnostics", lambda environ: iter(()))
-    return told
+    return told  # type: ignore[no-any-return]
 
 
 def findings(**environ: str) -> list[tuple[bool, str]]:

@@ -18,7 +18,7 @@ from streamwatch.cli import main
 from streamwatch.cli.probe import baseline, endpoint
 from streamwatch.cli.probe.endpoint import ProbedEndpoint
 from streamwatch.cli.probe.invariants import table
-from streamwatch.cli.probe.questions import FEW_TOKENS, QUESTIONS, TOKENS, plan
+from streamwatch.cli.probe.questions import FEW_TOKENS, QUESTIONS, TOKENS, plan  # type: ignore[attr-defined]
 from streamwatch.cli.probe.scorecard import company
 from streamwatch.export import capture
 from streamwatch.synthetic import streams

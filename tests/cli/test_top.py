@@ -98,7 +98,7 @@ class Application:
 
     def read(self, fault: Any = HEALTHY, shape: Shape = Shape.CHAT_TEXT, times: int = 1) -> None:
         """Read streams with this fault."""
-        body = b"".join(encode(broken(fault, selftest._events(shape), selftest.Random(1))))
+        body = b"".join(encode(broken(fault, selftest._events(shape), selftest.Random(1))))  # type: ignore[attr-defined]
         for _ in range(times):
             selftest._sync(openai, shape, body)
 
@@ -125,7 +125,7 @@ def text_of(frame: Any) -> str:
     """What is drawn."""
     console = Console(width=120, file=io.StringIO())
     console.print(frame)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def said(streams: float, **labels: str) -> bytes:
@@ -137,7 +137,7 @@ def said(streams: float, **labels: str) -> bytes:
 
 def taken(increases: Increases, value: float | None, started: float | None = None) -> float:
     """The increase after a scrape that saw this value."""
-    samples = {("streamwatch_build_info", ()): 1.0, **({} if value is None else {SERIES: value})}
+    samples = {("streamwatch_build_info", ()): 1.0, **({} if value is None else {SERIES: value})}  # type: ignore[misc]
     return increases.take(Exposition(samples, "", started)).get(SERIES, 0.0)
 
 
@@ -257,7 +257,7 @@ def test_an_answer_that_is_no_metrics_of_ours_is_told(body: bytes, why: str) -> 
 
 def test_a_body_without_end_is_cut() -> None:
     """Little more than the bound is ever read."""
-    sent = []
+    sent: list[Any] = []
 
     def flood(self: http.server.BaseHTTPRequestHandler) -> None:
         self.send_response(200)

@@ -29,7 +29,7 @@ API_KEY = "sk-of-nobody"
 MARK = "@@RESULT "
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 # Nothing here is encrypted, and to make a context for it takes ten times as long as to read a stream.
-ssl.create_default_context = functools.cache(ssl.create_default_context)
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 
 
 @dataclass

@@ -237,6 +237,6 @@ def test_a_finish_reason_that_is_known_is_exported(reason: str) -> None:
 @pytest.mark.parametrize("member", sorted(NO_ANSWER))
 def test_a_member_that_is_no_answer_keeps_its_name_in_a_masked_capture(member: str) -> None:
     """Under an alias it would be taken for an answer when the capture is replayed."""
-    (delta,) = [PLACES["chat"].members["choices"].element.members["delta"]]
+    (delta,) = [PLACES["chat"].members["choices"].element.members["delta"]]  # type: ignore[union-attr]
 
     assert member in delta.members, "a member for _DELTA or _REASONING in streamwatch/export/places.py"

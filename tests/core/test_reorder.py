@@ -586,7 +586,7 @@ def test_the_seconds_that_are_set_are_the_most() -> None:
 def test_the_window_bounds_what_is_held(api: str, bounds: dict[str, int], most: int) -> None:
     """No stream holds more events, or more bytes, than is set; nor is any lost by that."""
     events, wire = (EVENTS, named) if api == "responses" else (STAMPED, lambda each: body(each, done=False))
-    read = opened(api, **bounds)
+    read = opened(api, **bounds)  # type: ignore[arg-type]
     for at, event in enumerate([*events[:5], *events[6:]], 1):
         read.take(wire([event]))
         assert at - len(read.gone) <= most
@@ -838,7 +838,7 @@ def test_what_is_kept_of_a_stream_is_bounded() -> None:
         event.payload = {"sequence_number": number, "item_id": "x"}
         taken(stage.push(event))
         assert len(stage.pending()) <= 64
-    kept = stage._numbers
+    kept = stage._numbers  # type: ignore[union-attr]
 
     assert len(kept.digests) <= 4096
     assert len(kept._gaps) <= 256

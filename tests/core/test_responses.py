@@ -689,7 +689,8 @@ def test_an_item_that_only_ends_is_told_from_its_beginning(item: list[Payload]) 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after the first delta"])
 def test_an_announcement_that_comes_twice_tells_no_text_twice(twice: str, late: bool) -> None:
     """Under a number of its own: the item and the part are those that were announced first."""
-    events, again = [], []
+    events: list[Any] = []
+    again: list[Any] = []
     for event in PLAIN:
         if event["type"].endswith(".delta"):
             events, again = [*events, event, *again], []
@@ -1714,7 +1715,7 @@ def test_long_ids_are_known_again_and_not_kept() -> None:
 
 def test_ids_that_are_no_text_are_no_ids() -> None:
     """The index says which item is meant."""
-    for id in (7, None, "", [], {}):
+    for id in (7, None, "", [], {}):  # type: ignore[var-annotated]
         events = [
             {**e, "item_id": id} if "item_id" in e else {**e, "item": {**e["item"], "id": id}} if "item" in e else e
             for e in answered("One ", "two")

@@ -442,7 +442,7 @@ def test_calls_that_readers_put_together_well_are_let_be(
         cut = rng.randint(0, len(text))
         header, *later = tool_call(number, calls[-1].id, calls[-1].name, text[:cut], text[cut:])
         habit = rng.choice([{}, {"id": calls[-1].id}, {"id": ""}, {"id": None}, {"type": "function"}])
-        wire.append([header, *({**piece, **habit} for piece in later)])
+        wire.append([header, *({**piece, **habit} for piece in later)])  # type: ignore[dict-item]
     fragments = [each for call in wire for each in call]
     if rng.random() < 0.5:
         fragments = [call[0] for call in wire] + [

@@ -295,7 +295,7 @@ def test_several_fragments_of_a_call_in_a_chunk_are_joined_for_a_helper_that_doe
 ) -> None:
     """Releases of the SDK differ: an old one loses the second, a new one tells of each."""
     wire = [begin(), chunk({"tool_calls": A + B}), chunk({}, "tool_calls")]
-    seen = watch("chat", body(wire), request=Request(**known))
+    seen = watch("chat", body(wire), request=Request(**known))  # type: ignore[arg-type]
 
     assert (len(seen.payloads[1]["choices"][0]["delta"]["tool_calls"]) == 2) == joined
     assert assembled(seen) == BOTH
@@ -437,7 +437,7 @@ def fragments_of(seen: Seen) -> list[Any]:
 def test_a_repair_of_a_call_can_be_switched_off(kind: str) -> None:
     """`-kind`: every fragment as it came, and the kind is counted all the same; without it, something is repaired."""
     known = {"accumulated": True, "joins_fragments": False}
-    off, on = (of_chunks(*OFF[kind], repair=repair, **known) for repair in (f"default,-{kind}", "default"))
+    off, on = (of_chunks(*OFF[kind], repair=repair, **known) for repair in (f"default,-{kind}", "default"))  # type: ignore[arg-type]
     verified = KINDS[kind].evidence is Evidence.ARGUMENTS
 
     assert fragments_of(off) == OFF[kind]

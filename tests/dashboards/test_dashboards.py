@@ -174,7 +174,7 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
         assert 9 * len(panel["title"]) <= 1280 / 24 * panel["gridPos"]["w"] - 40
         assert panel["description"].endswith((".", "`"))
         assert panels.DATA_SOURCE.uid == panel["datasource"]["uid"]
-        assert next(link["url"] for link in panel["links"]).startswith(panels.RUNBOOKS)
+        assert next(link["url"] for link in panel["links"]).startswith(panels.RUNBOOKS)  # type: ignore[attr-defined]
         assert panel["fieldConfig"]["defaults"]["noValue"] in NOTHING
         if panel["type"] != "text":
             assert panel["fieldConfig"]["defaults"]["unit"]
@@ -414,7 +414,7 @@ def test_runbooks_exist(name: str) -> None:
     folder = ROOT / "docs" / "runbooks"
     if not folder.is_dir():
         pytest.skip("there are no runbooks in this checkout")
-    pages = set(re.findall(re.escape(panels.RUNBOOKS) + rf"/([^\"]+?){panels.PAGE}", json.dumps(BOARDS[name])))
+    pages = set(re.findall(re.escape(panels.RUNBOOKS) + rf"/([^\"]+?){panels.PAGE}", json.dumps(BOARDS[name])))  # type: ignore[attr-defined]
     of_kinds = {f"kinds/{kind}" for kind in KINDS} if any("kinds/${" in page for page in pages) else set()
 
     wanted = {page for page in pages if "$" not in page} | of_kinds

@@ -42,7 +42,7 @@ def run(*command: Any, **options: Any) -> str:
     """What a command prints; what it complains of is the failure."""
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     assert 0 == ran.returncode, ran.stdout + ran.stderr
-    return ran.stdout
+    return ran.stdout  # type: ignore[no-any-return]
 
 
 # --- docker compose

@@ -86,9 +86,9 @@ class Block:
 
 
 @functools.cache
-def tokens(page: Path) -> list[markdown_it.token.Token]:
+def tokens(page: Path) -> list[markdown_it.token.Token]:  # type: ignore[name-defined]
     """What Markdown is made of."""
-    return markdown_it.MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))
+    return markdown_it.MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))  # type: ignore[no-any-return]
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -268,8 +268,8 @@ def of_streamwatch(arguments: list[str]) -> str:
     context = click.Context(main)
     command = main.get_command(context, name)
     try:
-        inside = click.Context(command, context, info_name=name, **command.context_settings)
-        command.make_parser(inside).parse_args([*rest])
+        inside = click.Context(command, context, info_name=name, **command.context_settings)  # type: ignore[arg-type, union-attr]
+        command.make_parser(inside).parse_args([*rest])  # type: ignore[union-attr]
     except click.UsageError as error:
         return f"streamwatch {name}: {error.format_message()}"
     return ""
@@ -382,7 +382,7 @@ def test_data_is_data(block: Block) -> None:
 # --- prose
 
 
-def inline(page: Path, kind: str) -> list[markdown_it.token.Token]:
+def inline(page: Path, kind: str) -> list[markdown_it.token.Token]:  # type: ignore[name-defined]
     """What stands in the text of a page: links, images, code."""
     return [child for token in tokens(page) for child in token.children or () if child.type == kind]
 
@@ -429,7 +429,7 @@ def test_every_command_has_a_page_with_its_options() -> None:
         page = pages.get(name) or pages.get(module.partition(".")[0], "")
         assert f"streamwatch {name}" in page, f"docs/commands/{name}.md"
         command = main.get_command(click.Context(main), name)
-        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]  # type: ignore[union-attr]
         untold = [each for each in options if not any(word in page for word in (*each.opts, *each.secondary_opts))]
         assert [] == [option.opts[-1] for option in untold], name
 

@@ -176,7 +176,7 @@ SAYING: dict[str, bytes] = {
     "text in escapes": b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % escaped(SECRET).encode(),
     "text in two choices": body([*said(SECRET), *said(SECRET, index=1)]),
     "text as parts": body([chunk({"content": [{"type": "text", "text": SECRET}]})]),
-    "a number for a text": body([chunk({"content": 999})]),  # type: ignore[arg-type]
+    "a number for a text": body([chunk({"content": 999})]),
     "refusal": body([chunk({"refusal": SECRET})]),
     "reasoning": body([chunk({"reasoning": SECRET, "reasoning_content": SECRET})]),
     "reasoning details": body([chunk({"reasoning_details": [{"type": "reasoning.text", "text": SECRET}]})]),
@@ -201,7 +201,7 @@ SAYING: dict[str, bytes] = {
     "arguments that are no JSON, in escapes": b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":'
     b'"call_a","function":{"name":"f","arguments":"%s"}}]}}]}\n\n' % escaped(SECRET).encode(),
     "arguments with escapes that JSON has not": tool('{"a":"\\QZJ\\Z\\J \\9"}'),
-    "arguments that are an object": tool({"QZJ": SECRET, "name": SECRET, "id": [{"index": 9, "type": "QZJ"}], "n": 9}),  # type: ignore[arg-type]
+    "arguments that are an object": tool({"QZJ": SECRET, "name": SECRET, "id": [{"index": 9, "type": "QZJ"}], "n": 9}),
     "response": named(response(message(0, "QZ", "J9"), function_call(1, "f", _CALL[:7], _CALL[7:]))),
     "response with a refusal": of_response({"type": "response.refusal.delta", "delta": SECRET}),
     "response with an error": of_response({"type": "error", "message": SECRET, "param": SECRET}),
@@ -561,7 +561,7 @@ def through_sdk(watch: Any, directory: Path, mode: str, reads: list[sdk.Read], *
 def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: str) -> None:
     """Masked, with the SDK's version in its header; a replay shows what was reported."""
     wire = b"".join(sdk.frames(sdk.tool_chat()[:-1], done=False))
-    watched = through_sdk(watch, tmp_path, mode, sdk.cut([wire], 50))
+    watched = through_sdk(watch, tmp_path, mode, sdk.cut([wire], 50))  # type: ignore[arg-type]
     report = watched.report
     (capture,) = files(tmp_path)
     facts, rest = load(capture)
@@ -569,7 +569,7 @@ def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: st
     assert rest == mask(wire)
     assert b"Canary" not in capture
     assert sdk.PROMPT.encode() not in capture
-    assert (facts["openai"], facts["ended"]) == (sdk.openai.__version__, "end")
+    assert (facts["openai"], facts["ended"]) == (sdk.openai.__version__, "end")  # type: ignore[attr-defined]
     assert (facts["request_model"], facts["verdict"]) == ("gpt-4o", "truncated")
     again = stream_builders.watch("chat", rest, request=report.request).report
     assert (again.anomalies, facts["kinds"]) == (report.anomalies, ",".join(report.kinds))
@@ -578,7 +578,7 @@ def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: st
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_a_healthy_stream_becomes_none(watch: Any, tmp_path: Path, mode: str) -> None:
     """Not even the directory is made."""
-    through_sdk(watch, tmp_path / "none", mode, sdk.healthy("chat")).settle()
+    through_sdk(watch, tmp_path / "none", mode, sdk.healthy("chat")).settle()  # type: ignore[arg-type]
 
     assert not (tmp_path / "none").exists()
 

@@ -258,7 +258,7 @@ def values(watched: Watched, name: str) -> list[tuple[dict[str, Any], float]]:
 def test_counters_say_exactly_what_came(watched: Watched) -> None:
     """Two healthy streams, a cut one and a broken one: every sample, with every attribute."""
     for reads in (sdk.healthy("chat"), sdk.healthy("chat"), [*sdk.healthy("chat")[:3], sdk.cut_off()], sdk.broken()):
-        sdk.read("sync", reads)
+        sdk.read("sync", reads)  # type: ignore[arg-type]
 
     assert [
         (expected(condition="broken", verdict="truncated", via="direct"), 1),

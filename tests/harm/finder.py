@@ -322,7 +322,8 @@ def _as_they_are(seed: int, streams: list[Stream]) -> Iterator[Case]:
 def _by_chance(
     chance: Chance, number: int, apis: tuple[str, ...], recorded: list[Stream], only: str, only_recorded: bool
 ) -> Case:
-    api = chance.pick(_WEIGHTED.get(apis, apis), "api")
+    weighted: dict[tuple[str, ...], tuple[str, ...]] = {**_WEIGHTED}  # type: ignore[dict-item]
+    api = chance.pick(weighted.get(apis, apis), "api")
     if recorded and (only_recorded or chance.below(2, "recorded")):
         base = chance.pick(recorded, "base")
     else:

@@ -24,6 +24,7 @@ from helpers.instrumented import command, environment
 from helpers.listening import Listener
 from helpers.ports import taken
 from streamwatch.otel import distro, notices
+from streamwatch.otel.endpoint import Endpoint
 
 OTLP_ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -48,11 +49,11 @@ APP = """
 
 
 @pytest.fixture
-def endpoint() -> Iterator[type[distro.Endpoint]]:
+def endpoint() -> Iterator[type[Endpoint]]:
     """Makes endpoints that are closed after the test."""
     made = []
 
-    class Closed(distro.Endpoint):
+    class Closed(Endpoint):
         def __init__(self, environ: dict[str, str]) -> None:
             super().__init__(environ)
             made.append(self)
@@ -258,7 +259,7 @@ def test_the_caller_hears_of_missing_packages_as_ever(error: Exception, monkeypa
 
 def test_the_endpoint_is_on_9464_to_9473_of_localhost() -> None:
     """The port that OpenTelemetry's specification names, and nine more."""
-    endpoint = distro.Endpoint({})
+    endpoint = Endpoint({})
 
     assert ("localhost", range(9464, 9474)) == (endpoint.host, endpoint.ports)
 
@@ -268,20 +269,20 @@ def test_the_endpoint_is_on_9464_to_9473_of_localhost() -> None:
 )
 def test_the_ports_begin_with_the_one_that_is_set(text: str, ports: range) -> None:
     """And end with the last port there is."""
-    assert ports == distro.Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
+    assert ports == Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
 
 
 @pytest.mark.parametrize("text", ["http", "-1", "65536", "9464.0", "²"])
 def test_a_malformed_port_is_named_in_one_warning(text: str, caplog: pytest.LogCaptureFixture) -> None:
     """The usual ports are used."""
-    assert range(9464, 9474) == distro.Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
+    assert range(9464, 9474) == Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
     assert [
         f"streamwatch: OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not a port, which is a number from 0 to 65535; using 9464"
     ] == caplog.messages
 
 
 def test_a_free_port_is_taken_without_a_word(
-    endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The metrics are where everybody expects them."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -293,9 +294,7 @@ def test_a_free_port_is_taken_without_a_word(
     assert [] == caplog.messages
 
 
-def test_port_0_is_any_free_port_and_said_at_info(
-    endpoint: type[distro.Endpoint], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_port_0_is_any_free_port_and_said_at_info(endpoint: type[Endpoint], caplog: pytest.LogCaptureFixture) -> None:
     """Who asks for any port must be able to learn which."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
 
@@ -308,7 +307,7 @@ def test_port_0_is_any_free_port_and_said_at_info(
 
 
 def test_a_busy_port_costs_one_warning(
-    endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It names the port that is in use and the one that is used instead."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -322,7 +321,7 @@ def test_a_busy_port_costs_one_warning(
 
 
 def test_ten_busy_ports_cost_one_warning_and_the_endpoint(
-    endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And nothing else."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -339,7 +338,7 @@ def test_ten_busy_ports_cost_one_warning_and_the_endpoint(
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "203.0.113.1"])
 def test_a_host_that_cannot_be_used_is_named_in_one_warning(
-    host: str, endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    host: str, endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Unknown, malformed or not of this machine: localhost is used."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_HOST": host, "OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -437,7 +436,7 @@ def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> Non
         for _ in range(4)
     ]
     try:
-        pids = {float(process.stdout.readline()) for process in processes}
+        pids = {float(process.stdout.readline()) for process in processes}  # type: ignore[union-attr]
         texts = [urllib.request.urlopen(f"http://localhost:{port}", timeout=10).read().decode() for port in ports[:4]]
     finally:
         for process in processes:
@@ -603,7 +602,7 @@ def test_our_configurator_makes_way_where_our_distro_is_not_chosen(
     monkeypatch.delenv("OTEL_PYTHON_CONFIGURATOR", raising=False)
     monkeypatch.setattr(distro, "entry_points", lambda group: [EntryPoint("streamwatch", "", group), Other(), Other()])
 
-    distro.StreamwatchConfigurator().configure(auto_instrumentation_version="1")
+    distro.StreamwatchConfigurator().configure(auto_instrumentation_version="1")  # type: ignore[no-untyped-call]
 
     assert [{"auto_instrumentation_version": "1"}] == configured
 

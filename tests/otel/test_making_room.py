@@ -411,7 +411,7 @@ def test_a_wrapper_of_somebody_else_stays(
     one = Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
     undo = making_room.watch(one)
     ours, calls = exposition.ThreadingWSGIServer.server_bind, list[Any]()
-    theirs = lambda server: (calls.append(server), ours(server))[1]  # noqa: E731
+    theirs = lambda server: (calls.append(server), ours(server))[1]  # type: ignore[func-returns-value]  # noqa: E731
     monkeypatch.setattr(exposition.ThreadingWSGIServer, "server_bind", theirs)
     undo()
     monkeypatch.setattr(making_room, "_meets", None)

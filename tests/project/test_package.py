@@ -221,7 +221,7 @@ def test_a_class_has_a_name_of_its_own_that_says_what_it_is() -> None:
 
 def private_names(tree: ast.AST) -> Iterator[str]:
     """The names with an underscore that a file takes from another module of the package."""
-    modules = {}
+    modules: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "streamwatch":
             yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(alias.name))

@@ -36,7 +36,7 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     # httpx 0.28 dropped an argument that this openai passes.
     wanted = ["--editable", str(PROJECT), f"openai=={request.param}", "httpx<0.28"]
     command = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
-    if subprocess.run(command, check=False).returncode:
+    if subprocess.run(command, check=False).returncode:  # type: ignore[arg-type]
         pytest.skip(f"openai {request.param} cannot be installed here")
     return home / "bin" / "python"
 

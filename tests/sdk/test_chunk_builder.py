@@ -162,7 +162,7 @@ def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
     assert made > 0.5 * total > 2_000
 
 
-STRANGE = st.sampled_from(
+STRANGE: Any = st.sampled_from(
     [None, True, False, 0, 1, -1, 1.0, 0.0, -0.0, 2**70, "", "x", "stop", "assistant", "\ud83d", "\x00", "é", [], {}]
 )
 JSON = st.recursive(STRANGE, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2))
@@ -203,7 +203,7 @@ def changed(payload: Any, chance: random.Random, value: Any) -> Any:
     return payload
 
 
-SEEDS = {api: [] for api in CASTS}
+SEEDS: dict[str, list[Any]] = {api: [] for api in CASTS}
 for _name in SERVED:
     SEEDS[recorded_api(_name)] += payloads((HERE / f"{_name}.sse").read_bytes())[:40]
 
@@ -514,7 +514,7 @@ class Stream:
 @pytest.fixture
 def types() -> Iterator[EventTypes]:
     """The classes of events, and the SDK's classes as they were afterwards."""
-    made = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)
+    made = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)  # type: ignore[arg-type]
     yield made
     made.close()
 

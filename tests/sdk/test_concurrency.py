@@ -44,7 +44,7 @@ class Echo(sdk.httpx.BaseTransport, sdk.httpx.AsyncBaseTransport):  # type: igno
         self.pause = pause
 
     def _respond(self, request: Any) -> Any:
-        name = sdk.json.loads(request.content)["messages"][0]["content"]
+        name = sdk.json.loads(request.content)["messages"][0]["content"]  # type: ignore[attr-defined]
         reads: list[sdk.Read] = []
         for read in broken(name):
             reads += [read, self.pause]

@@ -219,8 +219,8 @@ def check_attributes(chunk: Any, plain: Any) -> None:
             assert vars(one) == vars(other)
             assert sorted(repr(getattr(one, SET))) == sorted(repr(getattr(other, SET)))
         if isinstance(other, module.ChoiceDelta) and not sdk.PYDANTIC_1:
-            assert one.model_fields_set == other.model_fields_set
-            assert one.model_extra == other.model_extra
+            assert one.model_fields_set == other.model_fields_set  # type: ignore[union-attr]
+            assert one.model_extra == other.model_extra  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("delta", DELTAS, ids=str)
@@ -474,7 +474,7 @@ def test_the_classes_are_given_back() -> None:
     """After `remove` nothing is left in them, and filled chunks are plain."""
     _dump(own(payload({})))()  # pydantic builds what it needs
     before = state()
-    forms = DictForms(pytest.fail)
+    forms = DictForms(pytest.fail)  # type: ignore[arg-type]
     forms.install()
     forms.install()  # once is enough
     assert state() != before
@@ -490,7 +490,7 @@ def test_the_classes_are_given_back() -> None:
 @pytest.mark.parametrize("is_first", [True, False])
 def test_methods_that_somebody_else_wrapped_are_called(monkeypatch: pytest.MonkeyPatch, is_first: bool) -> None:
     """Before us or after: both are called, and what is wrapped around us survives our removal."""
-    forms, seen = DictForms(pytest.fail), []
+    forms, seen = DictForms(pytest.fail), []  # type: ignore[arg-type]
     if not is_first:
         forms.install()
     name = "dict" if sdk.PYDANTIC_1 else "model_dump"

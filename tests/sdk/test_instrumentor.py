@@ -147,7 +147,7 @@ def test_another_wrapper_on_top_survives(watch: Callable[..., Watched]) -> None:
         ours(self, *args, **kwargs)
 
     try:
-        _streaming.Stream.__init__ = theirs
+        _streaming.Stream.__init__ = theirs  # type: ignore[method-assign]
         watch.stop()  # type: ignore[attr-defined]
         assert _streaming.Stream.__init__ is theirs
         sdk.read("sync", sdk.healthy("chat"))
@@ -157,7 +157,7 @@ def test_another_wrapper_on_top_survives(watch: Callable[..., Watched]) -> None:
         assert "complete" == watched.report.verdict
     finally:
         watch.stop()  # type: ignore[attr-defined]
-        _streaming.Stream.__init__ = ORIGINALS[0]
+        _streaming.Stream.__init__ = ORIGINALS[0]  # type: ignore[method-assign]
 
 
 def test_the_stream_object_stays_the_sdks_own(watched: Watched) -> None:
@@ -592,10 +592,10 @@ def test_what_the_clients_own_decoder_raises_is_raised(what: str, mode: str, wat
     cls = sdk.OwnDecoder if mode == "sync" else sdk.AsyncOwnDecoder
     ends = {"cut": sdk.cut_off(), "broken": b"data: {\n\n", "undecodable": b"data: \xff\n\n"}
     reads = [*sdk.healthy("chat")[:4], ends[what]]
-    plain = sdk.read(mode, reads, cls=cls)
+    plain = sdk.read(mode, reads, cls=cls)  # type: ignore[arg-type]
     watched = watch(repair="none")
 
-    assert plain == sdk.read(mode, reads, cls=cls)
+    assert plain == sdk.read(mode, reads, cls=cls)  # type: ignore[arg-type]
     assert "truncated" == watched.report.verdict
 
 

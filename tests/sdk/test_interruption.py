@@ -61,7 +61,7 @@ class Handler:
 
 HANDLERS: list[Any] = [
     *(by_name, by_star, through_another, with_an_error_of_its_own),
-    *(Handler().handle, functools.partial(by_name), lambda *_: {}["missing"]),
+    *(Handler().handle, functools.partial(by_name), lambda *_: {}["missing"]),  # type: ignore[index]
 ]
 
 

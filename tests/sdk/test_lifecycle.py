@@ -337,10 +337,10 @@ def test_held_events_come_before_the_exception_of_a_cut(mode: str, watch: Callab
     """A transport error loses nothing that came: what waits for a missing event is delivered, then the SDK raises."""
     events = sdk.responses()
     reads = [*sdk.frames([*events[:4], *events[5:8]], done=False), sdk.cut_off()]
-    plain = sdk.read(mode, reads, "responses")
+    plain = sdk.read(mode, reads, "responses")  # type: ignore[arg-type]
     watched = watch()
 
-    assert plain == sdk.read(mode, reads, "responses")
+    assert plain == sdk.read(mode, reads, "responses")  # type: ignore[arg-type]
     assert plain.error is not None
     check(watched, Verdict.TRUNCATED, [])
     assert "sequence_gap" in watched.report.kinds
@@ -351,7 +351,7 @@ def test_what_follows_done_is_of_no_interest(mode: str, watch: Callable[..., Wat
     """A connection that breaks after [DONE] is a complete stream."""
     reads = [*sdk.healthy("chat"), sdk.cut_off()]
     watched = watch()
-    outcome = sdk.read(mode, reads)
+    outcome = sdk.read(mode, reads)  # type: ignore[arg-type]
 
     assert (6, None) == (len(outcome.chunks), outcome.error)
     check(watched, Verdict.COMPLETE, [])

@@ -184,7 +184,7 @@ def test_a_stream_that_hangs_shows_while_nothing_arrives(
     caplog.set_level(logging.INFO, "streamwatch")
     held = Held(*sdk.healthy("chat")[:sent])
     headers = {"x-request-id": "req_7"}
-    reader = threading.Thread(target=lambda: list(sdk.create(sdk.client(held, headers))))  # type: ignore[arg-type]
+    reader = threading.Thread(target=lambda: list(sdk.create(sdk.client(held, headers))))
     reader.start()
     try:
         until(lambda: open_now(stalling) == {before: 1})
@@ -294,7 +294,7 @@ def test_streams_of_many_loops_and_threads_are_counted_together(stalling: Watche
                     200, headers={"content-type": "text/event-stream"}, stream=Hanging(held)
                 )
             )
-            client = sdk.openai.AsyncOpenAI(
+            client = sdk.openai.AsyncOpenAI(  # type: ignore[attr-defined]
                 api_key="k", base_url="http://server.test/v1", http_client=sdk.httpx.AsyncClient(transport=respond)
             )
             method, arguments = sdk.asks(client, "chat")

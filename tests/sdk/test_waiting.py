@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -620,7 +620,7 @@ def test_held_events_come_before_the_exception_of_a_cut(mode: str, impatient: Wa
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """How each read of a held stream was decided."""
     seen: list[Any] = []
     step = waiting.Waiting.step
