@@ -3,7 +3,6 @@
 import os
 
 from openai import AsyncOpenAI, OpenAI
-
 from streamwatch import flush
 
 QUESTION = {"model": "gpt-4o", "messages": [{"role": "user", "content": "count!"}], "stream": True}
@@ -28,7 +27,7 @@ async def asgi(scope, receive, send):
     await send({"type": "http.response.body", "body": text.encode()})
 
 
-async def lifespan(receive, send) -> None:
+async def lifespan(receive, send):
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()

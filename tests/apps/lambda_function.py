@@ -5,7 +5,6 @@ from opentelemetry.instrumentation.auto_instrumentation import initialize
 initialize()  # what `opentelemetry-instrument` does; before anything else is imported
 
 from openai import OpenAI
-
 from streamwatch import flush
 
 client = OpenAI()
