@@ -40,7 +40,7 @@ def test_cases_run_together_and_are_named_where_they_fail(pytester: pytest.Pytes
     """All of them, 150 in an item; tests with a fixture stay as they are, and a case that skips is told."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS)
-    result = pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist", "-rs", "--tb=short")
+    result = pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-rs", "--tb=short")
 
     result.assert_outcomes(passed=4, failed=1, skipped=1)
     result.stdout.fnmatch_lines(
