@@ -17,8 +17,11 @@ define install
 	  $(PIP) install --upgrade 'pip>=25.1' && $(PIP) install --editable '.[demo]' $(foreach group,$(1),--group $(group)))
 endef
 
+# Tests start hundreds of processes: without bytecode each one would compile the package, and each run all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e e2e-servers releases coverage fuzz harm check bench dashboards preview docs wheel sbom lock format clean
+.PHONY: help demo test test-all e2e e2e-servers releases coverage fuzz harm check bench dashboards preview docs wheel sbom lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +29,10 @@ help: ## list the targets
 demo: $(VENV)/demo ## a server that breaks its streams, an application, a live table [SECONDS=n]
 	@$(BIN)/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
 
-test: $(VENV)/dev ## unit tests, oracles, recordings, and the two known issues end to end
+test: $(VENV)/dev ## the unit tests in about a minute: fewer examples, nothing slow
+	$(BIN)/python -m pytest -n auto -m "not e2e" --quick
+
+test-all: $(VENV)/dev ## all but e2e, with every example: oracles, recordings, and both known issues end to end
 	$(BIN)/python -m pytest -n auto -m "not e2e"
 
 e2e: $(VENV)/dev ## what takes servers, real environments and time: the demo, and distros side by side

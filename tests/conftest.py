@@ -11,31 +11,78 @@ from typing import Any
 
 import hypothesis
 import pytest
-from helpers.ports import block
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from helpers import quick
+from helpers.ports import block
+from streamwatch.core.report import Report
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
-from streamwatch.core.report import Report
 from streamwatch.sdk.interruption import is_interruption
 
 pytest_plugins = ["pytester"]
 
-# A gate gives the same answer to the same code; new examples are looked for wherever else the tests run.
+#: Material for acceptance, of which this repository holds no copy.
+SHARED = Path(__file__).parents[2] / "shared"
+MARKERS = {
+    "acceptance": "needs the recordings and oracles in ../shared; left out where they are missing",
+    "e2e": "real processes and sockets; slow",
+    "internal_errors_expected": "the test makes Streamwatch itself fail",
+    "slow": "costs seconds and seldom fails: not part of a quick run",
+}
+#: What a whole run takes on two idle cores.
+TAKES = {True: "about a minute", False: "some four minutes"}
+
+# The same code gets the same answer in a gate and in a quick run; new examples are looked for wherever else tests run.
 hypothesis.settings.register_profile("gate", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("gate")
+hypothesis.settings.register_profile("quick", derandomize=True, max_examples=quick.SHARE)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run be quick."""
+    parser.addoption("--quick", action="store_true", help="fewer examples, cases of a test in one item, nothing slow")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Markers of this project; and a terminal of no certain width, as pytest-xdist gives its workers one."""
     os.environ.pop("COLUMNS", None)
-    config.addinivalue_line("markers", "e2e: real processes and sockets; slow")
-    config.addinivalue_line("markers", "internal_errors_expected: the test makes Streamwatch itself fail")
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    quick.start(quick=config.getoption("quick"))
+    if quick.is_quick() or os.environ.get("CI"):
+        hypothesis.settings.load_profile("quick" if quick.is_quick() else "gate")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say how long a whole run takes, and what it leaves out."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return None
+    out = ["tests marked slow, and nine of ten examples (make test-all has them)"] if quick.is_quick() else []
+    out += [] if SHARED.is_dir() else ["what needs ../shared"]
+    return f"takes {TAKES[quick.is_quick()]} on two idle cores" + "; without ".join(["", *out])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Leave out what this run is without, and join the cases of a test where it is quick."""
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("acceptance")
+    yield
+    without = {"acceptance"} - ({"acceptance"} if SHARED.is_dir() else set()) | (
+        {"slow"} if quick.is_quick() else set()
+    )
+    left = [item for item in items if any(mark.name in without for mark in item.iter_markers())]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        out = set(left)
+        items[:] = [item for item in items if item not in out]
+    if quick.is_quick():
+        items[:] = quick.together(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -136,9 +183,16 @@ def providers(spans: InMemorySpanExporter, metrics: InMemoryMetricReader) -> Ite
     meter_provider.shutdown()
 
 
+@pytest.fixture(scope="module")
+def frozen() -> None:
+    """Leave what other tests left out of garbage collection, which is often asked for where streams are watched."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def watch(
-    providers: dict[str, Any], spans: InMemorySpanExporter, metrics: InMemoryMetricReader
+    frozen: None, providers: dict[str, Any], spans: InMemorySpanExporter, metrics: InMemoryMetricReader
 ) -> Iterator[Callable[..., Watched]]:
     """Switches Streamwatch on, with options as in `instrument()`; it is off again after the test."""
     on = StreamwatchInstrumentor()
@@ -197,8 +251,5 @@ def ports() -> Iterator[range]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of material beside the checkout, where there is one."""
-    folder = Path(__file__).parents[2] / "shared"
-    if not folder.is_dir():
-        pytest.skip("there is no ../shared beside this checkout")
-    return folder
+    """The folder of material beside the checkout; a test that asks for it is an acceptance test."""
+    return SHARED

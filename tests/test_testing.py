@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import sdk
 from openai import _streaming
 
-from streamwatch.sdk import instrumentor
-
+from helpers import sdk
 from streamwatch import testing
+from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 ORIGINAL = _streaming.Stream.__init__
@@ -137,6 +136,7 @@ def test_without_the_fixture():
 """
 
 
+@pytest.mark.slow
 def test_the_plugin_gives_a_fixture(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """`-p streamwatch.testing`: each test sees the streams that ended in it, and no others."""
     root = Path(__file__).parents[1]

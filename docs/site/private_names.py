@@ -81,7 +81,7 @@ class _Finder(ast.NodeVisitor):
             self.found |= {alias.name for alias in node.names if alias.name.startswith("_")}
 
     def _is_own(self, value: ast.expr) -> bool:
-        """Return whether an object is one of the package's: `self` in a method, or `super()` below one of Streamwatch's classes."""
+        """Return whether an object is one of the package's: `self` in a method, or `super()` below its classes."""
         text = ast.unparse(value)
         if text == "super()":
             class_ = next(scope for scope in reversed(self._scopes) if isinstance(scope, ast.ClassDef))

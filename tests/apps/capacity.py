@@ -24,11 +24,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from apps import pipeline  # noqa: E402
-from helpers.listening import Listener  # noqa: E402
-from helpers.ports import free_port  # noqa: E402
-
-from streamwatch.demo import processes  # noqa: E402
+from apps import pipeline
+from helpers.listening import Listener
+from helpers.ports import free_port
+from streamwatch.demo import processes
 
 #: Seconds between two exports of a process; the default of the SDK is 60.
 INTERVAL = 10
@@ -135,11 +134,11 @@ def many(exported: bytes, count: int, seconds: float, folder: Path, ended: ExitS
         program.start()
     assert agent.process is not None
     assert prometheus.process is not None
-    idle = {program.name: used(program.process.pid)[1] // 1024 for program in (agent, prometheus)}
+    idle = {program.name: used(program.process.pid)[1] // 1024 for program in (agent, prometheus)}  # type: ignore[union-attr]
     bodies = payloads(exported, count)
     url = f"http://127.0.0.1:{agent.ports['http']}/v1/metrics"
     send(url, bodies, 2 * INTERVAL)  # the series are made
-    before = [used(program.process.pid)[0] for program in (agent, prometheus)]
+    before = [used(program.process.pid)[0] for program in (agent, prometheus)]  # type: ignore[union-attr]
     started = time.monotonic()
     sent = send(url, bodies, seconds)
     elapsed = time.monotonic() - started
@@ -148,8 +147,8 @@ def many(exported: bytes, count: int, seconds: float, folder: Path, ended: ExitS
     print(
         f"{count} processes: {sent / elapsed:.0f} exports/s, about {points:.0f} points each; a scrape is {size} bytes"
     )
-    for program, cpu in zip((agent, prometheus), before, strict=True):
-        total, resident = used(program.process.pid)
+    for program, cpu in zip((agent, prometheus), before, strict=True):  # type: ignore[assignment]
+        total, resident = used(program.process.pid)  # type: ignore[union-attr]
         share = (total - cpu) / elapsed
         print(f"{program.name}: {share:.1%} of a core, {resident // 1024} MiB ({idle[program.name]} MiB when idle)")
     took = prometheus.total('scrape_duration_seconds{job="streamwatch-collector-applications"}')

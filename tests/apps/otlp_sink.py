@@ -7,12 +7,12 @@ import http.server
 import threading
 from typing import Any
 
-from helpers.listening import Listener
-
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-REQUESTS = {"/v1/metrics": ExportMetricsServiceRequest, "/v1/traces": ExportTraceServiceRequest}
+from helpers.listening import Listener
+
+REQUESTS = {"/v1/metrics": ExportMetricsServiceRequest, "/v1/traces": ExportTraceServiceRequest}  # type: ignore[dict-item]
 
 
 class Sink:
@@ -31,7 +31,7 @@ class Sink:
                 path = self.path.removeprefix(prefix)
                 sink.headers.append({name.lower(): value for name, value in self.headers.items()})
                 sink.bodies.append(body)
-                sink._received[path].append(REQUESTS[path].FromString(body))
+                sink._received[path].append(REQUESTS[path].FromString(body))  # type: ignore[attr-defined]
                 self.send_response(200)
                 self.end_headers()
 

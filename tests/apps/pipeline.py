@@ -195,8 +195,8 @@ class Jaeger(Program):
         self.grpc, self.http, health, own = (free_port() for _ in range(4))
         config = folder / "jaeger.yaml"
         config.write_text(_JAEGER.format(grpc=self.grpc, http=self.http, query=free_port(), health=health, own=own))
-        own = {"GOMAXPROCS": "1", "OTEL_TRACES_SAMPLER": "always_off"}  # of its own requests
-        super().__init__(folder, [program, f"--config={config}"], own)
+        environ = {"GOMAXPROCS": "1", "OTEL_TRACES_SAMPLER": "always_off"}  # of its own requests
+        super().__init__(folder, [program, f"--config={config}"], environ)
 
     def ready(self) -> bool:
         return "data" in json.loads(get(f"http://127.0.0.1:{self.http}/api/services"))

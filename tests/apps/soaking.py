@@ -14,10 +14,10 @@ import asyncio
 import gc
 import itertools
 import json
-import os
 import signal
 import sys
 from collections import Counter
+from pathlib import Path
 
 from openai import AsyncOpenAI
 
@@ -58,9 +58,9 @@ class Readers:
     async def tell(self) -> None:
         while True:
             gc.collect()  # what is garbage is no leak
-            with open("/proc/self/status") as status:
+            with Path("/proc/self/status").open() as status:
                 resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-            files = len(os.listdir("/proc/self/fd"))
+            files = len(list(Path("/proc/self/fd").iterdir()))
             line = {
                 "ended": self.ended,
                 "open": self.open,

@@ -1,5 +1,7 @@
-"""The demo's server, healthy until `POST /spike`, and again after `POST /calm`: then half of the Responses streams
-come out of order. It prints its base URL once it listens."""
+"""The demo's server, healthy until `POST /spike`, and again after `POST /calm`.
+
+In between half of the Responses streams come out of order. It prints its base URL once it listens.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from streamwatch.synthetic import faults
 from streamwatch.demo import server
+from streamwatch.synthetic import faults
 from streamwatch.synthetic.streams import Shape
 
 spiking = False
@@ -27,14 +29,14 @@ def fault_for(seed: int, shape: Shape, number: int) -> faults.Fault:
 
 async def spike(request: Request) -> PlainTextResponse:
     """Begin."""
-    global spiking
+    global spiking  # noqa: PLW0603 -- the state of this program
     spiking = True
     return PlainTextResponse("")
 
 
 async def calm(request: Request) -> PlainTextResponse:
     """End."""
-    global spiking
+    global spiking  # noqa: PLW0603 -- the state of this program
     spiking = False
     return PlainTextResponse("")
 

@@ -61,7 +61,7 @@ def warm_up() -> None:
         make, kind = (streams.chat, ChatCompletionChunk) if is_chat else (streams.responses, ResponseStreamEvent)
         for event in make({"model": "gpt-4o"}, shape, streams.SHORT, Random(0)):
             if isinstance(event, dict):
-                construct_type(type_=kind, value=event).to_dict()
+                construct_type(type_=kind, value=event).to_dict()  # type: ignore[attr-defined]
 
 
 def read_all(count: int) -> None:

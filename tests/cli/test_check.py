@@ -11,8 +11,8 @@ import json
 import os
 import random
 import re
-import subprocess
 import shutil
+import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,18 +22,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from openai import _streaming
-from recordings.build import HERE, RECORDINGS, recorded_api
-from helpers.stream_builders import body, said
 
-from streamwatch.export import capture
-from streamwatch.cli.check import command as command
+from helpers.cases import CASES
+from helpers.stream_builders import body, said
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.cli import main
-from streamwatch.cli.common import client_code
-from streamwatch.cli.check import recordings
+from streamwatch.cli.check import command, recordings
 from streamwatch.cli.check.recordings import Recording, Unreadable, recordings_in
 from streamwatch.cli.check.replay import choices_asked, fixed, replay
+from streamwatch.cli.common import client_code
+from streamwatch.core.kinds import PROTOCOL_FOREIGN
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
+from streamwatch.export import capture
 
 HEALTHY = body(said("The harbour", " is quiet."))
 CUT = HEALTHY[: HEALTHY.index(b'"finish_reason":"stop"')].rpartition(b"data: ")[0]
@@ -99,7 +100,7 @@ def har_content(**content: Any) -> dict[str, Any]:
 def cassette(body: Any, content_type: Any = (EVENT_STREAM,), **headers: Any) -> dict[str, Any]:
     """A cassette: a JSON answer first, then a stream."""
     models = {"request": {"uri": "https://api.example.test/v1/models", "method": "GET", "body": None}}
-    models["response"] = {"status": {"code": 200}, "headers": {"Content-Type": ["application/json"]}, "body": {}}
+    models["response"] = {"status": {"code": 200}, "headers": {"Content-Type": ["application/json"]}, "body": {}}  # type: ignore[dict-item]
     return {
         "version": 1,
         "interactions": [
@@ -120,7 +121,7 @@ def as_yaml(document: Any) -> bytes:
     """A document in YAML, as VCR writes it."""
     import yaml
 
-    return yaml.safe_dump(document).encode()
+    return yaml.safe_dump(document).encode()  # type: ignore[no-any-return]
 
 
 def captured() -> bytes:
@@ -128,7 +129,7 @@ def captured() -> bytes:
     watch = StreamWatch("chat")
     watch.receive(HEALTHY)
     watch.close()
-    return capture.header(watch.report(), "end", "3.0.0", masked=True) + capture.mask(HEALTHY)
+    return capture.header(watch.report(), "end", "3.0.0", masked=True) + capture.mask(HEALTHY)  # type: ignore[attr-defined]
 
 
 LINES = b"".join(json.dumps(payload).encode() + b"\n" for payload in said("The harbour", " is quiet."))
@@ -569,10 +570,20 @@ def oracles(shared: Path) -> Iterator[tuple[str, bytes, str]]:
         yield case["id"], wire, case["surface"]
 
 
-def test_what_is_repaired_shows_nothing_more_to_repair(shared: Path) -> None:
+@pytest.fixture(params=["own", pytest.param("oracles", marks=pytest.mark.acceptance)])
+def malformed(request: pytest.FixtureRequest) -> Iterator[tuple[str, bytes, str]]:
+    """Malformed streams of a collection, and their APIs."""
+    if request.param == "own":
+        # An answer of another protocol is written as what it is, and not as what was asked for.
+        usual = (case for case in CASES if case.error is None and PROTOCOL_FOREIGN not in case.found)
+        return ((case.name, case.wire, case.api) for case in usual)
+    return oracles(request.getfixturevalue("shared"))
+
+
+def test_what_is_repaired_shows_nothing_more_to_repair(malformed: Iterator[tuple[str, bytes, str]]) -> None:
     """Every known malformation, with the default policy; what is written reads as the same API again."""
     left = {}
-    for name, wire, api in oracles(shared):
+    for name, wire, api in malformed:
         first = replay(Recording(name, wire, "body", api=api), Settings())
         if first.repaired:
             last = fixed(first, Settings())
@@ -862,7 +873,7 @@ def test_a_directory_without_permission_is_told(tmp_path: Path, monkeypatch: pyt
 
 def test_an_error_of_ours_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in one line, and the other files go on."""
-    real = command.replay
+    real = command.replay  # type: ignore[attr-defined]
 
     def failing(recording: Recording, settings: Settings) -> Any:
         if recording.path.endswith("a"):
@@ -896,7 +907,7 @@ def test_a_recording_writes_to_no_terminal(tmp_path: Path) -> None:
 def test_results_that_cannot_be_written_are_told() -> None:
     """A full disk under standard output: exit code 2, one line, no traceback."""
     code = "from streamwatch.cli import main; main()"
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         arguments = [sys.executable, "-W", "error", "-c", code, "check", "-", "--no-sdk", "--json"]
         done = subprocess.run(arguments, input=HEALTHY, stdout=full, stderr=subprocess.PIPE, timeout=60)
 
@@ -953,9 +964,9 @@ def test_the_page_names_every_option_and_reader() -> None:
     """And its links lead somewhere."""
     text = PAGE.read_text("utf-8")
 
-    assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {"--sdk"} <= {
-        word for word in re.findall(r"--[a-z-]+", text)
-    }
+    assert {option for each in command.check.params for option in each.opts if option.startswith("--")} - {
+        "--sdk"
+    } <= set(re.findall(r"--[a-z-]+", text))
     assert all(re.search(rf"\| [a-z, ]*\b{each.name}\b", text) for each in client_code.READERS)
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (PAGE.parent / target).exists(), target

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers.endpoint import each_chunk, fault, serving
 
+from helpers.endpoint import each_chunk, fault, serving
 from streamwatch.cli import main
 from streamwatch.cli.common.ci_reports import CiCase, CiFinding, junit, sarif
 from streamwatch.cli.probe.endpoint import ProbedEndpoint

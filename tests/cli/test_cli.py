@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.listening import Listener, serving
 from click.testing import CliRunner, Result
 
+from helpers.listening import Listener, serving
 from streamwatch import __version__
-from streamwatch.cli import common
-from streamwatch.core.kinds import KINDS, AnomalyKind
-from streamwatch.core.vocabulary import Evidence, Level
-from streamwatch.core.known_issues import ISSUES, Issue
-from streamwatch.cli import COMMANDS, main
+from streamwatch.cli import COMMANDS, common, main
 from streamwatch.cli.kinds.command import matching
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
+from streamwatch.core.kinds import KINDS, AnomalyKind
+from streamwatch.core.known_issues import ISSUES, Issue
+from streamwatch.core.vocabulary import Evidence, Level
 
 _EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
 KEY_ERROR, ORDER = "KeyError: 'content'", "streaming response chunk order mismatch - expected index 5 but got 7"
@@ -155,8 +154,8 @@ def test_who_sends_it_and_what_helps_is_told(kind: AnomalyKind) -> None:
         ("IndexError: list index out of range", "choices_empty"),
         ("json.decoder.JSONDecodeError: Expecting value", "payload_invalid"),
         ("RuntimeError: Completed output item identity changed", "response_reference_invalid"),
-        ('Traceback (most recent call last):\n  File "a.py", line 1\nAttributeError: \'NoneType\' object has no attribute'
-         " 'content'\n", "delta_missing"),
+        (('Traceback (most recent call last):\n  File "a.py", line 1\nAttributeError: \'NoneType\' object has no attribute'
+         " 'content'\n"), "delta_missing"),
         ("Traceback (most recent call last):\n  File 'a.py', line 7, in <module>\nKeyError: 'content'", "content_absent"),
     ],
 )  # fmt: skip

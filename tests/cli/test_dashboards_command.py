@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import pipeline
 from click.testing import CliRunner
 
+from apps import pipeline
 from helpers.ports import free_port
 from streamwatch.cli import main
 from streamwatch.cli.dashboards.filling import Site, files
@@ -119,7 +120,7 @@ def test_links_lead_to_pages_of_the_repository() -> None:
 def test_links_lead_to_pages_of_the_site() -> None:
     """As Sphinx builds them: the same path, `.html`."""
     site = Site(pages="https://docs.internal/sw/")
-    pages = {url for url in linked(site)}
+    pages = set(linked(site))
     assert pages
     for page in pages:
         path = page.removeprefix("https://docs.internal/sw/").replace("${__value.raw}", "*")
@@ -210,6 +211,7 @@ def test_the_provisioning_names_the_folder(tmp_path: Path) -> None:
 # --- the mixin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "site",
     [Site(), FULL, Site(("namespace", "service"), pages="https://docs.internal")],
@@ -234,7 +236,7 @@ def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
     assert {f"dashboards/{name}": one for name, one in mixin["grafanaDashboards"].items()} == boards(site)
     groups = {name: yaml.safe_load(text)["groups"] for name, text in rule_files(site).items()}
     assert mixin["prometheusAlerts"]["groups"] == groups.pop("rules/streamwatch-alerts.yml")
-    assert sorted(mixin["prometheusRules"]["groups"], key=str) == sorted(sum(groups.values(), []), key=str)
+    assert sorted(mixin["prometheusRules"]["groups"], key=str) == sorted(itertools.chain(*groups.values()), key=str)
 
 
 # --- Prometheus

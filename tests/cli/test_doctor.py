@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.listening import Listener
 from click.testing import CliRunner, Result
 
-
+from helpers.listening import Listener
 from streamwatch import __version__
-from streamwatch.cli.doctor import installed
 from streamwatch.cli import main
-from streamwatch.cli.doctor import command as module
 from streamwatch.cli.common import scraping  # noqa: F401 -- the modules
 from streamwatch.cli.common.environment import SETTINGS
+from streamwatch.cli.doctor import command as module
+from streamwatch.cli.doctor import installed
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 MAIN = [sys.executable, "-c", "from streamwatch.cli import main; main()", "doctor"]
@@ -80,7 +79,7 @@ def trial(distribution: importlib.metadata.Distribution, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "tried_out", lambda environ, serves: {**told, "serves": serves})
     # What this environment happens to have is another test's.
     monkeypatch.setattr(installed, "diagnostics", lambda environ: iter(()))
-    return told
+    return told  # type: ignore[no-any-return]
 
 
 def findings(**environ: str) -> list[tuple[bool, str]]:
@@ -135,6 +134,7 @@ def examined() -> dict[str, Any]:
     return {**json.loads(ran.stdout), "exit": ran.returncode}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("distribution")
 def test_the_installed_client_reads_streams_under_the_real_hook(examined: dict[str, Any]) -> None:
     """Healthy streams come as they were sent, broken ones repaired, and each is counted."""
@@ -151,6 +151,7 @@ def test_the_installed_client_reads_streams_under_the_real_hook(examined: dict[s
     assert (tried["fills_dicts"], tried["unfilled"]) == (True, "")
 
 
+@pytest.mark.slow
 def test_what_is_wrong_ends_in_exit_code_1(examined: dict[str, Any]) -> None:
     """A misspelled name and a value that is not usable, before everything that is only worth knowing."""
     problems = [one["what"] for one in examined["findings"] if one["problem"]]
@@ -183,6 +184,7 @@ def test_what_is_installed_is_told(examined: dict[str, Any]) -> None:
     assert not examined["executable"].startswith(str(Path.home()) + "/")
 
 
+@pytest.mark.slow
 def test_an_application_that_cannot_read_streams_is_told(tmp_path: Path) -> None:
     """The classic mistake: a file that is imported instead of the client."""
     (tmp_path / "openai.py").write_text("")

@@ -26,8 +26,10 @@ PASTED = [
     (f"httpx.RemoteProtocolError: {PEER_CLOSED}", "RemoteProtocolError"),
     (f"LLM request failed: {PEER_CLOSED}", "RemoteProtocolError"),
     (
-        "openai.APIError: The server had an error processing your request. Sorry about that! You can retry your request, "
-        "or contact us through our help center at help.openai.com if you keep seeing this error.",
+        (
+            "openai.APIError: The server had an error processing your request. Sorry about that! You can retry your request, "
+            "or contact us through our help center at help.openai.com if you keep seeing this error."
+        ),
         "APIError",
     ),
     ("openai.APIError: The server had an error while processing your request. Sorry about that!", "APIError"),
@@ -60,8 +62,10 @@ PASTED = [
         "LengthFinishReasonError",
     ),
     (
-        "Error: litellm.BadRequestError: OpenAIException - An assistant message with 'tool_calls' must be followed by tool "
-        "messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: call_jJ",
+        (
+            "Error: litellm.BadRequestError: OpenAIException - An assistant message with 'tool_calls' must be followed by tool "
+            "messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: call_jJ"
+        ),
         "BadRequestError",
     ),
     ("KeyError: 'index'", "KeyError: 'index'"),
@@ -125,7 +129,8 @@ def test_the_rows_of_the_table_are_whole(error: KnownError) -> None:
     """A row finds itself, names kinds that are there, and its lines of code are code."""
     assert known_errors(error.title)[0] is error
     assert set(error.kinds) <= set(KINDS)
-    assert error.happened.endswith(".") and error.does.endswith(".")
+    assert error.happened.endswith(".")
+    assert error.does.endswith(".")
     assert error.thread == "" or error.url == f"https://github.com/{error.thread}"
     if error.before:
         for line in (error.before, error.after):

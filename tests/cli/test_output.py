@@ -28,6 +28,7 @@ def run(*arguments: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437"])
 @pytest.mark.parametrize(
     ("arguments", "code"),
@@ -49,6 +50,7 @@ def test_no_letter_ends_a_command(arguments: tuple[str, ...], code: int, encodin
     done.stdout.decode(encoding)
 
 
+@pytest.mark.slow
 def test_the_doctor_writes_ascii() -> None:
     """Its arrows, with two letters."""
     pytest.importorskip("openai")

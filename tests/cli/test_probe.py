@@ -12,15 +12,16 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from helpers.endpoint import delta, healthy
 
-from streamwatch.core.kinds import KINDS
+from helpers.endpoint import delta, healthy
+from helpers.quick import examples
 from streamwatch.cli import main
-from streamwatch.cli.probe.recorded_answer import RecordedAnswer
-from streamwatch.cli.probe.questions import QUESTIONS, TOKENS
 from streamwatch.cli.probe.endpoint import ProbedEndpoint
 from streamwatch.cli.probe.invariants import checked, table
+from streamwatch.cli.probe.questions import QUESTIONS, TOKENS
+from streamwatch.cli.probe.recorded_answer import RecordedAnswer
 from streamwatch.cli.probe.scorecard import providers
+from streamwatch.core.kinds import KINDS
 from streamwatch.synthetic import streams
 from streamwatch.synthetic.streams import Mark
 
@@ -87,11 +88,11 @@ def put(where: Callable[[list[Payload]], Payload], **members: Any) -> Change:
 
 
 def first_choice(chunks: list[Payload]) -> Payload:
-    return chunks[1]["choices"][0]
+    return chunks[1]["choices"][0]  # type: ignore[no-any-return]
 
 
 def last_choice(chunks: list[Payload]) -> Payload:
-    return chunks[-1]["choices"][0]
+    return chunks[-1]["choices"][0]  # type: ignore[no-any-return]
 
 
 def second_delta(chunks: list[Payload]) -> Payload:
@@ -99,7 +100,7 @@ def second_delta(chunks: list[Payload]) -> Payload:
 
 
 def terminal(events: list[Payload]) -> Payload:
-    return events[-1]["response"]
+    return events[-1]["response"]  # type: ignore[no-any-return]
 
 
 def _arguments_cut(chunks: list[Payload]) -> None:
@@ -173,7 +174,7 @@ BREAKS: dict[str, tuple[str, dict[str, Any]]] = {
     "finish_fits": ("text", {"change": put(last_choice, finish_reason="tool_calls")}),
     "limit_told": (
         "limit",
-        {"change": lambda events: [put(last_choice, finish_reason="stop")(events), say(events, CUT)]},
+        {"change": lambda events: [put(last_choice, finish_reason="stop")(events), say(events, CUT)]},  # type: ignore[func-returns-value]
     ),
     "call_index_present": ("tool", {"change": lambda chunks: fragments(chunks)[1].pop("index")}),
     "call_index_in_order": ("tool", {"change": lambda chunks: [c.update(index=1) for c in fragments(chunks)]}),
@@ -292,7 +293,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.sampled_from([*QUESTIONS]), st.data())
 def test_no_check_raises_whatever_a_server_sends(name: str, data: st.DataObject) -> None:
     """Any value in any place of a healthy stream: every check still answers."""
@@ -314,7 +315,7 @@ def test_no_check_raises_whatever_a_server_sends(name: str, data: st.DataObject)
     assert answer.report().verdict is not None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.sampled_from(["text", "responses"]), st.lists(st.binary(max_size=60), max_size=6))
 def test_no_check_raises_whatever_the_bytes_are(name: str, reads: list[bytes]) -> None:
     """The same for bytes that are no stream at all."""
@@ -329,7 +330,7 @@ def test_a_number_nested_as_deep_as_the_parser_goes_is_borne() -> None:
     for depth in (100, 500, 900, 990):
         deep = b"[" * depth + b"1" + b"]" * depth
         assert checked(
-            answered("tool", rewrite=lambda wire: wire.replace(b'"index":0,"id"', b'"index":%b,"id"' % deep))
+            answered("tool", rewrite=lambda wire, deep=deep: wire.replace(b'"index":0,"id"', b'"index":%b,"id"' % deep))  # type: ignore[misc]
         )
 
 

@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from helpers.endpoint import Document, Server, delta, each_chunk, fault, healthy, serving
 
-from streamwatch.export import capture
-from streamwatch.cli.probe import baseline
-from streamwatch.cli.probe import endpoint
+from helpers.endpoint import Document, Server, delta, each_chunk, fault, healthy, serving
 from streamwatch.cli import main
-from streamwatch.cli.probe.questions import QUESTIONS, FEW_TOKENS, TOKENS, plan
+from streamwatch.cli.probe import baseline, endpoint
 from streamwatch.cli.probe.endpoint import ProbedEndpoint
 from streamwatch.cli.probe.invariants import table
+from streamwatch.cli.probe.questions import FEW_TOKENS, QUESTIONS, TOKENS, plan  # type: ignore[attr-defined]
 from streamwatch.cli.probe.scorecard import company
+from streamwatch.export import capture
 from streamwatch.synthetic import streams
 
 #: What OpenAI itself does not keep to, and no client can rely on.

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from streamwatch.cli.common import environment
 from streamwatch.cli import main
-from streamwatch.cli import run as _  # noqa: F401 -- the module, before its command takes the name
+from streamwatch.cli import run as _run  # noqa: F401 -- the module, before its command takes the name
+from streamwatch.cli.common import environment
 from streamwatch.otel.distro import StreamwatchDistro
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
@@ -40,7 +40,7 @@ def plan(*arguments: str) -> dict[str, object]:
     """What would be executed."""
     result = run("--json", *arguments, "--", sys.executable, "app.py")
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(result.stdout)  # type: ignore[no-any-return]
 
 
 def executed(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +64,7 @@ def test_the_exit_code_and_the_output_are_those_of_the_application() -> None:
     assert (7, "hi\n") == (ran.returncode, ran.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_signals_reach_the_application_itself() -> None:
     """There is no process in between: the application has the number of the one that was started."""
@@ -91,6 +92,7 @@ def test_streamwatch_is_on_in_the_application() -> None:
     assert "True streamwatch\n" == executed("--", sys.executable, "-c", code).stdout
 
 
+@pytest.mark.slow
 def test_arguments_reach_the_application_as_they_are() -> None:
     """Also those that look like options of ours, have spaces, or are empty: there is no shell."""
     words = ["--json", "--port", "3", "--", "a b", "", "$HOME", "*"]
@@ -102,6 +104,7 @@ def test_arguments_reach_the_application_as_they_are() -> None:
 # --- options
 
 
+@pytest.mark.slow
 def test_each_option_sets_the_documented_variable_and_nothing_else() -> None:
     """In the application itself."""
     given = {
@@ -163,6 +166,7 @@ def test_a_value_that_is_not_usable_is_told_before_anything_runs(arguments: tupl
 # --- what would be done
 
 
+@pytest.mark.slow
 def test_a_dry_run_executes_nothing(tmp_path: Path) -> None:
     """And shows a line that does the same in a shell."""
     mark = tmp_path / "ran"
@@ -238,8 +242,8 @@ def test_what_the_environment_says_against_us_is_told(
     monkeypatch.setenv(name, value)
     (line,) = plan()["warnings"]  # type: ignore[misc]
 
-    assert said in line
-    assert "\n" not in line
+    assert said in line  # type: ignore[has-type]
+    assert "\n" not in line  # type: ignore[has-type]
 
 
 def test_another_distro_gets_none_of_our_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +262,7 @@ def test_a_client_that_is_missing_or_unknown_is_told(needed: str, said: str, mon
     monkeypatch.setattr(StreamwatchInstrumentor, "instrumentation_dependencies", lambda self: (needed,))
     (line,) = plan()["warnings"]  # type: ignore[misc]
 
-    assert said in line
+    assert said in line  # type: ignore[has-type]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="programs with a first line")

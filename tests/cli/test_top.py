@@ -7,8 +7,8 @@ import functools
 import http.server
 import io
 import json
-import os
 import math
+import os
 import re
 import signal
 import socket
@@ -20,31 +20,32 @@ from typing import Any
 
 import openai
 import pytest
-from helpers.listening import Listener
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from helpers.listening import Listener
+from streamwatch.cli import (
+    main,
+    top,  # noqa: F401 -- the modules
+)
+from streamwatch.cli.common import scraping
+from streamwatch.cli.common.scraping import Exposition, NoAnswerError, exposition, fetch
+from streamwatch.cli.doctor import selftest
+from streamwatch.cli.top import command as module
+from streamwatch.cli.top import rates, sources
+from streamwatch.cli.top.rates import Frame, History, Increases
+from streamwatch.cli.top.sources import MetricsSource
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.stream_cases import KNOWN
-from prometheus_client.parser import text_string_to_metric_families
-from streamwatch.cli.common import scraping
-from streamwatch.cli import main
-from streamwatch.cli.top import command as module
-from streamwatch.cli.top import rates
-from streamwatch.cli.doctor import selftest
-from streamwatch.cli.top import sources
-from streamwatch.cli import top  # noqa: F401 -- the modules
-from streamwatch.cli.top.rates import Frame, History, Increases
-from streamwatch.cli.common.scraping import Exposition, NoAnswerError, exposition, fetch
-from streamwatch.cli.top.sources import MetricsSource
+from streamwatch.otel.prometheus_reader import PrometheusReader
+from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, broken
 from streamwatch.synthetic.streams import Shape, encode
-from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
-from streamwatch.otel.prometheus_reader import PrometheusReader
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 SERIES = ("streamwatch_streams_total", (("streamwatch_condition", "clean"),))
@@ -97,7 +98,7 @@ class Application:
 
     def read(self, fault: Any = HEALTHY, shape: Shape = Shape.CHAT_TEXT, times: int = 1) -> None:
         """Read streams with this fault."""
-        body = b"".join(encode(broken(fault, selftest._events(shape), selftest.Random(1))))
+        body = b"".join(encode(broken(fault, selftest._events(shape), selftest.Random(1))))  # type: ignore[attr-defined]
         for _ in range(times):
             selftest._sync(openai, shape, body)
 
@@ -124,7 +125,7 @@ def text_of(frame: Any) -> str:
     """What is drawn."""
     console = Console(width=120, file=io.StringIO())
     console.print(frame)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 
 def said(streams: float, **labels: str) -> bytes:
@@ -136,7 +137,7 @@ def said(streams: float, **labels: str) -> bytes:
 
 def taken(increases: Increases, value: float | None, started: float | None = None) -> float:
     """The increase after a scrape that saw this value."""
-    samples = {("streamwatch_build_info", ()): 1.0, **({} if value is None else {SERIES: value})}
+    samples = {("streamwatch_build_info", ()): 1.0, **({} if value is None else {SERIES: value})}  # type: ignore[misc]
     return increases.take(Exposition(samples, "", started)).get(SERIES, 0.0)
 
 
@@ -256,7 +257,7 @@ def test_an_answer_that_is_no_metrics_of_ours_is_told(body: bytes, why: str) -> 
 
 def test_a_body_without_end_is_cut() -> None:
     """Little more than the bound is ever read."""
-    sent = []
+    sent: list[Any] = []
 
     def flood(self: http.server.BaseHTTPRequestHandler) -> None:
         self.send_response(200)
@@ -333,9 +334,9 @@ def test_what_an_endpoint_says_cannot_play_with_the_terminal() -> None:
 
 def test_nobody_is_led_to_another_address() -> None:
     """The address is told instead, without its credentials."""
-    with serving(answering(b"", 302, Location="http://me:secret@other.test/metrics")) as url:
-        with pytest.raises(NoAnswerError, match="leads to http://other.test/metrics") as told:
-            fetch(url)
+    answer = answering(b"", 302, Location="http://me:secret@other.test/metrics")
+    with serving(answer) as url, pytest.raises(NoAnswerError, match=r"leads to http://other\.test/metrics") as told:
+        fetch(url)
     assert "secret" not in str(told.value)
 
 
@@ -379,7 +380,7 @@ def test_what_an_application_read_is_shown(application: Application) -> None:
         name: count["total"] for name, count in frame["conditions"].items()
     }
     assert {"complete": 3} == frame["verdicts"]
-    ((model,),) = [[one for one in frame["models"]]]
+    ((model,),) = [list(frame["models"])]
     assert (selftest._MODEL, 3, 1, 2, 0) == tuple(
         model[one] for one in ("model", "total", "clean", "repaired", "broken")
     )

@@ -6,15 +6,16 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from helpers import sdk
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.text import Text
 from test_top import answering, serving
 
+from helpers import sdk
 from streamwatch.cli import main
 from streamwatch.cli.common.scraping import exposition, series
 from streamwatch.cli.top.open_streams import gauges, lines, open_streams, record
@@ -23,20 +24,20 @@ from streamwatch.otel.prometheus_reader import PrometheusReader
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 
-def of(state: str, count: float, model: str = "m", server: str = "s") -> dict:
+def of(state: str, count: float, model: str = "m", server: str = "s") -> dict[str, Any]:
     """The gauge of streams in a state."""
     labels = {"gen_ai_request_model": model, "server_address": server, "streamwatch_state": state}
-    return {series("streamwatch_open_streams", labels): count}
+    return {series("streamwatch_open_streams", labels): count}  # type: ignore[dict-item]
 
 
-def seconds(name: str, value: float, model: str = "m", server: str = "s") -> dict:
+def seconds(name: str, value: float, model: str = "m", server: str = "s") -> dict[str, Any]:
     """A gauge of seconds."""
-    return {series(f"streamwatch_{name}_seconds", {"gen_ai_request_model": model, "server_address": server}): value}
+    return {series(f"streamwatch_{name}_seconds", {"gen_ai_request_model": model, "server_address": server}): value}  # type: ignore[dict-item]
 
 
-def plain(sources: list[dict]) -> list[str]:
+def plain(sources: list[dict[str, Any]]) -> list[str]:
     """The lines, without their colors."""
-    return [Text.from_markup(line).plain for line in lines(open_streams(sources))]
+    return [Text.from_markup(line).plain for line in lines(open_streams(sources))]  # type: ignore[arg-type]
 
 
 def test_what_hangs_is_said_with_its_model_its_server_and_how_long() -> None:
@@ -48,7 +49,7 @@ def test_what_hangs_is_said_with_its_model_its_server_and_how_long() -> None:
         "6 streams open now, the oldest for 70 s; 3 of them silent",
         "m at s: 3 silent for up to 61 s, 1 of them not begun",
     ]
-    assert record(open_streams([first, second]))["states"] == {
+    assert record(open_streams([first, second]))["states"] == {  # type: ignore[list-item]
         "starting": 0,
         "unanswered": 1,
         "flowing": 3,
@@ -100,7 +101,7 @@ def test_a_stream_that_hangs_is_shown_while_it_hangs(as_json: bool) -> None:
     provider = MeterProvider([PrometheusReader(registry)])
     on = StreamwatchInstrumentor()
     on.instrument(meter_provider=provider, settings=Settings(stall_seconds=0.1))
-    reader = threading.Thread(target=lambda: list(sdk.create(sdk.client(held))))  # type: ignore[arg-type]
+    reader = threading.Thread(target=lambda: list(sdk.create(sdk.client(held))))
     reader.start()
     try:
         time.sleep(0.3)

@@ -29,7 +29,7 @@ API_KEY = "sk-of-nobody"
 MARK = "@@RESULT "
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 # Nothing here is encrypted, and to make a context for it takes ten times as long as to read a stream.
-ssl.create_default_context = functools.cache(ssl.create_default_context)
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment]
 
 
 @dataclass
@@ -159,7 +159,7 @@ def _serve(bodies: list[Recording]) -> ThreadingHTTPServer:
             if recording.connection_cut:
                 self.close_connection = True
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 -- as http.server calls it
 
         def log_message(self, *_: Any) -> None:
             """Nothing: standard error is for what goes wrong."""

@@ -19,10 +19,10 @@ from environments import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT))  # whatever Python runs this, it is this checkout that it looks with
 
-from streamwatch.core.vocabulary import Outcome  # noqa: E402
-from streamwatch.core.report import Request  # noqa: E402
-from streamwatch.core.settings import Settings  # noqa: E402
-from streamwatch.core.stream import StreamWatch  # noqa: E402
+from streamwatch.core.report import Request
+from streamwatch.core.settings import Settings
+from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome
 
 SHARED = CHECKOUT.parent / "shared"
 #: Events. A longer recording says the same more often.

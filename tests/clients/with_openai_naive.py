@@ -15,7 +15,7 @@ def read(recording: Recording, computed: Computed) -> None:
             if not chunk.choices:
                 continue
             delta = chunk.choices[0].delta
-            computed.text += delta.content  # type: ignore[operator] # that is the point
+            computed.text += delta.content  # that is the point
             for fragment in delta.tool_calls or []:
                 if fragment.index == len(calls):
                     calls.append(["", ""])

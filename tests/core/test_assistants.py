@@ -10,13 +10,13 @@ import warnings
 from typing import Any
 
 import pytest
-from helpers import sdk
-from conftest import Watched
-from helpers.stream_builders import DONE, Payload, assistant_delta, bytewise, read, reference, run, sse, watch
 
+from conftest import Watched
+from helpers import sdk
+from helpers.stream_builders import DONE, Payload, assistant_delta, bytewise, read, reference, run, sse, watch
+from streamwatch.core.apis.assistants import _NAMES
 from streamwatch.core.kinds import ERROR_IN_STREAM, PAYLOAD_INVALID
 from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
-from streamwatch.core.apis.assistants import _NAMES
 
 WIRE = run("One ", "two")
 _NEEDS_RUNS = pytest.mark.skipif(not sdk.STREAMS_RUNS, reason="this release of the SDK does not stream runs")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import tracemalloc
 from typing import Any
 
 import pytest
+
 from helpers.stream_builders import (
     Payload,
     Seen,
@@ -30,7 +30,6 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-
 from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CONTENT_REPLAYED,
@@ -43,11 +42,10 @@ from streamwatch.core.kinds import (
     STREAM_SPLICED,
     TOOL_CALL_ARGUMENTS_INVALID,
     TOOL_CALL_INDEX_REUSED,
-    TOOL_CALL_HEADER_INCOMPLETE,
 )
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome
 
 VERIFIED, UNVERIFIED, UNREPAIRED = {Outcome.VERIFIED}, {Outcome.UNVERIFIED}, {Outcome.UNREPAIRED}
 
@@ -356,6 +354,7 @@ def test_first_texts_of_4096_characters_are_compared(length: int, told: bool, fi
     assert (CONTENT_REPLAYED in seen.report.anomalies) == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["ids of calls", "arguments", "ids of chunks", "texts", "usage", "early choices"])
 def test_a_hostile_stream_costs_little_memory(which: str) -> None:
     """Some hundred chunks of 200,000 characters each: a few MiB at most stay with an open stream."""

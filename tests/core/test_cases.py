@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.cases import CASES, Case
-from helpers.stream_builders import DONE, Delivered, Seen, bytewise, parsers, read, reference, sdk_value, split, watch
 
+from helpers.cases import CASES, Case
+from helpers.quick import examples, sample
+from helpers.stream_builders import DONE, Delivered, Seen, bytewise, parsers, read, reference, sdk_value, split, watch
 from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Level, Outcome
 from streamwatch.core.sse import Event
+from streamwatch.core.vocabulary import Level, Outcome
 
 _EACH = pytest.mark.parametrize("case", CASES, ids=repr)
-_PARSED = pytest.mark.parametrize("loads", parsers(), ids=lambda loads: loads.__module__.partition(".")[0])
+_PARSED = pytest.mark.parametrize(
+    "loads", sample(parsers()[::-1], 1), ids=lambda loads: loads.__module__.partition(".")[0]
+)
 
 Loads = Callable[[bytes], Any]
 #: What is repaired where chunks become dicts, and nowhere in what is handed on.
@@ -54,7 +57,7 @@ def test_the_cut_of_the_wire_makes_no_difference(case: Case, loads: Loads) -> No
     whole = see(case, loads=loads).comparable()
 
     assert see(case, bytewise(case.wire), loads=loads).comparable() == whole
-    for seed in range(5):
+    for seed in range(examples(5, 1)):
         assert see(case, split(case.wire, f"{case.name} {seed}"), loads=loads).comparable() == whole
 
 
@@ -78,11 +81,10 @@ def test_observing_hands_on_the_events_as_they_came(case: Case, loads: Loads) ->
         assert see(case, reads, "none", loads).delivered == untouched
 
 
-@_EACH
+# No SSE parser sees the event behind a byte order mark, and so no observer either.
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "payload-after-a-byte-order-mark"], ids=repr)
 def test_observing_finds_what_repairing_finds(case: Case) -> None:
     """The shadow of a repair: the same kinds, counts and outcomes, and it says that nothing was applied."""
-    if case.name == "payload-after-a-byte-order-mark":
-        pytest.skip("no SSE parser sees the event behind the mark, and so no observer either")
     repaired, observed = see(case, repair="default").report, see(case, repair="none").report
 
     assert observed.anomalies == repaired.anomalies

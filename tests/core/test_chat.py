@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from helpers.stream_builders import (
     DONE,
     Answer,
@@ -32,14 +33,11 @@ from helpers.stream_builders import (
     usage_chunk,
     watch,
 )
-
 from streamwatch.core.kinds import (
-    CHOICE_INDEX_INVALID,
     CHOICES_EMPTY,
     CONTENT_ABSENT,
     CONTENT_NOT_STRING,
     CONTENT_NULL,
-    CONTENT_REPLAYED,
     ERROR_HIDDEN,
     ERROR_IN_STREAM,
     FINISH_REASON_IRREGULAR,
@@ -47,14 +45,13 @@ from streamwatch.core.kinds import (
     FINISH_REASON_PREMATURE,
     KINDS,
     REASONING_NONSTANDARD,
-    STREAM_SPLICED,
     TOOL_CALL_INDEX_MISSING,
     USAGE_MISPLACED,
 )
-from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.quirks import FAILURES, REASONING
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 
 READER, HELPER = Request(n=1), Request(n=1, accumulated=True)
 CALL = called(*tool_call(0, "call_a", "weather", '{"city":', '"Paris"}'))

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from helpers.stream_builders import (
     DONE,
     Answer,
@@ -24,11 +25,10 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-
 from streamwatch.core.kinds import CHOICE_INDEX_INVALID, CONTENT_MISPLACED, DELTA_MISSING
-from streamwatch.core.vocabulary import Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome, Verdict
 
 HELPER = Request(n=2, accumulated=True)
 UNREPAIRED, UNVERIFIED, FAILED = {Outcome.UNREPAIRED}, {Outcome.UNVERIFIED}, {Outcome.FAILED}

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -25,13 +27,12 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-
 from streamwatch.core.kinds import CHUNK_METADATA_IRREGULAR, CONTENT_REPLAYED, STREAM_SPLICED
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome
 
-often = hypothesis_settings(max_examples=200, deadline=None)
+often = hypothesis_settings(max_examples=examples(200), deadline=None)
 UNREPAIRED, UNVERIFIED, FAILED = {Outcome.UNREPAIRED}, {Outcome.UNVERIFIED}, {Outcome.FAILED}
 WHOLE = ["A text of more ", "than sixteen ", "characters."]
 

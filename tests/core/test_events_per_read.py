@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.sdk import chat, frames
 
+from helpers.sdk import chat, frames
 from streamwatch.core.report import Times
 from streamwatch.core.stream import StreamWatch
 

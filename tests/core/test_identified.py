@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.stream_builders import Payload, named, turn, watch
 
+from helpers.stream_builders import Payload, named, turn, watch
 from streamwatch.core.apis import identified
 from streamwatch.core.apis.agents import Agents
 from streamwatch.core.kinds import EVENT_REPEATED, RESPONSE_TEXT_LOST
@@ -61,8 +61,11 @@ def test_what_is_kept_is_bounded() -> None:
         events.append(
             {
                 "type": "agent.session.turn.content_part.added",
-                **{"event_id": f"e{number}", "turn_id": f"t{number}", "item_id": f"i{number}"},
-                **{"content_index": 0, "part": part},
+                "event_id": f"e{number}",
+                "turn_id": f"t{number}",
+                "item_id": f"i{number}",
+                "content_index": 0,
+                "part": part,
             }
         )
     stream = StreamWatch("agents")

@@ -6,8 +6,8 @@ import pytest
 
 from streamwatch.core import kinds as anomalies
 from streamwatch.core.kinds import CONTENT_MISPLACED, KINDS, AnomalyKind
-from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES, ORDER_MISMATCH, Issue
+from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Outcome, Severity, Strategy, Verdict
 
 APIS = {"agents", "assistants", "chat", "completions", "images", "live", "realtime", "responses", "transcriptions"}
 #: Default repairs of which a stream can hold no evidence: where nothing else carries the answer, it is proof enough.

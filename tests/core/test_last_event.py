@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+
 from helpers.stream_builders import (
     Payload,
     bare,
@@ -17,16 +18,14 @@ from helpers.stream_builders import (
     fragment,
     named,
     response,
-    said,
     texts,
     usage_chunk,
     watch,
 )
 from helpers.stream_builders import message as item
-
 from streamwatch.core.kinds import SSE_EVENT_UNTERMINATED
-from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Verdict
 
 HEAD = [begin(), *texts("One ", "two")]
 CALL = fragment(0, '{"a":1}', id="call_a", name="weather")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.stream_builders import DONE, Payload, named, watch
 
+from helpers.stream_builders import DONE, Payload, named, watch
 from streamwatch.core.kinds import ERROR_IN_STREAM, STREAM_TRUNCATED
 from streamwatch.core.vocabulary import ChunkType, Verdict
 

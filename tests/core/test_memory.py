@@ -6,8 +6,8 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 
 import pytest
-from helpers.stream_builders import Payload, chunk, fragment, settings, sse
 
+from helpers.stream_builders import Payload, chunk, fragment, settings, sse
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 
@@ -54,7 +54,7 @@ def parts() -> list[Payload]:
     """Items, each announced with long names and a few parts: in each half more than are remembered."""
     events = []
     for n in range(1100):
-        names = {name: f"{n}" + "x" * 1000 for name in ("id", "call_id", "name", "role", "phase")}
+        names = dict.fromkeys(("id", "call_id", "name", "role", "phase"), f"{n}" + "x" * 1000)
         said = {"type": "message", **names, "content": []}
         at = {"item_id": names["id"], "output_index": n}
         part = {"type": "output_text", "text": "", "annotations": []}
@@ -70,6 +70,7 @@ GROWING: dict[str, tuple[str, Callable[[], list[Payload]]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "payloads"), GROWING.values(), ids=GROWING)
 def test_what_is_kept_does_not_grow_with_the_events(api: str, payloads: Callable[[], list[Payload]]) -> None:
     """Twice as many of them, and hardly a byte more."""

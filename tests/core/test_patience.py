@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+
 from helpers.numbered import EVENTS, LONG, numbers, opened
 from helpers.stream_builders import (
     named,
 )
-
 from streamwatch.core.kinds import SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.patience import Patience, PatienceByServer
+from streamwatch.core.vocabulary import Outcome
 
 # --- patience
 

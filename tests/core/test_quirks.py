@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
 
+from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
 from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN
+from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
+from streamwatch.core.report import Request
 from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.export.places import PLACES
 from streamwatch.export.words import OTHER_WORD, finish_reason
-from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
-from streamwatch.core.report import Request
 
 #: How servers say that a request failed, where the SDK does not look, and in which words.
 FAILED: list[tuple[Payload, str]] = [
@@ -237,6 +237,6 @@ def test_a_finish_reason_that_is_known_is_exported(reason: str) -> None:
 @pytest.mark.parametrize("member", sorted(NO_ANSWER))
 def test_a_member_that_is_no_answer_keeps_its_name_in_a_masked_capture(member: str) -> None:
     """Under an alias it would be taken for an answer when the capture is replayed."""
-    (delta,) = [PLACES["chat"].members["choices"].element.members["delta"]]
+    (delta,) = [PLACES["chat"].members["choices"].element.members["delta"]]  # type: ignore[union-attr]
 
     assert member in delta.members, "a member for _DELTA or _REASONING in streamwatch/export/places.py"

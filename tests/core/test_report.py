@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from helpers.stream_builders import body, called, chunk, said, stamped, tool_call, usage_chunk, watch
 
-from streamwatch.core.vocabulary import Condition, Outcome
+from helpers.stream_builders import body, called, chunk, said, stamped, tool_call, usage_chunk, watch
 from streamwatch.core.ledger import AnomalyCount
+from streamwatch.core.vocabulary import Condition, Outcome
 
 SWAPPED = [stamped(said(*"abcdef"))[at] for at in (0, 1, 2, 4, 3, 5, 6, 7)]
 CUT_CALL = called(*tool_call(0, "call_a", "weather", '{"city":'))

@@ -1,5 +1,6 @@
-"""The Responses API: what an event is about is told by its ids, what is missing is put in for whom it is needed, and
-nothing else is touched.
+"""The Responses API: what an event is about is told by its ids.
+
+What is missing is put in for whom it is needed, and nothing else is touched.
 """
 
 from __future__ import annotations
@@ -7,8 +8,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
+
 from helpers.stream_builders import (
     Answer,
     Call,
@@ -27,7 +30,6 @@ from helpers.stream_builders import (
     sse,
     watch,
 )
-
 from streamwatch.core.kinds import (
     ANSWER_MISSING,
     ERROR_IN_STREAM,
@@ -42,9 +44,9 @@ from streamwatch.core.kinds import (
     SEQUENCE_GAP,
     STREAM_SPLICED,
 )
-from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 
 PLAIN = response(reasoning(0, "Hm", "!"), message(1, "One ", "two"), function_call(2, "weather", "{", "}"))
 WHOLE = numbered(PLAIN)
@@ -687,7 +689,8 @@ def test_an_item_that_only_ends_is_told_from_its_beginning(item: list[Payload]) 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after the first delta"])
 def test_an_announcement_that_comes_twice_tells_no_text_twice(twice: str, late: bool) -> None:
     """Under a number of its own: the item and the part are those that were announced first."""
-    events, again = [], []
+    events: list[Any] = []
+    again: list[Any] = []
     for event in PLAIN:
         if event["type"].endswith(".delta"):
             events, again = [*events, event, *again], []
@@ -1712,7 +1715,7 @@ def test_long_ids_are_known_again_and_not_kept() -> None:
 
 def test_ids_that_are_no_text_are_no_ids() -> None:
     """The index says which item is meant."""
-    for id in (7, None, "", [], {}):
+    for id in (7, None, "", [], {}):  # type: ignore[var-annotated]
         events = [
             {**e, "item_id": id} if "item_id" in e else {**e, "item": {**e["item"], "id": id}} if "item" in e else e
             for e in answered("One ", "two")

@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from helpers.numbered import (
     EVENTS,
     JUNK,
@@ -37,13 +38,12 @@ from helpers.stream_builders import (
     stamped,
     watch,
 )
-
 from streamwatch.core.kinds import KINDS, SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.patience import Patience
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome
 
 # --- numbers that are no order
 

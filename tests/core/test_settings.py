@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, CONTENT_REPLAYED, KINDS
-from streamwatch.core.vocabulary import Level, Strategy
 from streamwatch.core.settings import SEQUENCE_FIELDS, Policy, Settings
+from streamwatch.core.vocabulary import Level, Strategy
 
 #: Every variable: a value, the field it sets, and what it is then.
 VARIABLES = [
@@ -246,4 +246,4 @@ def test_the_sentence_says_what_a_value_must_be(name: str, text: str, why: str) 
 def test_a_policy_is_its_text() -> None:
     """What it comes to is no argument, and not in a log line."""
     assert repr(Policy("all,-fill_content")) == "Policy(text='all,-fill_content')"
-    assert [name for name in inspect.signature(Policy).parameters] == ["text"]
+    assert list(inspect.signature(Policy).parameters) == ["text"]

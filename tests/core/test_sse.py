@@ -10,11 +10,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.stream_builders import DONE, body, bytewise, chunk, reference, said, settings, split, sse, watch
 
+from helpers.quick import examples
+from helpers.stream_builders import DONE, body, bytewise, chunk, reference, said, settings, split, sse, watch
 from streamwatch.core.kinds import PAYLOAD_INVALID, SSE_FRAMING_VARIANT
-from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Verdict
 
 #: What bodies are made of. Every line end, every field, every byte that some reader treats specially.
 TOKENS = [
@@ -46,7 +47,7 @@ EDGES = {
     "a retry that is not UTF-8: the SDK raises": b"retry: caf\xc3\n\ndata: {}\n\n",
     "a retry that only int() can read: the SDK makes an event of it": b"retry: -1\n\ndata: {}\n\n",
 }
-often = hypothesis_settings(max_examples=400, deadline=None)
+often = hypothesis_settings(max_examples=examples(400), deadline=None)
 
 
 def cuts(wire: bytes, seed: int) -> list[bytes]:

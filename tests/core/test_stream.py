@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.cases import CASES, HEALTHY, Case
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from helpers.cases import CASES, HEALTHY, Case
+from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
     Delivered,
@@ -43,14 +45,13 @@ from helpers.stream_builders import (
     usage_chunk,
     watch,
 )
-
 from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, STREAM_STALLED
-from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 
-often = hypothesis_settings(max_examples=250, deadline=None)
+often = hypothesis_settings(max_examples=examples(250), deadline=None)
 SEEDS = st.integers(0, 2**32)
 POLICIES = ["none", "default", "all"]
 REQUESTS = [Request(), Request(n=1), Request(n=2), Request(accumulated=True), Request(names_tool=True)]
@@ -461,6 +462,7 @@ def test_nothing_is_lost_by_an_error_of_our_own(broken_at: int, size: int) -> No
     assert sorted(numbers) == list(range(len(events)))
 
 
+@pytest.mark.slow
 def test_a_long_stream_costs_no_memory() -> None:
     """30,000 deltas of text, of arguments and of numbered events: nothing of them is kept."""
     deltas = [*texts(*["word "] * 100), *(chunk({"tool_calls": [fragment(0, "x" * 20)]}) for _ in range(100))]

@@ -7,12 +7,11 @@ from collections import Counter
 from random import Random
 
 import pytest
-from helpers.cases import CASES, Case
-from helpers.stream_builders import body, called, chunk, said, stamped, tool_call, watch
 
+from helpers.cases import CASES, Case
+from helpers.stream_builders import body, called, said, stamped, tool_call, watch
 from streamwatch.core import kinds
 from streamwatch.core.kinds import KINDS, AnomalyKind
-from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES
 from streamwatch.core.stream_cases import (
     ANY_FAULT,
@@ -30,6 +29,7 @@ from streamwatch.core.stream_cases import (
     cases_of,
     wilson,
 )
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, Verdict
 
 NUMBERED = stamped(said(*"abcdef"))
 SWAPPED = [NUMBERED[at] for at in (0, 1, 2, 4, 3, 5, 6, 7)]
@@ -42,7 +42,7 @@ def unnumbered(pieces: int) -> list[dict[str, object]]:
     arguments = ['{"city":"', *"x" * pieces, '"}']
     header = {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": ""}}
     fragments = [header, *({"function": {"arguments": piece}} for piece in arguments)]
-    return called(*fragments)
+    return called(*fragments)  # type: ignore[arg-type]
 
 
 # --- the table
@@ -228,6 +228,7 @@ def binomial(rng: Random, number: int, share: float) -> int:
 SERVICES = 12_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [10, 20, 50, 100, 300, 1_000, 3_000, 10_000])
 def test_the_interval_holds_the_true_rate_of_95_services_in_100(streams: int) -> None:
     """Services whose true rates are anything between 0 and 1, from ten cases to ten thousand."""
@@ -252,6 +253,7 @@ def stream_of(rng: Random, *, whole: bool) -> tuple[dict[AnomalyKind, int], dict
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [10, 40])
 def test_clustered_anomalies_do_not_narrow_the_interval(streams: int) -> None:
     """Counted by streams it holds the true rate; counted by anomalies, as before, it is far too sure of itself."""

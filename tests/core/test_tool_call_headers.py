@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+
 from helpers.stream_builders import (
     DONE,
     Call,
@@ -23,11 +24,10 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-
 from streamwatch.core.kinds import TOOL_CALL_ARGUMENTS_INVALID, TOOL_CALL_HEADER_INCOMPLETE
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome
 
 TOOLS = frozenset({"weather", "time"})
 PARIS = '{"city":"Paris"}'

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from helpers.quick import examples
 from helpers.stream_builders import (
     Call,
     Payload,
@@ -24,7 +26,6 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-
 from streamwatch.core.apis.tool_call import begins_json
 from streamwatch.core.kinds import (
     CONTENT_UNDECODABLE,
@@ -40,10 +41,10 @@ from streamwatch.core.kinds import (
     TOOL_CALLS_INTERLEAVED,
     AnomalyKind,
 )
-from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 
-often = hypothesis_settings(max_examples=100, deadline=None)
+often = hypothesis_settings(max_examples=examples(100), deadline=None)
 SEEDS = st.integers(0, 2**32)
 #: U+FFFD is an anomaly of its own.
 TEXTS = st.text(max_size=8).map(lambda text: text.replace("\ufffd", "?"))
@@ -294,7 +295,7 @@ def test_several_fragments_of_a_call_in_a_chunk_are_joined_for_a_helper_that_doe
 ) -> None:
     """Releases of the SDK differ: an old one loses the second, a new one tells of each."""
     wire = [begin(), chunk({"tool_calls": A + B}), chunk({}, "tool_calls")]
-    seen = watch("chat", body(wire), request=Request(**known))
+    seen = watch("chat", body(wire), request=Request(**known))  # type: ignore[arg-type]
 
     assert (len(seen.payloads[1]["choices"][0]["delta"]["tool_calls"]) == 2) == joined
     assert assembled(seen) == BOTH
@@ -436,7 +437,7 @@ def fragments_of(seen: Seen) -> list[Any]:
 def test_a_repair_of_a_call_can_be_switched_off(kind: str) -> None:
     """`-kind`: every fragment as it came, and the kind is counted all the same; without it, something is repaired."""
     known = {"accumulated": True, "joins_fragments": False}
-    off, on = (of_chunks(*OFF[kind], repair=repair, **known) for repair in (f"default,-{kind}", "default"))
+    off, on = (of_chunks(*OFF[kind], repair=repair, **known) for repair in (f"default,-{kind}", "default"))  # type: ignore[arg-type]
     verified = KINDS[kind].evidence is Evidence.ARGUMENTS
 
     assert fragments_of(off) == OFF[kind]

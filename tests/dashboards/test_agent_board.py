@@ -15,7 +15,6 @@ from helpers.scenarios import (
     PROMTOOLS,
     Series,
     each_promtool,
-    filled_in,
     measured,
     panel,
     started,

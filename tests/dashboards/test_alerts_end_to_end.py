@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.listening import Listener
 from helpers.ports import free_port
 
@@ -192,11 +193,13 @@ def missing_records(site: Site) -> list[str]:
     Nor does anything read below the parser.
     """
     groups = [group for groups in rules.files(Options()).values() for group in groups]
-    names = {rule.name for group in groups for rule in group.rules if isinstance(rule, rules.Record)}
-    errors = {f"{rules.records.ERRORS}:increase1m", f"{rules.records.ERRORS}:total"}
-    of_some = {rules.records.AGE, rules.records.FOUND_LATE, rules.records.RETURNED}
+    names = {rule.name for group in groups for rule in group.rules if isinstance(rule, rules.Record)}  # type: ignore[attr-defined]
+    errors = {f"{rules.records.ERRORS}:increase1m", f"{rules.records.ERRORS}:total"}  # type: ignore[attr-defined]
+    of_some = {rules.records.AGE, rules.records.FOUND_LATE, rules.records.RETURNED}  # type: ignore[attr-defined]
     of_some |= {
-        record for counter, (record, _) in rules.records.OF_PROCESSES.items() if counter != "streamwatch_streams"
+        record
+        for counter, (record, _) in rules.records.OF_PROCESSES.items()  # type: ignore[attr-defined]
+        if counter != "streamwatch_streams"
     }
     of_some |= {waiting_rules.USUAL_BEGIN, waiting_rules.USUALLY_STALLED}  # they take six hours of history
     of_some |= {name for name in names if "streamwatch_stream_silence_seconds" in name}  # every stream is complete

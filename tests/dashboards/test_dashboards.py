@@ -25,13 +25,13 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 
     from dashboards import __main__ as generator
     from dashboards import names, panels, promql
-from streamwatch.cli.dashboards import filling
-from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Condition, Outcome, Severity, Verdict
 from dashboards.records import OF_JOBS, total_of
 from dashboards.records import STREAMS as STREAM_TOTALS
+from streamwatch.cli.dashboards import filling
+from streamwatch.core.kinds import KINDS
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.settings import Settings
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Verdict
 
 ROOT = Path(__file__).parents[2]
 #: The templates: what is written for a site whose addresses are known has the same links.
@@ -174,7 +174,7 @@ def test_every_panel_has_what_a_tired_person_needs(name: str) -> None:
         assert 9 * len(panel["title"]) <= 1280 / 24 * panel["gridPos"]["w"] - 40
         assert panel["description"].endswith((".", "`"))
         assert panels.DATA_SOURCE.uid == panel["datasource"]["uid"]
-        assert [link["url"] for link in panel["links"]][0].startswith(panels.RUNBOOKS)
+        assert next(link["url"] for link in panel["links"]).startswith(panels.RUNBOOKS)  # type: ignore[attr-defined]
         assert panel["fieldConfig"]["defaults"]["noValue"] in NOTHING
         if panel["type"] != "text":
             assert panel["fieldConfig"]["defaults"]["unit"]
@@ -273,11 +273,12 @@ def test_no_metric_is_asked_for_without_its_filters(name: str) -> None:
 @board
 def test_queries_are_filtered_by_the_variables(name: str) -> None:
     """By job everywhere but for alerts; by model, snapshot, SDK and server wherever a metric has them."""
+    known, chosen = names.known(), variables(name)
     for where, expression in queries(name):
         for metric, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression):
-            for variable in variables(name):
+            for variable in chosen:
                 label = names.VARIABLES[variable]
-                if metric != "ALERTS" and variable != "kind" and label in names.known()[metric]:
+                if metric != "ALERTS" and variable != "kind" and label in known[metric]:
                     assert f'{label}=~"${variable}"' in matchers, f"{where}: {metric}"
 
 
@@ -422,7 +423,7 @@ def test_runbooks_exist(name: str) -> None:
     folder = ROOT / "docs" / "runbooks"
     if not folder.is_dir():
         pytest.skip("there are no runbooks in this checkout")
-    pages = set(re.findall(re.escape(panels.RUNBOOKS) + rf"/([^\"]+?){panels.PAGE}", json.dumps(BOARDS[name])))
+    pages = set(re.findall(re.escape(panels.RUNBOOKS) + rf"/([^\"]+?){panels.PAGE}", json.dumps(BOARDS[name])))  # type: ignore[attr-defined]
     of_kinds = {f"kinds/{kind}" for kind in KINDS} if any("kinds/${" in page for page in pages) else set()
 
     wanted = {page for page in pages if "$" not in page} | of_kinds

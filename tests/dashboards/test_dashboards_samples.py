@@ -48,7 +48,6 @@ from dashboards.records import (
     total_of,
 )
 from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import ChunkType, Outcome, Severity, StreamState
 from streamwatch.core.stream_cases import (
     ANY_FAULT,
     BY_KIND,
@@ -59,6 +58,7 @@ from streamwatch.core.stream_cases import (
     ORDER,
     TOOL_CALLS,
 )
+from streamwatch.core.vocabulary import ChunkType, Outcome, Severity, StreamState
 
 #: The one of Debian, and one of Prometheus 3, where it was built: see `.ci/run`.
 TOOLS = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
@@ -226,7 +226,7 @@ def prometheus(
     shutil.copytree(blocks, folder / "data")
     (folder / "prometheus.yml").write_text(json.dumps({"global": {"query_log_file": str(folder / "queries.log")}}))
     with closing(create_server(("127.0.0.1", 0))) as free:
-        address = "127.0.0.1:{}".format(free.getsockname()[1])
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     where = ["--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"]
     with subprocess.Popen([request.param, *where], cwd=folder, stderr=subprocess.DEVNULL) as program:
         try:

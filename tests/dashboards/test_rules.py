@@ -15,13 +15,13 @@ import pytest
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 from apps import pipeline
-from dashboards import alerts, looks, names, records, rules, runbooks
+from dashboards import alerts, looks, names, rules, runbooks
 from dashboards.records import Options, Record
 from streamwatch.cli.dashboards import filling
-from streamwatch.core.kinds import KINDS, STREAM_STALLED
-from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, StreamState, Verdict
-from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
+from streamwatch.core.kinds import KINDS, STREAM_STALLED
+from streamwatch.core.stream_cases import DEFINITIONS, TOOL_CALLS
+from streamwatch.core.vocabulary import Condition, Outcome, Severity, Strategy, StreamState, Verdict
 from streamwatch.export.instruments import COMMON, INTERNAL_ERRORS, PUBLISHED, STARTED
 
 ROOT = Path(__file__).parents[2]
@@ -221,9 +221,9 @@ def test_a_rule_reads_metrics_labels_and_values_that_exist(rule: Any) -> None:
     """Everything named is exported by telemetry, or recorded by another rule."""
     recorded = {each.name for each in ALL if isinstance(each, Record)}
     text = re.sub(r'"[^"]*"|\b(?:by|on) \([^)]*\)|\{[^}]*\}', "", rule.expr)
-    raw = {name for name in re.findall(r"(?<![\w:])streamwatch_\w+", text)}
+    raw = set(re.findall(r"(?<![\w:])streamwatch_\w+", text))
     assert raw <= set(INSTRUMENTS)
-    levels = {name for name in re.findall(r"\w+:\w+:\w+", text)}
+    levels = set(re.findall(r"\w+:\w+:\w+", text))
     assert levels <= recorded
     for _, label, operator, value in selectors(rule.expr):
         values = value.split("|") if "~" in operator else [value]
@@ -282,7 +282,7 @@ def test_pint_finds_nothing_to_complain_of() -> None:
     if not programs:
         pytest.skip("pint is not built: tests/apps/build_module.sh says how")
     command = [programs[-1], "--offline", "--no-color", "lint", "--min-severity=info", str(rules.FOLDER)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # type: ignore[arg-type]
     assert (0, "") == (ran.returncode, ran.stdout), ran.stdout + ran.stderr
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.ports import free_port
 from servers.scripted import Scripted, Step, answer, until
 
@@ -93,7 +94,7 @@ class Site:
         self.healthy = [step for chunk in answer(MODEL) for step in (chunk, 0.02)]
         # This one pauses for longer than the threshold in every stream, and always has: a third of the time it is silent.
         self.scripts: dict[str, list[Step]] = {MODEL: self.healthy, OTHER: answer(OTHER, at=2, pause=THRESHOLD * 1.5)}
-        self.server = Scripted(self.scripts)
+        self.server = Scripted(self.scripts)  # type: ignore[arg-type]
         port, own = free_port(), free_port()
         application = Application(self.server.base_url, port)
         ended.callback(application.end)

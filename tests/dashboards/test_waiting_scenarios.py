@@ -89,6 +89,7 @@ def keyed(*values: float | None) -> dict[tuple[str, str], float]:
     return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
 
+@pytest.mark.slow
 def test_a_path_that_has_more_faults_than_the_others_of_its_model_differs(tmp_path: Path) -> None:
     """1 % beside 10 % of a thousand; not 5 % beside 5.5 %, nor half of ten, nor a model with one path."""
     table(
@@ -104,6 +105,7 @@ def test_a_path_that_has_more_faults_than_the_others_of_its_model_differs(tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_a_path_whose_faults_are_fixed_less_often_differs_where_there_are_cases_enough(tmp_path: Path) -> None:
     """Of ten and of five cases nothing is said."""
     table(

@@ -17,10 +17,10 @@ import pytest
 for library in ("openai", "starlette", "uvicorn", "rich"):
     pytest.importorskip(library, reason="the extra `demo` is not installed")
 
+from streamwatch.cli.common import table
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Severity, Verdict
 from streamwatch.demo import processes
-from streamwatch.cli.common import table
 
 pytestmark = [
     pytest.mark.e2e,
@@ -111,7 +111,7 @@ def test_metrics_stay_up_until_it_is_interrupted(port: int, ending: signal.Signa
         stderr=subprocess.PIPE,
         text=True,
         # Behind a shell it is ignored, and a child would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- no thread is there yet
     )
     assert demo.stdout is not None
     try:

@@ -23,15 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.ports import free_port
+
 from apps import pipeline
+from helpers.ports import free_port
 
 for library in ("openai", "starlette", "uvicorn", "yaml"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
 from streamwatch.core.vocabulary import Severity
-from streamwatch.synthetic import faults
 from streamwatch.demo import processes
+from streamwatch.synthetic import faults
 
 pytestmark = [
     pytest.mark.e2e,

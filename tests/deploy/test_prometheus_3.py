@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import pipeline
-from helpers.listening import Listener, serving
-from helpers.ports import free_port
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from prometheus_client import CollectorRegistry
 
+from apps import pipeline
+from helpers.listening import Listener, serving
+from helpers.ports import free_port
 from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.vocabulary import Verdict
 from streamwatch.export.request import RequestInfo

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.server
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -22,14 +23,14 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from helpers.listening import Listener, serving
-from helpers.tutorial import TEXT
 
 from docs.site.examples import OF_TIME
-from streamwatch.core.kinds import KINDS
-from streamwatch.core.vocabulary import Strategy
+from helpers.listening import Listener, serving
+from helpers.tutorial import TEXT
 from streamwatch.cli import COMMANDS, main
+from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
+from streamwatch.core.vocabulary import Strategy
 
 markdown_it = pytest.importorskip("markdown_it")
 
@@ -86,9 +87,9 @@ class Block:
 
 
 @functools.cache
-def tokens(page: Path) -> list[markdown_it.token.Token]:
+def tokens(page: Path) -> list[markdown_it.token.Token]:  # type: ignore[name-defined]
     """What Markdown is made of."""
-    return markdown_it.MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))
+    return markdown_it.MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))  # type: ignore[no-any-return]
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -144,6 +145,7 @@ def ran(words: list[str], environ: dict[str, str], folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python", "py"), ids=repr)
 def test_python_runs(block: Block, environ: dict[str, str], tmp_path: Path) -> None:
     """In a process of its own, its tests included; or it stands in a program that another test runs."""
@@ -159,6 +161,7 @@ def test_python_runs(block: Block, environ: dict[str, str], tmp_path: Path) -> N
     ran([sys.executable, "page.py"], environ, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_first_program_is_mended(environ: dict[str, str], tmp_path: Path) -> None:
     """That of the page for beginners: out of order on its own, in order under the command of that page."""
     instrument = Path(sys.executable).with_name("opentelemetry-instrument")
@@ -266,8 +269,8 @@ def of_streamwatch(arguments: list[str]) -> str:
     context = click.Context(main)
     command = main.get_command(context, name)
     try:
-        inside = click.Context(command, context, info_name=name, **command.context_settings)
-        command.make_parser(inside).parse_args([*rest])
+        inside = click.Context(command, context, info_name=name, **command.context_settings)  # type: ignore[arg-type, union-attr]
+        command.make_parser(inside).parse_args([*rest])  # type: ignore[union-attr]
     except click.UsageError as error:
         return f"streamwatch {name}: {error.format_message()}"
     return ""
@@ -296,14 +299,14 @@ def of_pip(arguments: list[str]) -> str:
     """An extra or a group of ours that is not there."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     asked = re.findall(r"openai-streamwatch\[(\w+)\]", " ".join(arguments))
-    asked += [after for word, after in zip(arguments, arguments[1:], strict=False) if word == "--group"]
+    asked += [after for word, after in itertools.pairwise(arguments) if word == "--group"]
     return ", ".join(name for name in asked if not re.search(rf"^{name} = \[", text, re.MULTILINE))
 
 
 def of_nox(arguments: list[str]) -> str:
     """A session that the noxfile does not have."""
     text = (ROOT / "noxfile.py").read_text("utf-8")
-    named = [after.partition("(")[0] for word, after in zip(arguments, arguments[1:], strict=False) if word == "-s"]
+    named = [after.partition("(")[0] for word, after in itertools.pairwise(arguments) if word == "-s"]
     return ", ".join(name for name in named if f"def {name}(" not in text and f'name="{name}"' not in text)
 
 
@@ -380,7 +383,7 @@ def test_data_is_data(block: Block) -> None:
 # --- prose
 
 
-def inline(page: Path, kind: str) -> list[markdown_it.token.Token]:
+def inline(page: Path, kind: str) -> list[markdown_it.token.Token]:  # type: ignore[name-defined]
     """What stands in the text of a page: links, images, code."""
     return [child for token in tokens(page) for child in token.children or () if child.type == kind]
 
@@ -427,7 +430,7 @@ def test_every_command_has_a_page_with_its_options() -> None:
         page = pages.get(name) or pages.get(module.partition(".")[0], "")
         assert f"streamwatch {name}" in page, f"docs/commands/{name}.md"
         command = main.get_command(click.Context(main), name)
-        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+        options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]  # type: ignore[union-attr]
         untold = [each for each in options if not any(word in page for word in (*each.opts, *each.secondary_opts))]
         assert [] == [option.opts[-1] for option in untold], name
 
@@ -465,7 +468,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.name not in OF_TIME], ids=repr)
-def test_an_example_shows_the_repair(kind) -> None:
+def test_an_example_shows_the_repair(kind: AnomalyKind) -> None:
     """A kind with a repair is repaired in its example, one line at least differs, and no two of them look alike."""
     from docs.site.examples import difference, example
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from apps.otlp_sink import Sink
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
@@ -35,8 +36,6 @@ REQUESTS = 8
 needs_instrument = pytest.mark.skipif(
     not (BIN / "opentelemetry-instrument").exists(), reason="the package is not installed"
 )
-
-__all__ = ["ports"]  # a fixture
 
 
 # --- the guides themselves
@@ -277,7 +276,8 @@ def test_a_frozen_function_has_sent_everything(environ: dict[str, str]) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         try:
             for number in (1, 2):
                 process.stdin.write(json.dumps({"question": "count!"}) + "\n")

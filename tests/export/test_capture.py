@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import json
-import os
 import logging
+import os
 import random
 import re
 import subprocess
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
-from helpers import stream_builders
-from helpers.cases import CASES
-from conftest import Watched, settle
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from recordings.build import RECORDINGS, recorded_api
+
+from conftest import Watched, settle
+from helpers import sdk, stream_builders
+from helpers.cases import CASES
+from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -44,13 +44,13 @@ from helpers.stream_builders import (
     texts,
     watch,
 )
-
+from recordings.build import RECORDINGS, recorded_api
 from streamwatch.core.kinds import RESPONSE_TEXT_LOST, STREAM_TRUNCATED
+from streamwatch.core.report import Report, Request
+from streamwatch.core.settings import Settings
 from streamwatch.core.vocabulary import Verdict
 from streamwatch.export.capture import Captures, header, is_anomalous, load
 from streamwatch.export.masking import mask
-from streamwatch.core.report import Report, Request
-from streamwatch.core.settings import Settings
 
 #: Letters and a digit that stand in no member that is kept: not one of them may be left of a content.
 SECRET = "QZJ QZJ9"
@@ -114,6 +114,7 @@ def lines(path: Path) -> Iterator[Any]:
     yield from map(json.loads, path.read_text("utf-8").rstrip("\n").split("\n"))
 
 
+@pytest.mark.slow
 def test_masked_streams_of_real_servers_show_the_same(shared: Path) -> None:
     """A sample of every provider."""
     entries = list(lines(shared / "corpus" / "index.jsonl"))
@@ -175,7 +176,7 @@ SAYING: dict[str, bytes] = {
     "text in escapes": b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % escaped(SECRET).encode(),
     "text in two choices": body([*said(SECRET), *said(SECRET, index=1)]),
     "text as parts": body([chunk({"content": [{"type": "text", "text": SECRET}]})]),
-    "a number for a text": body([chunk({"content": 999})]),  # type: ignore[arg-type]
+    "a number for a text": body([chunk({"content": 999})]),
     "refusal": body([chunk({"refusal": SECRET})]),
     "reasoning": body([chunk({"reasoning": SECRET, "reasoning_content": SECRET})]),
     "reasoning details": body([chunk({"reasoning_details": [{"type": "reasoning.text", "text": SECRET}]})]),
@@ -195,12 +196,12 @@ SAYING: dict[str, bytes] = {
     "arguments": tool(_CALL),
     "arguments in escapes": b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_a","function":'
     b'{"name":"f","arguments":"{\\"a\\":\\"%s\\"}"}}]}}]}\n\n' % escaped(SECRET).encode(),
-    "arguments in escapes of escapes": tool('{"a":"%s"}' % escaped(SECRET)),
+    "arguments in escapes of escapes": tool(f'{{"a":"{escaped(SECRET)}"}}'),
     "arguments that are no JSON": tool(f"Weather in {SECRET}, 9"),
     "arguments that are no JSON, in escapes": b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":'
     b'"call_a","function":{"name":"f","arguments":"%s"}}]}}]}\n\n' % escaped(SECRET).encode(),
     "arguments with escapes that JSON has not": tool('{"a":"\\QZJ\\Z\\J \\9"}'),
-    "arguments that are an object": tool({"QZJ": SECRET, "name": SECRET, "id": [{"index": 9, "type": "QZJ"}], "n": 9}),  # type: ignore[arg-type]
+    "arguments that are an object": tool({"QZJ": SECRET, "name": SECRET, "id": [{"index": 9, "type": "QZJ"}], "n": 9}),
     "response": named(response(message(0, "QZ", "J9"), function_call(1, "f", _CALL[:7], _CALL[7:]))),
     "response with a refusal": of_response({"type": "response.refusal.delta", "delta": SECRET}),
     "response with an error": of_response({"type": "error", "message": SECRET, "param": SECRET}),
@@ -233,7 +234,7 @@ def test_arguments_cut_anywhere_say_nothing(arguments: str) -> None:
         wire = body([begin(), *(chunk({"tool_calls": [each]}) for each in calls), chunk({}, "tool_calls")])
         masked = mask(wire)
 
-        assert re.findall("[QZJ9Жук²🙂]", masked.decode()) == []
+        assert re.findall("[QZJ9Жук²🙂]", masked.decode()) == []  # noqa: RUF001 -- letters of the secret
         assert len(masked) == len(wire)
         assert watch("chat", masked).report.outcomes == watch("chat", wire).report.outcomes
 
@@ -287,7 +288,7 @@ _PIECES = st.sampled_from(
 @example(b'data: {"choices":[{"index":[],"delta":{"content":"x"}}]}\n\n')
 @example(b'data: {"choices":[{"index":{},"delta":{"tool_calls":[{"index":[],"function":{"arguments":"x"}}]}}]}\n\n')
 @example(b'{"a":' * 3000)
-@hypothesis_settings(max_examples=500, deadline=None)
+@hypothesis_settings(max_examples=examples(500), deadline=None)
 def test_any_bytes_can_be_masked(wire: bytes) -> None:
     """Whatever came: as many bytes, its line ends where they were, and nothing raised."""
     masked = mask(wire)
@@ -299,7 +300,7 @@ def test_any_bytes_can_be_masked(wire: bytes) -> None:
 
 
 @given(st.text(max_size=60), st.booleans())
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=examples(300), deadline=None)
 def test_any_text_keeps_its_structure(text: str, ascii_only: bool) -> None:
     """As a content and as arguments, in UTF-8 or in escapes: JSON as before, and not a letter of it."""
     for payload in (chunk({"content": text}), chunk({"tool_calls": [fragment(0, text, id="a", name="f")]})):
@@ -348,7 +349,7 @@ def test_a_header_is_a_comment_whatever_the_model_is_called() -> None:
 
 
 @given(st.binary(max_size=100).filter(lambda wire: not wire.startswith(b": streamwatch ")))
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=examples(100), deadline=None)
 def test_any_other_body_has_no_header(wire: bytes) -> None:
     """A body that was never captured is itself."""
     assert load(wire) == ({}, wire)
@@ -560,7 +561,7 @@ def through_sdk(watch: Any, directory: Path, mode: str, reads: list[sdk.Read], *
 def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: str) -> None:
     """Masked, with the SDK's version in its header; a replay shows what was reported."""
     wire = b"".join(sdk.frames(sdk.tool_chat()[:-1], done=False))
-    watched = through_sdk(watch, tmp_path, mode, sdk.cut([wire], 50))
+    watched = through_sdk(watch, tmp_path, mode, sdk.cut([wire], 50))  # type: ignore[arg-type]
     report = watched.report
     (capture,) = files(tmp_path)
     facts, rest = load(capture)
@@ -568,7 +569,7 @@ def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: st
     assert rest == mask(wire)
     assert b"Canary" not in capture
     assert sdk.PROMPT.encode() not in capture
-    assert (facts["openai"], facts["ended"]) == (sdk.openai.__version__, "end")
+    assert (facts["openai"], facts["ended"]) == (sdk.openai.__version__, "end")  # type: ignore[attr-defined]
     assert (facts["request_model"], facts["verdict"]) == ("gpt-4o", "truncated")
     again = stream_builders.watch("chat", rest, request=report.request).report
     assert (again.anomalies, facts["kinds"]) == (report.anomalies, ",".join(report.kinds))
@@ -577,7 +578,7 @@ def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: st
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_a_healthy_stream_becomes_none(watch: Any, tmp_path: Path, mode: str) -> None:
     """Not even the directory is made."""
-    through_sdk(watch, tmp_path / "none", mode, sdk.healthy("chat")).settle()
+    through_sdk(watch, tmp_path / "none", mode, sdk.healthy("chat")).settle()  # type: ignore[arg-type]
 
     assert not (tmp_path / "none").exists()
 

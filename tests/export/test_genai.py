@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from conftest import Watched
 from helpers import sdk
-
 from streamwatch.core.settings import Settings
 from streamwatch.export import genai
 from streamwatch.export.genai import OTHERS, ROWS, Usage
@@ -43,7 +43,7 @@ def with_usage() -> list[bytes]:
 def sums(watched: Watched, name: str) -> list[tuple[dict[str, Any], float]]:
     """What was recorded: attributes, and the sum of a histogram or the value of a counter."""
     return [
-        (dict(point.attributes), getattr(point, "sum", None) or getattr(point, "value", None))
+        (dict(point.attributes), getattr(point, "sum", None) or getattr(point, "value", None))  # type: ignore[misc]
         for point in watched.points(name)
     ]
 

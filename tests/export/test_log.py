@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
 
-from streamwatch.export import log
+from helpers.quick import examples
+from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
 from streamwatch.core.kinds import KINDS, AnomalyKind
-from streamwatch.core.vocabulary import Severity
-from streamwatch.export.log import FindingsLog
 from streamwatch.core.report import Report, Request
+from streamwatch.core.vocabulary import Severity
+from streamwatch.export import log
+from streamwatch.export.log import FindingsLog
 
 SECRET = "Canary-text"
 
@@ -125,6 +126,7 @@ def test_a_healthy_stream_is_no_line(findings: FindingsLog, caplog: pytest.LogCa
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_a_server_that_invents_names_costs_no_memory(
     findings: FindingsLog, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -246,7 +248,9 @@ def test_nothing_of_the_content_is_told(findings: FindingsLog, caplog: pytest.Lo
 @example("a\nb", "a\r\n2026 WARNING x")
 @example("a\u2028b", "\x1b[31mred\x00")
 @example("%s %d", "\ud800")
-@hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(
+    max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 def test_a_line_is_one_line(caplog: pytest.LogCaptureFixture, model: str, address: str) -> None:
     """Whatever a server calls its models: printable, on one line, and no longer than a line may be."""
     caplog.clear()

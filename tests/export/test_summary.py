@@ -12,7 +12,8 @@ import pytest
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.vocabulary import Outcome
-from streamwatch.export import labels, summary as module
+from streamwatch.export import labels
+from streamwatch.export import summary as module
 from streamwatch.export.summary import Summary, closing, opening
 from streamwatch.export.telemetry import Series
 
@@ -67,7 +68,7 @@ def test_a_program_on_a_terminal_says_what_it_does_and_what_it_did(terminal: Ter
 
     first, *rest = terminal.getvalue().splitlines()
     assert first == (
-        f"streamwatch: {module.__version__} watches OpenAI streams, repair policy default;"
+        f"streamwatch: {module.__version__} watches OpenAI streams, repair policy default;"  # type: ignore[attr-defined]
         " metrics are on http://localhost:9464/metrics"
     )
     assert rest[0].startswith("streamwatch: 2 streams in ")
@@ -116,7 +117,7 @@ def test_the_setting_says_where_it_speaks(
 def test_a_stderr_that_was_replaced_stays_as_it_is(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """By pytest, a logger, a progress bar, even if it says that it is a terminal."""
     other = Terminal()
-    monkeypatch.setattr(module.sys, "stderr", other)
+    monkeypatch.setattr(module.sys, "stderr", other)  # type: ignore[attr-defined]
     announced().end([])
 
     assert (terminal.getvalue(), other.getvalue()) == ("", "")
@@ -127,14 +128,14 @@ def test_a_stderr_that_is_gone_costs_nothing(terminal: Terminal, monkeypatch: py
     settings = Settings(summary="always")
     terminal.close()
     announced(settings).end([])
-    monkeypatch.setattr(module.sys, "stderr", None)
+    monkeypatch.setattr(module.sys, "stderr", None)  # type: ignore[attr-defined]
     announced(settings).end([])
 
     class Gone(Terminal):
         def write(self, text: str) -> int:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(module.sys, "stderr", Gone())
+    monkeypatch.setattr(module.sys, "stderr", Gone())  # type: ignore[attr-defined]
     announced(settings).end([])
 
 

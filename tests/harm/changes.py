@@ -87,7 +87,7 @@ def on_choices(events: Events, edit: Callable[[Any, Any], Any]) -> Events | None
     """Return the events after `edit(choice, payload)` has altered some choices."""
 
     def run(payload: Any, _place: int) -> Any:
-        return any([edit(choice, payload) for choice in payload.get("choices") or () if isinstance(choice, dict)])
+        return any(edit(choice, payload) for choice in payload.get("choices") or () if isinstance(choice, dict))
 
     return on_payloads(events, run)
 

@@ -14,9 +14,18 @@ from typing import Any
 
 import streamwatch.testing
 
-from . import changes_calls, changes_chat, changes_responses, changes_stream  # noqa: F401 -- fill the table
-from . import readers_calls, readers_chat, readers_completions  # noqa: F401
-from . import readers_helpers, readers_other, readers_responses  # noqa: F401
+from . import (  # noqa: F401 -- fill the table  # noqa: F401  # noqa: F401
+    changes_calls,
+    changes_chat,
+    changes_responses,
+    changes_stream,
+    readers_calls,
+    readers_chat,
+    readers_completions,
+    readers_helpers,
+    readers_other,
+    readers_responses,
+)
 from .changes import changes_of
 from .judge import BAD, Judged, judge
 from .proof import Truths, changed
@@ -212,7 +221,7 @@ class Finder:
             yield case, rows
 
     def _of_case(self, case: Case, stream: Stream, plain: Read, watched: Read, base: Read | None) -> Any:
-        readers = [reader for reader in self._readers(stream.api, case.mode)]
+        readers = list(self._readers(stream.api, case.mode))
 
         def truths() -> Truths:
             def read(other: Stream, mode: str) -> Read | None:
@@ -313,7 +322,8 @@ def _as_they_are(seed: int, streams: list[Stream]) -> Iterator[Case]:
 def _by_chance(
     chance: Chance, number: int, apis: tuple[str, ...], recorded: list[Stream], only: str, only_recorded: bool
 ) -> Case:
-    api = chance.pick(_WEIGHTED[apis] if apis in _WEIGHTED else apis, "api")
+    weighted: dict[tuple[str, ...], tuple[str, ...]] = {**_WEIGHTED}  # type: ignore[dict-item]
+    api = chance.pick(weighted.get(apis, apis), "api")
     if recorded and (only_recorded or chance.below(2, "recorded")):
         base = chance.pick(recorded, "base")
     else:

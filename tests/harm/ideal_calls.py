@@ -37,7 +37,7 @@ def with_text_arguments(events: Events) -> Iterator[Events]:
 
     An empty object may be left: nothing says whether it is the whole.
     """
-    for separators, nothing in product(((", ", ": "), (",", ":")), ({}, None)):
+    for separators, nothing in product(((", ", ": "), (",", ":")), ({}, None)):  # type: ignore[var-annotated]
 
         def edit(choice: Any, separators: tuple[str, str] = separators, nothing: Any = nothing) -> None:
             for call in _calls_of(choice):

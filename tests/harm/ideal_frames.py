@@ -23,7 +23,7 @@ def reframed(events: Events) -> Iterator[tuple[str, Events]]:
         closed = replace(events[-1], raw=last.rstrip(b"\r\n") + b"\n\n")
         yield "with its last event closed", [*events[:-1], closed]
         # Nobody has seen that chunk, and whoever adds up contents, or loops over calls, can read it so.
-        for empty in ({"content": ""}, {"tool_calls": []}, {"content": "", "tool_calls": []}):
+        for empty in ({"content": ""}, {"tool_calls": []}, {"content": "", "tool_calls": []}):  # type: ignore[var-annotated]
             some = closed.edited(lambda payload, empty=empty: _fill(payload, empty))  # type: ignore[misc]
             yield f"with its last event closed, and empty {' and '.join(empty)} in it", [*events[:-1], some]
     yield "without what is no object", [event for event in events if not _is_nothing(event)]

@@ -156,7 +156,7 @@ class _Response:
         payload = event.payload
         found = payload.get("item")
         id = found.get("id") if isinstance(found, dict) else payload.get("item_id")
-        key = id if id else payload.get("output_index")
+        key = id or payload.get("output_index")
         if key is None:
             return None
         return self._items.setdefault(key, _Item(id, payload.get("output_index")))

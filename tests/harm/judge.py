@@ -128,14 +128,16 @@ class _Court:
         if self._rightly_judged():
             return "as it is said to be right"
         base = self.truths.base(reader)
-        if base is not None and same(base, before) and self.watched_base is not None:
-            if same(outcome(reader, self.watched_base), after):
-                return "as without the change, which this reader does not see"
+        watched = self.watched_base
+        if base is not None and same(base, before) and watched is not None and same(outcome(reader, watched), after):
+            return "as without the change, which this reader does not see"
         return ""
 
     def _wrong_calls(self) -> bool:
         """Whether the helper has made calls whose arguments do not parse, and says so now."""
-        if not self.truths.mode.startswith("helper") or self.watched.error is None and self.watched.final_error is None:
+        if not self.truths.mode.startswith("helper") or (
+            self.watched.error is None and self.watched.final_error is None
+        ):
             return False
         found = outcome(READERS["chat"]["final_calls"], self.plain) if self.stream.api == "chat" else None
         return found is not None and found.well and not all(parses(row[-1]) for row in found.value)

@@ -290,8 +290,8 @@ def usage_without_choices(stream: Chunks) -> Any:
 def usage_of_last_chunk(stream: Chunks) -> Any:
     """Look at the last chunk alone."""
     last = None
-    for last in stream:
-        pass
+    for chunk in stream:
+        last = chunk
     usage = getattr(last, "usage", None)
     return usage.total_tokens if usage else None
 

@@ -23,7 +23,6 @@ from .shrink import Shrinker
 from .streams import GENERATORS, everything
 from .table import as_data, changed_by_kind, rendered
 
-
 #: Combinations: what a search judges at least before it has come to every recording.
 _ALL = 100_000
 #: Readers of one kind of repair that are shown: the third says what the first two said.

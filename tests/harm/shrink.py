@@ -139,7 +139,9 @@ def _chunks_together(one: Event, other: Event) -> Event | None:
     for member in ("content", "reasoning", "reasoning_content", "refusal"):
         texts = [choice["delta"].get(member) for choice in (first, second) if isinstance(choice.get("delta"), dict)]
         if len(texts) == 2 and all(isinstance(text, str) and text for text in texts):
-            return one.edited(lambda p, member=member: p["choices"][0]["delta"].update({member: "".join(texts)}))  # type: ignore[misc]
+            return one.edited(
+                lambda p, member=member, texts=texts: p["choices"][0]["delta"].update({member: "".join(texts)})  # type: ignore[misc]
+            )
     return None
 
 

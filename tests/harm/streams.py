@@ -6,7 +6,7 @@ import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def generated(api: str, seed: int) -> Stream:
     return GENERATORS[api](seed)
 
 
-@lru_cache(maxsize=None)
+@cache
 def own() -> tuple[Stream, ...]:
     """Return the recordings beside the tests."""
     folder = CHECKOUT / "tests" / "recordings"
@@ -48,7 +48,7 @@ def own() -> tuple[Stream, ...]:
     return tuple(found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def corpus(folder: Path, every: int = 1, longest: int = LONGEST) -> tuple[Stream, ...]:
     """Return the recordings of a folder, or every so many-th."""
     if not (folder / "index.jsonl").exists():
@@ -96,7 +96,7 @@ def _tools(events: Any) -> Payload:
     return {"tools": tools} if tools else {}
 
 
-@lru_cache(maxsize=None)
+@cache
 def oracles(path: Path = SHARED / "oracles" / "cases.jsonl") -> tuple[Stream, ...]:
     """Return the oracles, each with what it says is right."""
     found = []
@@ -111,7 +111,7 @@ def oracles(path: Path = SHARED / "oracles" / "cases.jsonl") -> tuple[Stream, ..
     return tuple(found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def field_cases(path: Path = SHARED / "field" / "cases.jsonl") -> tuple[Stream, ...]:
     """Return the streams of public bug reports, each with what is right."""
     found = []

@@ -56,8 +56,10 @@ def described(finding: Finding) -> str:
     judged, case = finding.judged, finding.case
     lines = [
         f"--- {judged.verdict}: {case.base.api}, reader {judged.reader.name}, {judged.why}",
-        f"    stream:   {case.base.name}, change {' + '.join(case.changes) or 'none'}, seed {case.seed}, "
-        f"read by {case.mode} in reads of {case.cut}",
+        (
+            f"    stream:   {case.base.name}, change {' + '.join(case.changes) or 'none'}, seed {case.seed}, "
+            f"read by {case.mode} in reads of {case.cut}"
+        ),
         f"    request:  {_short(case.base.request)}",
         f"    plain:    {_outcome(judged.plain)}",
         f"    watched:  {_outcome(judged.watched)}",

@@ -174,6 +174,7 @@ def test_an_engine_that_raises_makes_it_worse() -> None:
     assert tally.verdicts["worse"] > 10 * tally.verdicts["left"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_dropping_any_chunk_is_seen_by_somebody(api: str) -> None:
     """Whatever event of a healthy stream gets lost, there is a reader for it."""
@@ -209,6 +210,7 @@ REPAIRS: list[tuple[Edit, str, list[str]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("edit", "api", "names"), REPAIRS)
 def test_what_numbers_prove_is_a_repair(edit: Edit, api: str, names: list[str]) -> None:
     """Events in order of their numbers, each once, harm nobody."""
@@ -244,6 +246,7 @@ def test_moving_texts_that_nothing_numbers_is_harm() -> None:
     assert tally.verdicts["harmed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 @pytest.mark.parametrize("mode", MODES)
 def test_an_engine_that_does_nothing_harms_nobody(api: str, mode: str) -> None:
@@ -285,6 +288,7 @@ def test_a_change_changes_something(name: str) -> None:
 READER_IDS = [(api, name) for api, table in READERS.items() for name in table]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_every_reader_works_on_some_stream(api: str) -> None:
     """A reader that never comes to a good end, or always to the same, would find nothing."""
@@ -310,6 +314,7 @@ def _of_way(api: str, way: str) -> list[Reader]:
     return [reader for reader in READERS[api].values() if (reader.way in helper) == (way == "helper")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_readers_leave_what_they_read_alone(api: str) -> None:
     """The readers run one after the other over the same chunks: in any order they end the same."""
@@ -335,6 +340,7 @@ def test_a_twin_is_there() -> None:
 # --- streams, chance and proof
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", GENERATORS)
 def test_a_generated_stream_proves_itself_right(api: str) -> None:
     """Nothing on the wire of a healthy stream contradicts it."""
@@ -348,7 +354,8 @@ def test_recordings_are_what_they_are() -> None:
     """A recording that nobody changes goes over the wire byte for byte."""
     for stream in own():
         written = b"".join(event.written() for event in stream.events)
-        assert stream.events and written
+        assert stream.events
+        assert written
         assert parsed(written) == stream.events
 
 
@@ -432,13 +439,15 @@ def test_two_changes_are_undone_one_by_one() -> None:
     stream = next(s for s in (generated("chat", seed) for seed in SEEDS) if "text" in s.name and "calls" not in s.name)
     both = changed(stream, ("typed_ping_inside", "chunk_id_absent"), 3)
     alone = changed(stream, ("chunk_id_absent",), 3)
-    assert both is not None and alone is not None
+    assert both is not None
+    assert alone is not None
     assert [event for event in both.events if event.type != "ping"] == list(alone.events)
 
 
 # --- the plan, shrinking, and the command
 
 
+@pytest.mark.slow
 def test_a_plan_has_every_change_and_can_be_shared() -> None:
     """Shares of a plan are the plan, and the same seed gives the same plan."""
     recorded = list(own())
@@ -454,6 +463,7 @@ def _named(case: Case) -> tuple[Any, ...]:
     return case.base.name, case.changes, case.seed, case.mode, case.cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("edit", "cases"), [(fill_content, healthy("chat")), (lose_last_delta, healthy("responses"))])
 def test_an_example_shrinks(edit: Edit, cases: list[Case]) -> None:
     """What is shown is harmed in the same way, by a stream that is not longer."""
@@ -483,7 +493,8 @@ def test_streams_are_written_for_other_clients(tmp_path: Any) -> None:
     path = tmp_path / "streams.jsonl"
     assert main(["--count", "20", "--generated", "--write", str(path)]) == 0
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert rows and all(set(row) == {"id", "api", "content_type", "connection_cut", "request", "wire"} for row in rows)
+    assert rows
+    assert all(set(row) == {"id", "api", "content_type", "connection_cut", "request", "wire"} for row in rows)
 
 
 def test_warnings_of_pydantic_are_no_business_of_ours() -> None:

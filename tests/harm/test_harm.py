@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from helpers import quick
 from streamwatch import Policy
 
 from .judge import BAD, VERDICTS
@@ -19,7 +20,7 @@ from .run import Options, examples, searched
 from .table import described, rendered
 
 #: Combinations of stream, change and reader. Some seconds' worth; continuous integration judges a million.
-COUNT = int(os.environ.get("STREAMWATCH_HARM") or 8_000)
+COUNT = int(os.environ.get("STREAMWATCH_HARM") or quick.examples(8_000))
 SEED = int(os.environ.get("STREAMWATCH_HARM_SEED") or 1)
 #: Combinations that are judged with everything repaired: another search than the one that made the list.
 ON_REQUEST, OTHER_SEED = max(COUNT // 8, 1000), SEED + 1
@@ -41,7 +42,7 @@ def test_nobody_is_harmed(shard: int) -> None:
 
 def test_observing_changes_nothing() -> None:
     """With policy none everybody ends as on the plain SDK, whatever it is."""
-    options = Options(seed=SEED, count=max(COUNT // 8, 1000), policy="none")
+    options = Options(seed=SEED, count=max(COUNT // 8, quick.examples(1000)), policy="none")
     tally = searched(options)
     changed = {verdict: tally.verdicts[verdict] for verdict in VERDICTS if verdict not in ("kept", "left")}
     if any(changed.values()) or tally.why:

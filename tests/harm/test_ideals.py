@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from .ideal_order import in_order
 from .ideal_frames import reframed
 from .ideal_items import by_identity, identified
+from .ideal_order import in_order
 from .wire import Event, Stream, made
 
 Events = list[Event]

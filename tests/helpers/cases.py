@@ -14,10 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamwatch.core import kinds as a
-from streamwatch.core.kinds import AnomalyKind
-from streamwatch.core.vocabulary import Outcome, Verdict
-from streamwatch.core.report import Request
 from helpers.stream_builders import (
     DONE,
     Answer,
@@ -47,6 +43,10 @@ from helpers.stream_builders import (
     turn,
     usage_chunk,
 )
+from streamwatch.core import kinds as a
+from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Outcome, Verdict
 
 VERIFIED, UNVERIFIED, FAILED, UNREPAIRED = Outcome
 COMPLETE, TRUNCATED, ERROR, EMPTY = Verdict.COMPLETE, Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY

@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 from helpers.listening import Listener
-
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.streams import Event, Mark, Shape
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+
+from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
     Payload,
@@ -25,14 +27,13 @@ from helpers.stream_builders import (
     stamped,
     tool_call,
 )
-
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import SEQUENCE_FIELDS
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
 
 SEEDS = st.integers(0, 2**32)
-often = hypothesis_settings(max_examples=100, deadline=None)
+often = hypothesis_settings(max_examples=examples(100), deadline=None)
 WORDS = [f"word{number} " for number in range(90)]
 EVENTS = answered(*WORDS)
 STAMPED = stamped(said(*WORDS))
@@ -162,7 +163,7 @@ class Sort:
 
 TEXT = tuple(said(*WORDS[:12]))
 CALLS = tuple(
-    called(*tool_call(0, "call_a", "weather", *'{"a" : 1}'.split()), *tool_call(1, "call_b", "time", "{", "}"))
+    called(*tool_call(0, "call_a", "weather", *['{"a"', ":", "1}"]), *tool_call(1, "call_b", "time", "{", "}"))
 )
 FIRST, SECOND = said(*"abcdef"), said(*"uvwxyz", index=1)
 TWO = tuple(each for pair in zip(FIRST, SECOND, strict=True) for each in pair)

@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 import openai
 import pydantic
@@ -23,7 +23,7 @@ VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
 STREAMS_RUNS = VERSION >= (1, 21)  # of Assistants
 httpx: Any = importlib.import_module("httpx2" if VERSION >= (3, 0) else "httpx")
 
-Read = Union[bytes, float, BaseException]
+Read = bytes | float | BaseException
 MODES = ("sync", "async")
 HAS_RESPONSES = hasattr(openai.OpenAI, "responses")
 APIS = ("chat", "responses") if HAS_RESPONSES else ("chat",)
@@ -186,8 +186,15 @@ def responses(*texts: str) -> list[dict[str, Any]]:
     item = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
     whole = {**item, "status": "completed", "content": [{**part, "text": text}]}
     response = {
-        **{"id": "resp_1", "object": "response", "created_at": 1700000000, "model": "gpt-4o-2024-08-06"},
-        **{"output": [], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "status": "in_progress"},
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1700000000,
+        "model": "gpt-4o-2024-08-06",
+        "output": [],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "status": "in_progress",
     }
     delta = {"type": "response.output_text.delta", **at, "content_index": 0, "logprobs": []}
     events: list[dict[str, Any]] = [
@@ -263,8 +270,10 @@ def has_helper(client: Any, api: str) -> bool:
 def _helper(client: Any, api: str) -> Any:
     if api == "responses":
         return getattr(client.responses, "stream", None)
+    if hasattr(client.chat.completions, "stream"):
+        return client.chat.completions.stream  # asked first, for `beta` takes a second to import
     beta = getattr(getattr(getattr(client, "beta", None), "chat", None), "completions", None)
-    return getattr(client.chat.completions, "stream", getattr(beta, "stream", None))
+    return getattr(beta, "stream", None)
 
 
 def dump(chunk: Any) -> Any:

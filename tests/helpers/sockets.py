@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Union
 
 import pytest
 
@@ -29,7 +28,7 @@ class Raw(bytes):
     """Bytes of the connection itself: a piece of a chunk, a header of one, or its end."""
 
 
-Write = Union[bytes, Raw, float, object]
+Write = bytes | Raw | float | object
 Script = Sequence[Write]
 
 

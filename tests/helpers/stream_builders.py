@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from streamwatch.core.kinds import AnomalyKind
-from streamwatch.core.vocabulary import Outcome, Severity
 from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome, Severity
 
 Payload = dict[str, Any]
 DONE = b"data: [DONE]\n\n"

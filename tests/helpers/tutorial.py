@@ -12,19 +12,23 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PROGRAM = Path(__file__).parents[1] / "apps" / "tutorial.py"
 SNAPSHOT = "gpt-4o-2024-05-13"
 
 
-def chunk(delta, finish=None, **more):
+def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return a chunk of the tutorial's server."""
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1715600000, "model": SNAPSHOT}
     return {**head, "choices": [choice], **more}
 
 
-def call(**function):
+def call(**function: str) -> dict[str, Any]:
+    """Return a fragment of a tool call."""
     return {"index": 0, "function": function}
 
 
@@ -44,9 +48,11 @@ STREAMS = {"weather?": TOOLS, "count!": [TEXT[n] for n in ORDER]}
 
 
 class Server(http.server.BaseHTTPRequestHandler):
+    """Answers with one of the two streams."""
+
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         chunks = STREAMS[request["messages"][0]["content"]]
         self.send_response(200)
@@ -58,12 +64,14 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
         self.wfile.write(b"0\r\n\r\n")
 
-    def log_message(self, *args):
+    def log_message(self, *_: object) -> None:
         pass
 
 
 @contextlib.contextmanager
-def tutorial(python, base_url, *command, **variables):
+def tutorial(
+    python: Path | str, base_url: str, *command: str, **variables: str
+) -> Iterator[tuple[Any, subprocess.Popen[str]]]:
     """The tutorial's program; what it printed, and the process, which stays until the end of the block."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "STREAMWATCH_", "PYTHON"))}
     environment |= {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-test", **variables}
@@ -75,37 +83,39 @@ def tutorial(python, base_url, *command, **variables):
         process.communicate(timeout=30)
 
 
-def started(program, environment):
+def started(program: list[str], environment: dict[str, str]) -> tuple[subprocess.Popen[str], str]:
     """A process, and its first line.
 
     The tutorial abandons a stream on its KeyError. With openai 1.x and 2.x the plain SDK can then hang: httpcore closes
     the connection when Python collects the stream, and waits for a lock that the very thread holds if that happens
     while it opens the next one. (`gc.set_threshold(50)` shows it without Streamwatch.) So it gets a second chance.
     """
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipe = subprocess.PIPE
     for attempt in range(3):
-        process = subprocess.Popen(program, env=environment, **pipes)
+        process = subprocess.Popen(program, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert process.stdout is not None
         hung = threading.Timer(60, process.kill)
         hung.start()
         said = process.stdout.readline()
         hung.cancel()
         if said or attempt == 2:
-            return process, said
+            break
         process.communicate(timeout=30)
-    return None
+    return process, said
 
 
-def scrape(port):
+def scrape(port: int) -> str:
+    """Return what an endpoint serves, once it is there."""
     for _ in range(50):
         try:
             with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=5) as response:
-                return response.read().decode()
+                return str(response.read().decode())
         except urllib.error.URLError:
             time.sleep(0.1)
     raise AssertionError(f"nothing on port {port}")
 
 
-def samples(metrics, name):
+def samples(metrics: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
     """The samples of a metric: their labels, and their value."""
     for line in metrics.splitlines():
         if line.startswith(name + "{"):

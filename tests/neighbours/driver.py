@@ -20,11 +20,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import loading
-from helpers import sdk
 from faults import Fault, faults
 from judging import judge, parts, plain
 from opentelemetry import trace
 
+from helpers import sdk
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
 
 MARK = "@@"

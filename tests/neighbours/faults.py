@@ -50,8 +50,11 @@ def answer(*texts: str) -> list[dict[str, Any]]:
     """A healthy response, with the usage that OpenAI always gives."""
     *events, end = sdk.responses(*texts)
     usage = {
-        **{"input_tokens": 11, "output_tokens": 7, "total_tokens": 18},
-        **{"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}},
+        "input_tokens": 11,
+        "output_tokens": 7,
+        "total_tokens": 18,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
     }
     return [*events, {**end, "response": {**end["response"], "usage": usage}}]
 

@@ -37,10 +37,10 @@ class Loaded:
         """An ordinary TracerProvider, unless there is one: `opentelemetry-instrument` makes it."""
         if not isinstance(trace.get_tracer_provider(), TracerProvider):
             trace.set_tracer_provider(TracerProvider())
-        trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(self.exporter))
+        trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(self.exporter))  # type: ignore[attr-defined]
         if not isinstance(get_logger_provider(), LoggerProvider):
             set_logger_provider(LoggerProvider())
-        get_logger_provider().add_log_record_processor(SimpleLogRecordProcessor(self.logs))
+        get_logger_provider().add_log_record_processor(SimpleLogRecordProcessor(self.logs))  # type: ignore[attr-defined]
 
     def forget(self) -> None:
         """Begin anew."""
@@ -207,7 +207,7 @@ def langsmith(loaded: Loaded) -> None:
     def update(self: Any, *args: Any, **kwargs: Any) -> None:
         loaded.other.append({"outputs": kwargs.get("outputs")})
 
-    Client.create_run, Client.update_run = create, update  # type: ignore[method-assign]
+    Client.create_run, Client.update_run = create, update
     loaded.wrap = lambda openai: wrap_openai(openai, tracing_extra={"client": client})
 
 

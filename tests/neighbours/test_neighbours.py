@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
-from conftest import Watched
 from faults import Fault, faults
 from judging import judge, parts
+
+from conftest import Watched
+from helpers import sdk
 
 HERE = Path(__file__).parent
 
@@ -82,8 +83,10 @@ def two_runs() -> dict[str, dict[str, Any]]:
     """Without Streamwatch and with it, and nothing to complain of."""
     without = {"healthy": [{**_HEALTHY, "ours": 0, "parents": []}], "streams": [_FINE]}
     last = {
-        **{"healthy": [dict(_HEALTHY)], "streams": [dict(_FINE)]},
-        **{"without_ours": [{**_HEALTHY, "ours": 0}], "without_theirs": [{**_HEALTHY, "theirs": 0}]},
+        "healthy": [dict(_HEALTHY)],
+        "streams": [dict(_FINE)],
+        "without_ours": [{**_HEALTHY, "ours": 0}],
+        "without_theirs": [{**_HEALTHY, "theirs": 0}],
     }
     return copy.deepcopy({"without": without, "last": last})
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from streamwatch.sdk import instrumentor
-
 from streamwatch import testing
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.report import Report
+from streamwatch.core.vocabulary import Outcome
+from streamwatch.sdk import instrumentor
 
 #: Where the JSON goes, and how much is repaired: a plugin of `-p` has no options of its own.
 FILE, REPAIR = "STREAMS_SEEN_FILE", "STREAMS_SEEN_REPAIR"

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
-from helpers.listening import Listener
-from helpers.instrumented import command, environment
-from helpers.ports import taken
 from prometheus_client import CollectorRegistry
 
+from helpers.instrumented import command, environment
+from helpers.listening import Listener
+from helpers.ports import taken
 from streamwatch.otel import distro, notices
+from streamwatch.otel.endpoint import Endpoint
 
 OTLP_ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 OTLP_TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -48,11 +49,11 @@ APP = """
 
 
 @pytest.fixture
-def endpoint() -> Iterator[type[distro.Endpoint]]:
+def endpoint() -> Iterator[type[Endpoint]]:
     """Makes endpoints that are closed after the test."""
     made = []
 
-    class Closed(distro.Endpoint):
+    class Closed(Endpoint):
         def __init__(self, environ: dict[str, str]) -> None:
             super().__init__(environ)
             made.append(self)
@@ -178,8 +179,10 @@ def test_an_exporter_that_cannot_be_used_is_left_out_with_one_warning(caplog: py
 
     assert ["streamwatch_prometheus", "console"] == distro.usable_exporters("METRICS", environ)
     assert [
-        "streamwatch: metrics exporter 'nope' cannot be used; going on without it "
-        "(LookupError: no installed package has 'nope' among its metrics exporters)"
+        (
+            "streamwatch: metrics exporter 'nope' cannot be used; going on without it "
+            "(LookupError: no installed package has 'nope' among its metrics exporters)"
+        )
     ] == caplog.messages
 
 
@@ -256,7 +259,7 @@ def test_the_caller_hears_of_missing_packages_as_ever(error: Exception, monkeypa
 
 def test_the_endpoint_is_on_9464_to_9473_of_localhost() -> None:
     """The port that OpenTelemetry's specification names, and nine more."""
-    endpoint = distro.Endpoint({})
+    endpoint = Endpoint({})
 
     assert ("localhost", range(9464, 9474)) == (endpoint.host, endpoint.ports)
 
@@ -266,20 +269,20 @@ def test_the_endpoint_is_on_9464_to_9473_of_localhost() -> None:
 )
 def test_the_ports_begin_with_the_one_that_is_set(text: str, ports: range) -> None:
     """And end with the last port there is."""
-    assert ports == distro.Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
+    assert ports == Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
 
 
 @pytest.mark.parametrize("text", ["http", "-1", "65536", "9464.0", "²"])
 def test_a_malformed_port_is_named_in_one_warning(text: str, caplog: pytest.LogCaptureFixture) -> None:
     """The usual ports are used."""
-    assert range(9464, 9474) == distro.Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
+    assert range(9464, 9474) == Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": text}).ports
     assert [
         f"streamwatch: OTEL_EXPORTER_PROMETHEUS_PORT={text!r} is not a port, which is a number from 0 to 65535; using 9464"
     ] == caplog.messages
 
 
 def test_a_free_port_is_taken_without_a_word(
-    endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The metrics are where everybody expects them."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -291,9 +294,7 @@ def test_a_free_port_is_taken_without_a_word(
     assert [] == caplog.messages
 
 
-def test_port_0_is_any_free_port_and_said_at_info(
-    endpoint: type[distro.Endpoint], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_port_0_is_any_free_port_and_said_at_info(endpoint: type[Endpoint], caplog: pytest.LogCaptureFixture) -> None:
     """Who asks for any port must be able to learn which."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
 
@@ -306,7 +307,7 @@ def test_port_0_is_any_free_port_and_said_at_info(
 
 
 def test_a_busy_port_costs_one_warning(
-    endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It names the port that is in use and the one that is used instead."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -320,7 +321,7 @@ def test_a_busy_port_costs_one_warning(
 
 
 def test_ten_busy_ports_cost_one_warning_and_the_endpoint(
-    endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And nothing else."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -337,7 +338,7 @@ def test_ten_busy_ports_cost_one_warning_and_the_endpoint(
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "203.0.113.1"])
 def test_a_host_that_cannot_be_used_is_named_in_one_warning(
-    host: str, endpoint: type[distro.Endpoint], ports: range, caplog: pytest.LogCaptureFixture
+    host: str, endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Unknown, malformed or not of this machine: localhost is used."""
     one = endpoint({"OTEL_EXPORTER_PROMETHEUS_HOST": host, "OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
@@ -391,6 +392,7 @@ def test_a_busy_port_costs_a_process_nothing_but_the_port(ports: range) -> None:
     assert 1 == ran.stderr.count("\n")
 
 
+@pytest.mark.slow
 def test_a_helper_of_pythons_takes_no_port(ports: range) -> None:
     """multiprocessing starts its resource tracker with the environment of the application, and before the workers."""
     done = instrumented(
@@ -412,6 +414,7 @@ def test_a_helper_of_pythons_takes_no_port(ports: range) -> None:
     assert (["200", "nobody"], 0) == (done.stdout.split(), done.returncode)
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> None:
     """No two processes get the same port, and no process loses anything to the race."""
     code = (
@@ -433,7 +436,7 @@ def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> Non
         for _ in range(4)
     ]
     try:
-        pids = {float(process.stdout.readline()) for process in processes}
+        pids = {float(process.stdout.readline()) for process in processes}  # type: ignore[union-attr]
         texts = [urllib.request.urlopen(f"http://localhost:{port}", timeout=10).read().decode() for port in ports[:4]]
     finally:
         for process in processes:
@@ -444,6 +447,7 @@ def test_processes_that_start_at_once_each_have_an_endpoint(ports: range) -> Non
     assert sorted(pids) == sorted(map(float, hits))
 
 
+@pytest.mark.slow
 def test_an_exporter_that_fails_costs_a_process_no_other(ports: range) -> None:
     """One warning each, and the metrics are served."""
     ran = instrumented(
@@ -470,6 +474,7 @@ def test_a_disabled_sdk_takes_no_port_and_changes_no_exporter(ports: range) -> N
     assert ("None []\n", "") == (ran.stdout, ran.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environ", "exemplars"),
     [
@@ -499,6 +504,7 @@ def test_exemplars_lead_to_traces_that_somebody_has(environ: dict[str, str], exe
     assert f"exemplars: {exemplars} {environ.get('OTEL_METRICS_EXEMPLAR_FILTER')}" in ran.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_failing_instrumentor_costs_no_other(ports: range, tmp_path: Path) -> None:
     """Also where it stands first, and where an exporter cannot be made and no port is free."""
     installed(
@@ -529,6 +535,7 @@ def test_a_failing_instrumentor_costs_no_other(ports: range, tmp_path: Path) -> 
     assert ["traces", "no", "a_bad"] == [line.split()[1] for line in ran.stderr.splitlines()]
 
 
+@pytest.mark.slow
 def test_another_distro_that_the_user_names_is_left_alone(tmp_path: Path) -> None:
     """No default, no endpoint, no exporter: its own configurator runs."""
     installed(
@@ -556,6 +563,7 @@ def test_another_distro_that_the_user_names_is_left_alone(tmp_path: Path) -> Non
     assert "another distro\nanother configurator ['auto_instrumentation_version']\n[]\n" == ran.stdout
 
 
+@pytest.mark.slow
 def test_our_distro_is_chosen_among_several(ports: range, tmp_path: Path) -> None:
     """Also where another one stands first in the directory, and nothing is named."""
     installed(
@@ -594,11 +602,12 @@ def test_our_configurator_makes_way_where_our_distro_is_not_chosen(
     monkeypatch.delenv("OTEL_PYTHON_CONFIGURATOR", raising=False)
     monkeypatch.setattr(distro, "entry_points", lambda group: [EntryPoint("streamwatch", "", group), Other(), Other()])
 
-    distro.StreamwatchConfigurator().configure(auto_instrumentation_version="1")
+    distro.StreamwatchConfigurator().configure(auto_instrumentation_version="1")  # type: ignore[no-untyped-call]
 
     assert [{"auto_instrumentation_version": "1"}] == configured
 
 
+@pytest.mark.slow
 def test_a_meter_provider_that_is_already_set_stays(ports: range) -> None:
     """Auto-instrumentation can be started from code, after the application has set its own provider."""
     code = (
@@ -646,6 +655,7 @@ def collector() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "path", "posted"),
     [(OTLP_ALL, "", {"/v1/metrics", "/v1/traces"}), (OTLP_TRACES, "/v1/traces", {"/v1/traces"})],
@@ -699,6 +709,7 @@ def test_a_forked_child_counts_from_zero_on_a_port_of_its_own(ports: range) -> N
         assert 1 == ran.stderr.count("no Prometheus endpoint for forked process")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_does_not_keep_the_port_of_its_parent(ports: range) -> None:
     """A parent that is started anew finds its port free, while children of the old one still work."""

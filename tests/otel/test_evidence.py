@@ -14,10 +14,10 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from helpers.listening import serving
-from helpers.instrumented import command, environment
-from helpers.tutorial import Server
 
+from helpers.instrumented import command, environment
+from helpers.listening import serving
+from helpers.tutorial import Server
 from streamwatch.otel.whereabouts import whereabouts
 
 pty = pytest.importorskip("pty")
@@ -33,6 +33,8 @@ READ = """
 
 
 class Quiet(Server):
+    """A model that logs nothing."""
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -90,6 +92,7 @@ def test_a_short_program_shows_its_evidence(model: dict[str, str]) -> None:
     assert len(rest) <= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/getting-started.md"])
 def test_the_first_example_prints_what_the_page_says(page: str, model: dict[str, str], tmp_path: Path) -> None:
     """The program of getting-started, and the lines below its command; times and ports are of the day."""
@@ -98,7 +101,8 @@ def test_the_first_example_prints_what_the_page_says(page: str, model: dict[str,
     printed = re.search(
         r"\$ streamwatch run -- python app.py\n(.*?)```", (Path(ROOT) / page).read_text("utf-8"), re.DOTALL
     )
-    assert program and printed
+    assert program
+    assert printed
     code = program[1].replace("Count to seven.", "count!")
     out, shown = on_terminal(command(code), environment(**model))
 
@@ -110,6 +114,7 @@ def test_the_first_example_prints_what_the_page_says(page: str, model: dict[str,
     assert "1 2 3 4 5 6 7" in printed[1]
 
 
+@pytest.mark.slow
 def test_a_captured_stderr_stays_empty_of_it(model: dict[str, str]) -> None:
     """By a supervisor, a test, a shell that redirects."""
     done = subprocess.run(
@@ -120,6 +125,7 @@ def test_a_captured_stderr_stays_empty_of_it(model: dict[str, str]) -> None:
     assert done.stdout == "1 2 3 4 5 6 7 \n"
 
 
+@pytest.mark.slow
 def test_the_setting_has_it_written_to_a_file(model: dict[str, str]) -> None:
     """`always`, for jobs whose log is kept."""
     environ = environment(**model, STREAMWATCH_SUMMARY="always")
@@ -129,6 +135,7 @@ def test_the_setting_has_it_written_to_a_file(model: dict[str, str]) -> None:
     assert done.stdout == "1 2 3 4 5 6 7 \n"
 
 
+@pytest.mark.slow
 def test_the_setting_switches_it_off(model: dict[str, str]) -> None:
     """`never`, on a terminal too."""
     _, shown = on_terminal(command(READ), environment(**model, STREAMWATCH_SUMMARY="never"))
@@ -136,6 +143,7 @@ def test_the_setting_switches_it_off(model: dict[str, str]) -> None:
     assert ours(shown) == []
 
 
+@pytest.mark.slow
 def test_children_are_silent(model: dict[str, str]) -> None:
     """Forked, spawned, or started as programs: one summary for the program that a person started."""
     code = """
@@ -157,6 +165,7 @@ def test_children_are_silent(model: dict[str, str]) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closing", ["sys.stderr.close()", "os.close(2)", "sys.stderr = None"])
 def test_a_stderr_that_is_closed_is_no_error(closing: str, model: dict[str, str]) -> None:
     """The program ends as it does on its own."""
@@ -166,6 +175,7 @@ def test_a_stderr_that_is_closed_is_no_error(closing: str, model: dict[str, str]
     assert out == "1 2 3 4 5 6 7 \n"
 
 
+@pytest.mark.slow
 def test_a_script_that_exports_nothing_says_so(model: dict[str, str]) -> None:
     """`streamwatch.instrument()` alone sets up no exporter."""
     code = f"import streamwatch; streamwatch.instrument(); streamwatch.instrument()\n{textwrap.dedent(READ)}"
@@ -178,6 +188,7 @@ def test_a_script_that_exports_nothing_says_so(model: dict[str, str]) -> None:
     assert len([line for line in ours(shown) if "watches OpenAI streams" in line]) == 1
 
 
+@pytest.mark.slow
 def test_a_script_with_a_provider_of_its_own_says_so(model: dict[str, str]) -> None:
     """The metrics go where the program sends them."""
     code = f"""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.listening import Listener
 
 metrics_service = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
@@ -181,6 +182,7 @@ def run(program: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_child_counts_from_zero_with_a_provider_of_the_applications_own() -> None:
     """Counters and histograms of ours, for each kind of reader; what the application counts is its own affair."""
     cumulative, delta, scraped = (run(OWN_PROVIDER)[reader::3] for reader in range(3))
@@ -221,6 +223,7 @@ os.waitpid(child, 0)
 """
 
 
+@pytest.mark.slow
 def test_a_child_reads_on_though_a_lock_was_held_at_the_fork() -> None:
     """The thread that would let go of it is not in the child."""
     assert run(HELD) == ["6"]
@@ -269,6 +272,7 @@ next(stream)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_stream_that_is_open_at_the_end_is_told(when: str) -> None:
     """Its span and its counts, whether the providers were made before or after Streamwatch was switched on."""

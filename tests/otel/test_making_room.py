@@ -18,10 +18,10 @@ from typing import Any
 
 import prometheus_client
 import pytest
-from helpers.instrumented import command, environment
-from helpers.ports import taken
 from prometheus_client import CollectorRegistry, exposition, generate_latest
 
+from helpers.instrumented import command, environment
+from helpers.ports import taken
 from streamwatch.otel import making_room
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.prometheus_reader import PrometheusReader
@@ -71,10 +71,15 @@ def said(first: int) -> str:
     "start",
     [
         "start_http_server(first)",
-        "start_http_server(first, addr='localhost')",
-        "start_http_server(port=first, addr='127.0.0.1', registry=REGISTRY)",
-        "start_wsgi_server(first, '0.0.0.0')",
-        "exposition.start_http_server(first)",
+        *(
+            pytest.param(start, marks=pytest.mark.slow)
+            for start in (
+                "start_http_server(first, addr='localhost')",
+                "start_http_server(port=first, addr='127.0.0.1', registry=REGISTRY)",
+                "start_wsgi_server(first, '0.0.0.0')",
+                "exposition.start_http_server(first)",
+            )
+        ),
     ],
 )
 def test_the_applications_server_gets_the_port(start: str, ports: range) -> None:
@@ -89,6 +94,7 @@ def test_the_applications_server_gets_the_port(start: str, ports: range) -> None
     assert [said(ports[0]), "[1, 1] None"] == ran(code, ports[0])
 
 
+@pytest.mark.slow
 def test_a_registry_of_the_applications_own_gets_what_we_count(ports: range) -> None:
     """Once, without what it has by the same name, and for as long as it serves."""
     code = """
@@ -104,6 +110,7 @@ def test_a_registry_of_the_applications_own_gets_what_we_count(ports: range) -> 
     assert [said(ports[0]), "[1, 1] 1", "[1, 1] None"] == ran(code, ports[0])
 
 
+@pytest.mark.slow
 def test_a_registry_that_takes_nothing_leaves_us_another_port(ports: range) -> None:
     """A view of some names of a registry: the application has its port, and what we count is not lost."""
     code = """
@@ -118,6 +125,7 @@ def test_a_registry_that_takes_nothing_leaves_us_another_port(ports: range) -> N
     assert f"streamwatch: port {ports[0]} is in use; Prometheus metrics of process N are on {ports[1]}" == line
 
 
+@pytest.mark.slow
 def test_the_port_that_we_had_to_take_instead_is_the_applications_as_well(ports: range) -> None:
     """Wherever our endpoint is when the application asks."""
     code = """
@@ -132,6 +140,7 @@ def test_the_port_that_we_had_to_take_instead_is_the_applications_as_well(ports:
     assert [said(ports[1]), "[1, 1] None"] == lines[-2:]
 
 
+@pytest.mark.slow
 def test_another_port_is_no_reason_to_go(ports: range) -> None:
     """Nor is a server of another kind, which nobody can know of: it fails as beside any other server."""
     code = """
@@ -149,6 +158,7 @@ def test_another_port_is_no_reason_to_go(ports: range) -> None:
     assert ["[1, 1] [1, 1]", "OSError [1, 1]"] == ran(code, ports[0])
 
 
+@pytest.mark.slow
 def test_an_application_that_fails_fails_as_without_us(ports: range) -> None:
     """Its exception is its own, and our endpoint is where it was."""
     code = """
@@ -165,6 +175,7 @@ def test_an_application_that_fails_fails_as_without_us(ports: range) -> None:
     assert ["OSError [1, 1]", "OSError [1, 1]", "OverflowError [1, 1]"] == ran(code, ports[0])
 
 
+@pytest.mark.slow
 def test_who_starts_twice_fails_as_without_us(ports: range) -> None:
     """The port is the application's own by then."""
     code = """
@@ -180,6 +191,7 @@ def test_who_starts_twice_fails_as_without_us(ports: range) -> None:
     assert [said(ports[0]), "OSError [1, 1]"] == ran(code, ports[0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl on this machine")
 def test_a_server_with_tls_gets_the_port(ports: range, tmp_path: Path) -> None:
     """What we count is behind it, under its certificate."""
@@ -210,6 +222,7 @@ WORKER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("settled", [0.0, 2.5], ids=["at once", "later"])
 def test_a_forked_worker_gets_the_port_of_its_parent(settled: float, ports: range) -> None:
@@ -231,6 +244,7 @@ def test_a_forked_worker_gets_the_port_of_its_parent(settled: float, ports: rang
     assert printed[-1].startswith("None ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start", ["subprocess.run([sys.executable, '-W', 'ignore', '-c', worker], check=True)", "spawned()"]
 )
@@ -257,6 +271,7 @@ def test_a_worker_that_is_started_gets_the_port_of_its_supervisor(start: str, po
     assert "None [0, 1]" == printed[-1]
 
 
+@pytest.mark.slow
 def test_workers_get_the_ports_that_they_are_meant_to_have(ports: range) -> None:
     """One each, the first one's among them: whoever of the family has it moves on, and again."""
     code = """
@@ -396,7 +411,7 @@ def test_a_wrapper_of_somebody_else_stays(
     one = Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
     undo = making_room.watch(one)
     ours, calls = exposition.ThreadingWSGIServer.server_bind, list[Any]()
-    theirs = lambda server: (calls.append(server), ours(server))[1]  # noqa: E731
+    theirs = lambda server: (calls.append(server), ours(server))[1]  # type: ignore[func-returns-value]  # noqa: E731
     monkeypatch.setattr(exposition.ThreadingWSGIServer, "server_bind", theirs)
     undo()
     monkeypatch.setattr(making_room, "_meets", None)
@@ -420,7 +435,7 @@ def test_a_failure_of_ours_costs_the_application_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(one, broken, lambda *_: 1 // 0)
         if broken == "close":
-            with pytest.raises(OSError):
+            with pytest.raises(OSError, match="in use"):
                 started(prometheus_client.start_http_server, ports[0], "localhost")
         else:
             view = CollectorRegistry().restricted_registry(["x"])
@@ -464,7 +479,7 @@ def test_a_stranger_on_the_port_is_asked_once_and_left_alone(
 
     with socket.create_server(("127.0.0.1", ports[5])) as listener:
         threading.Thread(target=stranger, args=(listener,), daemon=True).start()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="in use"):
             prometheus_client.start_http_server(ports[5], "127.0.0.1")
 
     assert [f"GET {making_room.PATH} HTTP/1.1".encode()] == [each.split(b"\r\n")[0] for each in asked]

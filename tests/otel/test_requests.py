@@ -8,13 +8,16 @@ import textwrap
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from helpers.listening import serving
+
 from helpers.instrumented import command, environment
+from helpers.listening import serving
 from helpers.tutorial import Server
 
 pytest.importorskip("openai")
+pytestmark = pytest.mark.slow  # each test starts two programs with all instrumentations
 ROOT = str(Path(__file__).parents[2])
 READ = """
 from openai import OpenAI
@@ -34,9 +37,11 @@ FROM_CODE = [
 
 
 class Listening(Server):
-    seen: list[set[str]] = []
+    """A model that notes the names of headers."""
 
-    def do_POST(self) -> None:
+    seen: ClassVar[list[set[str]]] = []
+
+    def do_POST(self) -> None:  # noqa: N802 -- as http.server calls it
         self.seen.append({name.lower() for name in self.headers})
         super().do_POST()
 

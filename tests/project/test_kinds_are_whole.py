@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.cases import CASES
 
 from docs.site.examples import OF_TIME
+from helpers.cases import CASES
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, AnomalyKind
 

@@ -119,7 +119,9 @@ def test_docstrings_begin_with_a_verb(path: Path) -> None:
 def test_modules_and_classes_say_what_they_are(path: Path) -> None:
     """Not by a clause, as in `What is known of a stream`."""
     tree = ast.parse(path.read_text("utf-8"))
-    for node in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))):
+    documented: list[ast.Module | ast.ClassDef] = [tree]
+    documented += [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    for node in documented:
         first = (ast.get_docstring(node) or "The").splitlines()[0]
         assert not re.match(rf"({'|'.join(CLAUSES)})\b", first), f"write a noun: {first}"
 

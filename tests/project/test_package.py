@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.metadata
 import json
@@ -61,9 +62,15 @@ LONG = {
 }
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Return what a module is made of."""
+    return ast.parse(path.read_text("utf-8"))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, at the top or at the place of use; ours without `streamwatch.`."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -89,7 +96,7 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
                 yield from walk(child, qualified)
 
     module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-    yield from walk(ast.parse(path.read_text("utf-8")), module)
+    yield from walk(parsed(path), module)
 
 
 # --- layers
@@ -178,7 +185,7 @@ def test_functions_are_simple(folder: Path) -> None:
         found = {
             function.line_start: function.complexity for function in complexipy.file_complexity(str(path)).functions
         }
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = range(min(each.lineno for each in (node, *node.decorator_list)), node.body[0].lineno)
                 excused |= {(path.name, node.name)} if "In one piece:" in (ast.get_docstring(node) or "") else set()
@@ -190,9 +197,7 @@ def test_functions_are_simple(folder: Path) -> None:
 
 def test_every_module_states_its_duty() -> None:
     """In a docstring, the first thing in it."""
-    assert [] == [
-        path.name for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
-    ]
+    assert [] == [path.name for path in PACKAGE.rglob("*.py") if not ast.get_docstring(parsed(path))]
 
 
 # --- names
@@ -206,7 +211,7 @@ def test_a_class_has_a_name_of_its_own_that_says_what_it_is() -> None:
     """No two classes of the package have one name, and none a name that fits anything."""
     places: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(name_of(path))
 
@@ -216,7 +221,7 @@ def test_a_class_has_a_name_of_its_own_that_says_what_it_is() -> None:
 
 def private_names(tree: ast.AST) -> Iterator[str]:
     """The names with an underscore that a file takes from another module of the package."""
-    modules = {}
+    modules: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "streamwatch":
             yield from (f"{node.module}.{alias.name}" for alias in node.names if is_private(alias.name))
@@ -236,7 +241,7 @@ def is_private(name: str) -> bool:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_private_names_cross_no_module(path: Path) -> None:
     """What two modules need is public in the lower one; ruff's SLF001 watches over members of objects."""
-    assert [] == list(private_names(ast.parse(path.read_text("utf-8"))))
+    assert [] == list(private_names(parsed(path)))
 
 
 def test_a_private_name_of_another_module_is_noticed() -> None:

@@ -12,7 +12,9 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from packaging.requirements import Requirement
@@ -26,12 +28,14 @@ pytest.importorskip("hatchling")
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "streamwatch"
+Test = TypeVar("Test", bound=Callable[..., None])
 
 
-def needs_network(test):
+def needs_network(test: Test) -> Test:
     """Slow, and only on demand."""
     asked = os.environ.get("STREAMWATCH_E2E")
-    return pytest.mark.e2e(pytest.mark.skipif(not asked, reason="STREAMWATCH_E2E is not set")(test))
+    marked: Test = pytest.mark.e2e(pytest.mark.skipif(not asked, reason="STREAMWATCH_E2E is not set")(test))
+    return marked
 
 
 def run(*words: object, cwd: Path = ROOT) -> str:
@@ -73,6 +77,7 @@ def files(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     """Every file of streamwatch/, data included, in the same bytes; and what a wheel says of itself."""
     with zipfile.ZipFile(wheel) as archive:
@@ -104,12 +109,13 @@ def test_the_wheel_says_what_the_project_says(wheel: Path) -> None:
     assert {Requirement(text) for text in project["dependencies"]} <= required
 
 
+@pytest.mark.slow
 def test_the_sdist_makes_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path) -> None:
     """Byte for byte; and it has the tests, and nothing that was made here."""
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-        archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # type: ignore[arg-type]
     (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
     build(source, "--wheel", into=tmp_path / "again")
 
@@ -119,6 +125,7 @@ def test_the_sdist_makes_the_same_wheel(dist: Path, wheel: Path, tmp_path: Path)
     assert again.read_bytes() == wheel.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_index_can_show_it(dist: Path) -> None:
     """The description renders, and the metadata are whole."""
     pytest.importorskip("twine")

@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recordings.build import RECORDINGS, recorded_api
-from helpers.stream_builders import Delivered, Seen, bytewise, parsers, reference, sdk_value, settings, split
 
-from streamwatch.core.vocabulary import Strategy
+from helpers.quick import examples
+from helpers.stream_builders import Delivered, Seen, bytewise, parsers, reference, sdk_value, settings, split
+from recordings.build import RECORDINGS, recorded_api
 from streamwatch.core.report import Report, Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Strategy
 
 #: Enough to meet every rule in an ordinary run, in some ten seconds.
-COUNT = int(os.environ.get("STREAMWATCH_FUZZ", "3000"))
+COUNT = int(os.environ.get("STREAMWATCH_FUZZ") or examples(3000))
 SEED = os.environ.get("STREAMWATCH_FUZZ_SEED")
 POLICIES = ("none", "default", "all")
 #: Bytes. Longer streams repeat themselves; they would only make the run slower.

@@ -12,9 +12,10 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
-from helpers import sdk
-from conftest import Watched
 
+from conftest import Watched
+from helpers import sdk
+from helpers.quick import sample
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 
@@ -146,6 +147,7 @@ def peak(api: str, reads: Iterable[bytes]) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDLESS)
 def test_the_cost_of_a_stream_does_not_grow_with_its_length(name: str) -> None:
     """Four times as many events cost no more memory, whatever is wrong with them."""
@@ -154,6 +156,7 @@ def test_the_cost_of_a_stream_does_not_grow_with_its_length(name: str) -> None:
     assert costs(api, reads(20_000))[0] < costs(api, reads(5_000))[0] + SLACK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROWING)
 def test_what_a_server_numbers_is_not_kept_without_end(name: str) -> None:
     """An item, call or choice of its own in every event costs no more than some bound."""
@@ -162,6 +165,7 @@ def test_what_a_server_numbers_is_not_kept_without_end(name: str) -> None:
     assert costs(api, reads(6_000))[0] < costs(api, reads(2_000))[0] + SLACK
 
 
+@pytest.mark.slow
 def test_a_very_long_stream_with_a_gap_costs_what_a_long_one_costs() -> None:
     """What is held after 300,000 events is what is held after 30,000."""
     start = sdk.frames(sdk.responses()[:4], done=False)
@@ -170,6 +174,7 @@ def test_a_very_long_stream_with_a_gap_costs_what_a_long_one_costs() -> None:
     assert very_long < long + (4 << 10)
 
 
+@pytest.mark.slow
 def test_a_stream_with_a_gap_never_needs_much_memory() -> None:
     """Neither while it goes on nor at its end."""
     assert peak("responses", numbered(iter(range(5, 10_000)))) < 1 << 20
@@ -178,6 +183,7 @@ def test_a_stream_with_a_gap_never_needs_much_memory() -> None:
 FILLERS = [b"\n" * 1000, b"\r" * 1000, b"\r\n" * 500, b": comment\n\n" * 100, b"x: y\n\n" * 200, b"id: 1\n\n" * 100]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", FILLERS, ids=lambda filler: repr(filler[:8]))
 def test_what_is_no_event_costs_nothing(filler: bytes) -> None:
     """Line ends, comments, and blocks without data."""
@@ -269,19 +275,27 @@ BODIES: dict[str, list[sdk.Read]] = {
 }
 
 
+def wire_of(name: str) -> bytes:
+    """The bytes of a body, without what happens between them."""
+    return b"".join(read for read in BODIES[name] if isinstance(read, bytes))
+
+
+#: Whole, and byte by byte: but for those that the SDK itself takes long to read so.
+IN_PARTS = [
+    pytest.param(name, size, id=f"{name}-{'bytes' if size else 'events'}")
+    for name in BODIES
+    for size in (0, 1)
+    if not size or len(wire_of(name)) <= 20_000
+]
+
+
 @pytest.mark.parametrize("mode", sdk.MODES)
-@pytest.mark.parametrize("size", [0, 1], ids=["events", "bytes"])
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize(("name", "size"), sample(IN_PARTS, 30))
 def test_the_application_gets_what_the_plain_sdk_gives(
     name: str, size: int, mode: str, watch: Callable[..., Watched]
 ) -> None:
     """The same chunks and the same exception, whatever the server sends and however it is cut."""
-    reads = BODIES[name]
-    if size:
-        wire = b"".join(read for read in reads if isinstance(read, bytes))
-        if len(wire) > 20_000:
-            pytest.skip("as slow as the SDK is with it")
-        reads = [*sdk.cut([wire], 1)]
+    reads = [*sdk.cut([wire_of(name)], size)] if size else BODIES[name]
     plain = sdk.read(mode, reads)
     watched = watch(repair="none")
     got = sdk.read(mode, reads)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
+
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.tutorial import SNAPSHOT, Server, samples, scrape, tutorial
@@ -17,13 +19,13 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def base_url():
+def base_url() -> Iterator[str]:
     with serving(Listener(("127.0.0.1", 0), Server)) as address:
         yield f"http://{address}/v1"
 
 
-@pytest.fixture(scope="module", params=["installed", "1.23.0"])
-def python(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=["installed", pytest.param("1.23.0", marks=pytest.mark.slow)])
+def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python with Streamwatch and a release of openai: the one installed, and one of those the issues name."""
     if request.param == "installed":
         if not hasattr(openai._models.BaseModel, "to_dict"):
@@ -34,23 +36,23 @@ def python(request, tmp_path_factory):
     # httpx 0.28 dropped an argument that this openai passes.
     wanted = ["--editable", str(PROJECT), f"openai=={request.param}", "httpx<0.28"]
     command = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
-    if subprocess.run(command, check=False).returncode:
+    if subprocess.run(command, check=False).returncode:  # type: ignore[arg-type]
         pytest.skip(f"openai {request.param} cannot be installed here")
     return home / "bin" / "python"
 
 
-def openai_version(python):
+def openai_version(python: Path) -> str:
     show = "from importlib.metadata import version; print(version('openai'))"
     return subprocess.check_output([str(python), "-c", show], text=True).strip()
 
 
-def test_the_tutorial_fails_without_streamwatch(python, base_url):
+def test_the_tutorial_fails_without_streamwatch(python: Path, base_url: str) -> None:
     """KeyError: 'content', and the text in the order 5, 7, 6."""
     with tutorial(python, base_url) as (said, _):
         assert said == {"tools": "KeyError: 'content'", "text": "1 2 3 4 7 5 6 "}
 
 
-def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python, base_url):
+def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python: Path, base_url: str) -> None:
     """The same program, started with opentelemetry-instrument and nothing configured but its port."""
     port = free_port()
     instrument = str(python.parent / "opentelemetry-instrument")
@@ -86,7 +88,7 @@ def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python, 
     ) == [("complete", "clean", 1), ("complete", "repaired", 1)]
 
 
-def test_observing_changes_nothing_and_tells_what_a_repair_would_come_to(python, base_url):
+def test_observing_changes_nothing_and_tells_what_a_repair_would_come_to(python: Path, base_url: str) -> None:
     """STREAMWATCH_REPAIR=none: the application's own errors, the same anomalies, applied=false."""
     port = free_port()
     instrument = str(python.parent / "opentelemetry-instrument")

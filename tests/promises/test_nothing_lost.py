@@ -15,25 +15,27 @@ from types import FrameType
 from typing import Any
 
 import pytest
+
+import streamwatch.core
 from helpers.cases import CASES
-from recordings.build import HERE, RECORDINGS, recorded_api
+from helpers.quick import examples
 from helpers.stream_builders import (
     begin,
     body,
     chunk,
     fragment,
+    message,
     named,
     numbered,
-    message,
     reference,
     response,
+    said,
     settings,
     split,
     stamped,
+    texts,
 )
-from helpers.stream_builders import said, texts
-
-import streamwatch.core
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 
@@ -112,7 +114,7 @@ def streams() -> Iterator[tuple[str, str, bytes, Request]]:
         yield case.name, case.api, case.wire, case.request
     answer = numbered(response(message(0, "One ", "two ", "three"), message(1, "four ", "five")))
     yield "scrambled-responses", "responses", named(scrambled(answer, "a")), Request()
-    yield "scrambled-chat", "chat", body(scrambled(stamped(said(*"One two three four".split())), "b")), Request()
+    yield "scrambled-chat", "chat", body(scrambled(stamped(said(*["One", "two", "three", "four"])), "b")), Request()
     early = [begin(1), *texts("b", "c", index=1), begin(0), *texts("a"), chunk({}, "stop"), chunk({}, "stop", index=1)]
     yield "early-choices", "chat", body(early), Request(n=2, accumulated=True)
     late = [chunk({"tool_calls": [fragment(0, "", id="call_a")]}), *texts("x", "y")]
@@ -141,7 +143,7 @@ def test_nothing_is_lost_at_any_line(name: str, policy: str) -> None:
         and [text for text in texts_of(whole) if text in set(arrived)] == arrived
     )  # nothing moved by a repair
     kept = Counter(texts_of(whole)) & came  # without what repairs drop, and what only a repair makes an event of
-    for at in sorted({chance.randint(1, max(lines, 1)) for _ in range(10)}):
+    for at in sorted({chance.randint(1, max(lines, 1)) for _ in range(examples(10, 1))}):
         delivered, left, _, failed = watched(api, reads, request, policy, at)
         assert failed
         now = Counter(texts_of([*delivered, *left]))

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
 
+from helpers import sdk
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Strategy
 
+pytestmark = pytest.mark.slow  # four runs of the scorer over all cases
 #: The kinds of the two known issues, and what stands next to them.
 HEADLINE = {
     *("sequence_out_of_order", "sequence_gap", "sequence_duplicate", "sequence_unusable"),

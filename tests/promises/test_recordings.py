@@ -6,21 +6,21 @@ The project's own recordings are always read; those of real servers where they l
 from __future__ import annotations
 
 import json
-import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import sdk
-from recordings.build import HERE, RECORDINGS, recorded_api
-from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
 
+from helpers import sdk
+from helpers.corpus import Recorded, beside, own, some
+from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED
-from streamwatch.core.vocabulary import Verdict
 from streamwatch.core.report import Report, Request
 from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.testing import reports
 
 _EACH = pytest.mark.parametrize("name", RECORDINGS)
@@ -154,115 +154,85 @@ def test_the_application_gets_the_same_chunks(name: str) -> None:
     assert report.verdict is Verdict.COMPLETE
 
 
-# --- recordings of real servers, beside the checkout
+# --- the project's own recordings once more, and those of real servers, beside the checkout
+
+#: How many recordings there are at least, and how many in which something is known to be wrong, and is found.
+LEAST = {"own": (60, 3), "beside": (1000, 15)}
 
 
-@pytest.fixture(scope="module")
-def corpus(shared: Path) -> Path:
-    """The folder of the recordings."""
-    return shared / "corpus"
+@pytest.fixture(
+    scope="module", params=["own", pytest.param("beside", marks=[pytest.mark.acceptance, pytest.mark.slow])]
+)
+def recorded(request: pytest.FixtureRequest) -> list[Recorded]:
+    """Every recording of a collection."""
+    return own() if request.param == "own" else beside(request.getfixturevalue("shared"))
 
 
-@pytest.fixture(scope="module")
-def index(corpus: Path) -> list[dict[str, Any]]:
-    """What is known of each recording of origin `recorded`."""
-    lines = (corpus / "index.jsonl").read_text("utf-8").splitlines()
-    return [entry for entry in map(json.loads, lines) if entry["origin"] == "recorded"]
-
-
-@pytest.fixture(scope="module")
-def known(corpus: Path) -> set[str]:
-    """The recordings in which something is really wrong."""
-    lines = (corpus / "known_faults.jsonl").read_text("utf-8").splitlines()
-    return {json.loads(line)["id"] for line in lines}
-
-
-def request_of(entry: dict[str, Any]) -> Request:
-    """What is known of the request of a recording."""
-    named = str(entry["request_tool_choice"] or "").startswith("named:")
-    return Request(n=entry["request_n"], names_tool=named)
-
-
-def recorded(corpus: Path, entry: dict[str, Any]) -> bytes:
-    """The body of a recording."""
-    return (corpus / "streams" / f"{entry['id']}.sse").read_bytes()
-
-
-def sample(index: list[dict[str, Any]], count: int, longest: int) -> list[dict[str, Any]]:
-    """Some recordings, the same each time, of every provider at least one."""
-    mixed = [entry for entry in index if entry["n_events"] <= longest]
-    random.Random(7).shuffle(mixed)
-    by_provider = {(entry["provider"], entry["surface"]): entry for entry in mixed}
-    chosen = {entry["id"]: entry for entry in [*by_provider.values(), *mixed[:count]]}
-    return list(chosen.values())
-
-
-def test_no_fault_is_found_on_real_servers(corpus: Path, index: list[dict[str, Any]], known: set[str]) -> None:
+def test_no_fault_is_found_on_real_servers(recorded: list[Recorded], request: pytest.FixtureRequest) -> None:
     """Every recording, whole: faults only where something is known to be wrong."""
     loads = parsers()[-1]
     alarms = {}
-    for entry in index:
-        seen = watch(entry["surface"], recorded(corpus, entry), request=request_of(entry), loads=loads)
-        faults = seen.faults
-        if entry["fidelity"] in ("parsed", "reframed"):
-            faults -= {"stream_truncated"}  # [DONE] was not recorded
+    for each in recorded:
+        faults = watch(each.api, each.wire, request=each.request, loads=loads).faults
+        faults -= set() if each.has_end else {"stream_truncated"}
         if faults:
-            alarms[entry["id"]] = faults
+            alarms[each.name] = faults
+    many, wrong = LEAST[request.node.callspec.params["recorded"]]
 
-    assert len(index) > 1000
-    assert {id: faults for id, faults in alarms.items() if id not in known} == {}
-    assert len(alarms) >= 15  # and known faults are found
+    assert len(recorded) > many
+    assert {each.name: alarms[each.name] for each in recorded if each.name in alarms and not each.is_faulty} == {}
+    assert len(alarms) >= wrong
 
 
-def test_a_cut_makes_no_difference_on_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
+def test_a_cut_makes_no_difference_on_real_servers(recorded: list[Recorded]) -> None:
     """A sample of every provider in random reads, and a smaller one byte by byte."""
     loads = parsers()[-1]
-    for entry in sample(index, 150, 200):
-        wire, request = recorded(corpus, entry), request_of(entry)
-        whole = watch(entry["surface"], wire, request=request, loads=loads).comparable()
-        assert (
-            watch(entry["surface"], split(wire, entry["id"], 300), request=request, loads=loads).comparable() == whole
-        )
-    for entry in sample(index, 20, 20):
-        wire, request = recorded(corpus, entry), request_of(entry)
-        whole = watch(entry["surface"], wire, request=request, loads=loads).comparable()
-        assert watch(entry["surface"], bytewise(wire), request=request, loads=loads).comparable() == whole
+    for each in some(recorded, 150, 200):
+        whole = watch(each.api, each.wire, request=each.request, loads=loads).comparable()
+        in_reads = split(each.wire, each.name, 300)
+        assert watch(each.api, in_reads, request=each.request, loads=loads).comparable() == whole
+    for each in some(recorded, 20, 20):
+        whole = watch(each.api, each.wire, request=each.request, loads=loads).comparable()
+        assert watch(each.api, bytewise(each.wire), request=each.request, loads=loads).comparable() == whole
 
 
-def test_observing_changes_nothing_on_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
+def test_observing_changes_nothing_on_real_servers(recorded: list[Recorded]) -> None:
     """Every recording: the SDK reads of each event what stands in its bytes."""
-    for entry in index:
-        wire = recorded(corpus, entry)
-        seen = watch(entry["surface"], wire, "none", request=request_of(entry))
-        events = [(event.event, sdk_value(event)) for event in reference(wire)]
+    for each in recorded:
+        seen = watch(each.api, each.wire, "none", request=each.request)
+        events = [(event.event, sdk_value(event)) for event in reference(each.wire)]
         ends = (at for at, (_, value) in enumerate(events, 1) if value == "[DONE]")
-        assert [tuple(each) for each in seen.delivered] == events[: next(ends, None)], entry["id"]
+        assert [tuple(one) for one in seen.delivered] == events[: next(ends, None)], each.name
 
 
-def test_the_application_gets_the_same_chunks_of_real_servers(corpus: Path, index: list[dict[str, Any]]) -> None:
+def test_the_application_gets_the_same_chunks_of_real_servers(recorded: list[Recorded]) -> None:
     """A sample of every provider through the SDK, with Streamwatch and without."""
-    entries = [entry for entry in sample(index, 40, 60) if offered(entry["surface"])]
-    for entry in entries:
-        assert_same_through_sdk(entry["id"], entry["surface"], recorded(corpus, entry))
+    entries = [each for each in some(recorded, 40, 60) if offered(each.api)]
+    for each in entries:
+        assert_same_through_sdk(each.name, each.api, each.wire)
 
     assert len(entries) > 30
 
 
-def test_real_numbers_are_gapless(corpus: Path, index: list[dict[str, Any]]) -> None:
+def test_real_numbers_are_gapless(recorded: list[Recorded]) -> None:
     """What the reordering stands on: no recorded response lacks a number, or has one twice."""
-    for entry in (entry for entry in index if entry["surface"] == "responses"):
-        seen = watch("responses", recorded(corpus, entry), loads=parsers()[-1])
+    responses = [each for each in recorded if each.api == "responses"]
+    for each in responses:
+        seen = watch("responses", each.wire, request=each.request, loads=parsers()[-1])
         assert not {kind.name for kind in seen.report.anomalies} & {
             *("sequence_gap", "sequence_duplicate", "sequence_out_of_order")
-        }, entry["id"]
+        }, each.name
+
+    assert len(responses) >= 10
 
 
-def test_the_kinds_of_known_issue_2_are_everywhere(corpus: Path, index: list[dict[str, Any]]) -> None:
+@pytest.mark.slow
+def test_the_kinds_of_known_issue_2_are_everywhere(shared: Path) -> None:
     """Why they are hazards and not faults: most healthy chat streams have deltas without content."""
-    chats = [entry for entry in index if entry["surface"] == "chat" and entry["fidelity"] == "exact"]
+    chats = [each for each in beside(shared) if each.api == "chat" and each.is_exact]
     with_hazard = 0
-    for entry in chats:
-        found = watch("chat", recorded(corpus, entry), request=request_of(entry), loads=parsers()[-1]).report.anomalies
+    for each in chats:
+        found = watch("chat", each.wire, request=each.request, loads=parsers()[-1]).report.anomalies
         with_hazard += bool({CONTENT_ABSENT, CONTENT_NULL} & set(found))
 
     assert with_hazard > len(chats) / 2

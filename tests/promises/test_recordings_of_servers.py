@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from test_recordings import assert_same_through_sdk, offered
+
+from helpers.stream_builders import bytewise, read, split, watch
 from recordings.build import HERE
 from servers.questions import CITIES, TEXT
-from test_recordings import assert_same_through_sdk, offered
-from helpers.stream_builders import bytewise, read, split, watch
-
-from streamwatch.core.vocabulary import Severity, Verdict
 from streamwatch.core.report import Request
+from streamwatch.core.vocabulary import Severity, Verdict
 
 FOLDER = HERE / "servers"
 INDEX: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_text("utf-8"))

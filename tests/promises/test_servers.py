@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from helpers.ports import free_port
 from servers import environments, programs
 from servers.dialects import DIALECTS, ROUTES, Dialect

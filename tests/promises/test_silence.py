@@ -19,6 +19,7 @@ from typing import Any
 
 import openai
 import pytest
+
 from conftest import Watched
 from helpers.sdk import httpx
 from servers import programs
@@ -164,7 +165,7 @@ def of(watched: Watched) -> tuple[Report, Times]:
     return report, report.times
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [MODES[0], *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES[1:])])
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_each_row_is_seen_while_it_lasts_and_kept_afterwards(row: Row, mode: str, stalling: Watched) -> None:
     """The state of an open stream by the first scrape beyond the threshold, and its times when it has ended."""

@@ -22,16 +22,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.ports import free_port
+
 from apps import pipeline
+from helpers.ports import free_port
 
 for library in ("openai", "starlette", "uvicorn", "prometheus_client"):
     pytest.importorskip(library, reason=f"{library} is not installed")
 
-from streamwatch.core.vocabulary import Severity
-from streamwatch.synthetic import faults
 from streamwatch.cli.common import measured
+from streamwatch.core.vocabulary import Severity
 from streamwatch.demo import processes
+from streamwatch.synthetic import faults
 
 PROXIES = {name: shutil.which(name) or shutil.which(f"/usr/sbin/{name}") for name in ("haproxy", "nginx")}
 

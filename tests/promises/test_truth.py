@@ -25,14 +25,14 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from helpers.ports import free_port
+
 from apps import pipeline
 from helpers.demo_server import serving
+from helpers.ports import free_port
 from helpers.stream_builders import watch
-
 from streamwatch.cli.common.measured import Measured, parse
-from streamwatch.core.vocabulary import Outcome
 from streamwatch.core.stream_cases import ANY_FAULT, FIXED, ORDER, TOOL_CALLS
+from streamwatch.core.vocabulary import Outcome
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault
 from streamwatch.synthetic.readings import Reading, reading_of
@@ -66,9 +66,7 @@ def test_cases_are_what_was_broken_and_end_as_the_reader_did(fault: Fault, shape
         for definition in fault.cases:
             assert (seen.report.cases[definition] in FIXED) is fault.repairable
         assert seen.report.applied is (level != "none")
-        if not fault.cases:
-            assert whole
-        elif fault.repairable and level != "none":
+        if not fault.cases or (fault.repairable and level != "none"):
             assert whole
         elif not fault.repairable and fault.name != "gap":  # a gap may swallow what the closing text says again
             assert not whole
@@ -192,11 +190,12 @@ def agrees_on_top(truth: list[dict[str, Any]], said: dict[str, dict[str, Any]], 
 
 @pytest.mark.parametrize("level", LEVELS)
 class TestOverSockets:
+    """The whole way, over real sockets."""
+
     pytestmark = e2e
 
     def test_the_counters_are_the_truth(self, server: str, level: str) -> None:
         """What was broken, whether it can be repaired, and what the application ended with: to the unit."""
-
         with application(server, level, free_port()) as metrics:
             measured, truth = parse(fetched(metrics)), told(server)
             said = on_top(metrics)
@@ -397,6 +396,7 @@ print(json.dumps(cases()), flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_forked_processes_count_the_cases_of_their_own_streams() -> None:
     """None of them the parent's again: what all of them count is what all of them read."""

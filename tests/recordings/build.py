@@ -11,8 +11,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from streamwatch.core.report import Request  # noqa: E402
-from helpers.stream_builders import (  # noqa: E402
+from helpers.stream_builders import (
     DONE,
     Payload,
     answered,
@@ -36,6 +35,7 @@ from helpers.stream_builders import (  # noqa: E402
     tool_call,
     usage_chunk,
 )
+from streamwatch.core.report import Request
 
 WORDS = ("The ", "harbour ", "is ", "quiet", ".")
 PARIS, ROME = ('{"city"', ':"Paris"}'), ('{"city":', '"Rome"}')

@@ -8,10 +8,10 @@ from typing import Any
 
 import openai
 import pytest
+
 from conftest import Watched
 from helpers import sdk
 from helpers.stream_builders import Payload, identified, turn
-
 from streamwatch.core.kinds import ERROR_IN_STREAM, EVENT_REPEATED, STREAM_TRUNCATED
 from streamwatch.core.vocabulary import Verdict
 

@@ -12,11 +12,12 @@ import functools
 import importlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
 
+from helpers import sdk
 from streamwatch.sdk import instrumentor
 
 #: Older lines are closed: all that matters of them is that streams work.
@@ -94,7 +95,7 @@ def is_generator(node: ast.AST) -> bool:
 
 def moved(source: Source) -> list[str]:
     """What is not as Streamwatch knows it, and what depends on it."""
-    found = []
+    found: list[Any] = []
     for name, way in (("Stream", "iter_bytes"), ("AsyncStream", "aiter_bytes")):
         found += moved_in_stream(source["_streaming"], name, way)
     return [
@@ -189,7 +190,7 @@ def moved_in_models(source: Source) -> Moved:
     if named[:2] != ["value", "type_"]:
         yield f"construct_type takes {named}: chunk_builder.ChunkBuilder calls it with value and type_"
     construct = find(source["_models"], "BaseModel", "construct")
-    state = {ast.literal_eval(call.args[1]) for call in ast.walk(construct) if is_setattr(call)}
+    state = {ast.literal_eval(call.args[1]) for call in ast.walk(construct) if is_setattr(call)}  # type: ignore[attr-defined]
     if state != STATE:
         yield f"BaseModel.construct sets {sorted(state)}: shape_template.ShapeTemplate sets {sorted(STATE)}"
 

@@ -13,16 +13,17 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types import Completion
 from openai.types.chat import ChatCompletionChunk
-from recordings.build import HERE, RECORDINGS, recorded_api
 
+from conftest import Watched
+from helpers import sdk
+from helpers.quick import examples
+from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.sdk import chunk_builder
 from streamwatch.sdk.chunk_builder import ChunkBuilder, EventTypes
@@ -144,6 +145,7 @@ def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
         check(api, known.build(payload), payload)
 
 
+@pytest.mark.slow
 def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
     """One process that talks to 39 providers: no difference, and most chunks are spared the construction."""
     index = [json.loads(line) for line in (shared / "corpus" / "index.jsonl").read_text("utf-8").splitlines()]
@@ -160,7 +162,7 @@ def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
     assert made > 0.5 * total > 2_000
 
 
-STRANGE = st.sampled_from(
+STRANGE: Any = st.sampled_from(
     [None, True, False, 0, 1, -1, 1.0, 0.0, -0.0, 2**70, "", "x", "stop", "assistant", "\ud83d", "\x00", "é", [], {}]
 )
 JSON = st.recursive(STRANGE, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2))
@@ -201,7 +203,7 @@ def changed(payload: Any, chance: random.Random, value: Any) -> Any:
     return payload
 
 
-SEEDS = {api: [] for api in CASTS}
+SEEDS: dict[str, list[Any]] = {api: [] for api in CASTS}
 for _name in SERVED:
     SEEDS[recorded_api(_name)] += payloads((HERE / f"{_name}.sse").read_bytes())[:40]
 
@@ -210,7 +212,7 @@ for _name in SERVED:
 def test_no_payload_makes_another_object_than_the_sdk_does(api: str) -> None:
     """A template of one payload, and one that differs in anything at all from it, in both orders."""
 
-    @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @hypothesis_settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.sampled_from(SEEDS[api]), st.integers(0, 2**32), st.lists(JSON, min_size=1, max_size=4))
     def holds(payload: Any, seed: int, values: list[Any]) -> None:
         chance = random.Random(seed)
@@ -391,6 +393,7 @@ def test_large_shapes_are_not_kept(is_inside: bool) -> None:
     assert 32_768 - (256 + 100) < max(weights) <= 32_768
 
 
+@pytest.mark.slow
 def test_all_templates_together_are_bounded() -> None:
     """Large ones of as many kinds as are known: 2 MiB, and one template more."""
     known = Counting()
@@ -511,7 +514,7 @@ class Stream:
 @pytest.fixture
 def types() -> Iterator[EventTypes]:
     """The classes of events, and the SDK's classes as they were afterwards."""
-    made = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)
+    made = EventTypes(openai._streaming.ServerSentEvent, pytest.fail, builds=True)  # type: ignore[arg-type]
     yield made
     made.close()
 
@@ -588,7 +591,8 @@ def test_the_loop_asks_no_class_what_a_built_object_is(
     monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
     chunks, error = everything(mode, api, sdk.healthy(api))
 
-    assert len(casts) == len(chunks) and error is None
+    assert len(casts) == len(chunks)
+    assert error is None
     assert CASTS[api] not in casts
     assert [inside(chunk) for chunk in chunks] == [
         inside(own(api, chunk.model_dump(exclude_unset=True))) for chunk in chunks

@@ -18,12 +18,12 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from opentelemetry.sdk.metrics import MeterProvider
 
-from streamwatch.sdk import instrumentor
+from conftest import Watched
+from helpers import sdk
 from streamwatch.core.vocabulary import Verdict
+from streamwatch.sdk import instrumentor
 
 #: What a relay stamped, one event three places late: each stream needs a repair, and says by its text whether it had it.
 _LETTERS = "abcdefghij"
@@ -44,7 +44,7 @@ class Echo(sdk.httpx.BaseTransport, sdk.httpx.AsyncBaseTransport):  # type: igno
         self.pause = pause
 
     def _respond(self, request: Any) -> Any:
-        name = sdk.json.loads(request.content)["messages"][0]["content"]
+        name = sdk.json.loads(request.content)["messages"][0]["content"]  # type: ignore[attr-defined]
         reads: list[sdk.Read] = []
         for read in broken(name):
             reads += [read, self.pause]
@@ -98,6 +98,7 @@ def check_counts(watched: Watched, count: int) -> None:
     assert not instrumentor.agent.any_open
 
 
+@pytest.mark.slow
 def test_counts_are_exact_with_64_threads_on_one_client(
     watch: Callable[..., Watched], providers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +138,7 @@ def test_a_stream_may_go_from_thread_to_thread(watched: Watched) -> None:
     """Opened in one, each chunk read in another: the stream is the same."""
     stream = ask(client(), "name")
     with ThreadPoolExecutor(4) as pool:
-        chunks = [chunk for chunk in iter(lambda: pool.submit(next, stream, None).result(), None)]
+        chunks = list(iter(lambda: pool.submit(next, stream, None).result(), None))
 
     assert "name" + _LETTERS == text_of(chunks)
     check_counts(watched, 1)
@@ -147,7 +148,7 @@ def test_streams_that_take_turns_in_one_thread_are_kept_apart(watched: Watched) 
     """A chunk of one, a chunk of the next: as an application does that merges answers."""
     shared = client()
     names = [f"<{number}>" for number in range(20)]
-    said = {name: "" for name in names}
+    said = dict.fromkeys(names, "")
     for chunks in zip(*(ask(shared, name) for name in names), strict=True):
         for name, chunk in zip(names, chunks, strict=True):
             said[name] += text_of([chunk])
@@ -343,6 +344,7 @@ print(sorted(Counter(report.verdict.value for report in reports).items()))
 """
 
 
+@pytest.mark.slow
 def test_greenlets_are_kept_apart(tmp_path: Path) -> None:
     """gevent, patching everything: fifty streams at once are right, and one that is killed is abandoned."""
     if importlib.util.find_spec("gevent") is None:
@@ -355,6 +357,7 @@ def test_greenlets_are_kept_apart(tmp_path: Path) -> None:
     assert "[('abandoned', 1), ('complete', 50)]\n" == done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repair", ["default", "none"])
 def test_switching_on_and_off_while_streams_are_read_harms_none(repair: str, watch: Callable[..., Watched]) -> None:
     """Every application gets all its chunks, whoever switches what on meanwhile."""

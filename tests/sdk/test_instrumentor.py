@@ -18,8 +18,6 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from openai import _streaming
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
@@ -28,10 +26,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import streamwatch
+from conftest import Watched
+from helpers import sdk
+from streamwatch.core.settings import Settings
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.sdk.session import DecoderProxy
-from streamwatch.core.settings import Settings
 
 STREAMS = (_streaming.Stream, _streaming.AsyncStream)
 ROOT = Path(__file__).parents[2]
@@ -147,7 +147,7 @@ def test_another_wrapper_on_top_survives(watch: Callable[..., Watched]) -> None:
         ours(self, *args, **kwargs)
 
     try:
-        _streaming.Stream.__init__ = theirs
+        _streaming.Stream.__init__ = theirs  # type: ignore[method-assign]
         watch.stop()  # type: ignore[attr-defined]
         assert _streaming.Stream.__init__ is theirs
         sdk.read("sync", sdk.healthy("chat"))
@@ -157,7 +157,7 @@ def test_another_wrapper_on_top_survives(watch: Callable[..., Watched]) -> None:
         assert "complete" == watched.report.verdict
     finally:
         watch.stop()  # type: ignore[attr-defined]
-        _streaming.Stream.__init__ = ORIGINALS[0]
+        _streaming.Stream.__init__ = ORIGINALS[0]  # type: ignore[method-assign]
 
 
 def test_the_stream_object_stays_the_sdks_own(watched: Watched) -> None:
@@ -178,7 +178,7 @@ def test_what_a_decoder_has_beside_is_still_there(watched: Watched) -> None:
 
     assert callable(stream._decoder.decode)
     with pytest.raises(AttributeError, match="nothing"):
-        stream._decoder.nothing
+        _ = stream._decoder.nothing
     list(stream)
 
 
@@ -198,6 +198,7 @@ print([report.verdict.value for report in seen])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("import openai", "import streamwatch.testing"), ("import streamwatch.testing", "")])
 def test_openai_may_be_imported_before_or_after(order: tuple[str, str]) -> None:
     """The hook waits for it, or finds it."""
@@ -238,6 +239,7 @@ def test_a_process_without_openai_is_none_the_wiser() -> None:
     assert ("", "") == (done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_tells_its_own_streams_alone() -> None:
     """The stream that the parent reads, and what it has counted, are the parent's to tell."""
@@ -271,6 +273,7 @@ os._exit(0) if not child else None
     ] == lines
 
 
+@pytest.mark.slow
 def test_the_exit_of_the_process_ends_what_is_open() -> None:
     """A stream that is read when Python exits is told, as abandoned."""
     program = """
@@ -284,6 +287,7 @@ next(stream)
     assert "abandoned" == python(program).stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["before", "after", "later"])
 def test_the_last_export_has_what_is_open_at_the_exit(order: str) -> None:
     """Whether the providers were set before Streamwatch was switched on, after that, or after the first stream."""
@@ -312,6 +316,7 @@ next(stream)
     assert '"streamwatch.verdict": "abandoned"' in told
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_has_histograms_of_its_own() -> None:
     """What the parent measured is not in them; the parent's go on."""
@@ -587,10 +592,10 @@ def test_what_the_clients_own_decoder_raises_is_raised(what: str, mode: str, wat
     cls = sdk.OwnDecoder if mode == "sync" else sdk.AsyncOwnDecoder
     ends = {"cut": sdk.cut_off(), "broken": b"data: {\n\n", "undecodable": b"data: \xff\n\n"}
     reads = [*sdk.healthy("chat")[:4], ends[what]]
-    plain = sdk.read(mode, reads, cls=cls)
+    plain = sdk.read(mode, reads, cls=cls)  # type: ignore[arg-type]
     watched = watch(repair="none")
 
-    assert plain == sdk.read(mode, reads, cls=cls)
+    assert plain == sdk.read(mode, reads, cls=cls)  # type: ignore[arg-type]
     assert "truncated" == watched.report.verdict
 
 

@@ -12,14 +12,12 @@ from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from conftest import Watched
 from opentelemetry.trace import StatusCode
 
-from streamwatch.sdk import instrumentor
+from conftest import Watched
+from helpers import sdk
 from streamwatch.core.vocabulary import Verdict
-from streamwatch.core.settings import Policy, Settings
-from streamwatch.core.stream import StreamWatch
+from streamwatch.sdk import instrumentor
 
 BROKEN = {Verdict.TRUNCATED, Verdict.ERROR, Verdict.EMPTY}
 Consumer = Callable[[Any, str], Any]
@@ -339,10 +337,10 @@ def test_held_events_come_before_the_exception_of_a_cut(mode: str, watch: Callab
     """A transport error loses nothing that came: what waits for a missing event is delivered, then the SDK raises."""
     events = sdk.responses()
     reads = [*sdk.frames([*events[:4], *events[5:8]], done=False), sdk.cut_off()]
-    plain = sdk.read(mode, reads, "responses")
+    plain = sdk.read(mode, reads, "responses")  # type: ignore[arg-type]
     watched = watch()
 
-    assert plain == sdk.read(mode, reads, "responses")
+    assert plain == sdk.read(mode, reads, "responses")  # type: ignore[arg-type]
     assert plain.error is not None
     check(watched, Verdict.TRUNCATED, [])
     assert "sequence_gap" in watched.report.kinds
@@ -353,7 +351,7 @@ def test_what_follows_done_is_of_no_interest(mode: str, watch: Callable[..., Wat
     """A connection that breaks after [DONE] is a complete stream."""
     reads = [*sdk.healthy("chat"), sdk.cut_off()]
     watched = watch()
-    outcome = sdk.read(mode, reads)
+    outcome = sdk.read(mode, reads)  # type: ignore[arg-type]
 
     assert (6, None) == (len(outcome.chunks), outcome.error)
     check(watched, Verdict.COMPLETE, [])
@@ -544,6 +542,7 @@ def test_a_response_that_is_parsed_twice_is_one_stream(read: int | None, watched
     assert {} == watched.samples("streamwatch.unobserved_streams")
 
 
+@pytest.mark.slow
 def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watched) -> None:
     """No more of them wait than were open at once: each opening counts all that the garbage collector found."""
     client = sdk.client(sdk.healthy("chat"))
@@ -558,9 +557,9 @@ def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watche
     assert [Verdict.ABANDONED] * 6 == [report.verdict for report in watched.reports]
 
 
+@pytest.mark.slow
 def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:
     """Beyond what the SDK itself holds: ten thousand open streams are to cost 40 MiB."""
-
     client = sdk.client(sdk.healthy("chat"))
 
     def held() -> float:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import sdk
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from helpers import sdk
+from helpers.quick import examples
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
 JSON = st.recursive(
@@ -28,7 +29,7 @@ BETWEEN = st.sampled_from([b"", b": keep-alive\n\n", b"event: ping\n", b"id: 7\n
 def test_any_json_comes_as_the_plain_sdk_gives_it(mode: str, repair: str) -> None:
     """Lists, strings, numbers and null are payloads, too: none is dropped, none is an anomaly."""
 
-    @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @hypothesis_settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.tuples(BETWEEN, JSON), max_size=5), st.booleans())
     def holds(events: list[tuple[bytes, Any]], done: bool) -> None:
         reads = [between + b"data: " + json.dumps(value).encode() + b"\n\n" for between, value in events]

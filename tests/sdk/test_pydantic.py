@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import sdk
 from openai._models import construct_type
 from openai.types.chat import ChatCompletionChunk
 
+from helpers import sdk
 from streamwatch.sdk.chunk_builder import ChunkBuilder
 
 

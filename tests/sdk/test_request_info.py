@@ -6,9 +6,9 @@ from typing import Any
 
 import openai
 import pytest
+
 from helpers import sdk
 from helpers.stream_builders import DONE, body, chunk, completion, fragment, said
-
 from streamwatch.core.report import Request
 from streamwatch.sdk import request_info
 from streamwatch.testing import reports
@@ -95,7 +95,7 @@ def test_the_helper_ends_with_one_call_whatever_it_joins_by_itself() -> None:
 
 def test_a_helper_that_nobody_knows_is_taken_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release that has moved its function: nothing is done for it."""
-    monkeypatch.setitem(request_info.sys.modules, "openai.lib.streaming._deltas", None)
+    monkeypatch.setitem(request_info.sys.modules, "openai.lib.streaming._deltas", None)  # type: ignore[attr-defined]
 
     assert request_info._attempt(request_info._joins_fragments, default=True) is True
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Watched
-from helpers import sdk
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from conftest import Watched
+from helpers import sdk
 from streamwatch.core.kinds import STREAM_STALLED
 from streamwatch.core.report import Times
 from streamwatch.core.settings import Settings
@@ -184,7 +184,7 @@ def test_a_stream_that_hangs_shows_while_nothing_arrives(
     caplog.set_level(logging.INFO, "streamwatch")
     held = Held(*sdk.healthy("chat")[:sent])
     headers = {"x-request-id": "req_7"}
-    reader = threading.Thread(target=lambda: list(sdk.create(sdk.client(held, headers))))  # type: ignore[arg-type]
+    reader = threading.Thread(target=lambda: list(sdk.create(sdk.client(held, headers))))
     reader.start()
     try:
         until(lambda: open_now(stalling) == {before: 1})
@@ -294,7 +294,7 @@ def test_streams_of_many_loops_and_threads_are_counted_together(stalling: Watche
                     200, headers={"content-type": "text/event-stream"}, stream=Hanging(held)
                 )
             )
-            client = sdk.openai.AsyncOpenAI(
+            client = sdk.openai.AsyncOpenAI(  # type: ignore[attr-defined]
                 api_key="k", base_url="http://server.test/v1", http_client=sdk.httpx.AsyncClient(transport=respond)
             )
             method, arguments = sdk.asks(client, "chat")
@@ -317,6 +317,7 @@ def test_streams_of_many_loops_and_threads_are_counted_together(stalling: Watche
     assert {"complete": 4} == stalling.samples("streamwatch.streams", "streamwatch.verdict")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_process_shows_its_own_open_streams_alone() -> None:
     """The one that the parent reads is the parent's, whoever is asked, while the child has one of its own."""

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 import openai
 import pytest
-from helpers.listening import Listener
-from helpers import sdk
-from conftest import Watched
 from openai.types.chat import ChatCompletionChunk
 
-from streamwatch.sdk import instrumentor
+from conftest import Watched
+from helpers import sdk
+from helpers.listening import Listener
 from streamwatch.core.vocabulary import Verdict
+from streamwatch.sdk import instrumentor
 
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]
@@ -231,11 +231,11 @@ AZURE = {"api_version": "2024-10-21", "base_url": None, "azure_endpoint": "https
 def test_azure_is_told_by_its_host_and_deployment(mode: str, watched: Watched) -> None:
     """The provider is Azure, the model what the caller asked for, the snapshot what answered."""
     if mode == "sync":
-        assert TEXT == text_of(sdk.create(sdk.client(READS, cls=openai.AzureOpenAI, **AZURE)))
+        assert TEXT == text_of(sdk.create(sdk.client(READS, cls=openai.AzureOpenAI, **AZURE)))  # type: ignore[arg-type]
     else:
 
         async def ask() -> str:
-            return await async_text_of(await sdk.create(sdk.async_client(READS, cls=openai.AsyncAzureOpenAI, **AZURE)))
+            return await async_text_of(await sdk.create(sdk.async_client(READS, cls=openai.AsyncAzureOpenAI, **AZURE)))  # type: ignore[arg-type]
 
         assert TEXT == asyncio.run(ask())
 
@@ -260,8 +260,8 @@ def test_another_server_is_told_by_its_address(base_url: str, host: str, port: i
 
     check(watched)
     (span,) = watched.spans
-    assert host == span.attributes["server.address"]
-    assert port == span.attributes.get("server.port")
+    assert host == span.attributes["server.address"]  # type: ignore[index]
+    assert port == span.attributes.get("server.port")  # type: ignore[union-attr]
 
 
 def test_an_http_client_of_the_callers_own_is_used_as_it_is(watched: Watched) -> None:

@@ -10,20 +10,19 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
-from helpers import sdk
-from helpers import sockets
-from conftest import Watched
-from helpers.sockets import UNTIL_ASKED, Raw, Script, chunk
 
-from streamwatch.core.vocabulary import Verdict
+from conftest import Watched
+from helpers import sdk, sockets
+from helpers.sockets import UNTIL_ASKED, Raw, Script, chunk
 from streamwatch.core.patience import PatienceByServer
 from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.vocabulary import Verdict
 from streamwatch.sdk import instrumentor, lines, waiting
 
 pytestmark = [
@@ -635,7 +634,7 @@ def test_held_events_come_before_the_exception_of_a_cut(mode: str, impatient: Wa
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """How each read of a held stream was decided."""
     seen: list[Any] = []
     step = waiting.Waiting.step
@@ -645,7 +644,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         return seen[-1]
 
     monkeypatch.setattr(waiting.Waiting, "step", noted)
-    yield seen
+    return seen
 
 
 @EACH_MODE

@@ -14,10 +14,10 @@ from typing import Any
 
 import openai
 import pytest
+
 from conftest import Watched
 from helpers import sdk
 from helpers.stream_builders import Payload, answered
-
 from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     EVENT_REPEATED,
@@ -94,11 +94,10 @@ HELLO = {"type": "response.create"}
 
 def received(url: str, mode: str, api: str = "responses", most: int = 1000) -> tuple[list[bytes], str]:
     """Every message that an application gets as bytes, up to `most`, and the name of the exception that ends it."""
-    options = {"base_url": url, "api_key": "x"}
     got: list[bytes] = []
 
     def read() -> str:
-        with opened(openai.OpenAI(**options), api) as connection:
+        with opened(openai.OpenAI(base_url=url, api_key="x"), api) as connection:
             connection.send(HELLO)
             while len(got) < most:
                 try:
@@ -108,7 +107,7 @@ def received(url: str, mode: str, api: str = "responses", most: int = 1000) -> t
         return ""
 
     async def read_async() -> str:
-        async with opened(openai.AsyncOpenAI(**options), api) as connection:
+        async with opened(openai.AsyncOpenAI(base_url=url, api_key="x"), api) as connection:
             await connection.send(HELLO)
             while len(got) < most:
                 try:
@@ -118,6 +117,11 @@ def received(url: str, mode: str, api: str = "responses", most: int = 1000) -> t
         return ""
 
     return got, asyncio.run(read_async()) if mode == "async" else read()
+
+
+def attributes_of(span: Any) -> dict[str, Any]:
+    """The attributes of a span."""
+    return dict(span.attributes)
 
 
 def wire(messages: list[Payload]) -> list[bytes]:
@@ -135,11 +139,11 @@ def test_a_healthy_response_is_clean_and_untouched(mode: str, watched: Watched) 
     assert (report.api, report.verdict, report.anomalies) == ("responses", Verdict.COMPLETE, {})
     assert sum(report.chunks.values()) == len(RESPONSE)
     (span,) = watched.spans
-    assert (span.attributes["server.address"], span.attributes["server.port"]) == (
+    assert (attributes_of(span)["server.address"], attributes_of(span)["server.port"]) == (
         "127.0.0.1",
         int(url.split(":")[2][:-3]),
     )
-    assert span.attributes["gen_ai.request.model"] == RESPONSE[0]["response"]["model"]
+    assert attributes_of(span)["gen_ai.request.model"] == RESPONSE[0]["response"]["model"]
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
@@ -217,7 +221,7 @@ def test_a_realtime_session_is_divided_into_its_responses(mode: str, watched: Wa
     assert [report.api for report in watched.reports] == ["realtime"] * 3
     assert [report.verdict for report in watched.reports] == [Verdict.COMPLETE] * 3
     assert [report.anomalies for report in watched.reports] == [{}, {EVENT_REPEATED: 1}, {RESPONSE_TEXT_LOST: 1}]
-    assert {span.attributes["gen_ai.request.model"] for span in watched.spans} == {"gpt-realtime"}
+    assert {attributes_of(span)["gen_ai.request.model"] for span in watched.spans} == {"gpt-realtime"}
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)

@@ -81,7 +81,7 @@ def help_read(name: str) -> tuple[list[Any], str]:
             with of.stream(model=MODEL, **request) as stream:
                 for _ in stream:
                     pass
-                final = stream.get_final_completion() if api == "chat" else stream.get_final_response()
+                final = stream.get_final_completion() if api == "chat" else stream.get_final_response()  # type: ignore[union-attr]
                 return [dump(final)], ""
     except Exception as error:
         return [], f"{type(error).__name__}: {error}"

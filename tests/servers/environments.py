@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from apps.pipeline import tools  # noqa: E402
+from apps.pipeline import tools
 
 #: Slow machines compile llama.cpp in an hour, and slow lines bring torch in a quarter of one.
 INSTALL_SECONDS = 7200

@@ -101,7 +101,7 @@ def train(tokens: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     model = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokens), tie_word_embeddings=True, **shape, **heads, **ends))
     examples, optimizer = batch(tokens), torch.optim.AdamW(model.parameters(), 3e-3)
     began = time.monotonic()
-    for step in range(1, MOST_STEPS + 1):
+    for step in range(1, MOST_STEPS + 1):  # noqa: B007 -- told afterwards
         loss = model(**examples).loss
         optimizer.zero_grad()
         loss.backward()

@@ -9,9 +9,8 @@ import subprocess
 import urllib.error
 from pathlib import Path
 
-from helpers.ports import free_port
-
 from apps import pipeline
+from helpers.ports import free_port
 from servers import environments
 
 #: The key that LiteLLM wants of its clients; it refuses to start with a short one.

@@ -21,12 +21,11 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE.parents[1]))
 
-from servers import environments, programs  # noqa: E402
-from servers.questions import TOOL, ask  # noqa: E402
-from servers.relay import Relay  # noqa: E402
-from helpers.stream_builders import watch  # noqa: E402
-
-from streamwatch.core.report import Request  # noqa: E402
+from helpers.stream_builders import watch
+from servers import environments, programs
+from servers.questions import TOOL, ask
+from servers.relay import Relay
+from streamwatch.core.report import Request
 
 RECORDINGS = HERE.parent / "recordings" / "servers"
 INDEX = RECORDINGS / "index.json"

@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Union
+from typing import Any
 
 from helpers.listening import Listener
 
 #: A chunk is sent as it is; a number is so many seconds of nothing; `CUT` ends the connection without a word.
-Step = Union[bytes, float, str]
+Step = bytes | float | str
 CUT = "cut"
 
 

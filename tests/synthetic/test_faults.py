@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from helpers.quick import examples
 from streamwatch.core.stream import StreamWatch
 from streamwatch.synthetic import faults, streams
 from streamwatch.synthetic.faults import FAULTS, HEALTHY, Fault, fault_for
@@ -115,7 +116,7 @@ def test_chat_chunks_without_a_number_never_change_places(fault: Fault, shape: S
     """What nobody could put in order again is not put out of order."""
     if shape not in (Shape.CHAT_TEXT, Shape.CHAT_TOOLS):
         return
-    for seed in range(20):
+    for seed in range(examples(20, 2)):
         events = payloads(healthy(shape, Random(seed)))
         marks = {chunk["obfuscation"]: place for place, chunk in enumerate(events) if len(chunk["obfuscation"]) > 7}
         sent = payloads(faults.broken(fault, [*events, Mark.DONE], Random(seed)))
@@ -136,7 +137,7 @@ def test_each_fault_is_found_as_the_kinds_it_names(fault: Fault, shape: Shape) -
         return set(watch.report().kinds)
 
     hazards = {"content_absent", "content_null", "choices_empty"}  # in healthy streams too
-    for seed in range(20):
+    for seed in range(examples(20, 2)):
         events = healthy(shape, Random(seed))
         expected = {kind.name for kind in fault.kinds}
         assert expected <= kinds(faults.broken(fault, events, Random(seed)))

@@ -1,0 +1,63 @@
+"""A quick run joins the cases of a test, loses none of them, and says which one failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers import quick
+
+CONFTEST = """
+from helpers import quick
+def pytest_collection_modifyitems(items):
+    items[:] = quick.together(items)
+"""
+TESTS = """
+import pytest
+RAN = []
+
+@pytest.mark.parametrize("number", range(151))
+def test_plain(number):
+    RAN.append(number)
+    if number in (3, 5):
+        pytest.fail("odd") if number == 5 else None
+        assert number == 4
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_with_a_fixture(name, tmp_path):
+    assert tmp_path.exists()
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_that_skips(name):
+    if name == "b":
+        pytest.skip("no b here")
+
+def test_all_ran():
+    assert RAN == list(range(151))
+"""
+
+
+def test_cases_run_together_and_are_named_where_they_fail(pytester: pytest.Pytester) -> None:
+    """All of them, 150 in an item; tests with a fixture stay as they are, and a case that skips is told."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(TESTS)
+    result = pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-rs", "--tb=short")
+
+    result.assert_outcomes(passed=4, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_plain?1-150 of 151?*",
+            "*of the case 3; failed: 3, 5. Without --quick each case is a test of its own.",
+            "*SKIPPED*1 of 2 cases: no b here",
+        ]
+    )
+
+
+@pytest.mark.parametrize(("is_quick", "expected"), [(False, (400, 40, 5)), (True, (40, 6, 5))])
+def test_a_quick_run_draws_a_tenth(
+    is_quick: bool, expected: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many examples one of ten, of few as many as are needed; of cases the first, and others at equal distances."""
+    monkeypatch.setattr(quick._Mode, "quick", is_quick)
+
+    assert tuple(map(quick.examples, (400, 40, 5))) == expected
+    assert quick.sample(range(12), 4) == ([0, 3, 6, 9] if is_quick else list(range(12)))
