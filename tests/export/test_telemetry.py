@@ -410,7 +410,7 @@ def test_counters_move_while_a_long_stream_goes_on(
     cls: type[openai.OpenAI], watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And at its end nothing is counted twice."""
-    monkeypatch.setattr(reading, "_RECORD_EVERY", 0.0)
+    monkeypatch.setattr(observed_stream, "_RECORD_EVERY", 0.0)
     stream = sdk.create(sdk.client(sdk.broken(), cls=cls))
     counts, so_far = [], []
     for _ in stream:
