@@ -336,9 +336,13 @@ def api_in(body: bytes) -> str:
     return "other" if seen and b'"error"' not in body else "chat"
 
 
+#: How the names of events begin, by API.
+_NAMES = ((b"thread.", "assistants"), (b"response.", "responses"), (b"agent.", "agents"))
+
+
 def _api_named(event: bytes) -> str:
     """Return the API that the name of an event is of; empty where many have it, or none."""
-    return "assistants" if event.startswith(b"thread.") else "responses" if event.startswith(b"response.") else ""
+    return next((api for beginning, api in _NAMES if event.startswith(beginning)), "")
 
 
 def value_of(text: str | bytes) -> Any:
@@ -351,8 +355,9 @@ def value_of(text: str | bytes) -> Any:
 
 def _api_of(payload: dict[str, Any]) -> str:
     object, choices = payload.get("object"), payload.get("choices")
-    if str(payload.get("type", "")).startswith("response."):
-        return "responses"
+    type_ = str(payload.get("type", ""))
+    if type_.startswith(("response.", "agent.")):
+        return "responses" if type_.startswith("response.") else "agents"
     if object in ("chat.completion.chunk", "text_completion"):
         return "chat" if object == "chat.completion.chunk" else "completions"
     if str(object).startswith("thread."):
