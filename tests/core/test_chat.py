@@ -663,3 +663,14 @@ def test_chunks_without_choices_can_be_left_out_but_for_usage() -> None:
     assert [bool(payload["choices"]) for payload in default.payloads] == [False, True, True, True, False]
     assert [bool(payload["choices"]) for payload in asked.payloads] == [True, True, True, False]
     assert asked.report.outcomes[CHOICES_EMPTY] == {Outcome.UNVERIFIED: 1, Outcome.UNREPAIRED: 1}
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "stop"])
+def test_a_word_behind_the_finish_hides_what_it_hid(reason: str) -> None:
+    """The helper raises on an answer that was cut for its length: where the word keeps it from that, the word stays."""
+    wire = [chunk({"content": "One"}, "null"), chunk({}, reason), chunk({}, "null")]
+    seen = watch("chat", body(wire), request=HELPER)
+    finishes = [payload["choices"][0]["finish_reason"] for payload in seen.payloads]
+
+    assert finishes == [None, reason, "null" if reason != "stop" else None]
+    assert watch("chat", body(wire), request=READER).payloads == wire

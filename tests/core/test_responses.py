@@ -1912,3 +1912,15 @@ def test_text_without_an_id_is_not_an_image_s() -> None:
     assert read("responses", seen.delivered).raised == ""
     assert [e["delta"] for e in seen.payloads if "delta" in e] == ["One"]
     assert watch("responses", named(wrong)).payloads == wrong
+
+
+@pytest.mark.parametrize("repair", ["default", "none"])
+def test_an_index_that_is_made_up_is_said_nowhere(repair: str) -> None:
+    """A part of a message comes first, under the index of a call that is open; the message is announced under it, too."""
+    call = response(function_call(0, "weather", "{", "}"))
+    said = response(message(0, "One"))
+    opened, closed = said[3:4], said[4:-1]  # behind the announcement: the part, and what follows it
+    events = [*call[:3], *opened, *call[3:-1], said[2], *closed, call[-1]]
+    seen = watch("responses", named(events), repair)
+
+    assert {event["output_index"] for event in seen.payloads if "output_index" in event} == {0}

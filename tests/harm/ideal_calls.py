@@ -138,10 +138,11 @@ def with_headers(events: Events) -> list[Events]:
 
     In the first one, where what is left of the later ones may be empty instead of gone, and the type goes with them or
     stands in both; or in the one that completes them, with all arguments so far, where the call begins then: the
-    fragments before it go, alone or with chunks that have nothing else.
+    fragments before it go, alone or with chunks that have nothing else. Of all such calls, or of one of them alone.
     """
     late = _late_members(events)
-    return [*_with_first(events, late), *_held(events, late)] if late else []
+    some = [late, *({key: found} for key, found in late.items())] if len(late) > 1 else [late] if late else []
+    return [better for calls in some for better in (*_with_first(events, calls), *_held(events, calls))]
 
 
 Place = tuple[int, int, int]  # of an event, of a choice in it, of a fragment in that

@@ -51,6 +51,7 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
             known[found] = event
         kept.append((event, found, repeats))
     if contradictions and (contradictions > _CONTRADICTIONS or len(known) < _RUN):
+        yield from _before_contradicted(events, field)
         once = _until_contradicted(events, field)
         if len(once) < len(events):
             yield once
@@ -64,6 +65,17 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         yield _by_predecessor(some, numbered)
         yield _behind_what_came(some, numbered)
         yield _around_what_is_broken(some)
+
+
+def _before_contradicted(events: Events, field: str) -> Iterator[Events]:
+    """Return the events that come before a number on another payload in order, where so much is proved by then."""
+    known: dict[int, Event] = {}
+    for place, event in enumerate(events):
+        found = number(event, field)
+        if found in known and known[found].payload != event.payload:
+            yield from ([*some, *events[place:]] for some in in_order(events[:place], field))
+            return
+        known |= {} if found is None else {found: event}
 
 
 def _until_contradicted(events: Events, field: str) -> Events:

@@ -188,9 +188,17 @@ class _Court:
 
 
 def _goes_further(before: Any, after: Any) -> bool:
-    """Whether a list or a text begins with all that another one has."""
-    alike = isinstance(before, (list, str)) and type(before) is type(after)
-    return alike and len(before) < len(after) and equal(before, after[: len(before)])
+    """Whether a list or a text begins with all that another one has, or a count is higher."""
+    if isinstance(before, int) and isinstance(after, int):
+        return before < after
+    if not isinstance(before, (list, str)) or type(before) is not type(after):
+        return False
+    if len(before) < len(after) and equal(before, after[: len(before)]):
+        return True
+    if isinstance(before, str) or len(before) != len(after):
+        return False
+    pairs = list(zip(before, after, strict=True))
+    return any(not equal(*pair) for pair in pairs) and all(equal(*pair) or _goes_further(*pair) for pair in pairs)
 
 
 def _grew(before: Any, after: Any, most: int) -> bool:

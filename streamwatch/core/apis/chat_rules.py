@@ -297,6 +297,10 @@ def _elsewhere(choice: dict[str, Any], state: Choice) -> dict[str, Any] | None:
     return {"content": text} if isinstance(text, str) and (text or state.is_misplaced) else None
 
 
+#: How an answer ends on which the SDK's helper raises, in some releases and for some requests.
+_HELPER_RAISES = frozenset({"length", "content_filter"})
+
+
 def _better_word(reason: str, state: Choice, chat: ChatState) -> tuple[str, bool]:
     """Return the word that a finish_reason stands for, if there is one, and whether calls came that it denies."""
     contradicts = reason == "stop" and bool(state.calls.calls) and not chat.request.names_tool
@@ -313,7 +317,9 @@ def finish_reason(choice: dict[str, Any], state: Choice, chat: ChatState) -> Non
     if reason is None:
         return
     if reason is _ABSENT or reason in PLACEHOLDERS:
-        if chat.record(FINISH_REASON_IRREGULAR):
+        # A word behind the finish hides from the helper what it raises on: without the word a program ends there.
+        hides = reason is not _ABSENT and state.finish_reason in _HELPER_RAISES
+        if chat.record(FINISH_REASON_IRREGULAR, Level.NEVER if hides else None):
             choice["finish_reason"] = None
         return
     reason = str(reason)

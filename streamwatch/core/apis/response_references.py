@@ -116,7 +116,7 @@ def level_of(type_: str) -> Level:
 def place(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     """Set the index of an event right, where the item that it is about has another one."""
     index = payload.get("output_index")
-    if index == item.index or item.partial:
+    if index == item.index or item.partial or (item.strayed and not item.put_in):  # its index is made up, and unsaid
         return
     # What is absent stays absent. Servers announce items in order: where the event has the index
     # in that order, and the announcement has not, nothing says which of the two is wrong.
