@@ -1924,3 +1924,20 @@ def test_an_index_that_is_made_up_is_said_nowhere(repair: str) -> None:
     seen = watch("responses", named(events), repair)
 
     assert {event["output_index"] for event in seen.payloads if "output_index" in event} == {0}
+
+
+def test_an_event_behind_the_end_has_the_index_that_its_item_was_given() -> None:
+    """Two items come under one index; the second is done only behind the terminal event."""
+    call = function_call(1, "weather", "{", "}")
+    said = [{**event, "output_index": 1} for event in message(2, "One")]
+    whole = response(call, message(2, "One"))
+    events = [whole[0], *call, *said[:-1], whole[-1], said[-1]]
+    seen = watch("responses", named(events))
+
+    about = [
+        event
+        for event in seen.payloads
+        if (event.get("item") or {}).get("type") == "message" or event.get("item_id") == "msg_2"
+    ]
+    assert len(about) == len(said)
+    assert {event["output_index"] for event in about} == {2}

@@ -68,14 +68,14 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
 
 
 def _before_contradicted(events: Events, field: str) -> Iterator[Events]:
-    """Return the events that come before a number on another payload in order, where so much is proved by then."""
-    known: dict[int, Event] = {}
+    """Return the events that come before a number that is there already in order, where so much is proved by then."""
+    known: set[int] = set()
     for place, event in enumerate(events):
         found = number(event, field)
-        if found in known and known[found].payload != event.payload:
-            yield from ([*some, *events[place:]] for some in in_order(events[:place], field))
+        if found in known:
+            yield from ([*some, *events[place:]] for some in in_order(events[:place], field) if some != events[:place])
             return
-        known |= {} if found is None else {found: event}
+        known |= set() if found is None else {found}
 
 
 def _until_contradicted(events: Events, field: str) -> Events:

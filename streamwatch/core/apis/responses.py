@@ -25,7 +25,7 @@ from typing import Any
 
 from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, told_by
 from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
-from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, settle
+from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, place, settle
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.apis.response_terminal import see_item_done, see_output
 from streamwatch.core.apis.response_texts import see_delta, see_part, see_text_done
@@ -273,10 +273,19 @@ class Responses(ResponseState):
             if not isinstance(payload.get("response"), dict):
                 return self._see_lifecycle(type_, payload)
             self._spliced = True
+        elif not self._spliced:
+            self._place_late(payload)
         number, last = payload.get("sequence_number"), self._last_number
         if not self._spliced and is_index(number) and is_index(last) and number < last:
             return True  # it comes late, and its number says that it belongs to this response
         return not self.record(STREAM_SPLICED)
+
+    def _place_late(self, payload: dict[str, Any]) -> None:
+        """Let an event behind the end have the index that all others about its item were given."""
+        said = payload.get("item")
+        item = self.items.by_id(said.get("id") if isinstance(said, dict) else payload.get("item_id"))
+        if item is not None and item.is_shown:
+            place(self, item, payload)
 
     def _is_said_already(self, type_: str, payload: dict[str, Any]) -> bool:
         """Return whether a delta behind the end is of a text that was put in as lost: it would be said twice."""
