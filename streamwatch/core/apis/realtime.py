@@ -78,7 +78,7 @@ class LiveSession(IdentifiedEvents):
             return ChunkType.FINISH
         if type_.endswith("transcript.delta"):
             return ChunkType.TEXT
-        return self.see_text_event(type_, payload)
+        return super().see_identified(type_, payload)
 
     @property
     def knows_no_end(self) -> bool:
