@@ -65,6 +65,7 @@ def in_order(events: Events, field: str) -> Iterator[Events]:
         yield _by_predecessor(some, numbered)
         yield _behind_what_came(some, numbered)
         yield _around_what_is_broken(some)
+        yield from _behind_the_start(some)
 
 
 def _before_contradicted(events: Events, field: str) -> Iterator[Events]:
@@ -131,6 +132,15 @@ def _behind_what_came(kept: _Kept, numbered: Events) -> Events:
     """Return the events in order; one without a number overtakes nothing that came before it."""
     places = _places(kept)
     return _behind(kept, list(accumulate((places.get(found, -1) for _, found in kept), max)), numbered)
+
+
+def _behind_the_start(kept: _Kept) -> Iterator[Events]:
+    """Return the events in order from the first one on, which has gone on when a lower number comes: that one is late."""
+    first = next((found for _, found in kept if found is not None), 0)
+    later = [(event, None if found is None or found < first else found) for event, found in kept]
+    if later != kept:
+        yield _by_predecessor(later, _sorted(later))
+        yield _behind_what_came(later, _sorted(later))
 
 
 def _around_what_is_broken(kept: _Kept) -> Events:
