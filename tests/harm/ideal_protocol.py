@@ -41,11 +41,13 @@ _WHOLE |= {"code_interpreter_call_code": "code"}
 
 #: The types of all items, and of those that the SDK's helper builds of their events.
 _ALL, _BUILT = frozenset(_TYPES.values()), ("message", "function_call")
+#: Items that lose all that they say with their announcement: an empty message loses nothing.
+_CALLS: Container[str] = ("function_call",)
 
 
 def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
     """Return the events with what they lack: announcements, closing events, or both."""
-    for announce, close, types in product((False, True), (False, True), (_ALL, _BUILT)):
+    for announce, close, types in product((False, True), (False, True), (_ALL, _BUILT, _CALLS)):
         whole = _Response(events, announce=announce, close=close, types=types).events()
         if len(whole) > len(events):
             names = [name for name, wanted in (("announced", announce), ("closed", close)) if wanted]
