@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ from streamwatch.core.kinds import ERROR_IN_STREAM, EVENT_REPEATED, STREAM_TRUNC
 from streamwatch.core.vocabulary import Verdict
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(getattr(openai.OpenAI(api_key="x").beta, "agents", None), "sessions"),
+    importlib.util.find_spec("openai.resources.beta.agents") is None,
     reason="no agents in this release",
 )
 
