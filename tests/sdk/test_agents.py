@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -16,10 +16,8 @@ from helpers.stream_builders import Payload, identified, turn
 from streamwatch.core.kinds import ERROR_IN_STREAM, EVENT_REPEATED, STREAM_TRUNCATED
 from streamwatch.core.vocabulary import Verdict
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("openai.resources.beta.agents") is None,
-    reason="no agents in this release",
-)
+AGENTS = Path(openai.__file__).parent / "resources" / "beta" / "agents"
+pytestmark = pytest.mark.skipif(not AGENTS.exists(), reason="no agents in this release")
 
 SESSION = {"id": "asess_1", "object": "agent.session", "status": "idle", "created_at": 1}
 EVENTS = turn("One ", "two")
