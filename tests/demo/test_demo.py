@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -26,6 +25,7 @@ import openai
 from rich.console import Console
 
 from helpers.demo_server import serving
+from helpers.programs import loaded
 from streamwatch.cli.common import measured, table
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.stream_cases import CONTENT, ORDER, CaseRate
@@ -111,11 +111,7 @@ def test_the_application_knows_nothing_of_streamwatch() -> None:
 
 def test_the_application_counts_its_errors_by_what_they_say() -> None:
     """Positions in a JSON text are left out, so that the same error is counted as one."""
-    spec = importlib.util.spec_from_file_location("demo_app", APP)
-    assert spec is not None
-    assert spec.loader is not None
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
+    app = loaded(APP, "demo_app")
     totals = app.Totals()
     totals.succeeded()
     for text in ("", "[", '{"a": 1}{'):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from packaging.specifiers import SpecifierSet
 from apps.otlp_sink import Sink
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
+from helpers.programs import loaded
 from helpers.tutorial import Server, samples, scrape, tutorial
 from streamwatch.version import __version__
 
@@ -118,12 +118,7 @@ def test_grafana_finds_the_traces_that_exemplars_name() -> None:
 
 
 def generator() -> Any:
-    spec = importlib.util.spec_from_file_location("generate", KUBERNETES / "generate.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(KUBERNETES / "generate.py", "generate")
 
 
 def test_generated_resources_are_fresh() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,14 @@ from judging import judge, parts
 
 from conftest import Watched
 from helpers import sdk
+from helpers.programs import loaded
 
 HERE = Path(__file__).parent
 
 
 def load_run() -> Any:
     """`run.py`, under another name than the one beside it in tests/clients."""
-    spec = importlib.util.spec_from_file_location("neighbours_run", HERE / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(HERE / "run.py", "neighbours_run")
 
 
 run = load_run()

@@ -22,6 +22,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
+from helpers.programs import loaded
+
 official = pytest.importorskip("opentelemetry.exporter.prometheus")
 
 FOLDER = Path(__file__).parents[2] / "docs" / "proposals"
@@ -34,16 +36,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def load(path: Path) -> ModuleType:
-    """The exporter out of a file, beside the installed one."""
-    spec = importlib.util.spec_from_file_location("patched_exporter", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The exporter with the patch."""
@@ -52,7 +44,7 @@ def patched(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     folder = tmp_path_factory.mktemp("patched")
     shutil.copy(str(official.__file__), folder)
     subprocess.run(["git", "apply", FOLDER / "prometheus-exemplars.diff"], cwd=folder, check=True)
-    return load(folder / "__init__.py")
+    return loaded(folder / "__init__.py", "patched_exporter")
 
 
 def exposition(module: Any, *, sampled: bool = True) -> str:

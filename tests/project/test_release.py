@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from helpers.programs import loaded
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tools" / "release.py"
@@ -78,12 +79,7 @@ def clone(template: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
     """The program, which is no module of the package."""
-    spec = importlib.util.spec_from_file_location("release", PROGRAM)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(PROGRAM, "release")
 
 
 @dataclass
