@@ -180,9 +180,9 @@ class Agent:
     @property
     def any_open(self) -> bool:
         """Whether a stream is being read."""
-        return bool(self._sessions())
+        return bool(self._streams())
 
-    # --- what a session asks and reports
+    # --- what a stream asks and reports
 
     def event_type_of(self, stream: Any) -> type[Event]:
         """Return the class of which the events of a stream are made."""
@@ -227,11 +227,11 @@ class Agent:
 
         What was opened is recorded with the telemetry that is in force; another one, of earlier providers, has none.
         """
-        for session in self._sessions() if self._telemetry.get(key) is self.telemetry else ():
-            stream = session.look()
-            if stream.state in SILENT_STATES:
-                self.is_silent(session, stream.state, stream.waiting)
-            yield stream
+        for stream in self._streams() if self._telemetry.get(key) is self.telemetry else ():
+            seen = stream.look()
+            if seen.state in SILENT_STATES:
+                self.is_silent(stream, seen.state, seen.waiting)
+            yield seen
 
     def collected(self, stream: ObservedStream) -> None:
         """Record a stream that was collected as garbage before its end; `put` may be called from anywhere."""
@@ -288,22 +288,22 @@ class Agent:
                 places_of(error),
             )
 
-    def _sessions(self) -> list[ObservedStream]:
+    def _streams(self) -> list[ObservedStream]:
         found = [reference() for reference in list(self._open.values())]
-        return [session for session in found if session is not None]
+        return [stream for stream in found if stream is not None]
 
     def _after_fork(self) -> None:
         """Forget the parent's streams and counts, which are the parent's to report."""
-        for session in self._sessions():
-            session.has_ended = True
+        for stream in self._streams():
+            stream.has_ended = True
         self._open = {}
         self._collected = SimpleQueue()
         for telemetry in self._telemetry.values():
             telemetry.forget()
 
     def _at_exit(self) -> None:
-        for session in self._sessions():
-            session.end(abandoned=True)
+        for stream in self._streams():
+            stream.end(abandoned=True)
         self.record_collected()
         summary.end(series for telemetry in self._telemetry.values() for series in telemetry.counted())
 

@@ -62,7 +62,6 @@ class Owner(Protocol):
 class ObservedStream:
     """One stream, from its opening to its end, which is recorded once."""
 
-    source: object  #: what is read: by its identity the stream is known
     has_ended = True  #: nothing to end, unless all of `_open` succeeds
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
     longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
@@ -72,6 +71,11 @@ class ObservedStream:
     def __init__(self, owner: Owner, call: RequestInfo) -> None:
         self.owner = owner
         self.call = call
+
+    @property
+    def source(self) -> object:
+        """Return what is read: by its identity the stream is known."""
+        return self
 
     def _open(
         self,
@@ -115,8 +119,9 @@ class ObservedStream:
             if seconds > self.owner.settings.stall_seconds:
                 self.owner.is_silent(self, StreamState.SILENT, seconds)
 
-    def waits_no_longer(self, asked: float) -> None:
-        """Note that the reader, which waited since `asked`, gave up: the server's silence ends here."""
+    def waits_no_longer(self) -> None:
+        """Take note that the reader gave up waiting: from here on the server is not silent."""
+        asked, self.asked = self.asked, 0.0
         if asked:
             self._waiting += (wait := perf_counter() - asked)
             self._waited(wait)

@@ -48,7 +48,7 @@ class StreamSession(ObservedStream):
     _size = 0  # of the last read
 
     def __init__(self, stream: Any, owner: Owner) -> None:
-        self.response = self.source = stream.response
+        self.response = stream.response
         self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
         opened = sent_at(self.response)
         api, request, call = describe(stream, owner.version, owner.loads)
@@ -60,6 +60,10 @@ class StreamSession(ObservedStream):
         self.ready = self.watch.ready
         self._notice_closing()
         owner.opened(self)
+
+    @property
+    def source(self) -> object:
+        return self.response
 
     # --- what comes
 

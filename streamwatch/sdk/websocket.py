@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 from streamwatch.core.apis.base import kept
 from streamwatch.core.report import Request
-from streamwatch.core.settings import Policy
+from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 from streamwatch.core.via import path_of
 from streamwatch.export.request import FORMAT, RequestInfo
@@ -82,13 +82,12 @@ PROTOCOLS = {
 class LaneStream(ObservedStream):
     """One stream of a connection."""
 
-    def __init__(self, owner: Owner, call: RequestInfo, protocol: SocketProtocol, asked: float) -> None:
+    def __init__(self, owner: Owner, call: RequestInfo, api: str, asked: float, settings: Settings) -> None:
         super().__init__(owner, call)
-        self.source = self
         self._payload: Any = None
-        settings = dataclasses.replace(owner.settings, repair=Policy("none"))
         request = Request(model=call.request_model)
-        self._open(protocol.api, request, asked or perf_counter(), Event, settings, lambda _raw: self._payload)
+        self._open(api, request, asked or perf_counter(), Event, settings, self._parsed)
+        self._waiting = 0.0  # the wait for the first message is counted when that message is taken
         owner.opened(self)
 
     def receive(self, message: bytes, payload: Any, waited: float) -> None:
@@ -102,6 +101,10 @@ class LaneStream(ObservedStream):
         if now > self._due:
             self._tick(now)
 
+    def _parsed(self, _raw: bytes) -> Any:
+        """Return the payload of the message that is taken: it was parsed to find its stream."""
+        return self._payload
+
 
 class WatchedConnection:
     """The state of one connection: the streams that are open on it."""
@@ -109,6 +112,7 @@ class WatchedConnection:
     def __init__(self, owner: Owner, connection: Any, protocol: SocketProtocol) -> None:
         self._owner = owner
         self._protocol = protocol
+        self._settings = dataclasses.replace(owner.settings, repair=Policy("none"))
         self._call = _describe(connection, protocol.api, owner.version)
         self._lanes: dict[str, LaneStream] = {}
         self._ended: deque[str] = deque(maxlen=_MAX_ENDED)
@@ -154,7 +158,7 @@ class WatchedConnection:
         response = payload.get("response")
         model = kept(response.get("model")) if isinstance(response, dict) else ""
         call = dataclasses.replace(self._call, request_model=model) if model else self._call
-        return LaneStream(self._owner, call, self._protocol, self._asked)
+        return LaneStream(self._owner, call, self._protocol.api, self._asked, self._settings)
 
     def _end(self, name: str, error: BaseException | None = None, *, abandoned: bool = False) -> None:
         lane = self._lanes.pop(name)
@@ -164,13 +168,13 @@ class WatchedConnection:
 
     def fails(self, error: BaseException) -> None:
         """Note that no message came: the connection is closed, or the application does not wait any longer."""
-        for lane in self._lanes.values():
-            lane.asked, asked = 0.0, lane.asked
-            lane.waits_no_longer(asked)
-        if type(error).__name__.startswith("ConnectionClosed"):
-            clean = self._protocol.session and type(error).__name__ == "ConnectionClosedOK"
-            for name in list(self._lanes):
-                self._end(name, None if clean else error)
+        if not type(error).__name__.startswith("ConnectionClosed"):
+            for lane in self._lanes.values():
+                lane.waits_no_longer()
+            return
+        clean = self._protocol.session and type(error).__name__ == "ConnectionClosedOK"
+        for name in list(self._lanes):
+            self._end(name, None if clean else error)
 
     def leave(self) -> None:
         """Watch no further after an error of Streamwatch: what is open ends here."""

@@ -370,7 +370,7 @@ def test_what_is_open_can_be_listed_while_streams_are_opened(watched: Watched) -
             thread.start()
         end = time.monotonic() + 1
         while time.monotonic() < end:
-            instrumentor.agent._sessions()
+            instrumentor.agent._streams()
     finally:
         sys.setswitchinterval(switch)
         done.set()

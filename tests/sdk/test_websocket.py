@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -59,13 +60,14 @@ def on_lane(name: str, events: list[Payload]) -> list[Payload]:
 
 
 @contextmanager
-def serving(messages: list[Payload], code: int | None = 1000) -> Iterator[str]:
+def serving(messages: list[Payload], code: int | None = 1000, pause: float = 0.0) -> Iterator[str]:
     """A server that sends messages to each client that has said something, and closes; with None, waits for its end."""
 
     def serve(socket: Any) -> None:
         socket.recv()
         for message in messages:
             socket.send(json.dumps(message))
+        time.sleep(pause)
         if code is None:
             with suppress(closed.ConnectionClosed):
                 socket.recv()
@@ -184,6 +186,17 @@ def test_a_response_that_is_cut_is_truncated(mode: str, code: int, name: str, at
 
     assert watched.report.verdict is Verdict.TRUNCATED
     assert STREAM_TRUNCATED in watched.report.anomalies
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_the_silence_before_a_cut_is_measured(mode: str, watched: Watched) -> None:
+    """Once, as the wait in the read that met the end."""
+    with serving(RESPONSE[:5], 1011, pause=0.3) as url:
+        received(url, mode)
+
+    times = watched.report.times
+    assert times is not None
+    assert 0.2 <= times.silence <= times.waiting <= times.duration
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)

@@ -14,8 +14,7 @@ from typing import Any
 from streamwatch.core.apis.base import kept
 from streamwatch.core.apis.identified import IdentifiedEvents, TextEvents, TextTable, remember
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import ERROR_IN_STREAM
-from streamwatch.core.vocabulary import ChunkType, Level
+from streamwatch.core.vocabulary import ChunkType
 
 _TURN = "agent.session.turn."
 #: How a turn ends. `agent.session.failed` and `agent.session.idle` end all that are open.
@@ -45,9 +44,8 @@ class Agents(IdentifiedEvents):
     def see_identified(self, type_: str, payload: dict[str, Any]) -> ChunkType:
         self._begun = self._begun or type_.startswith("agent.")
         turn = kept(payload.get("turn_id"))
-        if type_ in _FAILURES and not self.error:
-            self.record(ERROR_IN_STREAM, Level.NEVER)
-            self.error = True
+        if type_ in _FAILURES:
+            self.fail()
         if type_ in _SESSION_ENDS:
             self._turns.clear()
         elif type_ in _TURN_ENDS:

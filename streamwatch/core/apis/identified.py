@@ -13,7 +13,7 @@ from zlib import crc32
 from streamwatch.core.apis.base import ApiState, kept
 from streamwatch.core.context import Context
 from streamwatch.core.digest import RunningDigest
-from streamwatch.core.kinds import EVENT_REPEATED, RESPONSE_TEXT_LOST
+from streamwatch.core.kinds import ERROR_IN_STREAM, EVENT_REPEATED, RESPONSE_TEXT_LOST
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
 
@@ -71,6 +71,12 @@ class IdentifiedEvents(ApiState):
     def see_identified(self, type_: str, payload: dict[str, Any]) -> ChunkType:
         """Look at an event, and return what sort of chunk it is."""
         return self.see_text_event(type_, payload)
+
+    def fail(self) -> None:
+        """Count a failure that the protocol says itself, unless an error has said it."""
+        if not self.error:
+            self.record(ERROR_IN_STREAM, Level.NEVER)
+            self.error = True
 
     def _is_repeated(self, payload: dict[str, Any]) -> bool:
         """Return whether the same event came before. One id on events that differ identifies nothing."""

@@ -10,8 +10,7 @@ from typing import Any
 from streamwatch.core.apis.base import kept
 from streamwatch.core.apis.identified import IdentifiedEvents, TextEvents, TextTable
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import ERROR_IN_STREAM
-from streamwatch.core.vocabulary import ChunkType, Level
+from streamwatch.core.vocabulary import ChunkType
 
 _PART, _ITEM = "response.content_part.added", "response.output_item.added"
 _FAILED = frozenset({"failed"})
@@ -51,9 +50,8 @@ class Realtime(IdentifiedEvents):
         self._finished = True
         status = response.get("status") if isinstance(response, dict) else None
         self._reason = kept(status)
-        if status in _FAILED and not self.error:
-            self.record(ERROR_IN_STREAM, Level.NEVER)
-            self.error = True
+        if status in _FAILED:
+            self.fail()
         return ChunkType.FINISH
 
     def finished(self) -> bool:
