@@ -55,13 +55,13 @@ fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as 
 harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n] [MINUTES=n]
 	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),inf)
 
-check: $(VENV)/dev ## codespell, ruff, mypy --strict, and the direction of imports
+check: $(VENV)/dev ## codespell, ruff, mypy --strict, the direction of imports, and the language
 	$(BIN)/codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools
-	$(BIN)/python -m pytest -q tests/project/test_package.py
+	$(BIN)/python -m pytest -q tests/project/test_package.py tests/project/test_language.py
 
 bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
 	@rm -f $(VENV)/plain.json $(VENV)/watched.json

@@ -32,6 +32,7 @@ MARKERS = {
     "acceptance": "needs the recordings and oracles in ../shared; left out where they are missing",
     "e2e": "real processes and sockets; slow",
     "internal_errors_expected": "the test makes Streamwatch itself fail",
+    "quick_cases(n)": "a quick run runs n of the test's cases, always the same ones",
     "slow": "costs seconds and seldom fails: not part of a quick run",
 }
 #: What a whole run takes on two idle cores.
@@ -82,7 +83,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         out = set(left)
         items[:] = [item for item in items if item not in out]
     if quick.is_quick():
-        items[:] = quick.together(items)
+        items[:] = quick.together(quick.fewer(items))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -163,6 +163,7 @@ def test_what_is_wrong_ends_in_exit_code_1(examined: dict[str, Any]) -> None:
     assert problems == [one["what"] for one in examined["findings"][: len(problems)]]
 
 
+@pytest.mark.slow
 def test_settings_are_told_with_their_sources(examined: dict[str, Any]) -> None:
     """All of Streamwatch's, and of OpenTelemetry's what is set or filled in."""
     sources = {one["name"]: (one["value"], one["source"]) for one in examined["settings"]}
@@ -176,6 +177,7 @@ def test_settings_are_told_with_their_sources(examined: dict[str, Any]) -> None:
     assert ("prometheus,otlp", "Streamwatch") == sources["OTEL_METRICS_EXPORTER"]
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_told(examined: dict[str, Any]) -> None:
     """By the names of the packages."""
     assert __version__ == examined["installed"]["streamwatch"]

@@ -57,6 +57,7 @@ def executed(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
 # --- becoming the application
 
 
+@pytest.mark.slow
 def test_the_exit_code_and_the_output_are_those_of_the_application() -> None:
     """Nothing of ours is on standard output."""
     ran = executed("--", sys.executable, "-c", "print('hi'); raise SystemExit(7)")

@@ -50,6 +50,7 @@ def test_a_case_is_found_repaired_and_judged(case: Case, loads: Loads) -> None:
     assert {kind: seen.outcome(kind) for kind in expected} == expected
 
 
+@pytest.mark.quick_cases(76)
 @_EACH
 @_PARSED
 def test_the_cut_of_the_wire_makes_no_difference(case: Case, loads: Loads) -> None:
@@ -71,6 +72,7 @@ def test_what_follows_done_makes_no_difference(case: Case) -> None:
 
 
 #: Frames that the decoder repairs before it is asked whether it may.
+@pytest.mark.quick_cases(76)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @_PARSED
 def test_observing_hands_on_the_events_as_they_came(case: Case, loads: Loads) -> None:

@@ -69,6 +69,7 @@ _EACH_SORT = pytest.mark.parametrize("sort", SORTS, ids=repr)
 # --- the order bar
 
 
+@pytest.mark.quick_cases(42)
 @_EACH_SORT
 @pytest.mark.parametrize("between", READS.values(), ids=READS)
 def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float | None) -> None:
@@ -82,6 +83,7 @@ def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float 
             assert read.report.outcomes[SEQUENCE_OUT_OF_ORDER].keys() == {Outcome.VERIFIED}
 
 
+@pytest.mark.quick_cases(70)
 @_EACH_SORT
 @pytest.mark.parametrize("places", [2, 4, 8, 16, 32])
 def test_jitter_is_put_in_order(sort: Sort, places: int) -> None:
@@ -266,6 +268,7 @@ def test_what_is_no_number_is_an_event_without_one(number: object) -> None:
 _WITH_ROOM = [sort for sort in SORTS if sort.api != "responses" and sort.member not in ("index", "chunk_index", "id")]
 
 
+@pytest.mark.quick_cases(40)
 @pytest.mark.parametrize("sort", _WITH_ROOM, ids=repr)
 @pytest.mark.parametrize("extra", ["constant", "of the choice", "of arrival", "of tokens", "the same"])
 def test_of_several_fields_the_one_that_orders_is_gone_by(sort: Sort, extra: str) -> None:

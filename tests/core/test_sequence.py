@@ -48,6 +48,7 @@ from streamwatch.core.vocabulary import Outcome
 # --- numbers that are no order
 
 
+@pytest.mark.quick_cases(15)
 @pytest.mark.parametrize("api", ["responses", "chat", "completions"])
 @pytest.mark.parametrize("junk", JUNK)
 def test_numbers_that_are_no_order_change_nothing(junk: str, api: str) -> None:

@@ -157,6 +157,7 @@ HARMFUL: list[tuple[Edit, list[Case], set[str]]] = [
 ]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(
     ("edit", "cases", "readers"), HARMFUL, ids=[f"{e.__name__}-{c[0].base.api}-{c[0].mode}" for e, c, _ in HARMFUL]
 )

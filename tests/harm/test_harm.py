@@ -49,6 +49,7 @@ def test_observing_changes_nothing() -> None:
         pytest.fail(rendered(tally, examples(tally, options, SHOWN), rows=12), pytrace=False)
 
 
+@pytest.mark.slow
 def test_what_all_changes_is_listed() -> None:
     """With policy all a program may end otherwise, in a result that `on_request.json` lists for a kind that was repaired."""
     options = Options(seed=OTHER_SEED, count=ON_REQUEST, policy="all")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import TypeVar
 
 import pytest
@@ -48,6 +49,23 @@ def sample(cases: Sequence[T], most: int) -> list[T]:
     return [cases[number * len(cases) // most] for number in range(most)]
 
 
+def fewer(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return items without the cases that a quick run leaves out.
+
+    A test with the mark `quick_cases(n)` keeps n of its cases, drawn by its name: always the same ones. Cases at equal
+    distances would all have one value of the parameter that changes fastest.
+    """
+    found: list[pytest.Item] = []
+    for (_, name), group in itertools.groupby(items, key=_test_of):
+        cases = list(group)
+        mark = cases[0].get_closest_marker("quick_cases")
+        if mark is not None and mark.args[0] < len(cases):
+            kept = sorted(Random(name).sample(range(len(cases)), mark.args[0]))
+            cases = [cases[number] for number in kept]
+        found += cases
+    return found
+
+
 def together(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return items of which each runs many cases of a test: an item of its own costs more than a case of most tests.
 
@@ -70,7 +88,8 @@ def _is_plain(item: pytest.Item) -> bool:
     if type(item) is not pytest.Function or getattr(item.obj, "is_hypothesis_test", False):
         return False
     arguments = {name for name, each in inspect.signature(item.obj).parameters.items() if each.default is each.empty}
-    direct = all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in item.own_markers)
+    marks = [mark for mark in item.own_markers if mark.name != "quick_cases"]
+    direct = all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in marks)
     return direct and arguments == set(item.callspec.params)
 
 

@@ -79,6 +79,7 @@ def ours(text: str) -> list[str]:
     return [line.removeprefix("streamwatch: ") for line in text.splitlines() if line.startswith("streamwatch: ")]
 
 
+@pytest.mark.slow
 def test_a_short_program_shows_its_evidence(model: dict[str, str]) -> None:
     """Where metrics are, how the streams ended, what was repaired: without asking the endpoint."""
     out, shown = on_terminal(command(READ), environment(**model))

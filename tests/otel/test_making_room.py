@@ -378,6 +378,7 @@ def test_a_function_that_was_imported_before_makes_room_as_well(
     assert b"streamwatch_build_info" in generate_latest(own)
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_hangs_holds_up_nobody(
     watching: Callable[[], Endpoint],
     started: Callable[..., Any],

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # `make check` runs them
+
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("streamwatch", "dashboards", "docs", "deploy", "benchmarks")
 PAGES = [

@@ -19,6 +19,8 @@ import streamwatch
 from streamwatch.core.kinds import KINDS
 from streamwatch.core.vocabulary import Level
 
+pytestmark = pytest.mark.slow  # `make check` runs them
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "streamwatch"
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -9,7 +9,7 @@ from helpers import quick
 CONFTEST = """
 from helpers import quick
 def pytest_collection_modifyitems(items):
-    items[:] = quick.together(items)
+    items[:] = quick.together(quick.fewer(items))
 """
 TESTS = """
 import pytest
@@ -50,6 +50,41 @@ def test_cases_run_together_and_are_named_where_they_fail(pytester: pytest.Pytes
             "*SKIPPED*1 of 2 cases: no b here",
         ]
     )
+
+
+FEW = """
+import pytest
+
+@pytest.mark.quick_cases(3)
+@pytest.mark.parametrize("letter", "abcdef")
+@pytest.mark.parametrize("number", range(4))
+def test_of_many_cases(letter, number, tmp_path):
+    print("ran", letter, number)
+"""
+
+
+def test_a_test_may_say_how_many_of_its_cases_run(pytester: pytest.Pytester) -> None:
+    """So many, always the same ones, and of each parameter more values than one."""
+    pytester.makeconftest(
+        f"{CONFTEST}\nimport pytest\ndef pytest_configure(config):\n    config.addinivalue_line('markers', 'quick_cases(n): few')"
+    )
+    pytester.makepyfile(FEW)
+    (ran, again) = (
+        [
+            line
+            for line in pytester.runpytest(
+                "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-s", "-q"
+            ).outlines
+            if "ran " in line
+        ]
+        for _ in range(2)
+    )
+
+    assert ran == again
+    assert len(ran) == 3
+    letters, numbers = zip(*(line.split()[-2:] for line in ran), strict=True)
+    assert len(set(letters)) > 1
+    assert len(set(numbers)) > 1
 
 
 @pytest.mark.parametrize(("is_quick", "expected"), [(False, (400, 40, 5)), (True, (40, 6, 5))])

@@ -94,6 +94,7 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel: Path) -> None:
     assert wheel.name == f"openai_streamwatch-{__version__}-py3-none-any.whl"
 
 
+@pytest.mark.slow
 def test_the_wheel_says_what_the_project_says(wheel: Path) -> None:
     """Entry points and dependencies are those of pyproject.toml."""
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 brought it")

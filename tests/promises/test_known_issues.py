@@ -88,6 +88,7 @@ def test_the_tutorial_succeeds_with_streamwatch_and_the_counters_say_so(python: 
     ) == [("complete", "clean", 1), ("complete", "repaired", 1)]
 
 
+@pytest.mark.slow
 def test_observing_changes_nothing_and_tells_what_a_repair_would_come_to(python: Path, base_url: str) -> None:
     """STREAMWATCH_REPAIR=none: the application's own errors, the same anomalies, applied=false."""
     port = free_port()

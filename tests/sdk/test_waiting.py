@@ -28,6 +28,7 @@ from streamwatch.sdk import instrumentor, lines, waiting
 pytestmark = [
     pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # trio, of the SDK's own generators
+    pytest.mark.quick_cases(6),
 ]
 
 WINDOW = 0.1
