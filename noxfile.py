@@ -64,8 +64,11 @@ EACH_RELEASE = [nox.param(name, id=name, tags=["core"] if name in CORE else ["ma
 @nox.session(python=PYTHON)
 @nox.parametrize("openai", EACH_RELEASE)
 def sdk(session: nox.Session, openai: str) -> None:
-    """Test every release, on one Python, with the newest pydantic that it takes."""
-    run_tests(session, openai)
+    """Test every release, on one Python, with the newest pydantic that it takes.
+
+    The ends of the lines with every example, the others with a tenth.
+    """
+    run_tests(session, openai, quick=openai not in CORE)
 
 
 @nox.session(python=PYTHON, tags=["matrix"])
@@ -82,14 +85,14 @@ def pythons(session: nox.Session, openai: str) -> None:
     run_tests(session, openai)
 
 
-def run_tests(session: nox.Session, openai: str, *more: str) -> None:
-    """Install a release of the SDK, and run what depends on it."""
+def run_tests(session: nox.Session, openai: str, *more: str, quick: bool = True) -> None:
+    """Install a release of the SDK, and run what depends on it: with a tenth of the examples, where that is said."""
     session.install("--editable", ".", *requirements(openai), *more)
     release, pydantic, python = session.run("python", "-c", INSTALLED, silent=True).split()  # type: ignore[union-attr]
     if openai == "pre-release" and release.replace(".", "").isdigit():
         session.skip(f"there is no pre-release after {release}")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    name = f"{release}-py{python}-pydantic{pydantic}"
+    name = f"{release}-py{python}-pydantic{pydantic}-{'quick' if quick else 'all'}"
     for old in RESULTS.glob(f"{release}-py{python}-pydantic{pydantic.partition('.')[0]}.*"):
         old.unlink()
     # A part of the tests is not a row of the table.
@@ -108,6 +111,7 @@ def run_tests(session: nox.Session, openai: str, *more: str) -> None:
             "not e2e",
             "-k",
             SAMPLE,
+            *(["--quick"] if quick else []),
             *which,
         ),
         env={"CI": "1"},  # the same examples for every release
@@ -137,6 +141,7 @@ class Row:
     release: str
     python: str
     pydantic: str
+    examples: str
     outcomes: Counter[str]
     seconds: float
     when: str
@@ -144,11 +149,12 @@ class Row:
     @classmethod
     def read(cls, report: Path) -> Row:
         """Read what pytest wrote."""
-        release, python, pydantic = report.stem.split("-")
+        release, python, pydantic, examples = report.stem.split("-")
         suite = next(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 -- written by our own session
         counts = Counter({name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")})
         seconds, when = float(suite.get("time", 0)), suite.get("timestamp", "")[:10]
-        return cls(release, python.removeprefix("py"), pydantic.removeprefix("pydantic"), counts, seconds, when)
+        versions = (release, python.removeprefix("py"), pydantic.removeprefix("pydantic"))
+        return cls(*versions, "a tenth" if examples == "quick" else "all", counts, seconds, when)
 
     @property
     def order(self) -> tuple[list[tuple[int, str]], ...]:
@@ -161,13 +167,13 @@ class Row:
     def __str__(self) -> str:
         failed = self.outcomes["failures"] + self.outcomes["errors"]
         passed = self.outcomes["tests"] - failed - self.outcomes["skipped"]
-        cells = [self.release, self.python, self.pydantic, passed, failed, self.outcomes["skipped"]]
+        cells = [self.release, self.python, self.pydantic, self.examples, passed, failed, self.outcomes["skipped"]]
         return "| " + " | ".join(map(str, [*cells, f"{self.seconds:.0f}", self.when])) + " |"
 
 
 HEAD = """\
-| openai | Python | pydantic | passed | failed | skipped | seconds | on |
-|---|---|---|---|---|---|---|---|"""
+| openai | Python | pydantic | examples | passed | failed | skipped | seconds | on |
+|---|---|---|---|---|---|---|---|---|"""
 BEGIN, END = "<!-- nox: begin -->", "<!-- nox: end -->"
 
 
