@@ -21,7 +21,9 @@ from .wire import DONE, Chance, Event, made
 
 Events = list[Event]
 Run = Callable[[Events, Chance], "Events | None"]
-ALL = ("chat", "completions", "responses")
+#: APIs that have no changes of their own.
+OTHERS = ("assistants", "agents", "images", "transcriptions")
+ALL = ("chat", "completions", "responses", *OTHERS)
 
 
 @dataclass(frozen=True)

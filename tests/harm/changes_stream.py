@@ -8,6 +8,7 @@ from typing import Any
 
 from .changes import (
     ALL,
+    OTHERS,
     Events,
     add,
     change,
@@ -348,7 +349,7 @@ def lines_end_with_crlf(events: Events, chance: Chance) -> Events | None:
     return [replace(e, raw=e.written().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) for e in events]
 
 
-@change(*_RESPONSES)
+@change(*_RESPONSES, *(api for api in OTHERS if api != "assistants"))  # where names say what an event is
 def names_of_events_absent(events: Events, chance: Chance) -> Events | None:
     """Events have no names."""
     return [replace(e, name=None, raw=None) if e.is_object and e.name else e for e in events]

@@ -31,7 +31,7 @@ from .judge import BAD, Judged, judge
 from .proof import Truths, changed
 from .readers import Reader, readers_of
 from .serving import Read, Server
-from .streams import GENERATORS, everything, generated
+from .streams import GENERATORS, OTHERS, everything, generated
 from .wire import Chance, Stream
 
 #: How often each way of reading is taken, of 20 cases.
@@ -266,13 +266,15 @@ def plan(
     only_recorded: bool = False,
 ) -> Iterator[Case]:
     """Return cases without end: each change of each API, every recording as it is, and whatever chance gives, in turn."""
-    streams = [s for s in (everything() if recorded is None else recorded) if s.api in (*apis, "assistants", "images")]
+    streams = [s for s in (everything() if recorded is None else recorded) if s.api in (*apis, *OTHERS)]
     short = [stream for stream in streams if len(stream.events) <= CHANGED_EVENTS and stream.api in apis]
     sources = [
         _sweep(seed, apis, only_change) if sweep else iter(()),
         _as_they_are(seed, streams) if not only_change else iter(()),
         _chances(seed, tuple(apis), short, only_change, only_recorded),
     ]
+    if tuple(apis) == tuple(GENERATORS) and not only_recorded:
+        sources.append(_of_others(seed, only_change))
     place, of = shard
     return itertools.islice(_in_turn(sources), place, None, of)
 
@@ -293,6 +295,13 @@ def _chances(
 ) -> Iterator[Case]:
     for number in itertools.count() if recorded or not only_recorded else ():
         yield _by_chance(Chance(seed, number), number, apis, recorded, only_change, only_recorded)
+
+
+def _of_others(seed: int, only_change: str) -> Iterator[Case]:
+    """Return every change of the APIs that have none of their own, and whatever chance gives."""
+    yield from _sweep(seed, OTHERS, only_change)
+    for number in itertools.count():
+        yield _by_chance(Chance(seed, "others", number), number, tuple(OTHERS), [], only_change, False)
 
 
 def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:

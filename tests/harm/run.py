@@ -20,7 +20,7 @@ from pathlib import Path
 
 from .finder import Case, Finder, Finding, Tally, Watch, plan
 from .shrink import Shrinker
-from .streams import GENERATORS, everything
+from .streams import GENERATORS, OTHERS, everything
 from .table import as_data, changed_by_kind, rendered
 
 #: Combinations: what a search judges at least before it has come to every recording.
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=5000, help="judge so many combinations")
     parser.add_argument("--minutes", type=float, default=math.inf, help="search no longer than so many minutes")
     parser.add_argument("--policy", default="default", help="watch with this policy")
-    parser.add_argument("--api", choices=tuple(GENERATORS), help="look at one API")
+    parser.add_argument("--api", choices=(*GENERATORS, *OTHERS), help="look at one API")
     parser.add_argument("--only-change", default="", help="apply this change in every case")
     parser.add_argument("--only-reader", action="append", default=[], help="judge this reader; may be repeated")
     parser.add_argument("--corpus", type=Path, help="read the recordings of this folder instead of all")

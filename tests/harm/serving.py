@@ -210,9 +210,20 @@ def _helper(resource: Any) -> Any:
     return getattr(type(resource), "stream", lambda: None)
 
 
-def _other(client: Any, stream: Stream) -> Callable[[], Any]:
+#: Where streams come from that are read as plain data.
+_PATHS = {
+    "assistants": "/threads/runs",
+    "images": "/images/generations",
+    "transcriptions": "/audio/transcriptions",
+}
+
+
+def _other(client: Any, stream: Stream) -> Callable[[], Any] | None:
+    if stream.api == "agents":
+        agents = getattr(client.beta, "agents", None)
+        return None if agents is None else lambda: agents.sessions.events.stream("asess_1")
     stream_class = openai.AsyncStream if isinstance(client, openai.AsyncOpenAI) else openai.Stream
-    path = {"assistants": "/threads/runs", "images": "/images/generations"}.get(stream.api, "/other")
+    path = _PATHS.get(stream.api, "/other")
     body = {"stream": True, "model": stream.request.get("model", "gpt-4o")}
     return lambda: client.post(path, cast_to=object, body=body, stream=True, stream_cls=stream_class[object])
 

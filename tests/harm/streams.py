@@ -11,12 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from .generated_chat import CUSTOM_TOOL, chat, completions
+from .generated_other import agents, assistants, images, transcriptions
 from .generated_responses import responses
 from .wire import Payload, Stream, parsed
 
 CHECKOUT = Path(__file__).parents[2]
 SHARED = CHECKOUT.parent / "shared"
 GENERATORS: dict[str, Callable[[int], Stream]] = {"chat": chat, "completions": completions, "responses": responses}
+#: The APIs of whose events nothing is repaired by default, but their frames.
+OTHERS: dict[str, Callable[[int], Stream]] = {
+    "assistants": assistants,
+    "agents": agents,
+    "images": images,
+    "transcriptions": transcriptions,
+}
 #: Bytes. Longer recordings say the same more often: nine of ten are shorter.
 LONGEST = 40_000
 #: What is kept of a request in an index, and what the request calls it.
@@ -26,7 +34,7 @@ _ASKED |= {"request_tool_choice": "tool_choice"}
 
 def generated(api: str, seed: int) -> Stream:
     """Return one healthy stream of an API."""
-    return GENERATORS[api](seed)
+    return (GENERATORS | OTHERS)[api](seed)
 
 
 @cache

@@ -23,7 +23,7 @@ from .readers import READERS, Reader, outcome
 from .run import main
 from .serving import MODES, Read, Server
 from .shrink import Shrinker
-from .streams import GENERATORS, generated, own
+from .streams import GENERATORS, OTHERS, generated, own
 from .wire import DONE, Chance, Event, Stream, made, parsed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
@@ -106,7 +106,11 @@ def sort_by_anything(events: Events) -> Events:
 
 def lose_last_delta(events: Events) -> Events:
     """Lose a piece of text."""
-    places = [place for place, event in enumerate(events) if event.type.endswith("output_text.delta")]
+    places = [
+        place
+        for place, event in enumerate(events)
+        if event.type.endswith(("output_text.delta", "transcript.text.delta"))
+    ]
     return [event for place, event in enumerate(events) if place not in places[-1:]]
 
 
@@ -153,6 +157,9 @@ HARMFUL: list[tuple[Edit, list[Case], set[str]]] = [
     (swallow_errors, with_change("chat", "error_inside"), {"text_or_empty", "number_of_chunks"}),
     (swallow_errors, with_change("responses", "error_inside", "helper"), {"helper_text"}),
     (garbage, healthy("chat", "helper", range(6)), {"final_text"}),
+    (lose_last_delta, healthy("transcriptions"), {"everything", "text_by_deltas"}),
+    (lose_last_delta, healthy("agents"), {"dicts", "text_of_turns", "ids"}),
+    (swallow_errors, with_change("assistants", "error_inside"), {"everything", "said"}),
     (without_role, with_change("chat", "role_on_every_chunk"), {"roles", "fields_set"}),
 ]
 
@@ -283,7 +290,7 @@ def test_a_change_changes_something(name: str) -> None:
                 assert b"".join(event.written() for event in again) == written
                 break
         else:
-            pytest.fail(f"nothing to change in 400 streams of {api}")
+            assert api in OTHERS, f"nothing to change in 400 streams of {api}"  # an image has no text, for instance
 
 
 READER_IDS = [(api, name) for api, table in READERS.items() for name in table]
@@ -460,7 +467,7 @@ def test_a_plan_has_every_change_and_can_be_shared() -> None:
     assert whole == [_named(case) for case, _ in zip(plan(5, recorded=recorded), range(200))]
     halves = [iter(plan(5, recorded=recorded, shard=(place, 2))) for place in (0, 1)]
     assert whole[:100] == [_named(next(halves[number % 2])) for number in range(100)]
-    names = {name for case, _ in zip(plan(5, recorded=[]), range(1400)) for name in case.changes}
+    names = {name for case, _ in zip(plan(5, recorded=[]), range(2000)) for name in case.changes}
     assert names == set(CHANGES)
 
 
