@@ -274,7 +274,7 @@ def plan(
         _chances(seed, tuple(apis), short, only_change, only_recorded),
     ]
     if tuple(apis) == tuple(GENERATORS) and not only_recorded:
-        sources.append(_of_others(seed, only_change))
+        sources[-1] = _now_and_then(sources[-1], _of_others(seed, only_change))
     place, of = shard
     return itertools.islice(_in_turn(sources), place, None, of)
 
@@ -295,6 +295,12 @@ def _chances(
 ) -> Iterator[Case]:
     for number in itertools.count() if recorded or not only_recorded else ():
         yield _by_chance(Chance(seed, number), number, apis, recorded, only_change, only_recorded)
+
+
+def _now_and_then(cases: Iterator[Case], others: Iterator[Case]) -> Iterator[Case]:
+    """Return cases without end, with another one after each six: a number that no count of shards divides."""
+    for case in cases:
+        yield from (case, *itertools.islice(cases, 5), *itertools.islice(others, 1))
 
 
 def _of_others(seed: int, only_change: str) -> Iterator[Case]:

@@ -9,15 +9,18 @@ import re
 RESULTS = {
     "helper": ("what the SDK's `.stream()` helper returns", r"helper_|final_"),
     "calls": ("tool calls", r"calls_|arguments_|custom_input|function_call|inputs"),
-    "end": ("the finish reason or status", r"finish_reason|status|type_of_last"),
+    "end": ("the finish reason or status", r"finish_reason|status|type_of_last|first_turn"),
     "usage": ("token usage", r"usage"),
     "names": (
         "ids, models, roles, indexes and numbers",
-        r"head|fingerprints|role|indexes|references|response_id|sequence_",
+        r"head|fingerprints|role|indexes|references|response_id|sequence_|ids$",
     ),
     "chunks": ("the number, types and items of the chunks", r"number_of_|types|items_|parts|obfuscation|choices_null"),
-    "dicts": ("whole chunks as dicts or JSON", r"whole|merged|copies|extras|fields_set|everything"),
-    "text": ("text, reasoning or refusal", r"text|contents|deltas|reasoning|refusal|audio|tokens|logprobs"),
+    "dicts": ("whole chunks as dicts or JSON", r"whole|merged|copies|extras|fields_set|everything|dicts"),
+    "text": (
+        "text, reasoning or refusal, or an image",
+        r"text|said|last_image|contents|deltas|reasoning|refusal|audio|tokens|logprobs",
+    ),
 }
 
 

@@ -30,6 +30,7 @@ SHARDS = 4
 SHOWN = 4
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_nobody_is_harmed(shard: int) -> None:
     """At level default a reader ends the same, or the stream proves the plain result wrong."""
