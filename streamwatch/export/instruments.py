@@ -172,6 +172,12 @@ STARTED = Instrument(
 BUILD = Instrument(
     "streamwatch.build_info", "", "The Streamwatch that runs in this process; its value is 1.", ("version",)
 )
+ADDED = Instrument(
+    "streamwatch.added_requests",
+    "{request}",
+    "Requests that were added to read cut streams on, by what came of each; a client's own retries are part of one.",
+    ("streamwatch.resumed",),
+)
 UNOBSERVED = Instrument(
     "streamwatch.unobserved_streams",
     "{stream}",

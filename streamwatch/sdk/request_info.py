@@ -97,7 +97,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
-    body = _body(stream, request, loads)
+    body = body_of(stream, request, loads)
     api, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
     accumulated = _attempt(lambda: opened_by_helper(request), default=False) or False
@@ -112,6 +112,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         id=_request_id(stream),
         accumulated=accumulated,
         joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
+        background=api == "responses" and is_kept(_attempt(lambda: (request.method, url.path), ("", "")), body),
     )
     return api, known, call
 
@@ -119,7 +120,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
 def describe_raw(response: Any, version: str) -> RequestInfo:
     """Return the call of an API response that is read as bytes or lines."""
     url = _attempt(lambda: response.http_request.url)
-    return _call(url, _body(response, None, json.loads), response, version)[1]
+    return _call(url, body_of(response, None, json.loads), response, version)[1]
 
 
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
@@ -132,6 +133,20 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     host = _attempt(lambda: url.host, "") or ""
     provider = provider_at(host) or _provider_of_client(source) or FORMAT
     return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
+
+
+def is_kept(asked: tuple[str, str], body: dict[str, Any]) -> bool:
+    """Return whether a response is kept: it is made in the background, or read again. `asked`: method and path."""
+    method, path = asked
+    if method == "GET":
+        return bool(id_in(path))
+    return path.endswith("/responses") and body.get("background") is True and body.get("store") is not False
+
+
+def id_in(path: str) -> str:
+    """Return the id of the response that a request reads again; "" if it names none."""
+    _before, _found, id = path.rpartition("/responses/")
+    return "" if "/" in id or id == path else id
 
 
 def opened_by_helper(request: Any) -> bool:
@@ -186,7 +201,7 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
     return "other", "other"
 
 
-def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
+def body_of(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
     """Return the JSON body of the request; empty where there is none, or none can be read."""
     options = getattr(stream, "_options", None)
     body = getattr(options, "json_data", None)

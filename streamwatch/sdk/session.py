@@ -21,6 +21,7 @@ from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
 from streamwatch.sdk.request_info import describe, sent_at
+from streamwatch.sdk.resuming import resuming_of
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
@@ -53,10 +54,14 @@ class StreamSession(ObservedStream):
         opened = sent_at(self.response)
         api, request, call = describe(stream, owner.version, owner.loads)
         super().__init__(owner, call)
+        self.resuming = resuming_of(stream, request, owner.settings, owner.loads)
         self._event_type = owner.event_type_of(stream)
         self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
-        self._open(api, request, opened, self._event_type)
+        loads = None
+        if self.resuming is not None:
+            loads, self.added = self.resuming.point, self.resuming.results
+        self._open(api, request, opened, self._event_type, loads=loads)
         self.ready = self.watch.ready
         self._notice_closing()
         owner.opened(self)
@@ -118,7 +123,7 @@ class StreamSession(ObservedStream):
             if not self.busy:
                 return Step.READ
             if self.waiting is None:
-                self.waiting = Waiting(self.response, chunks, self.owner.blocking)
+                self.waiting = Waiting(self._is_read, chunks, self.owner.blocking)
             step = self.waiting.step(self._size, blocks=blocks)
             if step is None:
                 self.watch.let_go()  # nothing could wake the reader once it waits for bytes
@@ -177,6 +182,33 @@ class StreamSession(ObservedStream):
         except Exception as ours:
             return self._rescue(ours, b"")
         return None
+
+    # --- a body that is read on
+
+    @property
+    def _is_read(self) -> Any:
+        """The response that is read now."""
+        return self.response if self.resuming is None else self.resuming.answer or self.response
+
+    def can_go_on(self, error: BaseException | None) -> bool:
+        """Return whether a body that ended is read on, by a further request; what is held goes on before that."""
+        resuming = self.resuming
+        if resuming is None or self.has_ended or self.watch.done or not resuming.is_possible(error):
+            return False
+        self.watch.let_go()
+        self.busy = self.watch.holding
+        return True
+
+    def goes_on(self) -> None:
+        """Take note that what is read next follows what was read."""
+        torn = self.watch.read_on()
+        if self._body and self._captured and torn:
+            del self._body[-torn:]
+        self.waiting = None
+
+    def could_not_go_on(self, error: BaseException) -> None:
+        """Take note of an error of Streamwatch; raises one that was raised into its code."""
+        self.owner.internal_error(error, "reading a response on")
 
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
         """Return what an error of Streamwatch must not lose."""
@@ -258,6 +290,8 @@ class StreamSession(ObservedStream):
                 setattr(self.response, self._closes, _Closing(noticing, original, weakref.ref(self)))
 
     def _forget_closing(self) -> None:
+        if self._is_read is not self.response:
+            return  # another one is to be closed with it
         with contextlib.suppress(AttributeError):
             delattr(self.response, self._closes)
 
@@ -274,6 +308,8 @@ def _noticing(close: Callable[[], None], session: weakref.ref[StreamSession]) ->
     if found is not None:
         found.closing()
     close()
+    if found is not None and found.resuming is not None:
+        found.resuming.close()
 
 
 async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[StreamSession]) -> None:
@@ -288,6 +324,8 @@ async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[Stream
     await aclose()
     if gate is not None:
         gate.wake()
+    if found.resuming is not None:
+        await found.resuming.aclose()
 
 
 class CastTo:
