@@ -89,15 +89,16 @@ TABLE = (
     ),
     PrivateName(
         *("openai", "_client", _STREAMS, "1.0.0"),
-        "tells an Azure client, and whether a client constructs objects in a way of its own",
+        "tells an Azure client, and whether a client constructs objects in a way of its own; asks for the rest of a"
+        " response that was cut",
         *(_TO_THE_SDK, _CANARY),
-        used_in=("sdk/chunk_builder.py", "sdk/request_info.py"),
+        used_in=("sdk/chunk_builder.py", "sdk/request_info.py", "sdk/resuming.py"),
     ),
     PrivateName(
         *("openai", "_options", (*_STREAMS, "openai._response:BaseAPIResponse"), "2.22.0"),
-        "has the request's body as it was before it was written: model, n, tools",
+        "has the request's body as it was before it was written: model, n, tools; and its headers and parameters",
         *("the body is parsed out of the request", _CANARY),
-        used_in=("sdk/chunk_builder.py", "sdk/request_info.py"),
+        used_in=("sdk/chunk_builder.py", "sdk/request_info.py", "sdk/resuming.py"),
     ),
     PrivateName(
         *("openai", "openai._response", ("openai._response",), "1.0.0"),

@@ -30,7 +30,7 @@ _MAX_ID = 512
 #: Numbers that came early, as a relay mixes them up: with one in hand, nothing is asked for.
 _MAX_EARLY = 64
 #: What pads an event to a length that says nothing; it differs whenever the event is sent.
-_PADDING = re.compile(rb',?\s*"obfuscation"\s*:\s*"[^"\\]*"')
+_PADDING = re.compile(rb'"obfuscation"\s*:\s*"[^"\\]*"')
 _NOTHING_REPAIRED = Policy("none")
 
 
@@ -85,9 +85,9 @@ class ResumePoint:
             self._unusable = self._unusable or is_of_response(payload)
         elif self.last is None or number == self.last + 1:
             self.take(number, payload, raw)
-        elif number > self.last:
+        elif number > self.last and not self._unusable:
             self._early[number] = _digest(raw)
-            self._unusable = self._unusable or len(self._early) > _MAX_EARLY
+            self._unusable = len(self._early) > _MAX_EARLY
 
     def take(self, number: int, payload: dict[str, Any], raw: bytes) -> None:
         """Take note of the event that comes next."""
@@ -95,8 +95,9 @@ class ResumePoint:
         self.is_over = self.is_over or type_ in TERMINAL
         self._knows_items = self._knows_items and (self.last is not None or number == 0)
         if type_ == "response.output_item.added" and type(item) is dict and type(item.get("id")) is str:
-            self._items.add(item["id"])
             self._knows_items = self._knows_items and len(self._items) < _MAX_ITEMS
+            if self._knows_items:
+                self._items.add(item["id"])
         self.last = number
         self._digests.append(_digest(raw))
         if len(self._digests) > 2 * _DIGESTS:
@@ -132,7 +133,8 @@ def is_of_response(payload: dict[str, Any]) -> bool:
 
 
 def _digest(raw: bytes) -> int:
-    return hash(_PADDING.sub(b"", raw) if b'"obfuscation"' in raw else raw)
+    padding = _PADDING.search(raw)
+    return hash(raw if padding is None else raw[: padding.start()].rstrip(b", ") + raw[padding.end() :])
 
 
 class Continuation:

@@ -75,7 +75,7 @@ class Outcome(str, Enum):
 
 
 class Resumed(_Word):
-    """What came of a request for the rest of a response: the label `streamwatch.resumed`."""
+    """The result of a request for the rest of a response: the label `streamwatch.resumed`."""
 
     READ_ON = "read_on", "events came that follow the last one"
     EMPTY = "empty", "the answer ended without a new event"

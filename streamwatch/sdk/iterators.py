@@ -65,11 +65,17 @@ class Source:
 
     def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
         """Take the end of the source; raises unless something is left to be handed on."""
+        resuming = self.session.resuming
+        if resuming is None:
+            self._take_end(error, stop)
+            if not (self._ready or self._end is None):
+                self._stop()
+        elif not self._goes_on(error):
+            # Raised in the next step: what ended first must not be raised while another exception is handled.
+            self._take_end(resuming.as_it_ended_first(error), stop)
+
+    def _take_end(self, error: BaseException | None, stop: type[BaseException]) -> None:
         session = self.session
-        if session.resuming is not None:
-            if self._goes_on(error):
-                return
-            error = session.resuming.as_it_ended_first(error)
         if session.has_ended:
             self._end = stop() if error is None or self._is_of_no_interest(error) else error
         elif error is not None and self._has_left(error):
@@ -80,8 +86,6 @@ class Source:
             if remainder is not None:
                 self._hand_over(remainder)
                 self._end = error  # without one, the end comes from the SDK's own decoder
-        if not (self._ready or self._end is None or session.resuming is not None):
-            self._stop()  # else in the next step, where no other exception is being handled
 
     def _goes_on(self, error: BaseException | None) -> bool:
         """Return whether another answer is read in place of a body that ended."""

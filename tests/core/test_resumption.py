@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
 
 import pytest
 
@@ -19,21 +18,21 @@ def raw_of(frame: bytes) -> bytes:
     return frame[frame.index(b"data: ") + 6 :].strip()
 
 
-def point_after(count: int, frames: list[bytes] = FRAMES, **asked: Any) -> ResumePoint:
+def point_after(count: int, frames: list[bytes] = FRAMES) -> ResumePoint:
     """Return where a response is of which so many events came."""
-    point = ResumePoint(json.loads, **asked)
+    point = ResumePoint(json.loads)
     for frame in frames[:count]:
         assert point(raw_of(frame)) == payload_of(frame)
     return point
 
 
-@pytest.mark.parametrize("count", range(len(FRAMES)))
+@pytest.mark.parametrize("count", range(1, len(FRAMES)))
 def test_what_follows_is_let_through_byte_for_byte(count: int) -> None:
     """From any event on, in whatever pieces it comes, and whatever is repeated before it."""
     rest, generator = b"".join(FRAMES[count:]), random.Random(count)
     for start in (count, 0, count // 2):
         point = point_after(count)
-        assert point.can_be_asked_for == (count > 0)
+        assert point.can_be_asked_for
         proof, body, let_through = Continuation(point, LIMIT), b"".join(FRAMES[start:]), b""
         while body:
             size = generator.randint(1, 600)
@@ -73,6 +72,20 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(point._digests) <= 8192
 
 
+def test_items_and_early_numbers_are_bounded() -> None:
+    """Of more items nothing is known any more, and of more early numbers that the response has a hole."""
+    items, numbers = point_after(1), point_after(1)
+    for number in range(1, 2000):
+        item = {"type": "response.output_item.added", "item": {"id": f"item_{number}"}, "sequence_number": number}
+        items(json.dumps(item).encode())
+        numbers(json.dumps({"type": "response.x", "sequence_number": number + 1}).encode())
+
+    assert len(items._items) == 1024
+    assert items.fits({"item_id": "never announced"})
+    assert len(numbers._early) <= 65
+    assert not numbers.can_be_asked_for
+
+
 @pytest.mark.parametrize("background", [{"background": False}, {"store": False}])
 def test_a_response_that_is_not_kept_is_not_asked_for(background: dict[str, bool]) -> None:
     """Whatever was asked: the server says what it does."""
@@ -107,14 +120,33 @@ def test_keepalives_need_no_number() -> None:
 def test_a_part_of_a_response_is_known_by_its_item() -> None:
     """An item that nobody announced is another response's; of one that was joined late nothing is known."""
     foreign = changed(17, item_id="msg_9")
+    joined = ResumePoint(json.loads, id="resp_1", after=15)
+    joined(raw_of(FRAMES[16]))
 
-    for asked, fits in (({}, False), ({"id": "resp_1", "after": 15}, True)):
-        point = point_after(17, **asked) if not asked else ResumePoint(json.loads, **asked)
-        if asked:
-            point(raw_of(FRAMES[16]))
+    for point, fits in ((point_after(17), False), (joined, True)):
         proof = Continuation(point, LIMIT)
         assert bool(proof.push(foreign)) == fits
         assert proof.is_wrong != fits
+
+
+def test_another_response_does_not_follow() -> None:
+    """Nor does an end that comes before the response's own."""
+    other, done = changed(17, response={"id": "resp_2"}), b"data: [DONE]\n\n"
+    for frame in (other, done):
+        proof = Continuation(point_after(17), LIMIT)
+        assert (proof.push(frame), proof.is_wrong) == (b"", True)
+
+    proof = Continuation(point_after(17), LIMIT)
+    rest = b"".join(FRAMES[17:]) + done
+    assert (proof.push(rest), proof.is_wrong) == (rest, False)
+
+
+def test_before_the_first_event_nothing_is_known() -> None:
+    """Whatever comes that is no event is parsed, and no more."""
+    point = ResumePoint(json.loads)
+
+    assert point(b"[1]") == [1]
+    assert (point.next, point.can_be_asked_for) == (0, False)
 
 
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b"1", b"null", b'"text"'])

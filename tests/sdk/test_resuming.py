@@ -110,7 +110,7 @@ def served() -> Iterator[tuple[Keeper, str]]:
 @pytest.fixture(params=MODES)
 def program(request: pytest.FixtureRequest, served: tuple[Keeper, str]) -> Program:
     """A program that reads synchronously, or asynchronously."""
-    return Program(*served, mode=request.param)
+    return Program(*served, request.param)
 
 
 def as_plain(program: Program, watch: Callable[..., Watched], *script: Any, **more: Any) -> Read:
@@ -197,10 +197,12 @@ def test_a_server_that_cuts_again_is_asked_again(program: Program, watch: Callab
 
 
 @_EACH_MODE
-def test_a_response_that_is_read_again_is_read_on(served: Any, watch: Callable[..., Watched], mode: str) -> None:
+def test_a_response_that_is_read_again_is_read_on(
+    served: tuple[Keeper, str], watch: Callable[..., Watched], mode: str
+) -> None:
     """`retrieve(stream=True)`, from the start or from an event on, is itself resumable."""
     watch(settings=RESUME)
-    program = Program(*served, mode=mode)
+    program = Program(*served, mode)
     for start in (-1, 5):
         program.keeper.start(Answer(b"".join(FRAMES[start + 1 : AT])), rest)
         after = {} if start < 0 else {"starting_after": start}
@@ -223,10 +225,10 @@ def test_a_response_that_is_read_again_is_read_on(served: Any, watch: Callable[.
 
 
 @_EACH_MODE
-def test_the_helper_reads_on(served: Any, watch: Callable[..., Watched], mode: str) -> None:
+def test_the_helper_reads_on(served: tuple[Keeper, str], watch: Callable[..., Watched], mode: str) -> None:
     """`.stream()` ends with the response that it gathers from the whole stream."""
     watched = watch(settings=RESUME)
-    program = Program(*served, mode=mode)
+    program = Program(*served, mode)
 
     asked = {name: ASKED[name] for name in ("model", "input", "background")}
 
@@ -253,11 +255,11 @@ def test_the_helper_reads_on(served: Any, watch: Callable[..., Watched], mode: s
 @_EACH_MODE
 @pytest.mark.parametrize("how", ["with_raw_response", "with_streaming_response"])
 def test_a_raw_response_that_is_parsed_reads_on(
-    served: Any, watch: Callable[..., Watched], mode: str, how: str
+    served: tuple[Keeper, str], watch: Callable[..., Watched], mode: str, how: str
 ) -> None:
     """The request for the rest is an ordinary one: what the first was asked as is not asked for again."""
     watched = watch(settings=RESUME)
-    program = Program(*served, mode=mode)
+    program = Program(*served, mode)
     program.keeper.start(CUT, rest)
 
     def reading() -> Read:
@@ -407,7 +409,7 @@ def test_a_text_that_contradicts_the_deltas_is_not_verified(program: Program, wa
 
 _IN_THE_FOREGROUND = {**EVENTS[0]["response"], "background": False}
 #: Streams that are not read on: settings, what is asked, and the body.
-NOT_RESUMED = {
+NOT_RESUMED: dict[str, tuple[Settings, dict[str, Any], Answer]] = {
     "by default": (Settings(), {}, CUT),
     "on request": (Settings(repair=Policy("all")), {}, CUT),
     "while it observes": (Settings(resume=True, repair=Policy("none")), {}, CUT),
@@ -472,10 +474,10 @@ def test_a_server_that_hangs_is_waited_for_as_long_as_the_client_says(
         assert read.as_seen()[1] == as_plain(program, watch, CUT).as_seen()[1]
 
 
-def test_cancellation_meets_the_request(served: Any, watch: Callable[..., Watched]) -> None:
+def test_cancellation_meets_the_request(served: tuple[Keeper, str], watch: Callable[..., Watched]) -> None:
     """A task that is cancelled while the rest is asked for ends at once, as in any read."""
     watched = watch(settings=RESUME)
-    program = Program(*served, mode="async")
+    program = Program(*served, "async")
     program.keeper.start(CUT, Answer(b"", "hangs"))
 
     async def reading() -> None:
@@ -495,7 +497,9 @@ def test_cancellation_meets_the_request(served: Any, watch: Callable[..., Watche
     assert watched.report.verdict is Verdict.ABANDONED
 
 
-def test_a_stream_that_is_closed_meanwhile_ends_as_it_ended_first(served: Any, watch: Callable[..., Watched]) -> None:
+def test_a_stream_that_is_closed_meanwhile_ends_as_it_ended_first(
+    served: tuple[Keeper, str], watch: Callable[..., Watched]
+) -> None:
     """By another thread, while the request waits for its answer: the answer is not read."""
     watch(settings=RESUME)
     program = Program(*served)
