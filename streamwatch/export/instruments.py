@@ -181,7 +181,7 @@ ADDED = Instrument(
 UNOBSERVED = Instrument(
     "streamwatch.unobserved_streams",
     "{stream}",
-    "Streams that the application reads below the SDK's parser, as bytes or lines: neither watched nor repaired.",
+    "Streams whose body the application reads in a way that is not watched: past a stream of the SDK, or compressed.",
 )
 INTERNAL_ERRORS = Instrument(
     "streamwatch.internal_errors",

@@ -120,6 +120,11 @@ class ObservedStream:
             if seconds > self.owner.settings.stall_seconds:
                 self.owner.is_silent(self, StreamState.SILENT, seconds)
 
+    def _leave_unreadable(self) -> None:
+        """Watch no further: the decoder cannot read on."""
+        large = len(self.watch.rest or b"") > self.owner.settings.max_event_bytes
+        self.watch.leave("event too large" if large else "not UTF-8")
+
     def waits_no_longer(self) -> None:
         """Take note that the reader gave up waiting: from here on the server is not silent."""
         asked, self.asked = self.asked, 0.0

@@ -117,10 +117,20 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     return api, known, call
 
 
-def describe_raw(response: Any, version: str) -> RequestInfo:
-    """Return the call of an API response that is read as bytes or lines."""
-    url = _attempt(lambda: response.http_request.url)
-    return _call(url, body_of(response, None, json.loads), response, version)[1]
+class _OfRaw:
+    """An API response, with the names that a stream of the SDK has for the same."""
+
+    def __init__(self, raw: Any) -> None:
+        self.response = raw.http_response
+        for name in ("_cast_to", "_client", "_options"):
+            setattr(self, name, getattr(raw, name, None))
+
+
+def describe_raw(
+    raw: Any, version: str, loads: Callable[[bytes], Any] = json.loads
+) -> tuple[str, Request, RequestInfo]:
+    """Return the same of an API response that is read as bytes or lines."""
+    return describe(_OfRaw(raw), version, loads)
 
 
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
@@ -231,7 +241,7 @@ def _provider_of_client(source: Any) -> str:
     client = getattr(source, "_client", None)
     if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__):
         return "azure.ai.openai"
-    headers = _attempt(lambda: (getattr(source, "response", None) or source.http_response).headers, {})
+    headers = _attempt(lambda: source.response.headers, {})
     named = next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
     software = str(_attempt(lambda: headers.get("server"), "") or "")
     return named or next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")

@@ -21,7 +21,7 @@ from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
 from streamwatch.sdk.request_info import describe, sent_at
-from streamwatch.sdk.resuming import resuming_of
+from streamwatch.sdk.resuming import Resuming, resuming_of
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
@@ -43,6 +43,7 @@ class StreamSession(ObservedStream):
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through the session
+    resuming: Resuming | None = None  #: what a cut body is read on with, where that is asked for
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
     enters = False  #: the next read may find bytes above the socket
     _left = 0.0  # since when the reader is at work on what it got, while events are held
@@ -54,13 +55,12 @@ class StreamSession(ObservedStream):
         opened = sent_at(self.response)
         api, request, call = describe(stream, owner.version, owner.loads)
         super().__init__(owner, call)
-        self.resuming = resuming_of(stream, request, owner.settings, owner.loads)
         self._event_type = owner.event_type_of(stream)
         self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
-        loads = None
-        if self.resuming is not None:
-            loads, self.added = self.resuming.point, self.resuming.results
+        resuming, loads = resuming_of(stream, request, owner.settings, owner.loads), None
+        if resuming is not None:  # most streams hold nothing for it
+            self.resuming, self.added, loads = resuming, resuming.results, resuming.point
         self._open(api, request, opened, self._event_type, loads=loads)
         self.ready = self.watch.ready
         self._notice_closing()
@@ -227,8 +227,7 @@ class StreamSession(ObservedStream):
         self._captured = max(self._captured - len(data), 0)
 
     def _left_to_the_sdk(self) -> Remainder:
-        large = len(self.watch.rest or b"") > self.owner.settings.max_event_bytes
-        self.watch.leave("event too large" if large else "not UTF-8")
+        self._leave_unreadable()
         return self.watch.undelivered()
 
     # --- the end
