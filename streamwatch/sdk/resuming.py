@@ -32,6 +32,7 @@ _MAX_REQUESTS = 20
 _MAX_USELESS = 2
 #: Beginnings of the names of headers that are about one request alone.
 _OF_ONE_REQUEST = ("accept", "content-", "idempotency-key", "x-stainless-")
+_NOT_GIVEN = object()
 #: After these nothing more is asked.
 _LAST = (Resumed.WRONG, Resumed.REFUSED, Resumed.ABANDONED)
 
@@ -175,6 +176,7 @@ class Resuming:
             self.results[-1] = Resumed.REFUSED
         if not (_is_cut(error) or _package(type(error)) == "openai"):
             session.could_not_go_on(error)
+            self.results[-1] = Resumed.REFUSED  # of no use to anybody
         return False
 
     def _end(self, session: Session) -> None:
@@ -190,9 +192,9 @@ class Resuming:
         if isinstance(given, Mapping):
             names = [name for name in given if not name.lower().startswith(_OF_ONE_REQUEST)]
             options["headers"] = {name: given[name] for name in names}
-        for name in ("timeout", "max_retries", "security", "follow_redirects"):
-            value = getattr(self._options, name, None)
-            if value is not None and type(value).__name__ != "NotGiven":
+        for name in ("timeout", "max_retries", "security"):
+            value = getattr(self._options, name, _NOT_GIVEN)
+            if value is not _NOT_GIVEN and type(value).__name__ != "NotGiven":  # a timeout of None is none at all
                 options[name] = value
         path = f"/responses/{quote(self.point.id, safe='')}"
         return {"path": path, "cast_to": self._returns, "options": options, "stream": True, "stream_cls": None}

@@ -20,6 +20,7 @@ from streamwatch import Settings
 from streamwatch.core.kinds import RESPONSE_INTERRUPTED
 from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import Condition, Outcome, Resumed, Verdict
+from streamwatch.sdk import resuming
 
 pytestmark = pytest.mark.skipif(VERSION < (1, 84), reason="responses in the background are younger")
 
@@ -288,7 +289,8 @@ def test_a_raw_response_that_is_parsed_reads_on(
 # --- what the request has
 
 
-def test_the_request_is_the_applications_own(program: Program, watch: Callable[..., Watched]) -> None:
+@pytest.mark.parametrize("timeout", [7.5, httpx.Timeout(None)])
+def test_the_request_is_the_applications_own(program: Program, watch: Callable[..., Watched], timeout: Any) -> None:
     """Its key, its headers and parameters, and what its events are to have in them."""
     watch(settings=RESUME)
     more = {
@@ -297,7 +299,7 @@ def test_the_request_is_the_applications_own(program: Program, watch: Callable[.
         "include": ["message.output_text.logprobs"],
         "stream_options": {"include_obfuscation": False},
     }
-    read = program.read(CUT, rest, options={"default_headers": {"X-Gateway": "g"}}, **more)
+    read = program.read(CUT, rest, options={"default_headers": {"X-Gateway": "g"}}, timeout=timeout, **more)
 
     assert (read.events, read.error) == (EVENTS, None)
     first, second = program.asked
@@ -313,6 +315,24 @@ def test_the_request_is_the_applications_own(program: Program, watch: Callable[.
     assert second.headers["x-gateway"] == "g"
     assert second.headers.get("x-tenant") == ("t" if VERSION >= (2, 22) else None)
     assert "idempotency-key" not in second.headers
+    waits = "x-stainless-read-timeout"
+    if VERSION >= (2, 22):
+        assert second.headers.get(waits) == first.headers.get(waits)
+
+
+@pytest.mark.internal_errors_expected
+@pytest.mark.parametrize("fails", ["_query", "_proved"])
+def test_a_failure_of_ours_ends_it(
+    program: Program, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """It is one internal error, and the program gets what it gets without Streamwatch."""
+    watched = watch(settings=RESUME)
+    monkeypatch.setattr(resuming.Resuming, fails, lambda *_: 1 // 0)
+    read = program.read(CUT, rest)
+
+    assert watched.internal_errors() == 1
+    assert watched.report.resumed == (Resumed.REFUSED,)
+    assert read.as_seen() == as_plain(program, watch, CUT).as_seen()
 
 
 def test_the_client_retries_the_request(program: Program, watch: Callable[..., Watched]) -> None:
