@@ -371,7 +371,6 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
             return
         try:
             agent.record_collected()
-            raw_streams.uncover(self.response)
             # The caller's span is current here, and no longer when the stream is read.
             session = StreamSession(self, agent)
             self._decoder = DecoderProxy(session, self._decoder, is_stock=type(self._decoder) is stock)

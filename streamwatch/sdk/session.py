@@ -20,6 +20,7 @@ from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
+from streamwatch.sdk.raw_streams import uncover
 from streamwatch.sdk.request_info import describe, sent_at
 from streamwatch.sdk.resuming import Resuming, resuming_of
 from streamwatch.sdk.waiting import Step, Waiting
@@ -51,6 +52,7 @@ class StreamSession(ObservedStream):
 
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.response = stream.response
+        uncover(self.response)  # its body is this stream's
         self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
         opened = sent_at(self.response)
         api, request, call = describe(stream, owner.version, owner.loads)
