@@ -21,7 +21,7 @@ from streamwatch.core.resumption import Continuation, ResumePoint
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream import StreamWatch
 from streamwatch.core.vocabulary import Resumed
-from streamwatch.sdk.interruption import is_interruption
+from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.lines import HTTPX
 from streamwatch.sdk.request_info import body_of, id_in
 
@@ -135,12 +135,14 @@ class Resuming:
     def close(self) -> None:
         """Close what is read in place of the first response, which is closed."""
         if self.answer is not None:
-            self.answer.close()
+            with unless_interrupted():
+                self.answer.close()
 
     async def aclose(self) -> None:
         """Close what is read in place of the first response, which is closed."""
         if self.answer is not None:
-            await self.answer.aclose()
+            with unless_interrupted():
+                await self.answer.aclose()
 
     def _begin(self, session: Session) -> Continuation:
         self.answer = None

@@ -125,7 +125,7 @@ class StreamSession(ObservedStream):
             if not self.busy:
                 return Step.READ
             if self.waiting is None:
-                self.waiting = Waiting(self._is_read, chunks, self.owner.blocking)
+                self.waiting = Waiting(self._read_now, chunks, self.owner.blocking)
             step = self.waiting.step(self._size, blocks=blocks)
             if step is None:
                 self.watch.let_go()  # nothing could wake the reader once it waits for bytes
@@ -188,7 +188,7 @@ class StreamSession(ObservedStream):
     # --- a body that is read on
 
     @property
-    def _is_read(self) -> Any:
+    def _read_now(self) -> Any:
         """The response that is read now."""
         return self.response if self.resuming is None else self.resuming.answer or self.response
 
@@ -197,8 +197,12 @@ class StreamSession(ObservedStream):
         resuming = self.resuming
         if resuming is None or self.has_ended or self.watch.done or not resuming.is_possible(error):
             return False
-        self.watch.let_go()
-        self.busy = self.watch.holding
+        try:
+            self.watch.let_go()
+            self.busy = self.watch.holding
+        except Exception as ours:
+            self.could_not_go_on(ours)
+            return False
         return True
 
     def goes_on(self) -> None:
@@ -291,7 +295,7 @@ class StreamSession(ObservedStream):
                 setattr(self.response, self._closes, _Closing(noticing, original, weakref.ref(self)))
 
     def _forget_closing(self) -> None:
-        if self._is_read is not self.response:
+        if self._read_now is not self.response:
             return  # another one is to be closed with it
         with contextlib.suppress(AttributeError):
             delattr(self.response, self._closes)

@@ -16,7 +16,7 @@ from conftest import Watched
 from helpers.keeper import EVENTS, FRAMES, Answer, Asked, Keeper, changed, rest
 from helpers.sdk import MODES, VERSION, Body, httpx
 from recordings.build import RECORDINGS
-from streamwatch import Settings
+from streamwatch import Settings, StreamWatch
 from streamwatch.core.kinds import RESPONSE_INTERRUPTED
 from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import Condition, Outcome, Resumed, Verdict
@@ -318,6 +318,20 @@ def test_the_request_is_the_applications_own(program: Program, watch: Callable[.
     waits = "x-stainless-read-timeout"
     if VERSION >= (2, 22):
         assert second.headers.get(waits) == first.headers.get(waits)
+
+
+@pytest.mark.internal_errors_expected
+def test_a_failure_before_anything_is_asked_is_an_end_like_any(
+    program: Program, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held cannot be let go: nothing is asked, and the stream ends as it ended."""
+    watched = watch(settings=RESUME)
+    monkeypatch.setattr(StreamWatch, "let_go", lambda _: 1 // 0)
+    read = program.read(CUT, rest)
+
+    assert len(program.asked) == 1
+    assert watched.internal_errors() == 1
+    assert read.as_seen() == as_plain(program, watch, CUT).as_seen()
 
 
 @pytest.mark.internal_errors_expected
