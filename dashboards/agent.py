@@ -143,8 +143,8 @@ def _processes() -> Panel:
     return rows(
         "Processes",
         "Every process whose metrics came in the range. If one is gone without a rollout, see its log, then Status, "
-        "Targets in Prometheus, or at the collector. Unobserved: streams that the application reads with `iter_lines` "
-        "or `iter_bytes`, below the SDK's parser.",
+        "Targets in Prometheus, or at the collector. Unobserved: streams whose body the application reads "
+        "below the SDK's parser, in a way that is not watched.",
         "StreamwatchAbsent",
         {**keys, "version": "Streamwatch", "streamwatch_openai_version": "openai"},
         [

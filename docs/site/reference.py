@@ -48,6 +48,7 @@ ATTRIBUTES = {
     "gen_ai.response.time_to_first_chunk": "Seconds from the request to the first chunk.",
     "server.address": "The host that the client talks to.",
     "server.port": "Its port.",
+    "streamwatch.added_requests": "How many requests were added to read the stream on, if any.",
     "streamwatch.anomalies": "How many anomalies were found in the stream.",
     "streamwatch.anomaly": "A kind of anomaly: [all kinds](kinds.md).",
     "streamwatch.applied": "Whether the repair reached the application; `false` where Streamwatch only observes.",
@@ -66,6 +67,7 @@ ATTRIBUTES = {
     "streamwatch.reorder.max_distance": "Places that the event which came earliest was early.",
     "streamwatch.repairs": "How many repairs were made in the stream.",
     "streamwatch.request.id": "The provider's own name for the request, from the response's headers, if it is an id.",
+    "streamwatch.resumed": "What came of a request that was added.",
     "streamwatch.severity": "How bad a kind is.",
     "streamwatch.silence": "Seconds that the reader had waited when the end came.",
     "streamwatch.state": "What an open stream is doing.",
@@ -84,6 +86,7 @@ _VOCABULARIES: dict[str, type[Enum]] = {
     "streamwatch.severity": words.Severity,
     "streamwatch.outcome": words.Outcome,
     "streamwatch.strategy": words.Strategy,
+    "streamwatch.resumed": words.Resumed,
 }
 
 
@@ -357,7 +360,7 @@ def _repaired(policy: str) -> set[AnomalyKind]:
     """Return what a policy repairs; an opt-in kind only where it is asked for."""
     wanted = settings.Policy(policy)
     default = {kind for kind in wanted.default if kind.level not in (words.Level.OPT_IN, words.Level.HELPER)}
-    return default | set(wanted.opt_in)
+    return {kind for kind in default | wanted.opt_in if kind.level is not words.Level.SETTING}
 
 
 # --- kinds
@@ -427,7 +430,8 @@ def repair_all_page() -> str:
         if kind["changed"]
     ]
     kept = sorted(name for name in read if not kinds[name]["changed"])
-    unread = [kind.name for kind in KINDS.values() if kind.strategy is not Strategy.NONE and kind.name not in read]
+    by_policy = (kind for kind in KINDS.values() if kind.level not in (words.Level.NEVER, words.Level.SETTING))
+    unread = [kind.name for kind in by_policy if kind.name not in read]
     return _page(
         "What STREAMWATCH_REPAIR=all may change",
         "tests/harm/on_request.json",

@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "docs/guides/short-lived",
         "docs/guides/otlp",
         "docs/guides/gateways",
+        "docs/guides/resuming",
         "docs/guides/ci",
     ),
     "Operations": ("deploy/README", "dashboards/README", "docs/runbooks/README", "docs/capacity", "SECURITY"),

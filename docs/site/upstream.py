@@ -89,27 +89,28 @@ TABLE = (
     ),
     PrivateName(
         *("openai", "_client", _STREAMS, "1.0.0"),
-        "tells an Azure client, and whether a client constructs objects in a way of its own",
+        "tells an Azure client, and whether a client constructs objects in a way of its own; asks for the rest of a"
+        " response that was cut",
         *(_TO_THE_SDK, _CANARY),
-        used_in=("sdk/chunk_builder.py", "sdk/request_info.py"),
+        used_in=("sdk/chunk_builder.py", "sdk/request_info.py", "sdk/resuming.py"),
     ),
     PrivateName(
         *("openai", "_options", (*_STREAMS, "openai._response:BaseAPIResponse"), "2.22.0"),
-        "has the request's body as it was before it was written: model, n, tools",
+        "has the request's body as it was before it was written: model, n, tools; and its headers and parameters",
         *("the body is parsed out of the request", _CANARY),
-        used_in=("sdk/chunk_builder.py", "sdk/request_info.py"),
+        used_in=("sdk/chunk_builder.py", "sdk/request_info.py", "sdk/resuming.py"),
     ),
     PrivateName(
         *("openai", "openai._response", ("openai._response",), "1.0.0"),
-        "its import is when counting of streams begins that are read below the parser",
-        *("they are not counted", _CANARY),
+        "its import is when watching of streams begins that are read below the parser",
+        *("they are not watched", _CANARY),
         used_in=("sdk/instrumentor.py",),
     ),
     PrivateName(
         *("openai", "_is_sse_stream", ("openai._response:BaseAPIResponse",), "1.10.0"),
         "tells a stream that is read below the parser from a download",
-        *("they are not counted", _CANARY),
-        used_in=("sdk/instrumentor.py",),
+        *("those are watched whose content type says so", _CANARY),
+        used_in=("sdk/raw_streams.py",),
     ),
     PrivateName(
         *("openai", "openai._base_client", ("openai._base_client",), "1.0.0"),
@@ -214,7 +215,7 @@ TABLE = (
             "such a stream is counted as read below the parser",
             "tests/sdk/test_upstream.py::test_a_body_that_was_there_from_the_start_is_watched",
         ),
-        used_in=("sdk/session.py",),
+        used_in=("sdk/raw_streams.py", "sdk/session.py"),
     ),
     PrivateName(
         "httpx",

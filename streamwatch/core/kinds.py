@@ -373,6 +373,13 @@ SEQUENCE_UNUSABLE = _kind(
 
 # --- the Responses API
 
+RESPONSE_INTERRUPTED = _kind(
+    "response_interrupted",
+    Severity.FAULT,
+    _RESPONSES,
+    (Strategy.RESUME, Level.SETTING, Evidence.SEQUENCE),
+    "The stream of a background response was cut, and the response can be read on from the last event.",
+)
 RESPONSE_EVENT_MISSING = _kind(
     "response_event_missing",
     Severity.FAULT,

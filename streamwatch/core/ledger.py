@@ -67,7 +67,7 @@ class Ledger:
         level = level or kind.level
         if level is Level.OPT_IN or (level is Level.HELPER and not self.accumulated):
             return kind in self.policy.opt_in
-        return level is not Level.NEVER and kind in self.policy.default
+        return level not in (Level.NEVER, Level.SETTING) and kind in self.policy.default
 
     def unrepaired(self, kind: AnomalyKind) -> None:
         """Take back the repair just wanted: it could not be made, as its preconditions do not hold."""

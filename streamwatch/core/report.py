@@ -10,7 +10,7 @@ from functools import cached_property
 
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.stream_cases import ANY_FAULT, FIXED, CaseDefinition, cases_of
-from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Verdict
+from streamwatch.core.vocabulary import ChunkType, Condition, Outcome, Resumed, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Request:
     id: str = ""  #: the provider's own name for the request, from the response headers
     accumulated: bool = False
     joins_fragments: bool = True
+    background: bool = False  #: the server works on, and keeps the answer, whatever becomes of the stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Report:
     unwatched: str = ""  #: why the rest of the stream was left alone, if it was
     # How a stream came is not part of what it was: two reports of the same bytes are equal.
     events_per_read: float = field(default=0.0, compare=False)  #: on average: a proxy that buffers shows as bursts
+    resumed: tuple[Resumed, ...] = ()  #: what came of each request that was added to read the answer on
     times: Times | None = field(default=None, compare=False)  #: of a stream that has ended, where there was a clock
 
     @property

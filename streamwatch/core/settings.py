@@ -84,6 +84,10 @@ class Settings:
     window_bytes: int = 1 << 20
     window_seconds: float = 2.0
 
+    #: STREAMWATCH_RESUME: read the cut stream of a background response on from the last event, by further requests
+    #: of the application's own client.
+    resume: bool = False
+
     #: STREAMWATCH_SEQUENCE_FIELDS: where relays stamp the order of chat chunks.
     sequence_fields: tuple[str, ...] = SEQUENCE_FIELDS
 
@@ -189,6 +193,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "window_events": _positive_int,
     "window_bytes": _positive_int,
     "window_seconds": _seconds,
+    "resume": _boolean,
     "sequence_fields": _names,
     "stall_seconds": _seconds,
     "genai_metrics": _boolean,

@@ -75,6 +75,15 @@ class Event:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
+def written(event: Event, data: str | None = None) -> bytes:
+    """Return an event as OpenAI would send it, with `data` in place of its own."""
+    head = [f"event: {event.event}"] if event.event else []
+    head += [f"id: {event.id}"] if event.id else []
+    head += [f"retry: {event.retry}"] if event.retry is not None else []
+    lines = [*head, *(f"data: {line}" for line in (event.data if data is None else data).split("\n"))]
+    return "\n".join([*lines, "\n"]).encode("utf-8", "surrogatepass")
+
+
 class Decoder:
     """The body of one stream: bytes in, events out.
 
@@ -195,6 +204,11 @@ class Decoder:
     def pending(self) -> bytes:
         """Return the bytes that came and are not an event yet."""
         return bytes(self.buffer) if self.rest is None else self.rest
+
+    def forget(self) -> int:
+        """Forget the bytes that are not an event yet, because it comes again, and return how many they were."""
+        torn, self.buffer, self._skip_lf = len(self.buffer), bytearray(), False
+        return torn
 
     def _terminate(self, event: Event, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> bool:
         """Return whether an event without its blank line is handed on all the same."""

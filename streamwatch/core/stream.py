@@ -43,10 +43,10 @@ from streamwatch.core.kinds import (
     CONTENT_ABSENT,
     CONTENT_NULL,
     ERROR_HIDDEN,
+    RESPONSE_INTERRUPTED,
     SSE_EVENT_UNTERMINATED,
     STREAM_EMPTY,
     STREAM_STALLED,
-    STREAM_TRUNCATED,
     AnomalyKind,
 )
 from streamwatch.core.last_event import can_be_read, filled, is_error
@@ -58,7 +58,7 @@ from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Decoder, Event
 from streamwatch.core.unnumbered import UNNUMBERED, Unnumbered
-from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Strategy, Verdict
+from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Resumed, Strategy, Verdict
 
 _serials = itertools.count(1)
 _APIS: Mapping[str, type[ApiState]] = {
@@ -247,9 +247,14 @@ class StreamWatch:
             self._take(self._api.flush())
         self.verdict = self._judge(error, abandoned=abandoned)
         if self.verdict is Verdict.TRUNCATED and not self._api.cut_arguments:
-            self.ledger.record(STREAM_TRUNCATED)
+            self._api.cut_short()
         elif self.verdict is Verdict.EMPTY:
             self.ledger.record(STREAM_EMPTY)
+
+    def read_on(self) -> int:
+        """Go on after the last whole event with the next bytes, and return how many of a torn one are left out."""
+        self.ledger.add(RESPONSE_INTERRUPTED, repaired=True)
+        return self._decoder.forget()
 
     @property
     def deadline(self) -> float | None:
@@ -451,8 +456,11 @@ class StreamWatch:
         came = self.events + self._payloads.others + self.done
         return came / max(came - self._coalesced, 1)
 
-    def report(self, times: Times | None = None) -> Report:
-        """Return what is known up to now; complete once the stream is closed, and its `times` are known."""
+    def report(self, times: Times | None = None, resumed: Sequence[Resumed] = ()) -> Report:
+        """Return what is known up to now; complete once the stream is closed, and its `times` are known.
+
+        `resumed` is what came of the requests that were added to read the stream on.
+        """
         api, order = self._api, self._reorder
         ended = self.verdict is not None
         return Report(
@@ -479,5 +487,6 @@ class StreamWatch:
             reorder_max_delay=order.max_delay,
             unwatched=self._unwatched,
             events_per_read=self._events_per_read(),
+            resumed=tuple(resumed),
             times=times,
         )

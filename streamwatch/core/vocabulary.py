@@ -39,6 +39,7 @@ class Level(_Word):
     AUTO = "auto", "by default, for code that asks a dict of a chunk; attributes and JSON stay as they came"
     HELPER = "helper", "by default for the SDK's `.stream()` helper, which needs it; on request for every other reader"
     OPT_IN = "opt_in", "on request: it is a heuristic, or it changes what a healthy stream delivers"
+    SETTING = "setting", "on request, with `STREAMWATCH_RESUME=true`: it adds requests to the application's own"
     NEVER = "never", "never: it is reported only"
 
 
@@ -56,6 +57,7 @@ class Strategy(_Word):
     HOLD_TOOL_HEADER = "hold_tool_header", "hold the fragments of a tool call until its id and name are known"
     REORDER_BUFFER = "reorder_buffer", "put events back in order of their sequence numbers, in a bounded window"
     SYNTHESIZE_EVENTS = "synthesize_events", "insert an event the protocol demands, from data that is on the wire"
+    RESUME = "resume", "ask the server for the rest of a response that it keeps, from the last event on"
     NONE = "none", "report only"
 
 
@@ -70,6 +72,16 @@ class Outcome(str, Enum):
     UNVERIFIED = "unverified"  #: repaired, and the stream holds no evidence either way
     FAILED = "failed"  #: repaired, and evidence contradicts; or the repair ran out of window
     UNREPAIRED = "unrepaired"  #: the policy is off, or nothing can be done
+
+
+class Resumed(_Word):
+    """The result of a request for the rest of a response: the label `streamwatch.resumed`."""
+
+    READ_ON = "read_on", "events came that follow the last one"
+    EMPTY = "empty", "the answer ended without a new event"
+    WRONG = "wrong", "an event came that does not follow the last one, and nothing of the answer was used from there on"
+    REFUSED = "refused", "an error status, no event stream, or no answer at all"
+    ABANDONED = "abandoned", "the reader left while the request was under way"
 
 
 class Verdict(str, Enum):

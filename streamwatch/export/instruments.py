@@ -172,10 +172,16 @@ STARTED = Instrument(
 BUILD = Instrument(
     "streamwatch.build_info", "", "The Streamwatch that runs in this process; its value is 1.", ("version",)
 )
+ADDED = Instrument(
+    "streamwatch.added_requests",
+    "{request}",
+    "Requests that were added to read cut streams on, by what came of each; a client's own retries are part of one.",
+    ("streamwatch.resumed",),
+)
 UNOBSERVED = Instrument(
     "streamwatch.unobserved_streams",
     "{stream}",
-    "Streams that the application reads below the SDK's parser, as bytes or lines: neither watched nor repaired.",
+    "Streams whose body the application reads in a way that is not watched: past a stream of the SDK, or compressed.",
 )
 INTERNAL_ERRORS = Instrument(
     "streamwatch.internal_errors",

@@ -109,7 +109,7 @@ def closing(series: list[Series], seconds: float, where: str) -> list[str]:
         lines = [f"{_streams(total)} in {seconds:.1f} s: {_counts(verdicts)}"]
         lines.append(", ".join(f"{conditions[each.value]} {each.value}" for each in Condition))
     if unobserved:
-        lines.append(f"{_streams(unobserved)} read as bytes or lines, and not watched")
+        lines.append(f"{_streams(unobserved)} read past the SDK's parser, and not watched")
     faults = _faults(series)
     lines += [*_repairs(series), *_left(series, faults)]
     lines.append(f"metrics were {where}")

@@ -28,11 +28,12 @@ from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report, Times
 from streamwatch.core.stream_cases import KNOWN, CaseDefinition
 from streamwatch.core.via import label_of
-from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome, Verdict
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome, Resumed, Verdict
 from streamwatch.export import labels
 from streamwatch.export.forked import start_anew
 from streamwatch.export.genai import GenAIMetrics, Usage
 from streamwatch.export.instruments import (
+    ADDED,
     ANOMALIES,
     BUILD,
     CASES,
@@ -94,7 +95,7 @@ class RecordedStream:
 class Series:
     """The counts under one set of common attributes."""
 
-    __slots__ = ("anomalies", "cases", "chunks", "common", "repairs", "seconds", "streams", "unobserved")
+    __slots__ = ("added", "anomalies", "cases", "chunks", "common", "repairs", "seconds", "streams", "unobserved")
 
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
@@ -105,6 +106,7 @@ class Series:
         self.cases: dict[tuple[CaseDefinition, Outcome, bool, str], int] = {}
         self.seconds: dict[str, float] = {}
         self.unobserved = 0
+        self.added: dict[Resumed, int] = {}
 
     def add_end(self, report: Report, verdict: str, via: str) -> None:
         """Count a stream that has ended, what became of its anomalies, and what it was a case of."""
@@ -117,6 +119,8 @@ class Series:
         for definition, outcome in report.cases.items():
             case = definition, outcome, report.applied, via
             self.cases[case] = self.cases.get(case, 0) + 1
+        for result in report.resumed:
+            self.added[result] = self.added.get(result, 0) + 1
         if report.times is not None:
             for waited_for, seconds in (("server", report.times.waiting), ("reader", report.times.reading)):
                 self.seconds[waited_for] = self.seconds.get(waited_for, 0.0) + seconds
@@ -127,7 +131,7 @@ class Series:
         copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
         copied.cases, copied.unobserved = dict(self.cases), self.unobserved
-        copied.seconds = dict(self.seconds)
+        copied.seconds, copied.added = dict(self.seconds), dict(self.added)
         return copied
 
 
@@ -180,6 +184,7 @@ class Telemetry:
             (REPAIRS, self._observe_repairs),
             (CASES, self._observe_cases),
             (TIME, self._observe_time),
+            (ADDED, self._observe_added),
             (UNOBSERVED, self._observe_unobserved),
             (INTERNAL_ERRORS, self._observe_errors),
         ):
@@ -353,6 +358,11 @@ class Telemetry:
             for waited_for, seconds in series.seconds.items():
                 yield Observation(seconds, {**series.common, "streamwatch.waited_for": waited_for})
 
+    def _observe_added(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for result, count in series.added.items():
+                yield Observation(count, {**series.common, "streamwatch.resumed": result.value})
+
     def _observe_unobserved(self, _options: CallbackOptions) -> Iterable[Observation]:
         for series in self._all_series():
             if series.unobserved:
@@ -427,6 +437,8 @@ def _describe(report: Report, via: str) -> dict[str, Any]:
     if report.reorder_max_distance:
         attributes["streamwatch.reorder.max_distance"] = report.reorder_max_distance
         attributes["streamwatch.reorder.max_delay"] = report.reorder_max_delay
+    if report.resumed:
+        attributes["streamwatch.added_requests"] = len(report.resumed)
     if report.times is not None:
         attributes.update(_times(report, report.times))
     if report.verdict and report.verdict in BROKEN_VERDICTS:

@@ -45,10 +45,11 @@ from streamwatch.export.log import FindingsLog, SilenceLog, places_of
 from streamwatch.export.open_streams import OpenStream
 from streamwatch.export.summary import summary
 from streamwatch.export.telemetry import Telemetry
+from streamwatch.sdk import raw_streams
 from streamwatch.sdk.chunk_builder import EventTypes
 from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.observed_stream import ObservedStream
-from streamwatch.sdk.request_info import describe_raw, openai_version
+from streamwatch.sdk.request_info import openai_version
 from streamwatch.sdk.session import CastTo, DecoderProxy, StreamSession
 from streamwatch.sdk.websocket import PROTOCOLS, Connections
 
@@ -167,10 +168,9 @@ class Agent:
         self._undo = [*(_wrap(stream_class, stock, cast_to) for stream_class in classes), self._event_types.close]
 
     def patch_raw(self, response: ModuleType) -> None:
-        """Count the streams that are read as bytes or lines; releases before 1.8 have no such thing."""
+        """Watch the streams that are read as bytes or lines; releases before 1.8 have no such thing."""
         if not self._undo_raw:
-            classes = (getattr(response, name, None) for name in ("APIResponse", "AsyncAPIResponse"))
-            self._undo_raw = [_count(one, name) for one in classes for name in _BELOW if hasattr(one, name)]
+            self._undo_raw = raw_streams.patch(response, self)
 
     @property
     def is_patched(self) -> bool:
@@ -207,14 +207,6 @@ class Agent:
         self._log.tell(report, stream.call.address)
         if self.on_report is not None:
             self.on_report(report)
-
-    def unobserved(self, response: Any) -> None:
-        """Count a body that is read below the SDK's parser."""
-        try:
-            if response._is_sse_stream and id(response.http_response) not in self._open:
-                self.telemetry.unobserved(describe_raw(response, openai_version()))
-        except Exception as error:
-            self.internal_error(error, "counting a stream that it does not see")
 
     def is_silent(self, stream: ObservedStream, state: StreamState, seconds: float) -> None:
         """Nothing came of a stream for longer than the threshold; said once before the first chunk, and once after."""
@@ -353,14 +345,10 @@ def _patch(streaming: ModuleType) -> None:
         )
 
 
-#: How `with_streaming_response` hands out a body that no stream is made of.
-_BELOW = ("iter_bytes", "iter_text", "iter_lines")
-
-
 def _patch_raw(response: ModuleType) -> None:
     """Patch when `openai._response` is imported, or at once if it was before."""
     if agent.active:
-        with unless_interrupted():  # then they are not counted, which is all that is lost
+        with unless_interrupted():  # then they are not watched, which is all that is lost
             agent.patch_raw(response)
 
 
@@ -370,28 +358,6 @@ def _patch_connections(module: ModuleType) -> None:
         with unless_interrupted():  # then they are not watched, which is all that is lost
             agent.version = agent.version or openai_version()
             agent.connections.patch(module)
-
-
-def _count(response_class: Any, name: str) -> Callable[[], None]:
-    """Count the streams that are read with a method; returns how to undo that."""
-    original = getattr(response_class, name)
-    wanted = True
-
-    @functools.wraps(original)
-    def read(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if wanted:
-            agent.unobserved(self)
-        return original(self, *args, **kwargs)
-
-    setattr(response_class, name, read)
-
-    def undo() -> None:
-        nonlocal wanted
-        wanted = False
-        if vars(response_class).get(name) is read:
-            setattr(response_class, name, original)
-
-    return undo
 
 
 def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]:

@@ -65,6 +65,16 @@ class Source:
 
     def _ended(self, error: BaseException | None, stop: type[BaseException]) -> None:
         """Take the end of the source; raises unless something is left to be handed on."""
+        resuming = self.session.resuming
+        if resuming is None:
+            self._take_end(error, stop)
+            if not (self._ready or self._end is None):
+                self._stop()
+        elif not self._goes_on(error):
+            # Raised in the next step: what ended first must not be raised while another exception is handled.
+            self._take_end(resuming.as_it_ended_first(error), stop)
+
+    def _take_end(self, error: BaseException | None, stop: type[BaseException]) -> None:
         session = self.session
         if session.has_ended:
             self._end = stop() if error is None or self._is_of_no_interest(error) else error
@@ -76,8 +86,19 @@ class Source:
             if remainder is not None:
                 self._hand_over(remainder)
                 self._end = error  # without one, the end comes from the SDK's own decoder
-        if not (self._ready or self._end is None):
-            self._stop()
+
+    def _goes_on(self, error: BaseException | None) -> bool:
+        """Return whether another answer is read in place of a body that ended."""
+        session = self.session
+        if self._decode is None or self._handed_over or (error is not None and self._has_left(error)):
+            return False
+        if session.closed_elsewhere or not session.can_go_on(error):
+            return False
+        self._chunks = self._read_on()
+        return True
+
+    def _read_on(self) -> Any:
+        raise NotImplementedError
 
     def _left(self, error: BaseException) -> None:
         session = self.session
@@ -159,6 +180,10 @@ class Events(Source):
         step = super()._before_read()
         return self._known(self.session.wait()) if step is Step.READ_IN_TIME else step
 
+    def _read_on(self) -> Iterator[bytes]:
+        assert self.session.resuming is not None  # noqa: S101 -- it says that one may
+        return self.session.resuming.chunks(self.session)
+
     def _chained(self, rest: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
             yield rest
@@ -223,6 +248,10 @@ class AsyncEvents(Source):
         gate = self.session.gate
         if gate is not None:
             gate.abandon()
+
+    def _read_on(self) -> AsyncIterator[bytes]:
+        assert self.session.resuming is not None  # noqa: S101 -- it says that one may
+        return self.session.resuming.achunks(self.session)
 
     async def _chained(self, rest: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if rest:

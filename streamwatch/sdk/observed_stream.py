@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Settings
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
-from streamwatch.core.vocabulary import StreamState
+from streamwatch.core.vocabulary import Resumed, StreamState
 from streamwatch.export.capture import Captures
 from streamwatch.export.open_streams import OpenStream
 from streamwatch.export.request import RequestInfo
@@ -65,6 +65,7 @@ class ObservedStream:
     has_ended = True  #: nothing to end, unless all of `_open` succeeds
     asked = 0.0  #: since when the reader waits for bytes; 0 while it does not
     longest_gap = _NO_GAP  #: seconds of the longest read after the first chunk, as the reader had to wait for it
+    added: Sequence[Resumed] = ()  #: what came of each request that was added to read the stream on
     told: tuple[StreamState, ...] = ()  #: the states beyond the threshold that the log has reported
     _over = _silence = 0.0  # when the end was met, and for how many seconds the reader had waited then
 
@@ -119,6 +120,11 @@ class ObservedStream:
             if seconds > self.owner.settings.stall_seconds:
                 self.owner.is_silent(self, StreamState.SILENT, seconds)
 
+    def _leave_unreadable(self) -> None:
+        """Watch no further: the decoder cannot read on."""
+        large = len(self.watch.rest or b"") > self.owner.settings.max_event_bytes
+        self.watch.leave("event too large" if large else "not UTF-8")
+
     def waits_no_longer(self) -> None:
         """Take note that the reader gave up waiting: from here on the server is not silent."""
         asked, self.asked = self.asked, 0.0
@@ -155,7 +161,7 @@ class ObservedStream:
         """Close the watch and the span, and return the report; None for a stream that is not ours to count."""
         self._note_end()
         self.watch.close(error, abandoned=abandoned)
-        report = self.watch.report(self._times())
+        report = self.watch.report(self._times(), self.added)
         end_ns = time.time_ns() - int((perf_counter() - self._over) * 1e9)
         self.owner.telemetry.end(self._recording, report, end_ns)
         return report

@@ -97,7 +97,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     # `response.request` raises where a response was made by hand, as tests do.
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
-    body = _body(stream, request, loads)
+    body = body_of(stream, request, loads)
     api, call = _call(url, body, stream, version)
     n, choice = body.get("n"), body.get("tool_choice")
     accumulated = _attempt(lambda: opened_by_helper(request), default=False) or False
@@ -112,14 +112,25 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         id=_request_id(stream),
         accumulated=accumulated,
         joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
+        background=api == "responses" and is_kept(_attempt(lambda: (request.method, url.path), ("", "")), body),
     )
     return api, known, call
 
 
-def describe_raw(response: Any, version: str) -> RequestInfo:
-    """Return the call of an API response that is read as bytes or lines."""
-    url = _attempt(lambda: response.http_request.url)
-    return _call(url, _body(response, None, json.loads), response, version)[1]
+class _OfRaw:
+    """An API response, with the names that a stream of the SDK has for the same."""
+
+    def __init__(self, raw: Any) -> None:
+        self.response = raw.http_response
+        for name in ("_cast_to", "_client", "_options"):
+            setattr(self, name, getattr(raw, name, None))
+
+
+def describe_raw(
+    raw: Any, version: str, loads: Callable[[bytes], Any] = json.loads
+) -> tuple[str, Request, RequestInfo]:
+    """Return the same of an API response that is read as bytes or lines."""
+    return describe(_OfRaw(raw), version, loads)
 
 
 def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
@@ -132,6 +143,20 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     host = _attempt(lambda: url.host, "") or ""
     provider = provider_at(host) or _provider_of_client(source) or FORMAT
     return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
+
+
+def is_kept(asked: tuple[str, str], body: dict[str, Any]) -> bool:
+    """Return whether a response is kept: it is made in the background, or read again. `asked`: method and path."""
+    method, path = asked
+    if method == "GET":
+        return bool(id_in(path))
+    return path.endswith("/responses") and body.get("background") is True and body.get("store") is not False
+
+
+def id_in(path: str) -> str:
+    """Return the id of the response that a request reads again; "" if it names none."""
+    _before, _found, id = path.rpartition("/responses/")
+    return "" if "/" in id or id == path else id
 
 
 def opened_by_helper(request: Any) -> bool:
@@ -186,7 +211,7 @@ def api_at(path: str, stream: Any) -> tuple[str, str]:
     return "other", "other"
 
 
-def _body(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
+def body_of(stream: Any, request: Any, loads: Callable[[bytes], Any]) -> dict[str, Any]:
     """Return the JSON body of the request; empty where there is none, or none can be read."""
     options = getattr(stream, "_options", None)
     body = getattr(options, "json_data", None)
@@ -216,7 +241,7 @@ def _provider_of_client(source: Any) -> str:
     client = getattr(source, "_client", None)
     if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__):
         return "azure.ai.openai"
-    headers = _attempt(lambda: (getattr(source, "response", None) or source.http_response).headers, {})
+    headers = _attempt(lambda: source.response.headers, {})
     named = next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
     software = str(_attempt(lambda: headers.get("server"), "") or "")
     return named or next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")

@@ -20,7 +20,9 @@ from streamwatch.sdk.iterators import STEPS, AsyncEvents, Events
 from streamwatch.sdk.legacy_lines import text_alines, text_lines
 from streamwatch.sdk.lines import SyncLine
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
+from streamwatch.sdk.raw_streams import uncover
 from streamwatch.sdk.request_info import describe, sent_at
+from streamwatch.sdk.resuming import Resuming, resuming_of
 from streamwatch.sdk.waiting import Step, Waiting
 
 #: Frames between the closing of a response and the step of the reader that reads it: httpx and httpcore need about ten,
@@ -42,6 +44,7 @@ class StreamSession(ObservedStream):
     waiting: Waiting | None = None  #: what may be waited for, once something was held
     gate: Gate | None = None  #: through which is read then, in asynchronous code
     begun = False  #: the body is read through the session
+    resuming: Resuming | None = None  #: what a cut body is read on with, where that is asked for
     closed_elsewhere = False  #: by another task or thread, while the reader was waiting
     enters = False  #: the next read may find bytes above the socket
     _left = 0.0  # since when the reader is at work on what it got, while events are held
@@ -49,6 +52,7 @@ class StreamSession(ObservedStream):
 
     def __init__(self, stream: Any, owner: Owner) -> None:
         self.response = stream.response
+        uncover(self.response)  # its body is this stream's
         self._closes = "aclose" if hasattr(stream, "__anext__") else "close"
         opened = sent_at(self.response)
         api, request, call = describe(stream, owner.version, owner.loads)
@@ -56,7 +60,10 @@ class StreamSession(ObservedStream):
         self._event_type = owner.event_type_of(stream)
         self._body: bytearray | None = None
         self._captured = owner.captures.max_bytes if owner.captures is not None else 0
-        self._open(api, request, opened, self._event_type)
+        resuming, loads = resuming_of(stream, request, owner.settings, owner.loads), None
+        if resuming is not None:  # most streams hold nothing for it
+            self.resuming, self.added, loads = resuming, resuming.results, resuming.point
+        self._open(api, request, opened, self._event_type, loads=loads)
         self.ready = self.watch.ready
         self._notice_closing()
         owner.opened(self)
@@ -118,7 +125,7 @@ class StreamSession(ObservedStream):
             if not self.busy:
                 return Step.READ
             if self.waiting is None:
-                self.waiting = Waiting(self.response, chunks, self.owner.blocking)
+                self.waiting = Waiting(self._read_now, chunks, self.owner.blocking)
             step = self.waiting.step(self._size, blocks=blocks)
             if step is None:
                 self.watch.let_go()  # nothing could wake the reader once it waits for bytes
@@ -178,6 +185,37 @@ class StreamSession(ObservedStream):
             return self._rescue(ours, b"")
         return None
 
+    # --- a body that is read on
+
+    @property
+    def _read_now(self) -> Any:
+        """The response that is read now."""
+        return self.response if self.resuming is None else self.resuming.answer or self.response
+
+    def can_go_on(self, error: BaseException | None) -> bool:
+        """Return whether a body that ended is read on, by a further request; what is held goes on before that."""
+        resuming = self.resuming
+        if resuming is None or self.has_ended or self.watch.done or not resuming.is_possible(error):
+            return False
+        try:
+            self.watch.let_go()
+            self.busy = self.watch.holding
+        except Exception as ours:
+            self.could_not_go_on(ours)
+            return False
+        return True
+
+    def goes_on(self) -> None:
+        """Take note that what is read next follows what was read."""
+        torn = self.watch.read_on()
+        if self._body and self._captured and torn:
+            del self._body[-torn:]
+        self.waiting = None
+
+    def could_not_go_on(self, error: BaseException) -> None:
+        """Take note of an error of Streamwatch; raises one that was raised into its code."""
+        self.owner.internal_error(error, "reading a response on")
+
     def _rescue(self, error: Exception, data: bytes) -> Remainder:
         """Return what an error of Streamwatch must not lose."""
         self.owner.internal_error(error, "reading a stream")
@@ -195,8 +233,7 @@ class StreamSession(ObservedStream):
         self._captured = max(self._captured - len(data), 0)
 
     def _left_to_the_sdk(self) -> Remainder:
-        large = len(self.watch.rest or b"") > self.owner.settings.max_event_bytes
-        self.watch.leave("event too large" if large else "not UTF-8")
+        self._leave_unreadable()
         return self.watch.undelivered()
 
     # --- the end
@@ -258,6 +295,8 @@ class StreamSession(ObservedStream):
                 setattr(self.response, self._closes, _Closing(noticing, original, weakref.ref(self)))
 
     def _forget_closing(self) -> None:
+        if self._read_now is not self.response:
+            return  # another one is to be closed with it
         with contextlib.suppress(AttributeError):
             delattr(self.response, self._closes)
 
@@ -274,6 +313,8 @@ def _noticing(close: Callable[[], None], session: weakref.ref[StreamSession]) ->
     if found is not None:
         found.closing()
     close()
+    if found is not None and found.resuming is not None:
+        found.resuming.close()
 
 
 async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[StreamSession]) -> None:
@@ -288,6 +329,8 @@ async def _noticing_async(aclose: Callable[[], Any], session: weakref.ref[Stream
     await aclose()
     if gate is not None:
         gate.wake()
+    if found.resuming is not None:
+        await found.resuming.aclose()
 
 
 class CastTo:

@@ -254,7 +254,7 @@ def test_json_has_every_kind_behind_an_error() -> None:
         json.loads(line)["kind"] for line in run(f"RemoteProtocolError: {PEER_CLOSED}", "--json").output.splitlines()
     ]
 
-    assert kinds == ["stream_truncated", "stream_stalled"]
+    assert kinds == ["stream_truncated", "stream_stalled", "response_interrupted"]
 
 
 def test_the_last_exception_of_a_chain_comes_first() -> None:

@@ -30,7 +30,7 @@ from helpers.tutorial import TEXT
 from streamwatch.cli import COMMANDS, main
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
-from streamwatch.core.vocabulary import Strategy
+from streamwatch.core.vocabulary import Level
 
 markdown_it = pytest.importorskip("markdown_it")
 
@@ -479,5 +479,5 @@ def test_an_example_shows_the_repair(kind: AnomalyKind) -> None:
 
     assert kind in shown.seen.report.anomalies
     assert lines
-    assert bool(removed or added) == (kind.strategy is not Strategy.NONE)
+    assert bool(removed or added) == (kind.level not in (Level.NEVER, Level.SETTING))
     assert not set(removed) & set(added) or kind.name == "sequence_out_of_order"

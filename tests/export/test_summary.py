@@ -214,7 +214,7 @@ def test_the_summary_has_eight_lines_at_most() -> None:
     lines = closing([full], 100.0, "on http://localhost:9464/metrics")
 
     assert len(lines) <= 8
-    assert "2 streams read as bytes or lines, and not watched" in lines
+    assert "2 streams read past the SDK's parser, and not watched" in lines
     assert all(len(line) < 200 for line in lines)
     assert all(ord(letter) < 127 for line in lines for letter in line)
 

@@ -598,6 +598,14 @@ ENDS = [
         TRUNCATED,
     ),
     responses(
+        "truncated-in-the-background",
+        {a.STREAM_TRUNCATED: None, a.RESPONSE_INTERRUPTED: UNREPAIRED},
+        ONE[:6],
+        plain("One two ", None),
+        TRUNCATED,
+        request=Request(background=True),
+    ),
+    responses(
         "truncated-while-an-event-waits",
         {a.STREAM_TRUNCATED: None, a.SEQUENCE_GAP: None},
         [*ONE[:5], ONE[6]],

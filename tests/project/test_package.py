@@ -373,6 +373,10 @@ AMENDED = dict.fromkeys(
 )
 
 
+#: Kinds that are younger than the taxonomy.
+ADDED = {"response_interrupted"}
+
+
 def test_the_table_agrees_with_the_taxonomy(shared: Path) -> None:
     """Severity, strategy and level of every kind, as amended."""
     text = (shared / "taxonomy_amended.json").read_text("utf-8")
@@ -386,4 +390,4 @@ def test_the_table_agrees_with_the_taxonomy(shared: Path) -> None:
         name: (kind["severity"], kind["repair"], AMENDED.get(name, kind["default"])) for name, kind in taxonomy.items()
     }
 
-    assert wanted == {name: row(name) for name in KINDS}
+    assert wanted == {name: row(name) for name in KINDS if name not in ADDED}

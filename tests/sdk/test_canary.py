@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from helpers import sdk
-from streamwatch.sdk import instrumentor
+from streamwatch.sdk import raw_streams
 
 #: Older lines are closed: all that matters of them is that streams work.
 pytestmark = pytest.mark.skipif(sdk.VERSION < (1, 109), reason="the source of this release does not move any more")
@@ -217,15 +217,14 @@ def moved_in_calls(source: Source) -> Moved:
 
 
 def moved_in_responses(source: Source) -> Moved:
-    """What `instrumentor._count` counts the streams by that are read below the seam."""
-    for name in ("APIResponse", "AsyncAPIResponse"):
-        for method in instrumentor._BELOW:
-            if not is_generator(find(source["_response"], name, method)):
-                yield f"{name} has no {method} that yields: instrumentor._count counts the streams that are read with it"
+    """What `raw_streams` sees the streams by that are read below the seam."""
+    for name, method in raw_streams._MANAGERS:
+        if not all_of(find(source["_response"], name, method), ast.Return):
+            yield f"{name} has no {method} that returns a response: raw_streams watches the bodies that it hands out"
     kept = all_of(find(source["_response"], "BaseAPIResponse", "__init__"), ast.Attribute)
     for attribute in ("_is_sse_stream", "_options"):
         if f"self.{attribute}" not in kept:
-            yield f"BaseAPIResponse.__init__ does not set {attribute}: instrumentor.unobserved reads it"
+            yield f"BaseAPIResponse.__init__ does not set {attribute}: raw_streams reads it"
 
 
 # --- the properties
@@ -269,7 +268,7 @@ def test_nothing_has_moved(source: Source) -> None:
             "does not make a AsyncStream",
         ),
         ("_version", "__version__", "VERSION", "has no __version__"),
-        ("_response", "def iter_lines(", "def lines(", "AsyncAPIResponse has no iter_lines"),
+        ("_response", "def __aenter__(", "def enter(", "AsyncResponseContextManager has no __aenter__"),
         ("_response", "self._is_sse_stream = stream", "self._streams = stream", "does not set _is_sse_stream"),
     ],
 )

@@ -29,7 +29,7 @@ import streamwatch
 from conftest import Watched
 from helpers import sdk
 from streamwatch.core.settings import Settings
-from streamwatch.sdk import instrumentor
+from streamwatch.sdk import instrumentor, raw_streams
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.sdk.session import DecoderProxy
 
@@ -39,8 +39,8 @@ ROOT = Path(__file__).parents[2]
 
 def inits() -> tuple[Any, ...]:
     """What makes streams at the moment, and what hands out bodies that none are made of."""
-    bodies = (getattr(openai._response, name, None) for name in ("APIResponse", "AsyncAPIResponse"))
-    below = [getattr(one, name) for one in bodies for name in instrumentor._BELOW if hasattr(one, name)]
+    managers = ((getattr(openai._response, name, None), method) for name, method in raw_streams._MANAGERS)
+    below = [getattr(manager, method) for manager, method in managers if manager is not None]
     return (*(stream_class.__init__ for stream_class in STREAMS), *below)
 
 

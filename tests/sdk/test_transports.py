@@ -23,7 +23,6 @@ from conftest import Watched
 from helpers import sdk
 from helpers.listening import Listener
 from streamwatch.core.vocabulary import Verdict
-from streamwatch.sdk import instrumentor
 
 #: A chat completion that a relay stamped, and somebody brought out of order: to be repaired in every test here.
 STAMPED = [{**chunk, "sequence_number": number} for number, chunk in enumerate(sdk.chat(*"abcdefghij"))]
@@ -336,66 +335,6 @@ async def test_a_subclass_of_the_asynchronous_stream_stays_what_it_is(watched: W
     assert OwnAsyncStream is type(stream)
     assert TEXT == await async_text_of(stream)
     check(watched)
-
-
-@pytest.mark.skipif(sdk.VERSION < (1, 10), reason="not in this release")
-@pytest.mark.parametrize("method", ["iter_lines", "iter_bytes", "iter_text"])
-def test_who_reads_the_body_himself_gets_it_byte_for_byte_and_is_counted_apart(method: str, watched: Watched) -> None:
-    """The SDK makes no stream of it: there is nothing to watch, and nothing is touched; but somebody may miss it."""
-    client = sdk.client(READS)
-    _, arguments = sdk.asks(client, "chat")
-    with client.chat.completions.with_streaming_response.create(**arguments) as response:
-        parts = list(getattr(response, method)())
-
-    body = b"".join(READS).decode()
-    if method == "iter_lines":
-        assert body.split() == "\n".join(parts).split()
-    else:
-        assert body == "".join(part if isinstance(part, str) else part.decode() for part in parts)
-    watched.settle()
-    assert [] == watched.reports
-    assert {} == watched.samples("streamwatch.streams")
-    assert {("chat", "gpt-4o", "server.test"): 1} == watched.samples(UNOBSERVED, *IDENTITY)
-    assert 0 == watched.internal_errors()
-
-
-UNOBSERVED, IDENTITY = (
-    "streamwatch.unobserved_streams",
-    ("gen_ai.operation.name", "gen_ai.request.model", "server.address"),
-)
-
-
-@pytest.mark.skipif(sdk.VERSION < (1, 10), reason="not in this release")
-async def test_asynchronous_code_that_reads_the_body_is_counted_too(watched: Watched) -> None:
-    """Each stream once, whoever reads it; `parse` gives a stream that is watched, and an answer that is none counts nowhere."""
-    client = sdk.async_client(READS)
-    _, arguments = sdk.asks(client, "chat")
-    create = client.chat.completions.with_streaming_response.create
-    async with create(**arguments) as response:
-        assert b"".join(READS) == b"".join([part async for part in response.iter_bytes()])
-    async with create(**arguments) as response:
-        assert TEXT == await async_text_of(await response.parse())
-    async with create(**{**arguments, "stream": False}) as response:
-        assert [line async for line in response.iter_lines()]
-
-    assert {("chat", "gpt-4o", "server.test"): 1} == watched.samples(UNOBSERVED, *IDENTITY)
-    assert {"complete": 1} == watched.samples("streamwatch.streams", "streamwatch.verdict")
-
-
-@pytest.mark.skipif(sdk.VERSION < (1, 10), reason="not in this release")
-@pytest.mark.internal_errors_expected
-def test_a_failure_of_ours_leaves_the_body_alone(
-    watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is one internal error."""
-    watched = watch()
-    monkeypatch.setattr(instrumentor, "describe_raw", lambda *_: 1 // 0)
-    client = sdk.client(READS)
-    _, arguments = sdk.asks(client, "chat")
-    with client.chat.completions.with_streaming_response.create(**arguments) as response:
-        assert b"".join(READS) == b"".join(response.iter_bytes())
-
-    assert 1 == watched.internal_errors()
 
 
 # --- what is made for the SDK is as good as the SDK's own

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamwatch.cli.check.recordings import Recording, request_of, value_of
+from streamwatch.core import sse
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
@@ -142,12 +143,8 @@ def _end(recording: Recording) -> Position:
 
 
 def written(event: Event) -> bytes:
-    """Return an event as OpenAI would send it."""
-    head = [f"event: {event.event}"] if event.event else []
-    head += [f"id: {event.id}"] if event.id else []
-    head += [f"retry: {event.retry}"] if event.retry is not None else []
-    lines = [*head, *(f"data: {line}" for line in _text(event).split("\n"))]
-    return "\n".join([*lines, "\n"]).encode("utf-8", "surrogatepass")
+    """Return an event as OpenAI would send it, with what a repair made of it."""
+    return sse.written(event, _text(event))
 
 
 def _text(event: Event) -> str:

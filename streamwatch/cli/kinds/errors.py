@@ -205,7 +205,7 @@ KNOWN_ERRORS = (
         "for chunk in stream: ...",
         "except (openai.APIConnectionError, httpx.TransportError): ...  # discard the half answer, then ask again",
         _COUNTS.format("truncated") + " Cuts after the same number of seconds each time are a proxy's timeout.",
-        ("stream_truncated", "stream_stalled"),
+        ("stream_truncated", "stream_stalled", "response_interrupted"),
         "openai/openai-python/issues/2065",
     ),
     KnownError(
@@ -238,7 +238,7 @@ KNOWN_ERRORS = (
         "last = list(stream)[-1]  # last.response: `response.incomplete` and `response.failed` carry it, too",
         _COUNTS.format("truncated, error or complete")
         + " An event that the helper needs and a bridge left out is inserted (response_event_missing).",
-        ("stream_truncated", "error_in_stream", "response_event_missing"),
+        ("stream_truncated", "error_in_stream", "response_event_missing", "response_interrupted"),
         "openai/openai-python/pull/3538",
     ),
     KnownError(

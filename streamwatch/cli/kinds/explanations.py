@@ -278,6 +278,12 @@ EXPLANATIONS: dict[str, Explanation] = {
         "Nothing by itself; but no event can be put back in order.",
         _SERVER,
     ),
+    "response_interrupted": Explanation(
+        "idle timeouts of proxies and load balancers, and whatever else cuts a connection that lives for minutes",
+        "The stream of a background response ends in the middle, with an APIConnectionError or as if it were whole,"
+        " while the server works on.",
+        "Read it on with responses.retrieve(id, stream=True, starting_after=n), or let STREAMWATCH_RESUME=true do it.",
+    ),
     "response_event_missing": Explanation(
         "bridges that translate chat streams (LiteLLM, hermes, gemini-web2api), vLLM, OpenAI with several tool servers",
         "IndexError or RuntimeError in the helper at the first delta; an empty answer although it was sent.",

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamwatch.core.context import Context
-from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, AnomalyKind
+from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, STREAM_TRUNCATED, AnomalyKind
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level
 
@@ -218,6 +218,10 @@ class ApiState:
         """Count an error that stands where the SDK does not look, and return whether to show it."""
         self.error = True
         return self.record(ERROR_HIDDEN, Level.OPT_IN)
+
+    def cut_short(self) -> None:
+        """Count a body that ended before the protocol's end."""
+        self.record(STREAM_TRUNCATED)
 
     # --- the facts of the end
 

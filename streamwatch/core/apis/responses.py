@@ -37,6 +37,7 @@ from streamwatch.core.kinds import (
     PAYLOAD_INVALID,
     PROTOCOL_FOREIGN,
     RESPONSE_EVENT_MISSING,
+    RESPONSE_INTERRUPTED,
     RESPONSE_REFERENCE_INVALID,
     RESPONSE_TERMINAL_MISMATCH,
     RESPONSE_TEXT_LOST,
@@ -45,13 +46,14 @@ from streamwatch.core.kinds import (
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
 
-_TERMINAL = ("response.completed", "response.incomplete", "response.failed")
-_LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *_TERMINAL)
+#: The events that end a response.
+TERMINAL = ("response.completed", "response.incomplete", "response.failed")
+_LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *TERMINAL)
 _ITEM = "response.output_item"
 _NOTE = "response.output_text.annotation"
 #: What each event counts as that is about a response, an item, a part or a text.
 _TYPES = (
-    dict.fromkeys(_TERMINAL, ChunkType.FINISH)
+    dict.fromkeys(TERMINAL, ChunkType.FINISH)
     | dict.fromkeys(("response.created", "response.in_progress", "response.queued"), ChunkType.LIFECYCLE)
     | {f"{name}.{verb}": ChunkType.LIFECYCLE for name in (_ITEM, *PARTS) for verb in ("added", "done")}
     | {f"{name}.done": ChunkType.LIFECYCLE for name in FAMILIES}
@@ -211,7 +213,7 @@ class Responses(ResponseState):
         response = payload.get("response")
         if not isinstance(response, dict):
             self._known = True
-            if type_ in _TERMINAL:
+            if type_ in TERMINAL:
                 self.record(PAYLOAD_INVALID, Level.NEVER)
                 return True
             return not self.record(KEEPALIVE_FRAME, Level.HELPER)
@@ -221,7 +223,7 @@ class Responses(ResponseState):
             self._begin(payload)
         self._began = self._known = self._has_head = True
         self._identify(response)
-        if type_ in _TERMINAL:
+        if type_ in TERMINAL:
             self._see_terminal(type_, response)
         return True
 
@@ -380,7 +382,7 @@ class Responses(ResponseState):
             self._replay([event, *self.held])
         elif type_ == f"{_ITEM}.done" and self._is_late(payload.get("item"), payload):
             self._announce_late(payload["item"])
-        elif type_ in _TERMINAL or type_ == "error":
+        elif type_ in TERMINAL or type_ == "error":
             self._replay(self.held)
 
     def _is_late(self, item: Any, payload: dict[str, Any]) -> bool:
@@ -414,6 +416,14 @@ class Responses(ResponseState):
             self.record(PROTOCOL_FOREIGN, Level.NEVER)
         if self.status == "completed" and not (self.error or self.partial or self.answered or self.items.answer()):
             self.record(ANSWER_MISSING, Level.NEVER)
+
+    def cut_short(self) -> None:
+        """Count a body that ended too early; a background response can be read on, unless that was tried in vain."""
+        super().cut_short()
+        known = self.ledger.anomalies.get(RESPONSE_INTERRUPTED)
+        in_vain = known is not None and known.failed
+        if self.request.background and (self.id or self.partial) and not in_vain:
+            self.record(RESPONSE_INTERRUPTED)
 
     def finished(self) -> bool:
         return bool(self.terminal)
