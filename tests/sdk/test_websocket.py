@@ -6,11 +6,7 @@ Real connections of the SDK, to a server of `websockets` on the loopback interfa
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -19,6 +15,7 @@ import pytest
 from conftest import Watched
 from helpers import sdk
 from helpers.stream_builders import Payload, answered
+from helpers.websocket_servers import HELLO, RESPONSE, SESSION, on_lane, opened, realtime, received, serving, wire
 from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     EVENT_REPEATED,
@@ -33,102 +30,10 @@ closed = pytest.importorskip("websockets.exceptions")
 responses = pytest.importorskip("openai.resources.responses.responses")
 pytestmark = pytest.mark.skipif(not hasattr(responses, "ResponsesConnection"), reason="no WebSockets in this release")
 
-RESPONSE = answered("One ", "two ", "three")
-
-
-def realtime(*pieces: str, id: str = "resp_1", status: str = "completed") -> list[Payload]:
-    """The events of one response of the Realtime API that says something, with those of the session around it."""
-    at = {"response_id": id, "item_id": f"item_{id}", "output_index": 0, "content_index": 0}
-    item = {"id": f"item_{id}", "type": "message", "role": "assistant", "content": []}
-    events: list[Payload] = [
-        {"type": "response.created", "response": {"id": id, "status": "in_progress", "output": []}},
-        {"type": "response.output_item.added", "response_id": id, "output_index": 0, "item": item},
-        {"type": "response.content_part.added", **at, "part": {"type": "audio", "transcript": ""}},
-        *({"type": "response.output_audio_transcript.delta", **at, "delta": piece} for piece in pieces),
-        {"type": "response.output_audio_transcript.done", **at, "transcript": "".join(pieces)},
-        {"type": "response.done", "response": {"id": id, "status": status, "output": [item]}},
-    ]
-    return [{**event, "event_id": f"event_{id}_{at_}"} for at_, event in enumerate(events)]
-
-
-SESSION: Payload = {"type": "session.created", "event_id": "event_0", "session": {"id": "sess_1", "type": "realtime"}}
-
-
-def on_lane(name: str, events: list[Payload]) -> list[Payload]:
-    """The events of a response on a lane, with an id of its own."""
-    return [{**json.loads(json.dumps(event).replace("resp_", f"resp_{name}_")), "stream_id": name} for event in events]
-
-
-@contextmanager
-def serving(messages: list[Payload], code: int | None = 1000, pause: float = 0.0) -> Iterator[str]:
-    """A server that sends messages to each client that has said something, and closes; with None, waits for its end."""
-
-    def serve(socket: Any) -> None:
-        socket.recv()
-        for message in messages:
-            socket.send(json.dumps(message))
-        time.sleep(pause)
-        if code is None:
-            with suppress(closed.ConnectionClosed):
-                socket.recv()
-        elif code == 1006:
-            socket.socket.shutdown(2)  # no closing handshake
-        else:
-            socket.close(code)
-
-    with websockets.serve(serve, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}/v1"
-        server.shutdown()
-        thread.join()
-
-
-def opened(client: Any, api: str) -> Any:
-    """A connection of the client that does not reconnect."""
-    if api == "responses":
-        return client.responses.connect(max_retries=0)
-    return client.realtime.connect(model="gpt-realtime", max_retries=0)
-
-
-HELLO = {"type": "response.create"}
-
-
-def received(url: str, mode: str, api: str = "responses", most: int = 1000) -> tuple[list[bytes], str]:
-    """Every message that an application gets as bytes, up to `most`, and the name of the exception that ends it."""
-    got: list[bytes] = []
-
-    def read() -> str:
-        with opened(openai.OpenAI(base_url=url, api_key="x"), api) as connection:
-            connection.send(HELLO)
-            while len(got) < most:
-                try:
-                    got.append(connection.recv_bytes())
-                except Exception as error:
-                    return type(error).__name__
-        return ""
-
-    async def read_async() -> str:
-        async with opened(openai.AsyncOpenAI(base_url=url, api_key="x"), api) as connection:
-            await connection.send(HELLO)
-            while len(got) < most:
-                try:
-                    got.append(await connection.recv_bytes())
-                except Exception as error:
-                    return type(error).__name__
-        return ""
-
-    return got, asyncio.run(read_async()) if mode == "async" else read()
-
 
 def attributes_of(span: Any) -> dict[str, Any]:
     """The attributes of a span."""
     return dict(span.attributes)
-
-
-def wire(messages: list[Payload]) -> list[bytes]:
-    """The bytes of messages."""
-    return [json.dumps(message).encode() for message in messages]
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
@@ -161,8 +66,9 @@ def test_responses_on_lanes_are_streams_of_their_own(mode: str, watched: Watched
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
-def test_an_order_that_is_not_the_servers_is_counted_and_left(mode: str, watched: Watched) -> None:
+def test_an_order_that_is_not_the_servers_is_counted_and_left(mode: str, watch: Callable[..., Watched]) -> None:
     """One lane has two deltas exchanged, the other never completes: each is told of its own, and nothing is changed."""
+    watched = watch(repair="none")
     swapped = on_lane("a", [*RESPONSE[:4], RESPONSE[5], RESPONSE[4], *RESPONSE[6:]])
     cut = on_lane("b", RESPONSE[:7])
     messages = [event for pair in zip(swapped, cut, strict=False) for event in pair] + swapped[len(cut) :]
@@ -278,7 +184,7 @@ def test_waiting_that_the_application_gives_up_ends_nothing(watched: Watched) ->
 @pytest.mark.internal_errors_expected
 def test_an_error_of_ours_reaches_nobody(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages go on, and the error is counted."""
-    from streamwatch.sdk.websocket import LaneStream
+    from streamwatch.sdk.socket_streams import LaneStream
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
