@@ -177,6 +177,17 @@ UNOBSERVED = Instrument(
     "{stream}",
     "Streams that the application reads below the SDK's parser, as bytes or lines: neither watched nor repaired.",
 )
+CLOSES = Instrument(
+    "streamwatch.closes",
+    "{stream}",
+    "Streams over WebSockets that had not come to their end when the connection was closed, by its close code.",
+    ("streamwatch.close_code",),
+)
+RECONNECTS = Instrument(
+    "streamwatch.reconnects",
+    "{connection}",
+    "WebSocket connections that the SDK has replaced by a new one, because the former was cut.",
+)
 INTERNAL_ERRORS = Instrument(
     "streamwatch.internal_errors",
     "{error}",

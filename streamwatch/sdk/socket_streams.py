@@ -12,22 +12,22 @@ import dataclasses
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from streamwatch.core.apis.base import kept
 from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_OUT_OF_ORDER
-from streamwatch.core.report import Request
+from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 from streamwatch.core.via import path_of
-from streamwatch.core.vocabulary import Level
+from streamwatch.core.vocabulary import Level, Verdict
 from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.sdk.interruption import unless_interrupted
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
 from streamwatch.sdk.request_info import provider_at
+from streamwatch.sdk.socket_protocols import SocketProtocol
 
 #: Streams of a connection that are watched at a time: nobody multiplexes more responses, a hostile server may.
 _MAX_LANES = 256
@@ -37,55 +37,13 @@ _MAX_ENDED = 64
 _MAX_OFFERED = 64 << 10
 #: Messages of a lane that are kept while some are held: those of a full window, and as many duplicates of them.
 _WINDOWS_KEPT = 2
+#: The close code of a connection that was cut, by RFC 6455.
+_ABNORMAL = 1006
 #: Seconds by which a timer may be early.
 _EARLY = 0.001
 #: What numbers and event ids prove. The other kinds are repaired in the content of a message: here messages are the
 #: server's, byte for byte.
 _PROVED = (SEQUENCE_OUT_OF_ORDER, SEQUENCE_DUPLICATE, EVENT_REPEATED)
-
-
-class SocketProtocol(NamedTuple):
-    """The division of an API's messages into streams."""
-
-    api: str
-    #: Which stream a message is about; "" for the only one, None for a message that is about none.
-    lane: Callable[[str, dict[str, Any]], str | None]
-    ends: frozenset[str]  #: the types of messages with which a stream ends
-    session: bool = False  #: the stream is the whole session: it is complete when either side closes it
-    once: bool = False  #: the name of a stream is a response's own, and not one that the next response has again
-
-
-def _lane_of_responses(type_: str, payload: dict[str, Any]) -> str | None:
-    return kept(payload.get("stream_id")) if type_ == "error" or type_.startswith("response.") else None
-
-
-def _lane_of_realtime(type_: str, payload: dict[str, Any]) -> str | None:
-    response = payload.get("response")
-    id = kept(payload.get("response_id")) or (kept(response.get("id")) if isinstance(response, dict) else "")
-    return id if type_ == "error" or (id and type_.startswith("response.")) else None
-
-
-def _lane_of_session(_type: str, _payload: dict[str, Any]) -> str | None:
-    return ""
-
-
-_RESPONSES = SocketProtocol(
-    *("responses", _lane_of_responses),
-    frozenset({"response.completed", "response.incomplete", "response.failed", "error"}),
-)
-_REALTIME = SocketProtocol("realtime", _lane_of_realtime, frozenset({"response.done", "error"}), once=True)
-_LIVE = SocketProtocol("live", _lane_of_session, frozenset({"session.closed"}), session=True)
-#: The modules of the SDK that have connections, and what they speak. A release lacks some of them.
-PROTOCOLS = {
-    "openai.resources.responses.responses": _RESPONSES,
-    "openai.resources.beta.responses.responses": _RESPONSES,
-    "openai.resources.realtime.realtime": _REALTIME,
-    "openai.resources.beta.realtime.realtime": _REALTIME,
-    "openai.resources.realtime.translations.translations": _LIVE,
-    "openai.resources.live.live": _LIVE,
-    "openai.resources.live.forks": _LIVE,
-    "openai.resources.live.sideband": _LIVE,
-}
 
 
 class Message(Event):
@@ -104,6 +62,8 @@ class LaneStream(ObservedStream):
 
     def __init__(self, owner: Owner, call: RequestInfo, api: str, asked: float, settings: Settings) -> None:
         super().__init__(owner, call)
+        self.close_code: int | None = None  #: with which the connection was closed, if that ended the stream
+        self.reconnects = 0  #: how often the connection had been replaced before
         self._payload: Any = None
         self._observes = settings.repair.observe
         #: What came and has not gone on, in the order of arrival; of duplicates nothing is kept once nothing is held.
@@ -157,6 +117,11 @@ class LaneStream(ObservedStream):
         self.asked = 0.0
         self._waiting += seconds
 
+    def described(self, report: Report) -> Report:
+        """Return the report of the stream with what is known of its connection."""
+        close_code = None if report.verdict is Verdict.COMPLETE else self.close_code
+        return dataclasses.replace(report, close_code=close_code, reconnects=self.reconnects)
+
     def _parsed(self, _raw: bytes) -> Any:
         """Return the payload of the message that is taken: it was parsed to find its stream."""
         return self._payload
@@ -180,16 +145,18 @@ class WatchedConnection:
         self._lanes: dict[str, LaneStream] = {}
         self._ended: deque[str] = deque(maxlen=_MAX_ENDED)
         self._lock = threading.RLock()  # another thread may close a connection, or a signal handler
-        self._count = 0
+        self._count = self._reconnects = 0
         self._coming: Any = None  # a message whose place is not known yet
         self._asked = self._left = 0.0  # since when the reader waits, or is at work while messages are held
         self._holding = self._leaves_alone = False
 
     # --- what the reader does
 
-    def asks(self) -> float | None:
+    def asks(self, connection: Any) -> float | None:
         """Note that the application waits for a message; return for how long, or None for as long as it takes."""
         self._asked = now = perf_counter()
+        if socket_of(connection) is not self._socket:
+            self._reconnected(connection)
         for lane in tuple(self._lanes.values()):
             lane.asked = now
         if not self._holding:
@@ -317,7 +284,9 @@ class WatchedConnection:
         response = payload.get("response")
         model = kept(response.get("model")) if isinstance(response, dict) else ""
         call = dataclasses.replace(self._call, request_model=model) if model else self._call
-        return LaneStream(self._owner, call, self._protocol.api, self._asked, self._settings)
+        lane = LaneStream(self._owner, call, self._protocol.api, self._asked, self._settings)
+        lane.reconnects = self._reconnects
+        return lane
 
     def _goes_apart(self, event: Message) -> bool:
         """Hand on a message that is about no stream, and return whether nothing goes on before it.
@@ -380,12 +349,24 @@ class WatchedConnection:
 
     # --- the end
 
+    def _reconnected(self, connection: Any) -> None:
+        """Note that the SDK has replaced the connection: what comes now is of other responses."""
+        with self._lock:
+            try:
+                self._socket, self._reconnects = socket_of(connection), self._reconnects + 1
+                self._call = _describe(self._socket, self._protocol.api, self._owner.version)
+                self._owner.telemetry.reconnected(self._call)
+            except BaseException as error:
+                self._leave(error)
+
     def _fail(self, error: BaseException) -> None:
         if not type(error).__name__.startswith("ConnectionClosed"):
             for lane in self._lanes.values():
                 lane.waits_no_longer()
             return
         clean = self._protocol.session and type(error).__name__ == "ConnectionClosedOK"
+        for lane in self._lanes.values():
+            lane.close_code = _code_of(error)
         self._end_all(None if clean else error)
 
     def _end_all(self, error: BaseException | None = None, *, abandoned: bool = False) -> None:
@@ -431,6 +412,12 @@ def proved(policy: Policy) -> Policy:
         kind.name for kind in _PROVED if kind in (policy.opt_in if kind.level is Level.OPT_IN else policy.default)
     ]
     return policy if policy.observe else Policy(",".join(["none", *(f"+{name}" for name in wanted)]))
+
+
+def _code_of(error: BaseException) -> int:
+    """Return the code with which the other side closed a connection: 1006 if it said nothing."""
+    code = getattr(getattr(error, "rcvd", None), "code", None)
+    return int(code) if isinstance(code, int) else _ABNORMAL
 
 
 def _bytes_of(message: bytes | str) -> bytes:

@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 
 from streamwatch.sdk.observed_stream import Owner
 from streamwatch.sdk.socket_events import EventBuilder
-from streamwatch.sdk.socket_streams import PROTOCOLS, SocketProtocol, WatchedConnection, socket_of
+from streamwatch.sdk.socket_protocols import PROTOCOLS, SocketProtocol
+from streamwatch.sdk.socket_streams import WatchedConnection, socket_of
 from streamwatch.sdk.socket_waiting import NothingCameError, receive_in_time, receive_in_time_async
 
 
@@ -144,7 +145,7 @@ def _receive(connection: Any, watched: WatchedConnection, receive: Callable[[], 
     while True:
         if watched.ready and (held := watched.take()) is not None:
             return held.message
-        seconds = watched.asks()
+        seconds = watched.asks(connection)
         try:
             message = receive() if seconds is None else receive_in_time(socket_of(connection), seconds, receive)
         except NothingCameError:
@@ -162,7 +163,7 @@ async def _receive_async(connection: Any, watched: WatchedConnection, receive: C
     while True:
         if watched.ready and (held := watched.take()) is not None:
             return held.message
-        seconds = watched.asks()
+        seconds = watched.asks(connection)
         try:
             due = receive() if seconds is None else receive_in_time_async(socket_of(connection), seconds, receive)
             message = await due

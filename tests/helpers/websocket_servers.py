@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -49,28 +50,25 @@ Script = Sequence[Payload | bytes | float]
 
 
 @contextmanager
-def serving(messages: Script, code: int | None = 1000, pause: float = 0.0) -> Iterator[str]:
+def serving(messages: Script, code: int | None = 1000, pause: float = 0.0, then: Script | None = None) -> Iterator[str]:
     """A server that sends messages to each client that has said something, and closes; with None, waits for its end.
 
-    A number among the messages is how many seconds it waits there.
+    A number among the messages is how many seconds it waits there. With `then`, every client but the first gets that,
+    unasked, and may close the connection itself.
     """
+    clients = itertools.count()
 
     def serve(socket: Any) -> None:
-        socket.recv()
+        is_first = next(clients) == 0
         with suppress(closed.ConnectionClosed):
-            for message in messages:
-                if isinstance(message, float):
-                    time.sleep(message)
-                else:
-                    socket.send(message if isinstance(message, bytes) else json.dumps(message))
-        time.sleep(pause)
-        if code is None:
-            with suppress(closed.ConnectionClosed):
+            if is_first or then is None:
                 socket.recv()
-        elif code == 1006:
-            socket.socket.shutdown(2)  # no closing handshake
-        else:
-            socket.close(code)
+                send(socket, messages)
+                time.sleep(pause)
+                close(socket, code)
+            else:
+                send(socket, then)
+                close(socket, None)
 
     with websockets.serve(serve, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -78,6 +76,25 @@ def serving(messages: Script, code: int | None = 1000, pause: float = 0.0) -> It
         yield f"http://127.0.0.1:{server.socket.getsockname()[1]}/v1"
         server.shutdown()
         thread.join()
+
+
+def send(socket: Any, messages: Script) -> None:
+    """Do what a script says."""
+    for message in messages:
+        if isinstance(message, float):
+            time.sleep(message)
+        else:
+            socket.send(message if isinstance(message, bytes) else json.dumps(message))
+
+
+def close(socket: Any, code: int | None) -> None:
+    """Close a connection with a code; with None wait for the other side, with 1006 say nothing."""
+    if code is None:
+        socket.recv()
+    elif code == 1006:
+        socket.socket.shutdown(2)
+    else:
+        socket.close(code)
 
 
 def opened(client: Any, api: str) -> Any:

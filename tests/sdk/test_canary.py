@@ -20,7 +20,7 @@ import pytest
 
 from helpers import sdk
 from streamwatch.sdk import instrumentor
-from streamwatch.sdk.socket_streams import PROTOCOLS
+from streamwatch.sdk.socket_protocols import PROTOCOLS
 
 #: Older lines are closed: all that matters of them is that streams work.
 pytestmark = pytest.mark.skipif(sdk.VERSION < (1, 109), reason="the source of this release does not move any more")

@@ -24,6 +24,7 @@ from streamwatch.core.kinds import (
     STREAM_TRUNCATED,
 )
 from streamwatch.core.vocabulary import Verdict
+from streamwatch.export import close_codes
 
 websockets = pytest.importorskip("websockets.sync.server")
 closed = pytest.importorskip("websockets.exceptions")
@@ -92,6 +93,82 @@ def test_a_response_that_is_cut_is_truncated(mode: str, code: int, name: str, at
 
     assert watched.report.verdict is Verdict.TRUNCATED
     assert STREAM_TRUNCATED in watched.report.anomalies
+
+
+#: The codes that a server may close with, and the values of the label. 1006 stands for none.
+CODES = {1000: "1000", 1001: "1001", 1006: "1006", 1008: "1008", 1011: "1011", 1013: "1013", 3999: "3xxx", 4001: "4xxx"}
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("api", ["responses", "realtime"])
+def test_the_code_of_a_close_is_counted_for_each_response_without_an_end(
+    api: str, code: int, mode: str, watched: Watched
+) -> None:
+    """Two are open and one is complete: two are counted, and their spans have the number."""
+    if api == "responses":
+        lanes = [on_lane("a", RESPONSE), on_lane("b", RESPONSE[:6]), on_lane("c", RESPONSE[:3])]
+    else:
+        lanes = [realtime("One "), realtime("One ", id="resp_2")[:-1], realtime("One ", id="resp_3")[:4]]
+    with serving([event for lane in lanes for event in lane], code) as url:
+        received(url, mode, api)
+
+    assert watched.samples("streamwatch.closes", "streamwatch.close_code") == {CODES[code]: 2}
+    found = [(attributes_of(span).get("streamwatch.close_code"), report.verdict) for span, report in ended(watched)]
+    assert sorted(found, key=str) == [(code, Verdict.TRUNCATED), (code, Verdict.TRUNCATED), (None, Verdict.COMPLETE)]
+
+
+def ended(watched: Watched) -> list[tuple[Any, Any]]:
+    """The spans and the reports of the streams that have ended, side by side."""
+    return list(zip(watched.spans, watched.reports, strict=True))
+
+
+def test_any_number_has_a_place_among_the_values_of_the_label() -> None:
+    """A server can send what it likes."""
+    assert {close_codes.close_code(code) for code in range(70_000)} == set(close_codes.values())
+    assert {close_codes.close_code(code) for code in (0, 999, 1004, 2000, 5000)} == {close_codes.OTHER}
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_a_connection_that_the_sdk_replaces_is_counted(mode: str, watched: Watched) -> None:
+    """The first one is cut in the middle of a response; the spans of the second say that there was another one."""
+    code = 1011
+    with serving(RESPONSE[:6], code, then=RESPONSE) as url:
+        got = replaced(url, mode)
+
+    assert got == [event["type"] for event in [*RESPONSE[:6], *RESPONSE]]
+    assert watched.samples("streamwatch.reconnects", "gen_ai.operation.name") == {"responses": 1}
+    assert [report.verdict for report in watched.reports] == [Verdict.TRUNCATED, Verdict.COMPLETE]
+    assert [report.reconnects for report in watched.reports] == [0, 1]
+    assert [attributes_of(span).get("streamwatch.reconnects") for span in watched.spans] == [None, 1]
+    assert watched.samples("streamwatch.closes", "streamwatch.close_code") == {"1011": 1}
+
+
+def replaced(url: str, mode: str) -> list[str]:
+    """The types of all events that come over a connection, and over the one that the SDK replaces it by."""
+    options: dict[str, Any] = {"on_reconnecting": lambda _: {}, "initial_delay": 0.01, "max_delay": 0.01}
+    got: list[str] = []
+
+    async def read() -> None:
+        client: Any = openai.AsyncOpenAI(base_url=url, api_key="x")
+        async with client.responses.connect(**options) as connection:
+            await connection.send(HELLO)
+            async for event in connection:
+                got.append(event.type)
+                if event.type == "response.completed":
+                    return
+
+    if mode == "async":
+        asyncio.run(read())
+        return got
+    client: Any = openai.OpenAI(base_url=url, api_key="x")
+    with client.responses.connect(**options) as connection:
+        connection.send(HELLO)
+        for event in connection:
+            got.append(event.type)
+            if event.type == "response.completed":
+                return got
+    return got
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
