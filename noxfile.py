@@ -41,15 +41,8 @@ TESTS = [
         f"tests/sdk/test_{name}.py"
         for name in (
             *("canary", "upstream", "instrumentor", "lifecycle", "chunk_builder", "dict_forms", "pydantic"),
-            *(
-                "transports",
-                "concurrency",
-                "agents",
-                "websocket",
-                "websocket_apis",
-                "websocket_events",
-                "websocket_repair",
-            ),
+            *("transports", "concurrency", "agents"),
+            *("websocket", "websocket_apis", "websocket_events", "websocket_repair"),
         )
     ),
     *(f"tests/promises/test_{name}.py" for name in ("recordings", "oracles", "known_issues", "do_no_harm")),

@@ -188,9 +188,12 @@ class WatchedConnection:
             if not self.ready:
                 return None
             message = self.ready[0]
-            self._offer(message)
-            if self._holding:
-                self._left = perf_counter()
+            try:
+                self._offer(message)
+                if self._holding:
+                    self._left = perf_counter()
+            except BaseException as error:
+                self._leave(error)
             self.ready.popleft()
             return message
 
@@ -209,10 +212,14 @@ class WatchedConnection:
         """
         with self._lock:
             try:
-                self._fail(error)
+                if _is_closed(error):
+                    self._close(error)
+                else:
+                    for lane in self._lanes.values():
+                        lane.waits_no_longer()
             except BaseException as ours:
                 self._leave(ours)
-            return bool(self.ready)
+            return _is_closed(error) and bool(self.ready)
 
     def closes(self) -> None:
         """End what is open, as the application closes the connection; what was held is there if it reads on."""
@@ -225,8 +232,11 @@ class WatchedConnection:
     def stops(self) -> bool:
         """Look at nothing any more, because Streamwatch is switched off; return whether messages are to go on."""
         with self._lock:
-            self._let_go([name for name, lane in self._lanes.items() if lane.holds])
-            self._end_all(abandoned=True)
+            try:
+                self._let_go([name for name, lane in self._lanes.items() if lane.holds])
+                self._end_all(abandoned=True)
+            except BaseException as error:
+                self._leave(error)
             self._leaves_alone, self.offered = True, None
             return bool(self.ready)
 
@@ -359,11 +369,7 @@ class WatchedConnection:
             except BaseException as error:
                 self._leave(error)
 
-    def _fail(self, error: BaseException) -> None:
-        if not type(error).__name__.startswith("ConnectionClosed"):
-            for lane in self._lanes.values():
-                lane.waits_no_longer()
-            return
+    def _close(self, error: BaseException) -> None:
         clean = self._protocol.session and type(error).__name__ == "ConnectionClosedOK"
         for lane in self._lanes.values():
             lane.close_code = _code_of(error)
@@ -412,6 +418,11 @@ def proved(policy: Policy) -> Policy:
         kind.name for kind in _PROVED if kind in (policy.opt_in if kind.level is Level.OPT_IN else policy.default)
     ]
     return policy if policy.observe else Policy(",".join(["none", *(f"+{name}" for name in wanted)]))
+
+
+def _is_closed(error: BaseException) -> bool:
+    """Return whether an error of `websockets` says that the connection is closed, as the next one will say again."""
+    return type(error).__name__.startswith("ConnectionClosed")
 
 
 def _code_of(error: BaseException) -> int:

@@ -34,6 +34,7 @@ from helpers.websocket_servers import (
 )
 from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER
 from streamwatch.core.settings import Policy, Settings
+from streamwatch.core.stream import StreamWatch
 from streamwatch.core.vocabulary import Condition, Outcome, Verdict
 from streamwatch.sdk import socket_streams, socket_waiting
 
@@ -305,31 +306,66 @@ def test_a_repeated_event_id_is_dropped_on_request(
     assert watched.report.anomalies == {EVENT_REPEATED: 1}
 
 
+def inside() -> list[tuple[type, str]]:
+    """What a message passes below the guards: every method that can fail."""
+    classes = socket_streams.LaneStream, socket_streams.WatchedConnection
+    found: list[tuple[type, str]] = [
+        (each, name) for each in classes for name in vars(each) if name[:1] == "_" and name[1] != "_"
+    ]
+    found += [
+        (socket_streams.LaneStream, name) for name in ("receive", "release", "holds", "waited_in_vain", "described")
+    ]
+    found += [(StreamWatch, name) for name in ("receive_event", "expire", "let_go", "postpone", "close", "report")]
+    return [each for each in found if each[1] != "_leave"]
+
+
 @pytest.mark.internal_errors_expected
-@pytest.mark.parametrize("mode", sdk.MODES)
-@pytest.mark.parametrize("at", [6, 7, 9])
-@pytest.mark.parametrize("broken", ["receive", "release", "holds"])
+@pytest.mark.parametrize(("calls", "mode"), [(0, "sync"), (5, "async")])
+@pytest.mark.parametrize("broken", inside(), ids=lambda each: f"{each[0].__name__}.{each[1]}")
 def test_an_error_of_ours_loses_nothing(
-    broken: str, at: int, mode: str, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    broken: tuple[type, str], calls: int, mode: str, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that came goes on as it came, and so does the rest."""
-    member = getattr(socket_streams.LaneStream, broken)
+    """All that came goes on, whatever fails while messages are held, and whichever time it is called."""
+    watch(settings=Settings(window_seconds=0.05))
+    member = vars(broken[0])[broken[1]]
     original: Any = getattr(member, "fget", member)
-    calls = 0
+    left = calls
 
-    def fail(*args: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls > at:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
             raise ZeroDivisionError
-        return original(*args)
+        return original(*args, **kwargs)
 
-    replacement = property(fail) if isinstance(member, property) else fail
-    monkeypatch.setattr(socket_streams.LaneStream, broken, replacement)
-    with serving([*LONG[:4], LONG[5], LONG[7], LONG[4], LONG[6], *LONG[8:]]) as url:
+    monkeypatch.setattr(*broken, property(fail) if isinstance(member, property) else fail)
+    script: Script = [*LONG[:4], LONG[5], LONG[7], LONG[4], 0.1, LONG[6], b"{}", *LONG[8:12], *LONG[13:]]
+    with serving(script) as url:
         got, ended = received(url, mode)
-    assert sorted(got) == sorted(wire(LONG))
+    assert sorted(got) == sorted([*wire([*LONG[:12], *LONG[13:]]), b"{}"])
     assert ended == "ConnectionClosedOK"
+
+
+def test_a_reader_that_is_cancelled_is_cancelled(watched: Watched) -> None:
+    """Also where another task closes the connection meanwhile, and messages are there to go on."""
+
+    async def read(url: str) -> None:
+        async with opened(openai.AsyncOpenAI(base_url=url, api_key="x"), "responses") as connection:
+            await connection.send(HELLO)
+            for _ in range(6):
+                await connection.recv_bytes()
+            reading = asyncio.create_task(connection.recv_bytes())
+            await asyncio.sleep(0.1)
+            closing = asyncio.create_task(connection.close())
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+            await closing
+            assert [await connection.recv_bytes() for _ in range(2)] == wire(LONG[7:9])
+
+    with serving([*LONG[:6], *LONG[7:9]], None) as url:
+        asyncio.run(read(url))
 
 
 def test_a_connection_that_is_closed_elsewhere_ends_as_without_us(watched: Watched) -> None:
