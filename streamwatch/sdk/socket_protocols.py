@@ -16,6 +16,8 @@ class SocketProtocol(NamedTuple):
     lane: Callable[[str, dict[str, Any]], str | None]
     ends: frozenset[str]  #: the types of messages with which a stream ends
     session: bool = False  #: the stream is the whole session: it is complete when either side closes it
+    #: How the types of messages begin that belong to a stream which is open, and open none.
+    opens_none: tuple[str, ...] = ()
     once: bool = False  #: the name of a stream is a response's own, and not one that the next response has again
 
 
@@ -36,6 +38,7 @@ def _lane_of_session(_type: str, _payload: dict[str, Any]) -> str | None:
 _RESPONSES = SocketProtocol(
     *("responses", _lane_of_responses),
     frozenset({"response.completed", "response.incomplete", "response.failed", "error"}),
+    opens_none=("response.steer.",),  # it may come after the end of a response, and before the next one
 )
 _REALTIME = SocketProtocol("realtime", _lane_of_realtime, frozenset({"response.done", "error"}), once=True)
 _LIVE = SocketProtocol("live", _lane_of_session, frozenset({"session.closed"}), session=True)

@@ -284,7 +284,8 @@ class WatchedConnection:
             self._end(name)  # a lane has one response at a time: the former one has come to no end
             lane = None
         if lane is None:
-            if name in self._ended or len(self._lanes) >= _MAX_LANES:
+            is_late = name in self._ended or type_.startswith(self._protocol.opens_none)
+            if is_late or len(self._lanes) >= _MAX_LANES:
                 return None
             lane = self._lanes[name] = self._opened(payload)
         lane.created = lane.created or opens

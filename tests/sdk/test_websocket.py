@@ -205,6 +205,16 @@ def test_an_error_ends_its_response(mode: str, watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
+def test_steering_opens_no_stream(mode: str, watched: Watched) -> None:
+    """It is about a response that goes on, or about one that is over, or about the next one."""
+    steered: list[Payload] = [{"type": f"response.steer.{name}", "steer_id": "s"} for name in ("accepted", "pending")]
+    messages = [*RESPONSE[:6], *steered, *RESPONSE[6:], *steered, *RESPONSE, *steered]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [(report.verdict, report.anomalies) for report in watched.reports] == [(Verdict.COMPLETE, {})] * 2
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
 def test_a_realtime_session_is_divided_into_its_responses(mode: str, watched: Watched) -> None:
     """Healthy, and said twice, and short of its end; what is about the session is no stream."""
     healthy, twice, lost = realtime("One ", "two"), realtime("One ", id="resp_2"), realtime("One ", "two", id="resp_3")
