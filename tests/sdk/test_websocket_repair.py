@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import openai
@@ -36,7 +37,8 @@ from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 from streamwatch.core.vocabulary import Condition, Outcome, Verdict
-from streamwatch.sdk import socket_streams, socket_waiting
+from streamwatch.sdk import instrumentor, socket_streams, socket_waiting, websocket
+from streamwatch.sdk.socket_protocols import PROTOCOLS
 
 WEBSOCKETS = pytest.importorskip("websockets.version").version
 responses = pytest.importorskip("openai.resources.responses.responses")
@@ -428,3 +430,58 @@ def test_the_policy_of_connections_is_what_proves_itself() -> None:
         "sequence_duplicate",
     }
     assert socket_streams.proved(Policy("none")).observe
+
+
+class Fed:
+    """A connection that is given its messages: no socket, no SDK."""
+
+    def __init__(self, module: str = "openai.resources.responses.responses") -> None:
+        self._connection = None
+        watched = instrumentor.agent.connections._of(self, PROTOCOLS[module])
+        assert watched is not None
+        self.watched = watched
+
+    def read(self, messages: list[bytes]) -> list[bytes]:
+        """Everything that goes on, if nothing comes after these messages."""
+        coming = iter(messages)
+        got: list[bytes] = []
+        with suppress(StopIteration):
+            while True:
+                got.append(websocket._receive(self, self.watched, coming.__next__))
+        return got
+
+
+def test_a_connection_watches_256_streams_at_once(watched: Watched) -> None:
+    """What is about any other goes on unwatched."""
+    fed = Fed()
+    messages = wire([{**LONG[0], "stream_id": f"lane {number}"} for number in range(1000)])
+    assert fed.read(messages) == messages
+    assert len(fed.watched._lanes) == 256
+
+
+def test_a_connection_remembers_64_responses_that_have_ended(watched: Watched) -> None:
+    """A server that opens no end of them is asked no more of."""
+    fed = Fed("openai.resources.realtime.realtime")
+    messages = wire([event for number in range(200) for event in realtime("One ", id=f"resp_{number}")])
+    assert fed.read(messages) == messages
+    assert (len(fed.watched._lanes), len(fed.watched._ended)) == (0, 64)
+
+
+def test_what_is_dropped_while_messages_are_held_is_not_kept(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a message comes again: twice a window is kept, and nothing once the wait is over."""
+    monkeypatch.setattr(websocket, "receive_in_time", lambda _socket, _seconds, receive: receive())
+    fed = Fed()
+    fed.read(wire([*LONG[:7], LONG[8], *500 * [LONG[6]]]))
+    (lane,) = fed.watched._lanes.values()
+    assert len(lane.pending) <= 2 * Settings().window_events + 1
+    assert fed.read(wire([LONG[7]])) == wire(LONG[7:9])
+    assert not lane.pending
+
+
+def test_the_message_that_went_on_last_is_kept_if_it_is_small(watched: Watched) -> None:
+    """And once: the SDK asks for its object right away."""
+    fed = Fed()
+    fed.read(wire([{**LONG[0], "more": 100_000 * "x"}]))
+    assert fed.watched.offered is None
+    fed.read(wire([LONG[1]]))
+    assert fed.watched.offered is not None
