@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from streamwatch.core.apis.base import kept
+from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, AnomalyKind
 
 
 class SocketProtocol(NamedTuple):
@@ -18,6 +19,7 @@ class SocketProtocol(NamedTuple):
     session: bool = False  #: the stream is the whole session: it is complete when either side closes it
     #: How the types of messages begin that belong to a stream which is open, and open none.
     opens_none: tuple[str, ...] = ()
+    usual: frozenset[AnomalyKind] = frozenset()  #: what is an anomaly over HTTP alone
     once: bool = False  #: the name of a stream is a response's own, and not one that the next response has again
 
 
@@ -39,6 +41,8 @@ _RESPONSES = SocketProtocol(
     *("responses", _lane_of_responses),
     frozenset({"response.completed", "response.incomplete", "response.failed", "error"}),
     opens_none=("response.steer.",),  # it may come after the end of a response, and before the next one
+    # The SDK says so (lib/responses_websocket): "deltas need not include all of the SSE item/part setup events".
+    usual=frozenset({RESPONSE_EVENT_MISSING}),
 )
 _REALTIME = SocketProtocol("realtime", _lane_of_realtime, frozenset({"response.done", "error"}), once=True)
 _LIVE = SocketProtocol("live", _lane_of_session, frozenset({"session.closed"}), session=True)

@@ -297,6 +297,7 @@ class WatchedConnection:
         call = dataclasses.replace(self._call, request_model=model) if model else self._call
         lane = LaneStream(self._owner, call, self._protocol.api, self._asked, self._settings)
         lane.reconnects = self._reconnects
+        lane.watch.ledger.ignored = self._protocol.usual
         return lane
 
     def _goes_apart(self, event: Message) -> bool:

@@ -204,6 +204,18 @@ def test_an_error_ends_its_response(mode: str, watched: Watched) -> None:
     assert second.verdict is Verdict.COMPLETE
 
 
+@pytest.mark.parametrize("repair", ["none", "default", "all"])
+def test_deltas_need_no_announcement(repair: str, watch: Callable[..., Watched]) -> None:
+    """Over a WebSocket it is usual that items and parts are not announced, as the SDK's own session says."""
+    watched = watch(repair=repair)
+    unannounced = ("response.output_item.added", "response.content_part.added", "response.content_part.done")
+    messages = [event for event in RESPONSE if event["type"] not in unannounced]
+    messages = [{**event, "sequence_number": number} for number, event in enumerate(messages)]
+    with serving(messages) as url:
+        assert received(url, "sync")[0] == wire(messages)
+    assert (watched.report.verdict, watched.report.anomalies) == (Verdict.COMPLETE, {})
+
+
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_steering_opens_no_stream(mode: str, watched: Watched) -> None:
     """It is about a response that goes on, or about one that is over, or about the next one."""
