@@ -1,10 +1,11 @@
 """The cost of watching a WebSocket: messages a second and CPU time of the client, beside the plain SDK.
 
-    python benchmarks/sockets.py [--messages 4000] [--rounds 15] [--json FILE]
+    python benchmarks/sockets.py [--messages 4000] [--rounds 15] [--each] [--json FILE]
 
 One process is the client. It reads the same messages with Streamwatch switched off and on in turns, and the figures are
 medians of the ratios of neighbors: whatever else the machine does, it does to both. Another process is the server. It
-has made all frames beforehand and writes them in one piece, so that the client is what is measured, at its limit.
+has made all frames beforehand and writes them in one piece, so that the client is what is measured, at its limit. With
+`--each` the server sends one message after the other, as servers do.
 """
 
 from __future__ import annotations
@@ -52,13 +53,20 @@ def realtime(count: int) -> list[Payload]:
 APIS: dict[str, Callable[[int], Iterable[Payload]]] = {"responses": responses, "realtime": realtime}
 
 
-def serve(frames: bytes, port: Any) -> None:
-    """Write frames to each client that has said something."""
+def serve(messages: list[str], port: Any, *, each: bool) -> None:
+    """Send messages to each client that has said something: each by itself, or all of them in one piece."""
+    from websockets.frames import Frame, Opcode
     from websockets.sync.server import serve as serving
+
+    frames = b"".join(Frame(Opcode.TEXT, message.encode()).serialize(mask=False) for message in messages)
 
     def answer(connection: Any) -> None:
         connection.recv()
-        connection.socket.sendall(frames)
+        if each:
+            for message in messages:
+                connection.send(message)
+        else:
+            connection.socket.sendall(frames)
         for _ in connection:
             pass
 
@@ -68,14 +76,12 @@ def serve(frames: bytes, port: Any) -> None:
 
 
 @contextmanager
-def server_of(messages: list[Payload]) -> Iterator[str]:
+def server_of(messages: list[Payload], *, each: bool) -> Iterator[str]:
     """Run a server in a process of its own, and yield its address."""
-    from websockets.frames import Frame, Opcode
-
-    frames = b"".join(Frame(Opcode.TEXT, json.dumps(each).encode()).serialize(mask=False) for each in messages)
     context = multiprocessing.get_context("spawn")
     port = context.Queue()
-    server = context.Process(target=serve, args=(frames, port), daemon=True)
+    texts = [json.dumps(message) for message in messages]
+    server = context.Process(target=serve, args=(texts, port), kwargs={"each": each}, daemon=True)
     server.start()
     yield f"http://127.0.0.1:{port.get(timeout=30)}/v1"
     server.terminate()
@@ -161,6 +167,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=4000, help="deltas of a response")
     parser.add_argument("--rounds", type=int, default=15, help="pairs of readings")
     parser.add_argument("--api", choices=sorted(APIS), action="append", help="only these")
+    parser.add_argument("--each", action="store_true", help="the server sends one message after the other")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     options = parser.parse_args()
     logging.getLogger("streamwatch").setLevel(logging.ERROR)
@@ -169,7 +176,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for api in options.api or APIS:
         messages = list(APIS[api](options.messages))
-        with server_of(messages) as url:
+        with server_of(messages, each=options.each) as url:
             for reader in READERS:
                 found.append(compared(url, api, reader, len(messages), options.rounds))
                 print(line(found[-1]), flush=True)
