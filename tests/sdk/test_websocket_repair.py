@@ -11,6 +11,7 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -485,3 +486,56 @@ def test_the_message_that_went_on_last_is_kept_if_it_is_small(watched: Watched) 
     assert fed.watched.offered is None
     fed.read(wire([LONG[1]]))
     assert fed.watched.offered is not None
+
+
+class ConnectionClosedError(Exception):
+    """The end of a connection that is fed, named as that of `websockets` is."""
+
+
+def mixed_up(chance: random.Random) -> list[bytes]:
+    """What a bad relay makes of some lanes: out of order, with losses, duplicates, and messages about none of them."""
+    lanes: list[list[Payload]] = [[] for _ in range(chance.randint(1, 3))]
+    for name, lane in zip("abc", lanes, strict=False):
+        for _ in range(chance.randint(1, 2)):
+            places_off = chance.choice([0, 0, 2, 5])
+            places = {number: number + chance.uniform(0, places_off) for number in range(len(LONG))}
+            places.pop(chance.randrange(3 * len(LONG)), None)  # lost
+            lane += [on_lane(name, LONG)[number] for number in sorted(places, key=places.__getitem__)]
+    messages: list[bytes] = []
+    while any(lanes):
+        messages += wire([chance.choice([lane for lane in lanes if lane]).pop(0)])
+        messages += [messages[-1]] if chance.random() < 0.04 else []
+        messages += [b'{"type": "ping"}', b"\xff"] if chance.random() < 0.03 else []
+    return messages
+
+
+@pytest.mark.parametrize("repair", ["none", "default", "all"])
+def test_nothing_is_lost_and_nothing_is_made_up(
+    repair: str, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes, and whenever waiting ends: all of it goes on, but what came twice; the rest is as it came."""
+    watch(repair=repair)
+    for seed in range(100):
+        chance = random.Random(seed)
+        messages = mixed_up(chance)
+        coming = iter(messages)
+
+        def receive(coming: Any = coming) -> bytes:
+            try:
+                return next(coming)  # type: ignore[no-any-return]
+            except StopIteration:
+                raise ConnectionClosedError from None
+
+        def in_time(_socket: Any, _seconds: float, receive: Any, chance: Any = chance) -> Any:
+            if chance.random() < 0.1:
+                raise socket_waiting.NothingCameError
+            return receive()
+
+        monkeypatch.setattr(websocket, "receive_in_time", in_time)
+        fed, got = Fed(), list[bytes]()
+        with suppress(ConnectionClosedError):
+            while True:
+                got.append(websocket._receive(fed, fed.watched, receive))
+        assert set(got) == set(messages), seed
+        assert Counter(got) <= Counter(messages), seed
+        assert repair != "none" or got == messages, seed
