@@ -41,7 +41,8 @@ TESTS = [
         f"tests/sdk/test_{name}.py"
         for name in (
             *("canary", "upstream", "instrumentor", "lifecycle", "chunk_builder", "dict_forms", "pydantic"),
-            *("transports", "concurrency", "agents", "websocket"),
+            *("transports", "concurrency", "agents"),
+            *("websocket", "websocket_apis", "websocket_events", "websocket_repair"),
         )
     ),
     *(f"tests/promises/test_{name}.py" for name in ("recordings", "oracles", "known_issues", "do_no_harm")),
@@ -49,7 +50,11 @@ TESTS = [
 ]
 #: test_known_issues makes an environment with 1.23.0 itself. Of some 300 functions that test_do_no_harm makes fail,
 #: those at the seam: what they catch, and what they call first.
-SEAM = ("request_info", "observed_stream", "session", "websocket", "instrumentor", "chunk_builder", "shape_template")
+SEAM = (
+    *("request_info", "observed_stream", "session", "websocket", "socket_protocols", "socket_streams"),
+    *("socket_waiting", "socket_events"),
+    *("instrumentor", "chunk_builder", "shape_template"),
+)
 SAMPLE = f"not 1.23.0 and (not test_do_no_harm or {' or '.join(f'{name}.' for name in SEAM)})"
 
 RESULTS = Path(".nox", "results")

@@ -7,6 +7,7 @@ broken throughout.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import json
 import time
@@ -170,12 +171,18 @@ def cpu_seconds(read: Callable[[], None], loops: int = 1) -> float:
 
 def instrument() -> None:
     """Instrument as Streamwatch is used: spans and metrics on, with an exporter that drops what it gets."""
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+
+    tracer_provider, meter_provider = _providers()
+    StreamwatchInstrumentor().instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
+
+
+@functools.cache
+def _providers() -> tuple[Any, Any]:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-
-    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     class Dropping(SpanExporter):
         def export(self, spans: Any) -> SpanExportResult:
@@ -183,8 +190,7 @@ def instrument() -> None:
 
     tracer_provider = TracerProvider()
     tracer_provider.add_span_processor(BatchSpanProcessor(Dropping()))
-    meter_provider = MeterProvider(metric_readers=[InMemoryMetricReader()])
-    StreamwatchInstrumentor().instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
+    return tracer_provider, MeterProvider(metric_readers=[InMemoryMetricReader()])
 
 
 def uninstrument() -> None:

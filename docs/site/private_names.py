@@ -22,6 +22,8 @@ PUBLIC = {
     "_uninstrument": "what BaseInstrumentor has its subclasses define",
     "_instrument": "what BaseInstrumentor has its subclasses define",
 }
+#: Names without an underscore that no documentation has.
+UNDOCUMENTED = {"recv_messages"}
 #: Strings that look like a private name and are something else: where, and what.
 OTHER_STRINGS = {
     "cli/check/archives.py": {"_eventSourceMessages": "a member of a HAR file", "_error": "a member of a HAR file"},
@@ -39,7 +41,7 @@ _MODULE = re.compile(r"[a-z]\w*(?:\.\w+)*\._\w+")
 
 
 def _is_private(name: str) -> bool:
-    return _ATTRIBUTE.fullmatch(name) is not None and name not in PUBLIC
+    return name in UNDOCUMENTED or (_ATTRIBUTE.fullmatch(name) is not None and name not in PUBLIC)
 
 
 class _Finder(ast.NodeVisitor):

@@ -27,7 +27,7 @@ from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import BY_KIND, DEFINITIONS
 from streamwatch.core.vocabulary import Strategy
-from streamwatch.export import genai, telemetry
+from streamwatch.export import close_codes, genai, telemetry
 from streamwatch.export.instruments import COMMON, COMMON_OF_OPEN, Instrument
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -53,6 +53,8 @@ ATTRIBUTES = {
     "streamwatch.anomaly": "A kind of anomaly: [all kinds](kinds.md).",
     "streamwatch.applied": "Whether the repair reached the application; `false` where Streamwatch only observes.",
     "streamwatch.chunk": "What a chunk mainly carries.",
+    "streamwatch.close_code": "The code with which the WebSocket was closed before the stream had come to its end; on a"
+    " span the number itself.",
     "streamwatch.condition": "The condition in which the stream reached its reader.",
     "streamwatch.count": "How often the kind was found in the stream.",
     "streamwatch.events": "How many events came.",
@@ -63,6 +65,7 @@ ATTRIBUTES = {
     "streamwatch.outcome": "How an anomaly ended; of a case, how the worst of its anomalies did.",
     "streamwatch.outcome.*": "How many anomalies of the kind ended so; one attribute for each outcome.",
     "streamwatch.reading_seconds": "Seconds that the reader was at work on what it got.",
+    "streamwatch.reconnects": "How often the SDK had replaced the WebSocket connection before the stream began.",
     "streamwatch.reorder.max_delay": "Seconds that the event which waited longest was held.",
     "streamwatch.reorder.max_distance": "Places that the event which came earliest was early.",
     "streamwatch.repairs": "How many repairs were made in the stream.",
@@ -136,7 +139,8 @@ def metrics_page() -> str:
     chunks = _and(chunk.value for chunk in words.ChunkType)
     return _page(
         "Metrics, spans and attributes",
-        "streamwatch/export/instruments.py, streamwatch/core/via.py and streamwatch/core/kinds.py",
+        "streamwatch/export/instruments.py, streamwatch/export/close_codes.py, streamwatch/core/via.py and"
+        " streamwatch/core/kinds.py",
         "Streamwatch exports these metrics and spans through OpenTelemetry: [where they go](../exporting.md).",
         "## Metrics",
         table(("instrument", "in Prometheus", "", "what it says", "attributes"), rows),
@@ -155,6 +159,7 @@ def metrics_page() -> str:
         "## Values",
         *vocabularies,
         f"### `streamwatch.chunk`\n\nOne of {chunks}.",
+        f"### `streamwatch.close_code`\n\n{table(('value', 'meaning'), _closes())}",
         f"### `streamwatch.via`\n\n{_paths()}",
         f"### `streamwatch.issue`\n\n{_cases()}",
     )
@@ -170,6 +175,10 @@ def _genai() -> str:
         f"{_and(genai.COMMON)}.\n\n"
         + table(("instrument", "in Prometheus", "", "what it says", "attributes"), map(_instrument, genai.ROWS))
     )
+
+
+def _closes() -> list[list[str]]:
+    return [[f"`{value}`", meaning] for value, meaning in close_codes.values().items()]
 
 
 def _paths() -> str:

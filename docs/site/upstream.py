@@ -140,7 +140,7 @@ TABLE = (
         *("openai", "openai._models", ("openai._models",), "1.0.0"),
         "`construct_type` makes the object that a template is taken of",
         *(_TO_THE_SDK, _CANARY),
-        used_in=("sdk/chunk_builder.py", "sdk/dict_forms.py"),
+        used_in=("sdk/chunk_builder.py", "sdk/dict_forms.py", "sdk/socket_events.py"),
     ),
     PrivateName(
         *("openai", "openai._version", ("openai._version",), "1.0.0"),
@@ -179,10 +179,19 @@ TABLE = (
             "openai.resources.beta.realtime.realtime:RealtimeConnection",
         ),
         "1.109.1",
-        "the socket below a connection: its address and the headers of its answer",
-        "the streams of that connection are counted without them",
+        "the socket below a connection: its address, the headers of its answer, and how long it is waited for",
+        "the streams of that connection are counted without them, and nothing is held",
         "tests/sdk/test_websocket.py::test_a_healthy_response_is_clean_and_untouched",
-        used_in=("sdk/websocket.py",),
+        used_in=("sdk/socket_streams.py",),
+    ),
+    PrivateName(
+        *("websockets", "recv_messages", ("websockets.asyncio.connection:Connection",), "13.0"),
+        "the messages that have come and were not received: asynchronous code waits for one before it receives",
+        *(
+            "messages that are early go on as they came",
+            "tests/sdk/test_websocket_repair.py::test_what_comes_within_the_window_is_waited_for",
+        ),
+        used_in=("sdk/socket_waiting.py",),
     ),
     PrivateName(
         *("pydantic", "__pydantic_fields_set__", ("pydantic.main:BaseModel",), "2.0"),

@@ -37,12 +37,13 @@ class Ledger:
     `accumulated` says that the SDK's own helper reads the stream.
     """
 
-    __slots__ = ("accumulated", "anomalies", "policy")
+    __slots__ = ("accumulated", "anomalies", "ignored", "policy")
 
     def __init__(self, policy: Policy, *, accumulated: bool = False) -> None:
         self.policy = policy
         self.accumulated = accumulated
         self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
+        self.ignored: frozenset[AnomalyKind] = frozenset()  #: what is usual where the stream comes from
 
     def record(self, kind: AnomalyKind, level: Level | None = None) -> bool:
         """Count an anomaly, and return whether its repair is wanted.
@@ -56,6 +57,8 @@ class Ledger:
 
     def add(self, kind: AnomalyKind, *, repaired: bool) -> None:
         """Count an anomaly of which is known whether its repair is wanted."""
+        if kind in self.ignored:
+            return
         count = self.anomalies.get(kind)
         if count is None:
             count = self.anomalies[kind] = AnomalyCount()
@@ -65,6 +68,8 @@ class Ledger:
     def wants(self, kind: AnomalyKind, level: Level | None = None) -> bool:
         """Return whether the policy wants a repair of this level, without counting anything."""
         level = level or kind.level
+        if kind in self.ignored:
+            return False
         if level is Level.OPT_IN or (level is Level.HELPER and not self.accumulated):
             return kind in self.policy.opt_in
         return level not in (Level.NEVER, Level.SETTING) and kind in self.policy.default

@@ -80,6 +80,8 @@ class Report:
     events_per_read: float = field(default=0.0, compare=False)  #: on average: a proxy that buffers shows as bursts
     resumed: tuple[Resumed, ...] = ()  #: what came of each request that was added to read the answer on
     times: Times | None = field(default=None, compare=False)  #: of a stream that has ended, where there was a clock
+    close_code: int | None = field(default=None, compare=False)  #: of the connection whose closing ended the stream
+    reconnects: int = field(default=0, compare=False)  #: how often that connection had been replaced before
 
     @property
     def kinds(self) -> tuple[str, ...]:

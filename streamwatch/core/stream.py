@@ -178,10 +178,12 @@ class StreamWatch:
 
     def receive_event(self, event: Event) -> None:
         """Take an event that somebody else decoded."""
-        while self.more():
-            pass
-        self._queue, self._at = [event], 0
-        self.more()
+        if self._at < len(self._queue):
+            while self.more():
+                pass
+        self._current = event
+        if not self._step(event) or self.holding:
+            self._see_what_is_held()
 
     def more(self) -> bool:
         """Work through some events of the last read, and return whether there are more."""

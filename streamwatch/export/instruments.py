@@ -183,6 +183,17 @@ UNOBSERVED = Instrument(
     "{stream}",
     "Streams whose body the application reads in a way that is not watched: past a stream of the SDK, or compressed.",
 )
+CLOSES = Instrument(
+    "streamwatch.closes",
+    "{stream}",
+    "Streams over WebSockets that had not come to their end when the connection was closed, by its close code.",
+    ("streamwatch.close_code",),
+)
+RECONNECTS = Instrument(
+    "streamwatch.reconnects",
+    "{connection}",
+    "WebSocket connections that the SDK has replaced by a new one, because the former was cut.",
+)
 INTERNAL_ERRORS = Instrument(
     "streamwatch.internal_errors",
     "{error}",

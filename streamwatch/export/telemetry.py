@@ -30,6 +30,7 @@ from streamwatch.core.stream_cases import KNOWN, CaseDefinition
 from streamwatch.core.via import label_of
 from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome, Resumed, Verdict
 from streamwatch.export import labels
+from streamwatch.export.close_codes import close_code
 from streamwatch.export.forked import start_anew
 from streamwatch.export.genai import GenAIMetrics, Usage
 from streamwatch.export.instruments import (
@@ -38,12 +39,14 @@ from streamwatch.export.instruments import (
     BUILD,
     CASES,
     CHUNKS,
+    CLOSES,
     COMMON,
     DURATION,
     EVENTS_PER_READ,
     INTERNAL_ERRORS,
     LONGEST_GAP,
     PUBLISHED,
+    RECONNECTS,
     REORDER_DELAY,
     REORDER_DISTANCE,
     REPAIRS,
@@ -95,7 +98,10 @@ class RecordedStream:
 class Series:
     """The counts under one set of common attributes."""
 
-    __slots__ = ("added", "anomalies", "cases", "chunks", "common", "repairs", "seconds", "streams", "unobserved")
+    __slots__ = (
+        *("added", "anomalies", "cases", "chunks", "closes", "common", "reconnects", "repairs", "seconds", "streams"),
+        "unobserved",
+    )
 
     def __init__(self, common: dict[str, Any]) -> None:
         self.common = common
@@ -105,8 +111,9 @@ class Series:
         self.repairs: dict[tuple[AnomalyKind, Outcome, bool], int] = {}
         self.cases: dict[tuple[CaseDefinition, Outcome, bool, str], int] = {}
         self.seconds: dict[str, float] = {}
-        self.unobserved = 0
         self.added: dict[Resumed, int] = {}
+        self.closes: dict[str, int] = {}
+        self.unobserved = self.reconnects = 0
 
     def add_end(self, report: Report, verdict: str, via: str) -> None:
         """Count a stream that has ended, what became of its anomalies, and what it was a case of."""
@@ -121,6 +128,9 @@ class Series:
             self.cases[case] = self.cases.get(case, 0) + 1
         for result in report.resumed:
             self.added[result] = self.added.get(result, 0) + 1
+        if report.close_code is not None:
+            code = close_code(report.close_code)
+            self.closes[code] = self.closes.get(code, 0) + 1
         if report.times is not None:
             for waited_for, seconds in (("server", report.times.waiting), ("reader", report.times.reading)):
                 self.seconds[waited_for] = self.seconds.get(waited_for, 0.0) + seconds
@@ -132,6 +142,7 @@ class Series:
         copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
         copied.cases, copied.unobserved = dict(self.cases), self.unobserved
         copied.seconds, copied.added = dict(self.seconds), dict(self.added)
+        copied.closes, copied.reconnects = dict(self.closes), self.reconnects
         return copied
 
 
@@ -186,6 +197,8 @@ class Telemetry:
             (TIME, self._observe_time),
             (ADDED, self._observe_added),
             (UNOBSERVED, self._observe_unobserved),
+            (CLOSES, self._observe_closes),
+            (RECONNECTS, self._observe_reconnects),
             (INTERNAL_ERRORS, self._observe_errors),
         ):
             self._observed.append(
@@ -294,6 +307,12 @@ class Telemetry:
         with self._lock:
             series.unobserved += 1
 
+    def reconnected(self, call: RequestInfo) -> None:
+        """Count a connection that was replaced by a new one."""
+        series = self._series_of(call, "")
+        with self._lock:
+            series.reconnects += 1
+
     def internal_error(self, error: BaseException) -> None:
         """Count an error of Streamwatch, by its type."""
         name = self._values.of("error.type", labels.error_type(error))
@@ -368,6 +387,16 @@ class Telemetry:
             if series.unobserved:
                 yield Observation(series.unobserved, series.common)
 
+    def _observe_closes(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            for code, count in series.closes.items():
+                yield Observation(count, {**series.common, "streamwatch.close_code": code})
+
+    def _observe_reconnects(self, _options: CallbackOptions) -> Iterable[Observation]:
+        for series in self._all_series():
+            if series.reconnects:
+                yield Observation(series.reconnects, series.common)
+
     def _observe_errors(self, _options: CallbackOptions) -> Iterable[Observation]:
         with self._lock:
             errors = dict(self._errors)
@@ -441,6 +470,10 @@ def _describe(report: Report, via: str) -> dict[str, Any]:
         attributes["streamwatch.added_requests"] = len(report.resumed)
     if report.times is not None:
         attributes.update(_times(report, report.times))
+    if report.close_code is not None:
+        attributes["streamwatch.close_code"] = report.close_code
+    if report.reconnects:
+        attributes["streamwatch.reconnects"] = report.reconnects
     if report.verdict and report.verdict in BROKEN_VERDICTS:
         attributes["error.type"] = report.verdict.value
     return {name: value for name, value in attributes.items() if value not in ("", ())}

@@ -304,7 +304,7 @@ def _loops_of(streaming: Any) -> frozenset[CodeType]:
     """Return the code of the SDK that makes chunks of events."""
     streams: list[Any] = [getattr(streaming, name, None) for name in ("Stream", "AsyncStream")]
     functions = [inspect.unwrap(each.__stream__) for each in streams if hasattr(each, "__stream__")]
-    return frozenset(function.__code__ for function in functions if _home(function) == streaming.__name__)
+    return frozenset(function.__code__ for function in functions if home(function) == streaming.__name__)
 
 
 def constructs_as_known(stream: Any, cast_to: Any) -> bool:
@@ -315,12 +315,12 @@ def constructs_as_known(stream: Any, cast_to: Any) -> bool:
         (getattr(sys.modules.get("openai._base_client"), "construct_type", None), "openai._models"),
         (getattr(getattr(sys.modules.get("openai._models"), "BaseModel", None), "construct", None), "openai._models"),
     )
-    stock = all(_home(function) == module for function, module in functions)
+    stock = all(home(function) == module for function, module in functions)
     named = getattr(getattr(stream, "_options", None), "synthesize_event_and_data", None)
     return stock and not named and getattr(client, "_strict_response_validation", True) is False
 
 
-def _home(function: Any) -> Any:
+def home(function: Any) -> Any:
     """Return the module that a function was written in, whatever a wrapper around it says."""
     function = getattr(function, "__func__", function)
     return function.__globals__.get("__name__") if type(function) is FunctionType else None

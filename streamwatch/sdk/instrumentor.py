@@ -51,7 +51,8 @@ from streamwatch.sdk.interruption import is_interruption, unless_interrupted
 from streamwatch.sdk.observed_stream import ObservedStream
 from streamwatch.sdk.request_info import openai_version
 from streamwatch.sdk.session import CastTo, DecoderProxy, StreamSession
-from streamwatch.sdk.websocket import PROTOCOLS, Connections
+from streamwatch.sdk.socket_protocols import PROTOCOLS
+from streamwatch.sdk.websocket import Connections
 
 logger = logging.getLogger("streamwatch")
 

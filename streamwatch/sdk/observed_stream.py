@@ -161,9 +161,13 @@ class ObservedStream:
         """Close the watch and the span, and return the report; None for a stream that is not ours to count."""
         self._note_end()
         self.watch.close(error, abandoned=abandoned)
-        report = self.watch.report(self._times(), self.added)
+        report = self.described(self.watch.report(self._times(), self.added))
         end_ns = time.time_ns() - int((perf_counter() - self._over) * 1e9)
         self.owner.telemetry.end(self._recording, report, end_ns)
+        return report
+
+    def described(self, report: Report) -> Report:
+        """Return the report of the stream with what only its transport knows."""
         return report
 
     def _note_end(self) -> None:

@@ -1,193 +1,24 @@
-"""The second seam: what the SDK's connections receive over WebSockets. It is watched, and never changed.
-
-A connection carries responses one after the other, or several at a time, each on a lane of its own. Each response is a
-stream with its own watch, span and counts, as over HTTP. The messages go on to the application as they came, whatever
-the policy: what a repair would have done is counted with `streamwatch.applied=false`.
+"""The second seam: what the SDK's connections receive over WebSockets.
 
 `recv_bytes` is where every message passes, whether the application asks for bytes, for events, or registers handlers.
+It returns the SDK's own messages: in the server's order, and once, where numbers or event ids prove which that is;
+otherwise as they came. `parse_event` makes the SDK's objects of them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
-from collections import deque
 from collections.abc import Callable
-from time import perf_counter
 from types import ModuleType
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from streamwatch.core.apis.base import kept
-from streamwatch.core.report import Request
-from streamwatch.core.settings import Policy, Settings
-from streamwatch.core.sse import Event
-from streamwatch.core.via import path_of
-from streamwatch.export.request import FORMAT, RequestInfo
-from streamwatch.sdk.interruption import unless_interrupted
-from streamwatch.sdk.observed_stream import ObservedStream, Owner
-from streamwatch.sdk.request_info import provider_at
-
-#: Streams of a connection that are watched at a time: nobody multiplexes more responses, a hostile server may.
-_MAX_LANES = 256
-#: Responses that are remembered when they have ended: an event that comes late, or again, opens none again.
-_MAX_ENDED = 64
-
-
-class SocketProtocol(NamedTuple):
-    """The division of an API's messages into streams."""
-
-    api: str
-    #: Which stream a message is about; "" for the only one, None for a message that is about none.
-    lane: Callable[[str, dict[str, Any]], str | None]
-    ends: frozenset[str]  #: the types of messages with which a stream ends
-    session: bool = False  #: the stream is the whole session: it is complete when either side closes it
-
-
-def _lane_of_responses(type_: str, payload: dict[str, Any]) -> str | None:
-    return kept(payload.get("stream_id")) if type_ == "error" or type_.startswith("response.") else None
-
-
-def _lane_of_realtime(type_: str, payload: dict[str, Any]) -> str | None:
-    response = payload.get("response")
-    id = kept(payload.get("response_id")) or (kept(response.get("id")) if isinstance(response, dict) else "")
-    return id if type_ == "error" or (id and type_.startswith("response.")) else None
-
-
-def _lane_of_session(_type: str, _payload: dict[str, Any]) -> str | None:
-    return ""
-
-
-_RESPONSES = SocketProtocol(
-    *("responses", _lane_of_responses),
-    frozenset({"response.completed", "response.incomplete", "response.failed", "error"}),
-)
-_REALTIME = SocketProtocol("realtime", _lane_of_realtime, frozenset({"response.done", "error"}))
-_LIVE = SocketProtocol("live", _lane_of_session, frozenset({"session.closed"}), session=True)
-#: The modules of the SDK that have connections, and what they speak. A release lacks some of them.
-PROTOCOLS = {
-    "openai.resources.responses.responses": _RESPONSES,
-    "openai.resources.beta.responses.responses": _RESPONSES,
-    "openai.resources.realtime.realtime": _REALTIME,
-    "openai.resources.beta.realtime.realtime": _REALTIME,
-    "openai.resources.realtime.translations.translations": _LIVE,
-    "openai.resources.live.live": _LIVE,
-    "openai.resources.live.forks": _LIVE,
-    "openai.resources.live.sideband": _LIVE,
-}
-
-
-class LaneStream(ObservedStream):
-    """One stream of a connection."""
-
-    def __init__(self, owner: Owner, call: RequestInfo, api: str, asked: float, settings: Settings) -> None:
-        super().__init__(owner, call)
-        self._payload: Any = None
-        request = Request(model=call.request_model)
-        self._open(api, request, asked or perf_counter(), Event, settings, self._parsed)
-        self._waiting = 0.0  # the wait for the first message is counted when that message is taken
-        owner.opened(self)
-
-    def receive(self, message: bytes, payload: Any, waited: float) -> None:
-        """Take a message that came."""
-        self._last = now = perf_counter()
-        self._waiting += waited
-        self._waited(waited)
-        self._payload = payload
-        self.watch.receive_event(Event("", message, None))
-        self.watch.ready.clear()
-        if now > self._due:
-            self._tick(now)
-
-    def _parsed(self, _raw: bytes) -> Any:
-        """Return the payload of the message that is taken: it was parsed to find its stream."""
-        return self._payload
-
-
-class WatchedConnection:
-    """The state of one connection: the streams that are open on it."""
-
-    def __init__(self, owner: Owner, connection: Any, protocol: SocketProtocol) -> None:
-        self._owner = owner
-        self._protocol = protocol
-        self._settings = dataclasses.replace(owner.settings, repair=Policy("none"))
-        self._call = _describe(connection, protocol.api, owner.version)
-        self._lanes: dict[str, LaneStream] = {}
-        self._ended: deque[str] = deque(maxlen=_MAX_ENDED)
-        self._asked = 0.0
-        self._left = False
-
-    def asks(self) -> None:
-        """Note that the application waits for a message."""
-        self._asked = now = perf_counter()
-        for lane in self._lanes.values():
-            lane.asked = now
-
-    def receive(self, message: bytes | str) -> None:
-        """Take a message that came."""
-        if self._left:
-            return
-        waited = perf_counter() - self._asked
-        for lane in self._lanes.values():
-            lane.asked = 0.0
-        raw = message.encode("utf-8", "surrogatepass") if isinstance(message, str) else bytes(message)
-        payload = _attempt_loads(self._owner.loads, raw)
-        type_ = payload.get("type") if isinstance(payload, dict) else None
-        if not isinstance(payload, dict) or not isinstance(type_, str):
-            return  # audio in a binary frame, or nothing that the SDK could make an event of
-        name = self._protocol.lane(type_, payload)
-        if name is not None:
-            self._receive(name, type_, payload, raw, waited)
-
-    def _receive(self, name: str, type_: str, payload: dict[str, Any], raw: bytes, waited: float) -> None:
-        lane = self._lanes.get(name)
-        if lane is not None and type_ == "response.created" and lane.watch.events and not self._protocol.session:
-            self._end(name)  # a lane has one response at a time: the former one has come to no end
-            lane = None
-        if lane is None:
-            if name in self._ended or len(self._lanes) >= _MAX_LANES:
-                return
-            lane = self._lanes[name] = self._opened(payload)
-        lane.receive(raw, payload, waited)
-        if type_ in self._protocol.ends:
-            self._end(name)
-
-    def _opened(self, payload: dict[str, Any]) -> LaneStream:
-        response = payload.get("response")
-        model = kept(response.get("model")) if isinstance(response, dict) else ""
-        call = dataclasses.replace(self._call, request_model=model) if model else self._call
-        return LaneStream(self._owner, call, self._protocol.api, self._asked, self._settings)
-
-    def _end(self, name: str, error: BaseException | None = None, *, abandoned: bool = False) -> None:
-        lane = self._lanes.pop(name)
-        if name and self._protocol is _REALTIME:  # an id is a response's own; a lane is used again
-            self._ended.append(name)
-        lane.end(error, abandoned=abandoned)
-
-    def fails(self, error: BaseException) -> None:
-        """Note that no message came: the connection is closed, or the application does not wait any longer."""
-        if not type(error).__name__.startswith("ConnectionClosed"):
-            for lane in self._lanes.values():
-                lane.waits_no_longer()
-            return
-        clean = self._protocol.session and type(error).__name__ == "ConnectionClosedOK"
-        for name in list(self._lanes):
-            self._end(name, None if clean else error)
-
-    def leave(self) -> None:
-        """Watch no further after an error of Streamwatch: what is open ends here."""
-        lanes, self._lanes, self._left = list(self._lanes.values()), {}, True
-        for lane in lanes:
-            with unless_interrupted():
-                lane.watch.leave("internal error", failed=True)
-            lane.end(abandoned=True)
-
-    def closes(self) -> None:
-        """End what is open, as the application closes the connection."""
-        for name in list(self._lanes):
-            self._end(name, abandoned=not self._protocol.session)
+from streamwatch.sdk.observed_stream import Owner
+from streamwatch.sdk.socket_events import EventBuilder
+from streamwatch.sdk.socket_protocols import PROTOCOLS, SocketProtocol
+from streamwatch.sdk.socket_streams import WatchedConnection, socket_of
+from streamwatch.sdk.socket_waiting import NothingCameError, receive_in_time, receive_in_time_async
 
 
 class Connections:
@@ -195,7 +26,7 @@ class Connections:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._watched: WeakKeyDictionary[Any, WatchedConnection] = WeakKeyDictionary()
+        self._watched: WeakKeyDictionary[Any, WatchedConnection | None] = WeakKeyDictionary()
         self._undo: dict[str, list[Callable[[], None]]] = {}
 
     def patch(self, module: ModuleType) -> None:
@@ -209,12 +40,19 @@ class Connections:
                 receive, close = connection_class.recv_bytes, connection_class.close
                 self._put(name, connection_class, "recv_bytes", self._receiving(receive, PROTOCOLS[name]))
                 self._put(name, connection_class, "close", self._closing(close, PROTOCOLS[name]))
+                parse = vars(connection_class).get("parse_event")
+                if parse is not None and self._owner.settings.build_chunks:
+                    self._put(name, connection_class, "parse_event", self._parsing(parse, EventBuilder(module, parse)))
 
     def unpatch(self) -> None:
         """Leave all of them as they were."""
         undos = [undo for of_module in self._undo.values() for undo in of_module]
         self._undo.clear()
-        self._watched.clear()
+        for connection, watched in list(self._watched.items()):
+            if watched is not None and watched.stops():  # what it holds goes on through the method of its class
+                connection.recv_bytes = functools.partial(type(connection).recv_bytes, connection)
+            else:
+                self._watched.pop(connection, None)
         for undo in undos:
             undo()
 
@@ -233,82 +71,107 @@ class Connections:
 
         self._undo[module].append(undo)
 
-    def _tell(self, connection: Any, protocol: SocketProtocol, doing: str, *given: Any) -> None:
-        """Pass an event of a connection on to its watch; an error of Streamwatch goes no further."""
-        if not self._undo:  # an outer wrapper may call this after Streamwatch was switched off
-            return
-        try:
-            watched = self._watched.get(connection)
-            if watched is None:
-                watched = self._watched[connection] = WatchedConnection(self._owner, connection, protocol)
-            getattr(watched, doing)(*given)
-        except Exception as error:
-            self._owner.internal_error(error, "watching a WebSocket")
-            watched = self._watched.get(connection)
-            if watched is not None:
-                watched.leave()
+    def _of(self, connection: Any, protocol: SocketProtocol) -> WatchedConnection | None:
+        """Return the watch over a connection; None where there is none."""
+        watched = self._watched.get(connection)
+        # An outer wrapper may ask after Streamwatch was switched off.
+        if watched is None and self._undo and connection not in self._watched:
+            try:
+                watched = WatchedConnection(self._owner, connection, protocol)
+            except Exception as error:
+                self._owner.internal_error(error, "watching a WebSocket")
+            self._watched[connection] = watched
+        return watched
 
     def _receiving(self, original: Any, protocol: SocketProtocol) -> Any:
-        """Return a method that receives a message and sees it."""
+        """Return a method that receives the message that goes on next."""
 
         @functools.wraps(original)
         def recv_bytes(connection: Any, *args: Any, **kwargs: Any) -> Any:
-            self._tell(connection, protocol, "asks")
-            try:
-                message = original(connection, *args, **kwargs)
-            except BaseException as error:
-                self._tell(connection, protocol, "fails", error)
-                raise
-            self._tell(connection, protocol, "receive", message)
-            return message
+            watched = self._of(connection, protocol)
+            receive = functools.partial(original, connection, *args, **kwargs)
+            return receive() if watched is None else _receive(connection, watched, receive)
 
         @functools.wraps(original)
         async def recv_bytes_async(connection: Any, *args: Any, **kwargs: Any) -> Any:
-            self._tell(connection, protocol, "asks")
-            try:
-                message = await original(connection, *args, **kwargs)
-            except BaseException as error:
-                self._tell(connection, protocol, "fails", error)
-                raise
-            self._tell(connection, protocol, "receive", message)
-            return message
+            watched = self._of(connection, protocol)
+            receive = functools.partial(original, connection, *args, **kwargs)
+            return await (receive() if watched is None else _receive_async(connection, watched, receive))
 
         return recv_bytes_async if inspect.iscoroutinefunction(original) else recv_bytes
+
+    def _parsing(self, original: Any, builder: EventBuilder) -> Any:
+        """Return a method that makes an event of a message, of what was parsed of it already."""
+
+        @functools.wraps(original)
+        def parse_event(connection: Any, data: Any) -> Any:
+            watched = self._watched.get(connection)
+            offered = None if watched is None else watched.offered
+            if watched is None or offered is None or offered.message is not data:
+                return original(connection, data)
+            watched.offered, made = None, None
+            try:
+                if builder.is_usable:
+                    # Where nothing is repaired, the rules may have been at work on what was parsed.
+                    made = builder.build(offered.payload if offered.shared else self._owner.loads(offered.raw))
+            except Exception as error:
+                self._owner.internal_error(error, "building an event")
+            return original(connection, data) if made is None else made
+
+        return parse_event
 
     def _closing(self, original: Any, protocol: SocketProtocol) -> Any:
         """Return a method that sees the application close a connection, and closes it."""
 
         @functools.wraps(original)
         def close(connection: Any, *args: Any, **kwargs: Any) -> Any:
-            self._tell(connection, protocol, "closes")
+            watched = self._of(connection, protocol)
+            if watched is not None:
+                watched.closes()
             return original(connection, *args, **kwargs)
 
         @functools.wraps(original)
         async def close_async(connection: Any, *args: Any, **kwargs: Any) -> Any:
-            self._tell(connection, protocol, "closes")
+            watched = self._of(connection, protocol)
+            if watched is not None:
+                watched.closes()
             return await original(connection, *args, **kwargs)
 
         return close_async if inspect.iscoroutinefunction(original) else close
 
 
-def _attempt_loads(loads: Callable[[bytes], Any], raw: bytes) -> Any:
-    try:
-        return loads(raw)
-    except ValueError:
-        return None
+def _receive(connection: Any, watched: WatchedConnection, receive: Callable[[], Any]) -> Any:
+    """Return the message that goes on next; `receive` is the SDK's way to get one."""
+    while True:
+        if watched.ready and (held := watched.take()) is not None:
+            return held.message
+        seconds = watched.asks(connection)
+        try:
+            message = receive() if seconds is None else receive_in_time(socket_of(connection), seconds, receive)
+        except NothingCameError:
+            watched.time_is_over()
+        except BaseException as error:
+            if not watched.fails(error):
+                raise
+        else:
+            if watched.receive(message):
+                return message
 
 
-def _describe(connection: Any, api: str, version: str) -> RequestInfo:
-    """Return what is known of a connection: from the handshake of `websockets`, as far as it can be had."""
-    host, path, headers = "", "", []
-    with unless_interrupted():
-        socket = connection._connection
-        host, path = str(socket.request.headers["Host"]), str(socket.request.path)
-        headers = [(name.encode(), value.encode()) for name, value in socket.response.headers.raw_items()]
-    address = urlsplit(f"//{host}")
-    port = None
-    with unless_interrupted():
-        port = address.port
-    model = next(iter(parse_qs(urlsplit(path).query).get("model", ())), "")
-    name = address.hostname or ""
-    return RequestInfo(api, model, provider_at(name) or FORMAT, name, port, version, path_of(headers))
+async def _receive_async(connection: Any, watched: WatchedConnection, receive: Callable[[], Any]) -> Any:
+    """Return the message that goes on next, for asynchronous code."""
+    while True:
+        if watched.ready and (held := watched.take()) is not None:
+            return held.message
+        seconds = watched.asks(connection)
+        try:
+            due = receive() if seconds is None else receive_in_time_async(socket_of(connection), seconds, receive)
+            message = await due
+        except NothingCameError:
+            watched.time_is_over()
+        except BaseException as error:
+            if not watched.fails(error):
+                raise
+        else:
+            if watched.receive(message):
+                return message

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from apps import pipeline
 from dashboards import names
 from dashboards.preview.live import MAY_BE_EMPTY, TELLS_ITS_VERSION, Application, Collector, Live, filled_in
-from streamwatch.export.instruments import BUILD, LONGEST_SILENCE
+from streamwatch.export.instruments import BUILD, CLOSES, LONGEST_SILENCE, RECONNECTS
 
 with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 12 and later import
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -146,6 +146,7 @@ def test_metrics_have_the_names_and_labels_that_the_table_gives_them(live: Live)
         if name in known and labels != known[name] - {"job", "instance"}
     }
     never = {"streamwatch_internal_errors_total", "streamwatch_unobserved_streams_total"}
+    never |= {names.metric(CLOSES), names.metric(RECONNECTS)}  # nothing comes over a WebSocket here
     never |= {names.metric(LONGEST_SILENCE)}  # nothing is silent for so long here
     never |= set() if TELLS_ITS_VERSION else {names.metric(BUILD)}
     assert {name for name in known if name.startswith("streamwatch_")} - ours.keys() <= never

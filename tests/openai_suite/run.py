@@ -2,8 +2,9 @@
 
     python tests/openai_suite/run.py PATH/TO/openai-python [--releases v3.3.1 v2.54.0] [--repair all]
 
-PATH is a clone or a bare repository of github.com/openai/openai-python, which is only read: each release is
-unpacked into a temporary folder and gets an environment there, by uv where it is on PATH, else by pip.
+PATH is a clone or a bare repository of github.com/openai/openai-python, or the source distribution of one release
+(`pip download --no-deps --no-binary openai openai==3.57.0`), which is only read: each release is unpacked into a
+temporary folder and gets an environment there, by uv where it is on PATH, else by pip.
 
 All tests are run, or those given with --tests, but `tests/api_resources`, which need a mock server of the whole API. The second run has
 `-p streamwatch.testing`. A test that comes to another result is run again, three times each way: what differs
@@ -71,6 +72,9 @@ class Suite:
     def unpack(self, repository: Path) -> None:
         """The release's own files, and nothing else's."""
         self.source.mkdir(parents=True)
+        if repository.is_file():
+            subprocess.run(["tar", "-xf", str(repository), "-C", str(self.source), "--strip-components=1"], check=True)
+            return
         archive = subprocess.run(
             ["git", "-C", str(repository), "archive", self.release], check=True, stdout=subprocess.PIPE
         ).stdout
@@ -231,7 +235,7 @@ def main() -> int:
     folder = given.keep or Path(tempfile.mkdtemp(prefix="openai-suite-"))
     rows, harm = [], False
     try:
-        for release in given.releases:
+        for release in (given.repository.name,) if given.repository.is_file() else given.releases:
             suite = Suite(release, folder.resolve(), given.repair, tuple(given.tests))
             if not suite.python.exists():
                 suite.unpack(given.repository)

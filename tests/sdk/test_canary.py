@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import functools
 import importlib
 import inspect
@@ -19,6 +20,7 @@ import pytest
 
 from helpers import sdk
 from streamwatch.sdk import raw_streams
+from streamwatch.sdk.socket_protocols import PROTOCOLS
 
 #: Older lines are closed: all that matters of them is that streams work.
 pytestmark = pytest.mark.skipif(sdk.VERSION < (1, 109), reason="the source of this release does not move any more")
@@ -225,6 +227,71 @@ def moved_in_responses(source: Source) -> Moved:
     for attribute in ("_is_sse_stream", "_options"):
         if f"self.{attribute}" not in kept:
             yield f"BaseAPIResponse.__init__ does not set {attribute}: raw_streams reads it"
+
+
+# --- connections over WebSockets
+
+
+def connections() -> Source:
+    """The modules of the SDK that have connections, as far as this release has them."""
+    found = {}
+    for name in PROTOCOLS:
+        with contextlib.suppress(ImportError):
+            source = inspect.getsource(importlib.import_module(name))
+            found.update({name: source} if "def recv_bytes(" in source else {})
+    return found
+
+
+def moved_in_connections(source: str) -> Moved:
+    """Where `websocket.Connections` sees messages, and what `socket_events.EventBuilder` makes objects in place of."""
+    for class_ in (each for each in parsed(source).body if isinstance(each, ast.ClassDef)):
+        receive = find(source, class_.name, "recv_bytes")
+        if not isinstance(receive, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if [each.arg for each in receive.args.args] != ["self"]:
+            yield f"{class_.name}.recv_bytes takes arguments: websocket.Connections hands on messages whatever they say"
+        if "self._connection" not in all_of(receive, ast.Attribute):
+            yield f"{class_.name}.recv_bytes does not read _connection: socket_waiting waits for messages of that"
+        if "self.recv_bytes()" not in all_of(find(source, class_.name, "recv"), ast.Call):
+            yield f"{class_.name}.recv does not call recv_bytes: events do not come through websocket.Connections"
+        parse = find(source, class_.name, "parse_event")
+        if {"json.loads(data)", "construct_type_unchecked"}.isdisjoint(
+            all_of(parse, ast.Call) | all_of(parse, ast.Name)
+        ):
+            yield f"{class_.name}.parse_event makes its objects otherwise: socket_events.EventBuilder builds none"
+
+
+def test_no_connection_has_moved() -> None:
+    """The second seam of this release is the one that Streamwatch knows."""
+    found = [f"{name}: {each}" for name, source in connections().items() for each in moved_in_connections(source)]
+
+    assert not found, f"openai {openai.__version__} has moved:\n" + "\n".join(f"- {each}" for each in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("async def recv_bytes(self)", "async def recv_bytes(self, timeout=None)", "takes arguments"),
+        ("await self._connection.recv(", "await self._socket.recv(", "does not read _connection"),
+        (
+            "self.parse_event(await self.recv_bytes())",
+            "self.parse_event(await self._next())",
+            "does not call recv_bytes",
+        ),
+        ("construct_type_unchecked(", "validated(", "makes its objects otherwise"),
+    ],
+)
+def test_what_moves_in_a_connection_is_named(old: str, new: str, told: str) -> None:
+    """One thing is moved in the source of the Realtime API's connections."""
+    source = connections().get("openai.resources.realtime.realtime")
+    if source is None:
+        pytest.skip("no such module in this release")
+    assert old in source
+    changed = source.replace(old, new).replace(
+        "json.loads(data)", "data" if new == "validated(" else "json.loads(data)"
+    )
+
+    assert any(told in each for each in moved_in_connections(changed))
 
 
 # --- the properties

@@ -436,7 +436,7 @@ def constructed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     stock = openai._base_client.BaseClient._process_response_data
     assert original
-    monkeypatch.setattr(chunk_builder, "_home", _home_of_stock)
+    monkeypatch.setattr(chunk_builder, "home", _home_of_stock)
     monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
     return seen
 
@@ -587,7 +587,7 @@ def test_the_loop_asks_no_class_what_a_built_object_is(
         casts.append(cast_to)
         return stock(self, data=data, cast_to=cast_to, response=response)
 
-    monkeypatch.setattr(chunk_builder, "_home", _home_of_stock)
+    monkeypatch.setattr(chunk_builder, "home", _home_of_stock)
     monkeypatch.setattr(openai._base_client.BaseClient, "_process_response_data", process)
     chunks, error = everything(mode, api, sdk.healthy(api))
 

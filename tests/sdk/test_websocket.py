@@ -6,11 +6,7 @@ Real connections of the SDK, to a server of `websockets` on the loopback interfa
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import openai
@@ -19,6 +15,7 @@ import pytest
 from conftest import Watched
 from helpers import sdk
 from helpers.stream_builders import Payload, answered
+from helpers.websocket_servers import HELLO, RESPONSE, SESSION, on_lane, opened, realtime, received, serving, wire
 from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     EVENT_REPEATED,
@@ -27,108 +24,17 @@ from streamwatch.core.kinds import (
     STREAM_TRUNCATED,
 )
 from streamwatch.core.vocabulary import Verdict
+from streamwatch.export import close_codes
 
 websockets = pytest.importorskip("websockets.sync.server")
 closed = pytest.importorskip("websockets.exceptions")
 responses = pytest.importorskip("openai.resources.responses.responses")
 pytestmark = pytest.mark.skipif(not hasattr(responses, "ResponsesConnection"), reason="no WebSockets in this release")
 
-RESPONSE = answered("One ", "two ", "three")
-
-
-def realtime(*pieces: str, id: str = "resp_1", status: str = "completed") -> list[Payload]:
-    """The events of one response of the Realtime API that says something, with those of the session around it."""
-    at = {"response_id": id, "item_id": f"item_{id}", "output_index": 0, "content_index": 0}
-    item = {"id": f"item_{id}", "type": "message", "role": "assistant", "content": []}
-    events: list[Payload] = [
-        {"type": "response.created", "response": {"id": id, "status": "in_progress", "output": []}},
-        {"type": "response.output_item.added", "response_id": id, "output_index": 0, "item": item},
-        {"type": "response.content_part.added", **at, "part": {"type": "audio", "transcript": ""}},
-        *({"type": "response.output_audio_transcript.delta", **at, "delta": piece} for piece in pieces),
-        {"type": "response.output_audio_transcript.done", **at, "transcript": "".join(pieces)},
-        {"type": "response.done", "response": {"id": id, "status": status, "output": [item]}},
-    ]
-    return [{**event, "event_id": f"event_{id}_{at_}"} for at_, event in enumerate(events)]
-
-
-SESSION: Payload = {"type": "session.created", "event_id": "event_0", "session": {"id": "sess_1", "type": "realtime"}}
-
-
-def on_lane(name: str, events: list[Payload]) -> list[Payload]:
-    """The events of a response on a lane, with an id of its own."""
-    return [{**json.loads(json.dumps(event).replace("resp_", f"resp_{name}_")), "stream_id": name} for event in events]
-
-
-@contextmanager
-def serving(messages: list[Payload], code: int | None = 1000, pause: float = 0.0) -> Iterator[str]:
-    """A server that sends messages to each client that has said something, and closes; with None, waits for its end."""
-
-    def serve(socket: Any) -> None:
-        socket.recv()
-        for message in messages:
-            socket.send(json.dumps(message))
-        time.sleep(pause)
-        if code is None:
-            with suppress(closed.ConnectionClosed):
-                socket.recv()
-        elif code == 1006:
-            socket.socket.shutdown(2)  # no closing handshake
-        else:
-            socket.close(code)
-
-    with websockets.serve(serve, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}/v1"
-        server.shutdown()
-        thread.join()
-
-
-def opened(client: Any, api: str) -> Any:
-    """A connection of the client that does not reconnect."""
-    if api == "responses":
-        return client.responses.connect(max_retries=0)
-    return client.realtime.connect(model="gpt-realtime", max_retries=0)
-
-
-HELLO = {"type": "response.create"}
-
-
-def received(url: str, mode: str, api: str = "responses", most: int = 1000) -> tuple[list[bytes], str]:
-    """Every message that an application gets as bytes, up to `most`, and the name of the exception that ends it."""
-    got: list[bytes] = []
-
-    def read() -> str:
-        with opened(openai.OpenAI(base_url=url, api_key="x"), api) as connection:
-            connection.send(HELLO)
-            while len(got) < most:
-                try:
-                    got.append(connection.recv_bytes())
-                except Exception as error:
-                    return type(error).__name__
-        return ""
-
-    async def read_async() -> str:
-        async with opened(openai.AsyncOpenAI(base_url=url, api_key="x"), api) as connection:
-            await connection.send(HELLO)
-            while len(got) < most:
-                try:
-                    got.append(await connection.recv_bytes())
-                except Exception as error:
-                    return type(error).__name__
-        return ""
-
-    return got, asyncio.run(read_async()) if mode == "async" else read()
-
 
 def attributes_of(span: Any) -> dict[str, Any]:
     """The attributes of a span."""
     return dict(span.attributes)
-
-
-def wire(messages: list[Payload]) -> list[bytes]:
-    """The bytes of messages."""
-    return [json.dumps(message).encode() for message in messages]
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
@@ -161,8 +67,9 @@ def test_responses_on_lanes_are_streams_of_their_own(mode: str, watched: Watched
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
-def test_an_order_that_is_not_the_servers_is_counted_and_left(mode: str, watched: Watched) -> None:
+def test_an_order_that_is_not_the_servers_is_counted_and_left(mode: str, watch: Callable[..., Watched]) -> None:
     """One lane has two deltas exchanged, the other never completes: each is told of its own, and nothing is changed."""
+    watched = watch(repair="none")
     swapped = on_lane("a", [*RESPONSE[:4], RESPONSE[5], RESPONSE[4], *RESPONSE[6:]])
     cut = on_lane("b", RESPONSE[:7])
     messages = [event for pair in zip(swapped, cut, strict=False) for event in pair] + swapped[len(cut) :]
@@ -186,6 +93,82 @@ def test_a_response_that_is_cut_is_truncated(mode: str, code: int, name: str, at
 
     assert watched.report.verdict is Verdict.TRUNCATED
     assert STREAM_TRUNCATED in watched.report.anomalies
+
+
+#: The codes that a server may close with, and the values of the label. 1006 stands for none.
+CODES = {1000: "1000", 1001: "1001", 1006: "1006", 1008: "1008", 1011: "1011", 1013: "1013", 3999: "3xxx", 4001: "4xxx"}
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("api", ["responses", "realtime"])
+def test_the_code_of_a_close_is_counted_for_each_response_without_an_end(
+    api: str, code: int, mode: str, watched: Watched
+) -> None:
+    """Two are open and one is complete: two are counted, and their spans have the number."""
+    if api == "responses":
+        lanes = [on_lane("a", RESPONSE), on_lane("b", RESPONSE[:6]), on_lane("c", RESPONSE[:3])]
+    else:
+        lanes = [realtime("One "), realtime("One ", id="resp_2")[:-1], realtime("One ", id="resp_3")[:4]]
+    with serving([event for lane in lanes for event in lane], code) as url:
+        received(url, mode, api)
+
+    assert watched.samples("streamwatch.closes", "streamwatch.close_code") == {CODES[code]: 2}
+    found = [(attributes_of(span).get("streamwatch.close_code"), report.verdict) for span, report in ended(watched)]
+    assert sorted(found, key=str) == [(code, Verdict.TRUNCATED), (code, Verdict.TRUNCATED), (None, Verdict.COMPLETE)]
+
+
+def ended(watched: Watched) -> list[tuple[Any, Any]]:
+    """The spans and the reports of the streams that have ended, side by side."""
+    return list(zip(watched.spans, watched.reports, strict=True))
+
+
+def test_any_number_has_a_place_among_the_values_of_the_label() -> None:
+    """A server can send what it likes."""
+    assert {close_codes.close_code(code) for code in range(70_000)} == set(close_codes.values())
+    assert {close_codes.close_code(code) for code in (0, 999, 1004, 2000, 5000)} == {close_codes.OTHER}
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_a_connection_that_the_sdk_replaces_is_counted(mode: str, watched: Watched) -> None:
+    """The first one is cut in the middle of a response; the spans of the second say that there was another one."""
+    code = 1011
+    with serving(RESPONSE[:6], code, then=RESPONSE) as url:
+        got = replaced(url, mode)
+
+    assert got == [event["type"] for event in [*RESPONSE[:6], *RESPONSE]]
+    assert watched.samples("streamwatch.reconnects", "gen_ai.operation.name") == {"responses": 1}
+    assert [report.verdict for report in watched.reports] == [Verdict.TRUNCATED, Verdict.COMPLETE]
+    assert [report.reconnects for report in watched.reports] == [0, 1]
+    assert [attributes_of(span).get("streamwatch.reconnects") for span in watched.spans] == [None, 1]
+    assert watched.samples("streamwatch.closes", "streamwatch.close_code") == {"1011": 1}
+
+
+def replaced(url: str, mode: str) -> list[str]:
+    """The types of all events that come over a connection, and over the one that the SDK replaces it by."""
+    options: dict[str, Any] = {"on_reconnecting": lambda _: {}, "initial_delay": 0.01, "max_delay": 0.01}
+    got: list[str] = []
+
+    async def read() -> None:
+        client: Any = openai.AsyncOpenAI(base_url=url, api_key="x")
+        async with client.responses.connect(**options) as connection:
+            await connection.send(HELLO)
+            async for event in connection:
+                got.append(event.type)
+                if event.type == "response.completed":
+                    return
+
+    if mode == "async":
+        asyncio.run(read())
+        return got
+    client: Any = openai.OpenAI(base_url=url, api_key="x")
+    with client.responses.connect(**options) as connection:
+        connection.send(HELLO)
+        for event in connection:
+            got.append(event.type)
+            if event.type == "response.completed":
+                return got
+    return got
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
@@ -219,6 +202,28 @@ def test_an_error_ends_its_response(mode: str, watched: Watched) -> None:
     first, second = watched.reports
     assert (first.verdict, first.anomalies) == (Verdict.ERROR, {ERROR_IN_STREAM: 1})
     assert second.verdict is Verdict.COMPLETE
+
+
+@pytest.mark.parametrize("repair", ["none", "default", "all"])
+def test_deltas_need_no_announcement(repair: str, watch: Callable[..., Watched]) -> None:
+    """Over a WebSocket it is usual that items and parts are not announced, as the SDK's own session says."""
+    watched = watch(repair=repair)
+    unannounced = ("response.output_item.added", "response.content_part.added", "response.content_part.done")
+    messages = [event for event in RESPONSE if event["type"] not in unannounced]
+    messages = [{**event, "sequence_number": number} for number, event in enumerate(messages)]
+    with serving(messages) as url:
+        assert received(url, "sync")[0] == wire(messages)
+    assert (watched.report.verdict, watched.report.anomalies) == (Verdict.COMPLETE, {})
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_steering_opens_no_stream(mode: str, watched: Watched) -> None:
+    """It is about a response that goes on, or about one that is over, or about the next one."""
+    steered: list[Payload] = [{"type": f"response.steer.{name}", "steer_id": "s"} for name in ("accepted", "pending")]
+    messages = [*RESPONSE[:6], *steered, *RESPONSE[6:], *steered, *RESPONSE, *steered]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [(report.verdict, report.anomalies) for report in watched.reports] == [(Verdict.COMPLETE, {})] * 2
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
@@ -278,7 +283,7 @@ def test_waiting_that_the_application_gives_up_ends_nothing(watched: Watched) ->
 @pytest.mark.internal_errors_expected
 def test_an_error_of_ours_reaches_nobody(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages go on, and the error is counted."""
-    from streamwatch.sdk.websocket import LaneStream
+    from streamwatch.sdk.socket_streams import LaneStream
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError

@@ -58,7 +58,7 @@ class IdentifiedEvents(ApiState):
 
     def see(self, event: Event) -> None:
         payload = event.payload
-        if self._is_repeated(payload) and self.record(EVENT_REPEATED):
+        if self._is_repeated(event) and self.record(EVENT_REPEATED):
             self.drop(event)
             return
         type_ = payload.get("type")
@@ -78,12 +78,17 @@ class IdentifiedEvents(ApiState):
             self.record(ERROR_IN_STREAM, Level.NEVER)
             self.error = True
 
-    def _is_repeated(self, payload: dict[str, Any]) -> bool:
+    def _is_repeated(self, event: Event) -> bool:
         """Return whether the same event came before. One id on events that differ identifies nothing."""
+        payload = event.payload
         id = kept(payload.get("event_id"))
         if not id:
             return False
-        said = crc32(repr([each for each in payload.items() if each[0] != "obfuscation"]).encode("utf-8", "replace"))
+        said = crc32(event.raw)
+        if "obfuscation" in payload:  # which is another one each time
+            said = crc32(
+                repr([each for each in payload.items() if each[0] != "obfuscation"]).encode("utf-8", "replace")
+            )
         if id in self._recent:
             return self._recent[id] == said
         if len(self._recent) >= MAX_RECENT:
