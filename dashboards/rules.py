@@ -7,6 +7,7 @@ python -m dashboards.rules    write the templates in the package, dashboards/rul
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from dataclasses import dataclass
 from math import inf
@@ -130,21 +131,31 @@ def filled(options: Options, site: filling.Site | None = None) -> dict[str, str]
     return {name: filling.rules(text, site or filling.Site()) for name, text in render(options).items()}
 
 
-def write(folder: Path, texts: dict[str, str]) -> None:
-    """Write the files; what else is in the folder may be somebody else's, and stays."""
+def write(folder: Path, texts: dict[str, str]) -> list[Path]:
+    """Write the files that differ, and return them; what else is in the folder may be somebody else's, and stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (folder / name).write_text(text, "utf-8")
+    stale = {folder / name: text for name, text in texts.items() if _written(folder / name) != text}
+    for path, text in stale.items():
+        path.write_text(text, "utf-8")
+    return list(stale)
+
+
+def _written(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def main() -> None:
-    """Write the rules, and the runbooks that derive from the same tables."""
-    write(filling.TEMPLATES, render())
-    write(FOLDER, filled(Options()))
-    write(filling.TEMPLATES, {"inhibit_rules.yaml": inhibitions.rendered()})
-    write(inhibitions.FILE.parent, {inhibitions.FILE.name: inhibitions.configuration()})
-    write(runbooks.FOLDER / "kinds", runbooks.render())
-    write(runbooks.FOLDER, {**runbooks.filled(), "README.md": runbooks.index()})
+    """Write the rules, and the runbooks that derive from the same tables; name the files that changed."""
+    written = [
+        *write(filling.TEMPLATES, render()),
+        *write(FOLDER, filled(Options())),
+        *write(filling.TEMPLATES, {"inhibit_rules.yaml": inhibitions.rendered()}),
+        *write(inhibitions.FILE.parent, {inhibitions.FILE.name: inhibitions.configuration()}),
+        *write(runbooks.FOLDER / "kinds", runbooks.render()),
+        *write(runbooks.FOLDER, {**runbooks.filled(), "README.md": runbooks.index()}),
+    ]
+    for path in written:
+        sys.stdout.write(f"{path.relative_to(FOLDER.parents[1])} written\n")
 
 
 if __name__ == "__main__":

@@ -630,4 +630,6 @@ def test_no_color_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_table_is_what_the_recordings_say(shared: Path) -> None:
     """It is made by the program that it names, and nobody edited it."""
-    assert baseline._laid_out(baseline.measured(shared / "corpus")) == baseline.PROVIDERS.read_text("utf-8")
+    fresh = baseline._laid_out(baseline.measured(shared / "corpus")) == baseline.PROVIDERS.read_text("utf-8")
+
+    assert fresh, "providers.json is not fresh: python -m streamwatch.cli.probe.baseline ../shared/corpus"
