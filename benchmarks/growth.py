@@ -24,18 +24,10 @@ LONG = 100_000
 STREAM = 50  # chunks of each of the streams that are read at once
 
 
-def turns(read: Callable[[], None], times: int) -> tuple[float, float]:
+def medians(read: Callable[[], None], times: int) -> tuple[float, float]:
     """Return CPU seconds of a plain and of a watched reading."""
-    samples: tuple[list[float], list[float]] = ([], [])
-    for turn in range(2 * times):
-        watched = turn % 2
-        if watched:
-            workload.instrument()
-        gc.collect()
-        samples[watched].append(workload.cpu_seconds(read))
-        if watched:
-            workload.uninstrument()
-    return statistics.median(samples[0]), statistics.median(samples[1])
+    plain, watched = zip(*workload.turns(read, times), strict=True)
+    return statistics.median(plain), statistics.median(watched)
 
 
 def held(chunks: int) -> int:
@@ -68,10 +60,10 @@ def main() -> None:
     sizes = [size for size in (100, 1_000, 10_000, 100_000, 1_000_000) if size <= arguments.most]
     by_chunks, by_streams = {}, {}
     for size in sizes:
-        by_chunks[size] = turns(workload.reader("chat", workload.wire("chat", size)), 1 if size > LONG else 3)
+        by_chunks[size] = medians(workload.reader("chat", workload.wire("chat", size)), 1 if size > LONG else 3)
         print(f"{size:>9,} chunks: plain {by_chunks[size][0]:8.3f} s, watched {by_chunks[size][1]:8.3f} s", flush=True)
     for count in (1, 10, 100, 1_000):
-        by_streams[count] = turns(workload.async_reader("chat", workload.wire("chat", STREAM), count), 3)
+        by_streams[count] = medians(workload.async_reader("chat", workload.wire("chat", STREAM), count), 3)
         print(
             f"{count:>9,} streams: plain {by_streams[count][0]:7.3f} s, watched {by_streams[count][1]:7.3f} s",
             flush=True,

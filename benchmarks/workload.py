@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import importlib
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -50,6 +52,20 @@ def tools(chunks: int, indexes: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)) -> I
     yield chunk({}, "tool_calls")
 
 
+def misnumbered(chunks: int) -> Iterator[Payload]:
+    """Yield tool calls numbered from 1: every fragment has to be renumbered."""
+    return tools(chunks, (1, 2, 3, 4, 5, 6, 7, 8))
+
+
+def repeating(chunks: int) -> Iterator[Payload]:
+    """Yield tool calls with the id of the call in every fragment."""
+    identity = ""
+    for payload in tools(chunks):
+        for call in payload["choices"][0]["delta"].get("tool_calls", ()):
+            identity = call.setdefault("id", identity)
+        yield payload
+
+
 def responses(chunks: int) -> Iterator[Payload]:
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     part = {"type": "output_text", "text": "", "annotations": []}
@@ -78,17 +94,13 @@ def reordered(chunks: int) -> Iterator[Payload]:
     return iter(events)
 
 
-def misnumbered(chunks: int) -> Iterator[Payload]:
-    """Yield tool calls numbered from 1: every fragment has to be renumbered."""
-    return tools(chunks, (1, 2, 3, 4, 5, 6, 7, 8))
-
-
 STREAMS: dict[str, Callable[[int], Iterator[Payload]]] = {
     "chat": chat,
     "tools": tools,
     "responses": responses,
     "responses, each 10th event late": reordered,
     "tools, all indexes wrong": misnumbered,
+    "tools, all ids repeated": repeating,
 }
 
 
@@ -127,11 +139,17 @@ def _arguments(name: str) -> Payload:
     )
 
 
-def reader(name: str, reads: list[bytes]) -> Callable[[], None]:
+def _connection(reads: list[bytes] | None, port: int) -> tuple[str, Any]:
+    """Return where a client asks, and its transport: out of memory, or over a socket where there is a port."""
+    if reads is not None:
+        return "http://memory.invalid/v1", _transport(reads)
+    return f"http://127.0.0.1:{port}/v1", None
+
+
+def reader(name: str, reads: list[bytes] | None = None, port: int = 0) -> Callable[[], None]:
     """Return a function that asks for the stream once and reads it to its end."""
-    client = openai.OpenAI(
-        api_key="none", base_url="http://memory.invalid/v1", http_client=httpx.Client(transport=_transport(reads))
-    )
+    address, transport = _connection(reads, port)
+    client = openai.OpenAI(api_key="none", base_url=address, http_client=httpx.Client(transport=transport))
     create: Any = client.responses.create if "responses" in name else client.chat.completions.create
     arguments = _arguments(name)
 
@@ -142,23 +160,29 @@ def reader(name: str, reads: list[bytes]) -> Callable[[], None]:
     return read
 
 
-def async_reader(name: str, reads: list[bytes], at_once: int = 1) -> Callable[[], None]:
+def async_reader(name: str, reads: list[bytes] | None = None, at_once: int = 1, *, port: int = 0) -> Callable[[], None]:
     """Return the same for asynchronous code, and for as many streams at once."""
+    address, transport = _connection(reads, port)
+
+    client = openai.AsyncOpenAI(api_key="none", base_url=address, http_client=httpx.AsyncClient(transport=transport))
+    create: Any = client.responses.create if "responses" in name else client.chat.completions.create
+    arguments = _arguments(name)
+
+    async def read() -> None:
+        async for _ in await create(**arguments):
+            if at_once > 1:
+                await asyncio.sleep(0)  # let the others have their turn, as a socket would
 
     async def read_all() -> None:
-        http_client = httpx.AsyncClient(transport=_transport(reads))
-        async with openai.AsyncOpenAI(
-            api_key="none", base_url="http://memory.invalid/v1", http_client=http_client
-        ) as client:
-            create: Any = client.responses.create if "responses" in name else client.chat.completions.create
+        await asyncio.gather(*(read() for _ in range(at_once)))
 
-            async def read() -> None:
-                async for _ in await create(**_arguments(name)):
-                    await asyncio.sleep(0)  # let the others have their turn, as a socket would
+    return lambda: _loop().run_until_complete(read_all())
 
-            await asyncio.gather(*(read() for _ in range(at_once)))
 
-    return lambda: asyncio.run(read_all())
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of this process: making one is no part of a sample."""
+    return asyncio.new_event_loop()
 
 
 def cpu_seconds(read: Callable[[], None], loops: int = 1) -> float:
@@ -169,16 +193,9 @@ def cpu_seconds(read: Callable[[], None], loops: int = 1) -> float:
     return time.process_time() - start
 
 
-def instrument() -> None:
-    """Instrument as Streamwatch is used: spans and metrics on, with an exporter that drops what it gets."""
-    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
-
-    tracer_provider, meter_provider = _providers()
-    StreamwatchInstrumentor().instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
-
-
 @functools.cache
-def _providers() -> tuple[Any, Any]:
+def _providers() -> dict[str, Any]:
+    """Return providers with an exporter that drops what it gets."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider
@@ -190,10 +207,38 @@ def _providers() -> tuple[Any, Any]:
 
     tracer_provider = TracerProvider()
     tracer_provider.add_span_processor(BatchSpanProcessor(Dropping()))
-    return tracer_provider, MeterProvider(metric_readers=[InMemoryMetricReader()])
+    return {
+        "tracer_provider": tracer_provider,
+        "meter_provider": MeterProvider(metric_readers=[InMemoryMetricReader()]),
+    }
+
+
+def instrument() -> None:
+    """Instrument as Streamwatch is used: spans and metrics on."""
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
+
+    logging.getLogger("streamwatch").setLevel(logging.CRITICAL)  # the broken streams are broken on purpose
+    StreamwatchInstrumentor().instrument(**_providers())
 
 
 def uninstrument() -> None:
     from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 
     StreamwatchInstrumentor().uninstrument()
+
+
+def turns(read: Callable[[], None], pairs: int, times: int = 1, *, watch: bool = True) -> list[tuple[float, float]]:
+    """Return CPU seconds of reading `times` streams, plain and watched, in pairs, the first one alternating."""
+    found = []
+    for turn in range(pairs):
+        seconds = [0.0, 0.0]
+        for arm in (0, 1) if turn % 2 else (1, 0):
+            if arm and watch:
+                instrument()
+            read()  # what is learned once and for all
+            gc.collect()
+            seconds[arm] = cpu_seconds(read, times)
+            if arm and watch:
+                uninstrument()
+        found.append((seconds[0], seconds[1]))
+    return found
