@@ -292,14 +292,14 @@ TABLE = (
     PrivateName(
         *("opentelemetry-sdk", "opentelemetry.sdk._configuration", ("opentelemetry.sdk._configuration",), "1.37.0"),
         "has the configurator that distributions extend",
-        *("the distribution does not load, and OpenTelemetry says so", "tests/otel/test_distro.py"),
-        used_in=("otel/distro.py",),
+        *("telemetry is missing, and a warning says so", "tests/otel/test_distro.py"),
+        used_in=("otel/providers.py",),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_OTelSDKConfigurator", ("opentelemetry.sdk._configuration",), "1.37.0"),
         "OpenTelemetry's own set-up, with the exporters that work",
-        *("the distribution does not load, and OpenTelemetry says so", "tests/otel/test_distro.py"),
-        used_in=("otel/distro.py",),
+        *("telemetry is missing, and a warning says so", "tests/otel/test_distro.py"),
+        used_in=("otel/providers.py",),
     ),
     PrivateName(
         *("opentelemetry-sdk", "_configure", ("opentelemetry.sdk._configuration:_OTelSDKConfigurator",), "1.37.0"),

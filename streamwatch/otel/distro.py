@@ -4,10 +4,14 @@ OpenTelemetry sets a process up in three steps and stops at the first exception,
 exporter costs all telemetry, all instrumentors and all repairs. Here the distro fills in what the user left open, the
 configurator lets OpenTelemetry build what is known to work and serves the Prometheus endpoint itself, and an
 instrumentor that fails is left out alone.
+
+What costs much waits until it is needed: where metrics go to the endpoint alone, the providers (`pipeline`); and the
+instrumentors of `openai` and of its HTTP client, until a program imports those.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -15,28 +19,38 @@ from typing import Any
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined, unused-ignore]
-from opentelemetry.metrics import MeterProvider, get_meter_provider
-from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
+from wrapt import register_post_import_hook
 
 from streamwatch.export.summary import summary
-from streamwatch.otel import forks
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.notices import warned
+from streamwatch.otel.once import Once
+from streamwatch.otel.pipeline import Pipeline, can_wait
 from streamwatch.otel.whereabouts import whereabouts
+
+logger = logging.getLogger("streamwatch")
 
 _NAME = "streamwatch"  # of Streamwatch's entry points among the distros and the configurators
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _OTLP_EXPORTERS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
-_EXEMPLARS = "OTEL_METRICS_EXEMPLAR_FILTER"
-
 _READER = "streamwatch_prometheus"  # the entry point of Streamwatch's Prometheus reader
 
+#: What has OpenTelemetry do more at the start than to build providers for the endpoint: they are built at once then.
+_MORE = (
+    *("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER", "OTEL_PYTHON_LOGGER_PROVIDER", "OTEL_SDK_DISABLED"),
+    "OTEL_PYTHON_LOGGING_AUTO_INSTRUMENTATION_ENABLED",
+)
 #: What Python starts beside the workers of multiprocessing (and uvicorn), with the environment of the application: it
 #: unlinks shared memory, opens no stream, and would take a port.
 _HELPER = "from multiprocessing.resource_tracker import main"
+#: The instrumentors that have nothing to do before a module is imported: the beginning of their entry point, and the
+#: module; None where that is called as the entry point is. A program that imports the instrumentor has it at once.
+_LATE = {"streamwatch.sdk.instrumentor": "openai", "opentelemetry.instrumentation.httpx": None}
+
+#: What waits in this process until something needs it: first the providers, then Streamwatch's instrumentor.
+_waits: list[Once] = []
 
 
 class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # untyped
@@ -46,15 +60,44 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
         os.environ.update(defaults(os.environ))
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
+        module = entry_point.value.partition(":")[0]
+        if _waits and module in _LATE:
+            self._load_on_import(_LATE[module] or entry_point.name, module, entry_point, kwargs)
+            return
         # The caller expects two exceptions and goes on; any other would end its loop.
         with warned(f"{entry_point.name} is not instrumented", ImportError, DependencyConflictError):
             super().load_instrumentor(entry_point, **kwargs)
 
+    def _load_on_import(self, library: str, module: str, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
+        """Load an instrumentor once, as soon as its library or its own module is imported; at once if one is."""
+        load = super().load_instrumentor
 
-class StreamwatchConfigurator(_OTelSDKConfigurator):
-    """The configurator, which builds the providers with exporters that work, and serves the Prometheus endpoint."""
+        def instrument() -> None:
+            with warned(f"{entry_point.name} is not instrumented"):
+                try:
+                    load(entry_point, **kwargs)
+                except (ImportError, DependencyConflictError) as error:
+                    logger.debug("streamwatch: %s is not instrumented: %s", entry_point.name, error)
 
-    def _configure(self, **kwargs: Any) -> None:
+        once = Once(instrument)
+
+        def library_imported(_module: Any) -> None:
+            if module not in sys.modules:  # else it is being imported itself, and comes to its end
+                once.do()
+
+        register_post_import_hook(lambda _module: once.do(patience=0), module)
+        register_post_import_hook(library_imported, library)
+        if entry_point.name == _NAME:
+            _waits.append(once)
+            if not once.is_done:
+                summary.start_alone(os.environ)
+
+
+class StreamwatchConfigurator:
+    """The configurator, which has providers built with exporters that work, and serves the Prometheus endpoint."""
+
+    def configure(self, **kwargs: Any) -> None:
+        """Set this process up; called once by `opentelemetry-instrument`."""
         if os.environ.get("OTEL_PYTHON_CONFIGURATOR") != _NAME:  # which this distro sets: another one is in charge
             others = [one for one in entry_points(group="opentelemetry_configurator") if one.name != _NAME]
             for first in others[:1]:  # the one that would run if Streamwatch were not installed
@@ -62,45 +105,74 @@ class StreamwatchConfigurator(_OTelSDKConfigurator):
             return
         if any(word.startswith(_HELPER) for word in sys.orig_argv):
             return
-        with warned("OpenTelemetry could not be set up; telemetry is missing, repairs still work"):
-            if os.environ.get("OTEL_CONFIG_FILE"):  # it names every exporter
-                super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
-                summary.announce(lambda: "exported as OTEL_CONFIG_FILE says")
+        with warned(_FAILED):
+            if _is_only_served(os.environ) and can_wait():
+                self._set_up_on_need(kwargs)
             else:
-                self._build(**kwargs)
+                self._set_up(kwargs)
 
-    def _build(self, **kwargs: Any) -> None:
+    def _set_up(self, kwargs: dict[str, Any]) -> None:
+        """Have the providers built at once."""
+        from streamwatch.otel import providers
+
+        if os.environ.get("OTEL_CONFIG_FILE"):  # it names every exporter
+            providers.build_from_file(kwargs)
+            summary.announce(lambda: "exported as OTEL_CONFIG_FILE says")
+            return
         exporters = {signal: usable_exporters(signal, os.environ) for signal in _SIGNALS}
-        # Where OTEL_PYTHON_METER_PROVIDER is set, asking for the provider would already choose it.
-        provider = None if os.environ.get("OTEL_PYTHON_METER_PROVIDER") else get_meter_provider()
-        # The environment is where OpenTelemetry looks for the names; the user's own words are put back.
-        named = {f"OTEL_{signal}_EXPORTER": ",".join(names) or "none" for signal, names in exporters.items()}
-        if not exporters["TRACES"] and not os.environ.get(_EXEMPLARS):
-            named[_EXEMPLARS] = "always_off"  # they would lead to traces that nobody has
-        before = {name: os.environ[name] for name in named if name in os.environ}
-        os.environ.update(named)
-        kwargs["resource_attributes"] = {**forks.identity(os.environ), **(kwargs.get("resource_attributes") or {})}
-        try:
-            super()._configure(**kwargs)  # type: ignore[no-untyped-call, unused-ignore]
-        finally:
-            for name in named:
-                os.environ.pop(name, None)
-            os.environ.update(before)
-        if {name for names in exporters.values() for name in names} - {_READER}:
-            forks.renew_in_children(warned)
-        endpoint = _serve(provider) if _READER in exporters["METRICS"] else None
+        is_ours = providers.build(exporters, kwargs)
+        endpoint = None
+        if _READER in exporters["METRICS"]:
+            with warned("no Prometheus endpoint"):
+                if not is_ours:
+                    raise RuntimeError("other code set the MeterProvider before Streamwatch started, and it stays")
+                endpoint = _opened(Endpoint(os.environ))
         summary.announce(whereabouts(exporters["METRICS"], endpoint, os.environ))
 
+    def _set_up_on_need(self, kwargs: dict[str, Any]) -> None:
+        """Open the endpoint, and have the providers built when something needs them."""
+        environ = dict(os.environ)
 
-def _serve(before: MeterProvider | None) -> Endpoint | None:
-    """Open the Prometheus endpoint; `before` is the provider that was there before OpenTelemetry was set up."""
-    with warned("no Prometheus endpoint"):
-        if get_meter_provider() is before:
-            raise RuntimeError("other code set the MeterProvider before Streamwatch started, and it stays")
-        endpoint = Endpoint(os.environ)
-        endpoint.open()
-        return endpoint
-    return None
+        def make() -> None:
+            with warned(_FAILED):
+                from streamwatch.otel import providers
+
+                providers.build({signal: usable_exporters(signal, environ) for signal in _SIGNALS}, kwargs, environ)
+                # What Streamwatch has to say of a process that has no streams is in its first scrape as well.
+                providers.before_first_scrape(_do_all)
+
+        pipeline, endpoint = Pipeline(make), None
+        _waits.append(pipeline)
+        with warned("no Prometheus endpoint"):
+            endpoint = _opened(Endpoint(environ, pipeline))
+        pipeline.build_on_need()
+        summary.announce(whereabouts([_READER], endpoint, environ))
+
+
+_FAILED = "OpenTelemetry could not be set up; telemetry is missing, repairs still work"
+
+
+def _do_all() -> None:
+    for each in _waits:
+        each.do()
+
+
+def _opened(endpoint: Endpoint) -> Endpoint:
+    endpoint.open()
+    return endpoint
+
+
+def _is_only_served(environ: Mapping[str, str]) -> bool:
+    """Return whether metrics go to the endpoint, and nothing else goes anywhere."""
+    named = {signal: _named(signal, environ) for signal in _SIGNALS}
+    only = named == {"TRACES": [], "METRICS": ["prometheus"], "LOGS": []}
+    return only and not any(environ.get(name) for name in ("OTEL_CONFIG_FILE", *_MORE))
+
+
+def _named(signal: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the exporters that the environment names for a signal."""
+    names = [part.strip() for part in environ.get(f"OTEL_{signal}_EXPORTER", "").split(",")]
+    return [name for name in names if name and name.lower() != "none"]
 
 
 def defaults(environ: Mapping[str, str]) -> dict[str, str]:
@@ -133,10 +205,9 @@ def otlp_protocol(signal: str, environ: Mapping[str, str]) -> str:
 def usable_exporters(signal: str, environ: Mapping[str, str]) -> list[str]:
     """Return the entry points of the exporters named for a signal that work; log one warning for each of the others."""
     usable = dict[str, None]()
-    for name in (part.strip() for part in environ.get(f"OTEL_{signal}_EXPORTER", "").split(",")):
-        if name and name.lower() != "none":
-            with warned(f"{signal.lower()} exporter {name!r} cannot be used; going on without it"):
-                usable[_tried(signal, name, environ)] = None
+    for name in _named(signal, environ):
+        with warned(f"{signal.lower()} exporter {name!r} cannot be used; going on without it"):
+            usable[_tried(signal, name, environ)] = None
     return list(usable)
 
 
@@ -150,6 +221,8 @@ def _tried(signal: str, name: str, environ: Mapping[str, str]) -> str:
     found = entry_points(group=f"opentelemetry_{signal.lower()}_exporter", name=name)
     if not found:
         raise LookupError(f"no installed package has {name!r} among its {signal.lower()} exporters")
+    from opentelemetry.sdk.metrics.export import MetricReader
+
     exporter = next(iter(found)).load()
     # Making a reader may have effects that last, such as a port, so readers are only loaded.
     if not issubclass(exporter, MetricReader):

@@ -3,28 +3,30 @@
 An application may have a server of prometheus_client of its own, and ask for the port that Streamwatch took before it.
 Then it gets the port, and Streamwatch's counts are in its registry (`making_room`): the same in another process of its
 family.
+
+The port listens from the start. What it takes to answer is imported when the first client comes (`serving`), and what
+there is to serve is built then, if nothing needed it before (`pipeline`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hmac
 import logging
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.metrics import get_meter_provider
 
 from streamwatch.otel import making_room
+from streamwatch.otel.listening import ListeningSocket
 from streamwatch.otel.notices import say, warned
-
-logger = logging.getLogger("streamwatch")
+from streamwatch.otel.pipeline import Pipeline
 
 _HOST = "OTEL_EXPORTER_PROMETHEUS_HOST"
 _PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
@@ -32,16 +34,6 @@ FIRST_PORT = 9464  #: What OpenTelemetry's specification gives to Prometheus exp
 #: Ports tried, from the first one on: enough for the workers and helper processes of an ordinary host, and few enough
 #: to be listed in one scrape configuration.
 PORTS = 10
-
-#: Seconds that a client may take to ask, or to take a part of the answer: a scrape takes 10 at most by default, and who
-#: connects and says nothing is to hold no thread for longer.
-_PATIENCE = 15.0
-
-#: Connections at once, each of which takes a thread: a scrape takes one for a moment.
-_CONNECTIONS = 32
-
-#: Seconds that a new connection waits for the end of the oldest one.
-_MAKING_ROOM = 1.0
 
 #: Seconds that a forked child must live before it takes a port: a double fork, or a fork to run a program, is quicker.
 _SETTLED = 1.0
@@ -66,39 +58,66 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 class Endpoint:
-    """The Prometheus endpoint of this process, on the first free port."""
+    """The Prometheus endpoint of this process, on the first free port.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    Args:
+        environ: the environment, which may name a host and a port.
+        pipeline: builds the providers when the first client comes; None if there are some.
+    """
+
+    def __init__(self, environ: Mapping[str, str], pipeline: Pipeline | None = None) -> None:
         self.host = environ.get(_HOST) or "localhost"
         first = _port(environ.get(_PORT, ""))
         self.ports = range(first, min(first + PORTS, 65536))
-        self.server: Any = None
-        self.registry: Any = None
-        self._leaving: Any = None  # the server that was closed last, or is being closed
+        self.server: Any = None  # a ListeningSocket, or None
+        self._pipeline = pipeline
+        self._registry: Any = None
+        self._is_child = False
+        self._leaving: Any = None  # the one that was closed last, or is being closed
         self._left: set[int] = set()  # ports that the application has now
+
+    @property
+    def registry(self) -> Any:
+        """What is served; the providers are built to have it."""
+        if self._registry is None:
+            self._registry = self._found()
+        return self._registry
+
+    def _found(self) -> Any:
+        """Return prometheus_client's own registry, or in a forked child one with nothing of its parent's."""
+        if self._pipeline is not None:
+            self._pipeline.do()
+        from prometheus_client import REGISTRY, CollectorRegistry
+
+        if not self._is_child:
+            return REGISTRY
+        from streamwatch.otel.prometheus_reader import collector_of
+
+        registry, collector = CollectorRegistry(), collector_of(REGISTRY)
+        if collector is not None:
+            registry.register(collector)
+        return registry
 
     def open(self) -> None:
         """Serve what is counted: in this process, and in each child that is forked from it."""
-        from prometheus_client import REGISTRY
-
         making_room.found_family()
-        self.serve(REGISTRY)
-        with warned("the application's own Prometheus server may find its port in use"):
-            making_room.watch(self)
+        self.serve()
+        making_room.watch_when_imported(self)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
-    def serve(self, registry: Any, *, moved: int = logging.WARNING) -> None:
-        """Serve a registry; `moved` is how loudly to say that it is on another port than the first."""
-        self.registry = registry
+    def serve(self, registry: Any = None, *, moved: int = logging.WARNING) -> None:
+        """Serve a registry, or this process's own; `moved` is how loudly to say that it is not on the first port."""
+        if registry is not None:
+            self._registry = registry
         try:
-            self.server = self._server(registry)
+            self.server = self._on_a_free_port()
         except (OSError, UnicodeError) as error:
             if self.host == "localhost":
                 raise
             say(f"{_HOST}={self.host[:100]!r} is not usable; using localhost", error=error)
             self.host = "localhost"
-            self.server = self._server(registry)
+            self.server = self._on_a_free_port()
         pid, first, last = os.getpid(), self.ports[0], self.ports[-1]
         if self.server is None:
             say(f"no Prometheus endpoint for process {pid}: no port from {first} to {last} is free")
@@ -107,27 +126,26 @@ class Endpoint:
         else:
             say(f"port {first} is in use; Prometheus metrics of process {pid} are on {self.server.server_port}", moved)
 
-    def _server(self, registry: Any) -> Any:
+    def _on_a_free_port(self) -> ListeningSocket | None:
         ports = (port for port in self.ports if port not in self._left)
-        return next(filter(None, (self._listening(port, registry) for port in ports)), None)
+        return next(filter(None, map(self._listening, ports)), None)
 
-    def _listening(self, port: int, registry: Any) -> Any:
-        from prometheus_client import start_http_server
-
+    def _listening(self, port: int) -> ListeningSocket | None:
         if sys.platform == "win32" and _is_taken(self.host, port):
             return None
         try:
-            with making_room.for_ourselves():
-                server: Any = start_http_server(port, self.host, registry)[0]
+            return ListeningSocket(self.host, port, self._made)
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return None
             raise
-        server.RequestHandlerClass = type("_Patient", (server.RequestHandlerClass,), {"timeout": _PATIENCE})
-        server.handle_error = _hung_up
-        _Connections(server)
-        server.set_app(self._obliging(server.get_app(), server.server_port))
-        return server
+
+    def _made(self, listening: socket.socket) -> Any:
+        """Return the server of a socket."""
+        from streamwatch.otel.serving import MetricsServer, application_of
+
+        application = application_of(self.registry, listening.getsockname()[1], self._move)
+        return MetricsServer(listening, application)
 
     # --- the application wants the port
 
@@ -137,6 +155,7 @@ class Endpoint:
         self.server = None
         if server is not None:
             self._left.add(server.server_port)
+            server.is_leaving = True
             stopping = threading.Thread(target=server.shutdown, name="streamwatch-endpoint", daemon=True)
             stopping.start()
             with contextlib.suppress(OSError):  # it wakes a thread that waits for a client which has gone
@@ -147,21 +166,7 @@ class Endpoint:
     def come_back(self, port: int) -> None:
         """Listen again on a port that was let go, as the application could not take it."""
         self._left.discard(port)
-        self.server = self._listening(port, self.registry) or self._server(self.registry)
-
-    def _obliging(self, metrics: Callable[..., Iterable[bytes]], port: int) -> Callable[..., Iterable[bytes]]:
-        """Return an application that serves metrics, and makes room for a process of the same family."""
-        wanted = making_room.authorization(port).encode()
-
-        def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            said = str(environ.get("HTTP_AUTHORIZATION", "")).encode("utf-8", "replace")
-            if environ.get("PATH_INFO") == making_room.PATH and hmac.compare_digest(said, wanted):
-                start_response(making_room.WILL_DO, [])
-                threading.Thread(target=self._move, name="streamwatch-endpoint", daemon=True).start()
-                return []
-            return metrics(environ, start_response)
-
-        return application
+        self.server = self._listening(port) or self._on_a_free_port()
 
     def _move(self) -> None:
         """Serve on the next free port: the application, in another process, takes this one."""
@@ -170,7 +175,7 @@ class Endpoint:
             if server is not None:
                 self.close()
                 say(f"the application serves port {server.server_port} itself, in another process", logging.INFO)
-                self.serve(self.registry, moved=logging.INFO)
+                self.serve(moved=logging.INFO)
 
     # --- children
 
@@ -180,61 +185,34 @@ class Endpoint:
             for server in (self.server, self._leaving):
                 if server is not None:
                     server.socket.close()
-            self.server = self._leaving = None
-            threading.Thread(target=self._serve_child, name="streamwatch-endpoint", daemon=True).start()
+            self.server = self._leaving = self._registry = None
+            self._is_child = True
+            counts = self._pipeline is None or self._pipeline.is_done  # those of the parent
+            threading.Thread(target=self._serve_child, args=(counts,), name="streamwatch-endpoint", daemon=True).start()
 
-    def _serve_child(self) -> None:
-        """Serve a reader that starts at zero: the reader of the parent has the parent's counts."""
+    def _serve_child(self, counts: bool) -> None:  # noqa: FBT001 -- the argument of a thread
+        """Serve a reader that starts at zero: a reader that the parent had has the parent's counts."""
         with warned(f"no Prometheus endpoint for forked process {os.getpid()}"):
-            from prometheus_client import CollectorRegistry
-
-            from streamwatch.otel.prometheus_reader import PrometheusReader
-
-            registry, add_reader = CollectorRegistry(), getattr(get_meter_provider(), "add_metric_reader", None)
-            if add_reader:
-                add_reader(PrometheusReader(registry))
+            if counts:
+                self._registry = _new_registry()
             time.sleep(_SETTLED)
-            if not add_reader:
+            if counts and self._registry is None:
                 raise RuntimeError("it takes opentelemetry-sdk 1.43 or newer")
-            self.serve(registry, moved=logging.INFO)
+            self.serve(moved=logging.INFO)
 
 
-class _Connections:
-    """The connections of a server: one more than there may be ends the oldest, so that nobody keeps others out."""
+def _new_registry() -> Any:
+    """Return a registry with a reader of its own; None where no reader can be added to a provider."""
+    from prometheus_client import CollectorRegistry
 
-    def __init__(self, server: Any) -> None:
-        self._process, self._close = server.process_request, server.shutdown_request
-        self._free = threading.Semaphore(_CONNECTIONS)
-        self._open: dict[Any, None] = {}  # the oldest first
-        self._lock = threading.Lock()
-        server.process_request, server.shutdown_request = self._begin, self._end
+    from streamwatch.otel.prometheus_reader import PrometheusReader
 
-    def _begin(self, connection: Any, address: Any) -> None:
-        if not self._free.acquire(blocking=False):
-            self._end_oldest()
-            if not self._free.acquire(timeout=_MAKING_ROOM):
-                self._close(connection)
-                return
-        with self._lock:
-            self._open[connection] = None
-        self._process(connection, address)
-
-    def _end_oldest(self) -> None:
-        with self._lock, contextlib.suppress(StopIteration, OSError):
-            oldest = next(iter(self._open))
-            del self._open[oldest]
-            oldest.shutdown(socket.SHUT_RDWR)  # which wakes its thread
-
-    def _end(self, connection: Any) -> None:
-        with self._lock:
-            self._open.pop(connection, None)
-        self._close(connection)
-        self._free.release()
-
-
-def _hung_up(_request: object, address: object) -> None:
-    """Say nothing of a client that says nothing or goes away: the application would get a traceback on stderr."""
-    logger.debug("streamwatch: %s left the Prometheus endpoint", address)
+    add_reader = getattr(get_meter_provider(), "add_metric_reader", None)
+    if add_reader is None:
+        return None
+    registry = CollectorRegistry()
+    add_reader(PrometheusReader(registry))
+    return registry
 
 
 def _port(text: str) -> int:

@@ -14,17 +14,14 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import hmac
-import http.client
-import ipaddress
 import logging
 import os
-import secrets
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+
+from wrapt import register_post_import_hook
 
 from streamwatch.otel.notices import say, warned
 
@@ -42,7 +39,10 @@ class Room(Protocol):
     host: str
     ports: range
     server: Any
-    registry: Any
+
+    @property
+    def registry(self) -> Any:
+        """Return what it serves."""
 
     def serve(self, registry: Any) -> None:
         """Listen on the first free port that the application has not taken."""
@@ -52,19 +52,6 @@ class Room(Protocol):
 
     def come_back(self, port: int) -> None:
         """Listen there again."""
-
-
-_ours = threading.local()  # whether Streamwatch's endpoint binds now, in this thread
-
-
-@contextlib.contextmanager
-def for_ourselves() -> Iterator[None]:
-    """Let Streamwatch's endpoint bind: it makes room for nobody, and asks for none."""
-    _ours.binds = True
-    try:
-        yield
-    finally:
-        _ours.binds = False
 
 
 # --- in this process
@@ -78,6 +65,16 @@ def _restore(server_class: Any, name: str, before: Any) -> None:
         setattr(server_class, name, before)
 
 
+def watch_when_imported(endpoint: Room) -> None:
+    """Make room for the application's servers as soon as it has prometheus_client."""
+
+    def imported(_module: Any) -> None:
+        with warned("the application's own Prometheus server may find its port in use"):
+            watch(endpoint)
+
+    register_post_import_hook(imported, "prometheus_client.exposition")
+
+
 def watch(endpoint: Room) -> Callable[[], None]:
     """Make room for the application's servers from now on; returns how to end that."""
     from prometheus_client import exposition
@@ -89,7 +86,7 @@ def watch(endpoint: Room) -> Callable[[], None]:
     wanted = True
 
     def server_bind(server: Any) -> None:
-        if not wanted or getattr(_ours, "binds", False):
+        if not wanted:
             bind(server)
         elif _meets(endpoint.server, server.server_address):
             _bind_in_its_place(endpoint, server, bind)
@@ -127,6 +124,8 @@ def overlap(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     """Return whether who asks one address may reach the other: the same port, and the same or any interface."""
     if one[1] != other[1]:
         return False
+    import ipaddress
+
     try:
         first, second = ipaddress.ip_address(one[0] or "0.0.0.0"), ipaddress.ip_address(other[0] or "0.0.0.0")  # noqa: S104
     except ValueError:  # a zone, or a name
@@ -195,12 +194,14 @@ class _Guest:
 
 def found_family() -> None:
     """Make the key of this process and of those that it starts, unless it was started by one that has."""
-    os.environ.setdefault(_KEY, secrets.token_hex())
+    os.environ.setdefault(_KEY, os.urandom(32).hex())
 
 
 def authorization(port: int) -> str:
     """Return the header that shows the key, and is of use for one port alone: a stranger may listen there."""
-    key = os.environ.get(_KEY) or secrets.token_hex()
+    import hmac
+
+    key = os.environ.get(_KEY) or os.urandom(32).hex()
     return "Streamwatch " + hmac.new(key.encode(), str(port).encode(), "sha256").hexdigest()
 
 
@@ -227,6 +228,8 @@ def _asked(endpoint: Room, port: int) -> bool:
     """Return whether an endpoint lets go of a port. Another program gets a request for an unknown page."""
     if port not in endpoint.ports:  # those that endpoints take
         return False
+    import http.client
+
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- not to listen there
     with contextlib.suppress(Exception):
         connection = http.client.HTTPConnection(anywhere.get(endpoint.host, endpoint.host), port, timeout=_ANSWER)

@@ -330,6 +330,9 @@ class Scrape:
 
 # --- the reader
 
+#: What is done before anything is collected for the first time; it raises nothing.
+before_first_scrape: list[Callable[[], None]] = []
+
 
 class PrometheusReader(MetricReader):
     """A reader that collects for each scrape of a registry."""
@@ -352,6 +355,8 @@ class PrometheusReader(MetricReader):
 
     def families(self) -> list[Family]:
         """Return what there is to serve now."""
+        while before_first_scrape:
+            before_first_scrape.pop()()
         nothing = Scrape({}, self._complain).families
         if not self._scraping.acquire(timeout=_PATIENCE):
             self._complain("all of a scrape", TimeoutError("another scrape does not end"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from streamwatch.export import labels
-
 _OTLP = "OTEL_EXPORTER_OTLP_"
 
 
@@ -41,6 +39,8 @@ def _sent(exporter: str, environ: Mapping[str, str]) -> str:
     """Return where an exporter sends what is counted."""
     if not exporter.startswith("otlp"):
         return f"exported by {exporter!r}"
+    from streamwatch.export import labels
+
     usual = usual_endpoint(grpc=exporter.endswith("grpc"))
     url = environ.get(f"{_OTLP}METRICS_ENDPOINT") or environ.get(f"{_OTLP}ENDPOINT") or usual
     return f"sent by OTLP to {labels.address(url, 'an address that cannot be read')}"

@@ -14,8 +14,10 @@ from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.vocabulary import Outcome
 from streamwatch.export import labels
 from streamwatch.export import summary as module
-from streamwatch.export.summary import Summary, closing, opening
+from streamwatch.export.summary import Summary
+from streamwatch.export.summary_text import closing, opening
 from streamwatch.export.telemetry import Series
+from streamwatch.version import __version__
 
 ORDER, CUT, GAP, ABSENT = (
     KINDS[name] for name in ("sequence_out_of_order", "stream_truncated", "sequence_gap", "content_absent")
@@ -68,7 +70,7 @@ def test_a_program_on_a_terminal_says_what_it_does_and_what_it_did(terminal: Ter
 
     first, *rest = terminal.getvalue().splitlines()
     assert first == (
-        f"streamwatch: {module.__version__} watches OpenAI streams, repair policy default;"  # type: ignore[attr-defined]
+        f"streamwatch: {__version__} watches OpenAI streams, repair policy default;"
         " metrics are on http://localhost:9464/metrics"
     )
     assert rest[0].startswith("streamwatch: 2 streams in ")

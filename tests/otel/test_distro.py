@@ -602,7 +602,7 @@ def test_our_configurator_makes_way_where_our_distro_is_not_chosen(
     monkeypatch.delenv("OTEL_PYTHON_CONFIGURATOR", raising=False)
     monkeypatch.setattr(distro, "entry_points", lambda group: [EntryPoint("streamwatch", "", group), Other(), Other()])
 
-    distro.StreamwatchConfigurator().configure(auto_instrumentation_version="1")  # type: ignore[no-untyped-call]
+    distro.StreamwatchConfigurator().configure(auto_instrumentation_version="1")
 
     assert [{"auto_instrumentation_version": "1"}] == configured
 

@@ -42,8 +42,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from dashboards import records
 from streamwatch import __version__
-from streamwatch.otel import endpoint as endpoints
 from streamwatch.otel import prometheus_reader as prometheus
+from streamwatch.otel import serving
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.prometheus_reader import PrometheusReader
 
@@ -794,7 +794,7 @@ def test_who_says_nothing_blocks_nobody_and_is_let_go(
     scraped: Scraped, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Silent, half a request, or gone at once: no thread is held for long, and nothing is on stderr."""
-    monkeypatch.setattr(endpoints, "_PATIENCE", 4.0)
+    monkeypatch.setattr(serving, "_PATIENCE", 4.0)
     one = Endpoint({"OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1", "OTEL_EXPORTER_PROMETHEUS_PORT": "0"})
     one.serve(scraped.registry, moved=logging.DEBUG)
     before = threading.active_count()

@@ -43,7 +43,7 @@ FOLDERS: dict[str, set[str]] = {
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "export": ("opentelemetry.context", "opentelemetry.metrics", "opentelemetry.trace"),
     "sdk": ("opentelemetry.instrumentation", "opentelemetry.metrics", "opentelemetry.trace", "wrapt", "jiter"),
-    "otel": ("opentelemetry", "prometheus_client"),
+    "otel": ("opentelemetry", "prometheus_client", "wrapt"),
     "testing": ("pytest",),
 }
 #: Within the core: what the stages may not import, of each other and of the driver.

@@ -31,6 +31,7 @@ from streamwatch.cli import run as run_command
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.otel import endpoint
 from streamwatch.otel.endpoint import Endpoint
+from streamwatch.otel.listening import ListeningSocket
 from streamwatch.sdk import lines
 
 ROOT = Path(__file__).parents[2]
@@ -220,13 +221,12 @@ def test_the_port_of_another_process_is_not_shared(ports: range, monkeypatch: py
     import prometheus_client
 
     asked: list[int] = []
-    start = prometheus_client.start_http_server
 
-    def noted(port: int, *arguments: Any) -> Any:
+    def noted(host: str, port: int, make: Any) -> ListeningSocket:
         asked.append(port)
-        return start(port, *arguments)
+        return ListeningSocket(host, port, make)
 
-    monkeypatch.setattr(prometheus_client, "start_http_server", noted)
+    monkeypatch.setattr(endpoint, "ListeningSocket", noted)
     monkeypatch.setattr(endpoint, "sys", ON_WINDOWS)
     ours = Endpoint({"OTEL_EXPORTER_PROMETHEUS_PORT": str(ports[0])})
     with taken(ports[0]):
@@ -297,7 +297,10 @@ def asked_of(module: str) -> set[tuple[str, str]]:
 
 #: What Windows lacks and the source asks for, and what stands before it.
 GUARDED = {
-    *((f"{module}.py", "register_at_fork") for module in ("otel/prometheus_reader", "otel/endpoint", "otel/forks")),
+    *(
+        (f"{module}.py", "register_at_fork")
+        for module in ("otel/prometheus_reader", "otel/endpoint", "otel/forks", "otel/pipeline")
+    ),
     ("sdk/instrumentor.py", "register_at_fork"),
 }
 

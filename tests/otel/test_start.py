@@ -1,0 +1,192 @@
+"""What a process does at its start under `opentelemetry-instrument`, and what waits until something needs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import textwrap
+
+import pytest
+
+from helpers.instrumented import command, environment
+
+#: What a program costs that it does not need: OpenTelemetry's SDK, Prometheus, HTTP, the clients, and most of this.
+LATE = (
+    *("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation.httpx", "prometheus_client"),
+    *("http.server", "http.client", "requests", "urllib.request", "openai", "httpx", "httpx2", "pydantic"),
+    *("streamwatch.core", "streamwatch.sdk", "streamwatch.cli", "streamwatch.otel.providers"),
+    *("streamwatch.otel.serving", "streamwatch.otel.prometheus_reader", "streamwatch.export.telemetry"),
+)
+#: What most programs below ask.
+HELPERS = """
+    import os, sys
+    first = int(os.environ["OTEL_EXPORTER_PROMETHEUS_PORT"])
+
+    def served(port=first):
+        import urllib.request
+        try:
+            return urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=20).read().decode()
+        except OSError:
+            return ""
+
+    def built():
+        return "opentelemetry.sdk._configuration" in sys.modules
+
+    before = built()
+"""
+
+
+def ran(code: str, ports: range, **environ: str) -> list[str]:
+    """What a program prints under the agent, with Streamwatch and its companions on."""
+    done = subprocess.run(
+        command(textwrap.dedent(HELPERS) + textwrap.dedent(code)),
+        env=environment(
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="", OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]), **environ
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout.splitlines()
+
+
+def test_nothing_is_imported_that_a_program_may_never_need(ports: range) -> None:
+    """And the endpoint answers from the start, with the version that is deployed."""
+    code = f"""
+    print([name for name in sys.modules if name.startswith({tuple(f"{each}." for each in LATE)!r}) or name in {LATE!r}])
+    text = served()
+    print("streamwatch_build_info{{" in text, "target_info{{" in text, built())
+    """
+
+    assert ["[]", "True True True"] == ran(code, ports)
+
+
+#: What needs the providers, and shows that they are there.
+NEEDS = {
+    "a number": "from opentelemetry.metrics import get_meter; get_meter('app').create_counter('hits').add(3)",
+    "a span": "from opentelemetry.trace import get_tracer; assert get_tracer('app').start_span('x').is_recording()",
+    "the class of the tracers": """
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import get_tracer_provider
+    assert isinstance(get_tracer_provider(), TracerProvider)""",
+    "the class of the meters": """
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.metrics import get_meter_provider
+    assert isinstance(get_meter_provider(), MeterProvider)""",
+    "the registry": "import prometheus_client; assert b'target_info{' in prometheus_client.generate_latest()",
+    "a scrape": "assert 'target_info{' in served()",
+    "the client": "import openai",
+    "a client that is instrumented": "import opentelemetry.instrumentation.httpx",
+}
+
+
+@pytest.mark.parametrize("need", NEEDS.values(), ids=NEEDS)
+def test_the_providers_are_there_before_anything_can_tell(need: str, ports: range) -> None:
+    """Whoever needs them first, and a number is counted from the first one on."""
+    code = f"""
+    {need}
+    print(before, built(), "hits_total" in served())
+    """
+
+    assert [f"False True {'hits' in need}"] == ran(code, ports)
+
+
+def test_the_client_is_watched_from_its_import_on(ports: range) -> None:
+    """And not before: none of the agent is there."""
+    code = """
+    before = "streamwatch.sdk.instrumentor" in sys.modules
+    import openai
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
+    print(before, agent.is_patched, StreamwatchInstrumentor().is_instrumented_by_opentelemetry)
+    """
+
+    assert ["False True True"] == ran(code, ports)
+
+
+def test_who_switches_it_off_before_the_import_has_it_off(ports: range) -> None:
+    """An application that takes the switch in its hand has it switched on first, as at the start."""
+    code = """
+    import streamwatch
+    streamwatch.uninstrument()
+    import openai
+    from streamwatch.sdk.instrumentor import agent
+    print(agent.is_patched)
+    """
+
+    assert ["False"] == ran(code, ports)
+
+
+def test_what_the_environment_said_at_the_start_counts(ports: range) -> None:
+    """Whatever needs the providers first, and when: they are the same."""
+    code = """
+    os.environ["OTEL_SERVICE_NAME"] = "late"
+    os.environ["OTEL_METRICS_EXPORTER"] = "console"
+    text = served()
+    print('service_name="early"' in text, [os.environ[f"OTEL_{name}"] for name in ("SERVICE_NAME", "METRICS_EXPORTER")])
+    """
+
+    assert ["True ['late', 'console']"] == ran(code, ports, OTEL_SERVICE_NAME="early")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_an_endpoint_before_it_has_anything_to_serve(ports: range) -> None:
+    """On a port of its own, with what it counts itself."""
+    code = """
+    import time
+    to_child = os.pipe()
+    if os.fork() == 0:
+        from opentelemetry.metrics import get_meter
+        get_meter("app").create_counter("hits").add(2)
+        os.read(to_child[0], 1)
+        os._exit(0)
+    end = time.monotonic() + 10
+    while not served(first + 1) and time.monotonic() < end:
+        time.sleep(0.1)
+    for port in (first, first + 1):
+        text = served(port)
+        print([line.split()[-1] for line in text.splitlines() if line.startswith("hits_total")], "target_info{" in text)
+    os.write(to_child[1], b"x")
+    os.wait()
+    """
+
+    assert ["[] True", "['2.0'] True"] == ran(code, ports)
+
+
+@pytest.mark.slow
+def test_a_thread_that_records_while_another_one_is_asked_loses_nothing(ports: range) -> None:
+    """The first scrape and the first number at once: the providers are built once."""
+    code = """
+    import threading
+    from opentelemetry.metrics import get_meter
+    scrape = threading.Thread(target=served)
+    scrape.start()
+    get_meter("app").create_counter("hits").add(1)
+    scrape.join()
+    print([line.split()[-1] for line in served().splitlines() if line.startswith("hits_total")])
+    """
+
+    assert ["['1.0']"] == ran(code, ports)
+
+
+def test_a_terminal_has_its_lines_without_any_stream(ports: range) -> None:
+    """The first line is there at the start, before the program has done anything."""
+    done = subprocess.run(
+        command("import sys; sys.stderr.write('the program\\n'); print('streamwatch.sdk' in sys.modules)"),
+        env=environment(
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="",
+            OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]),
+            STREAMWATCH_SUMMARY="always",
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    first, program, *rest = done.stderr.splitlines()
+
+    assert first.endswith(f"metrics are on http://localhost:{ports[0]}/metrics")
+    assert "the program" == program
+    assert rest[0].startswith("streamwatch: no streams in this process")
+    assert "False\n" == done.stdout
