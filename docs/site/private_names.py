@@ -30,7 +30,7 @@ OTHER_STRINGS = {
     "cli/top/rates.py": dict.fromkeys(("_total", "_count", "_sum"), "the end of a metric's name"),
     "export/labels.py": {"_other": "a label"},
     "otel/distro.py": {"_exporter": "the end of an entry point's group"},
-    "otel/prometheus_reader.py": dict.fromkeys(
+    "otel/prometheus_families.py": dict.fromkeys(
         ("_total", "_created", "_bucket", "_count", "_sum", "_info"), "the end of a metric's name"
     ),
     "sdk/request_info.py": dict.fromkeys(("_start", "_timer"), "a member of our own"),

@@ -296,16 +296,16 @@ TABLE = (
         used_in=("otel/providers.py",),
     ),
     PrivateName(
+        *("opentelemetry-sdk", "opentelemetry.sdk._logs", ("opentelemetry.sdk._logs",), "1.37.0"),
+        "who imports it gets OpenTelemetry's providers at once",
+        *("a program that sets logs up itself, and nothing else, does that first", "tests/otel/test_start.py"),
+        used_in=("otel/pipeline.py",),
+    ),
+    PrivateName(
         *("opentelemetry-sdk", "_OTelSDKConfigurator", ("opentelemetry.sdk._configuration",), "1.37.0"),
         "OpenTelemetry's own set-up, with the exporters that work",
         *("telemetry is missing, and a warning says so", "tests/otel/test_distro.py"),
         used_in=("otel/providers.py",),
-    ),
-    PrivateName(
-        *("opentelemetry-sdk", "_configure", ("opentelemetry.sdk._configuration:_OTelSDKConfigurator",), "1.37.0"),
-        "the method that a configurator extends",
-        *("telemetry is missing, and a warning says so", "tests/otel/test_distro.py"),
-        used_in=("otel/distro.py",),
     ),
     PrivateName(
         *(

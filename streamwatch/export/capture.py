@@ -19,7 +19,6 @@ from typing import Any
 from streamwatch.core.report import Report
 from streamwatch.core.vocabulary import Severity, Verdict
 from streamwatch.export import labels
-from streamwatch.export.masking import mask
 
 logger = logging.getLogger("streamwatch")
 
@@ -43,9 +42,11 @@ class Captures:
         numbers: Iterable[str] = (),
         failed: Callable[[Exception, str], None] | None = None,
     ) -> None:
+        from streamwatch.export import masking  # its tables are large, and few processes keep captures
+
         self.max_bytes = max_bytes
         self._directory = Path(directory)
-        self._content = content
+        self._masking = None if content else masking
         self._left = max_files
         self._numbers = tuple(numbers)
         self._failed = failed
@@ -102,7 +103,7 @@ class Captures:
         if not is_anomalous(report) or self._left <= 0:
             return None
         self._left -= 1
-        shown = body if self._content else mask(body, report.api, self._numbers)
+        shown = body if self._masking is None else self._masking.mask(body, report.api, self._numbers)
         if len(body) >= self.max_bytes:
             ended = "beyond what is kept"
         # Workers of one server share the directory, and each counts its streams from 1.
@@ -110,7 +111,7 @@ class Captures:
         path = self._directory / name
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            create_private(path, header(report, ended, version, masked=not self._content) + shown)
+            create_private(path, header(report, ended, version, masked=self._masking is not None) + shown)
         except OSError as error:
             if not self._warned:
                 self._warned = True

@@ -27,7 +27,9 @@ class ListeningSocket:
     """
 
     def __init__(self, host: str, port: int, make: Callable[[socket.socket], Any]) -> None:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        # A text would have Python import its tables of Unicode, for names that are not ASCII.
+        name = host.encode() if host.isascii() else host
+        family, *_, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             if sys.platform != "win32":  # where it would let two servers bind one port

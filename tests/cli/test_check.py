@@ -35,6 +35,7 @@ from streamwatch.core.kinds import PROTOCOL_FOREIGN
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 from streamwatch.export import capture
+from streamwatch.export.masking import mask
 
 HEALTHY = body(said("The harbour", " is quiet."))
 CUT = HEALTHY[: HEALTHY.index(b'"finish_reason":"stop"')].rpartition(b"data: ")[0]
@@ -129,7 +130,7 @@ def captured() -> bytes:
     watch = StreamWatch("chat")
     watch.receive(HEALTHY)
     watch.close()
-    return capture.header(watch.report(), "end", "3.0.0", masked=True) + capture.mask(HEALTHY)  # type: ignore[attr-defined]
+    return capture.header(watch.report(), "end", "3.0.0", masked=True) + mask(HEALTHY)
 
 
 LINES = b"".join(json.dumps(payload).encode() + b"\n" for payload in said("The harbour", " is quiet."))

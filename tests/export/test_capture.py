@@ -457,7 +457,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path, caplog: pytest.LogCaptu
 def test_a_capture_is_written_in_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads the stream waits for no disk and no masking; of a flood a few are kept, and the rest let go."""
     go_on = threading.Event()
-    monkeypatch.setattr("streamwatch.export.capture.mask", lambda body, *_: go_on.wait(60) and body)
+    monkeypatch.setattr("streamwatch.export.masking.mask", lambda body, *_: go_on.wait(60) and body)
     kept = captures(tmp_path)
     for serial in range(50):
         kept.keep(replace(report_of(), serial=serial), DONE, "end", "1.0")  # returns, though nothing can be masked
@@ -506,7 +506,7 @@ def test_an_error_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     told: list[tuple[str, str]] = []
     kept = captures(tmp_path, failed=lambda error, doing: told.append((repr(error), doing)))
     with monkeypatch.context() as broken:
-        broken.setattr("streamwatch.export.capture.mask", lambda *_: 1 // 0)
+        broken.setattr("streamwatch.export.masking.mask", lambda *_: 1 // 0)
         kept.keep(report_of(), DONE, "end", "1.0")
         assert kept.wait(60)
     kept.keep(report_of(), DONE, "end", "1.0")

@@ -42,8 +42,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from dashboards import records
 from streamwatch import __version__
-from streamwatch.otel import prometheus_reader as prometheus
-from streamwatch.otel import serving
+from streamwatch.otel import prometheus_families as prometheus
+from streamwatch.otel import prometheus_reader, serving
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.prometheus_reader import PrometheusReader
 
@@ -647,7 +647,7 @@ def test_a_callback_that_never_returns_holds_one_thread(
     scraped: Scraped, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And not one more for each scrape: the next ones give up, with one warning."""
-    monkeypatch.setattr(prometheus, "_PATIENCE", 0.05)
+    monkeypatch.setattr(prometheus_reader, "_PATIENCE", 0.05)
     returns = threading.Event()
     scraped.meter.create_observable_gauge("stuck", [lambda options: (returns.wait(30) and []) or []])
     stuck = threading.Thread(target=generate_latest, args=[scraped.registry])

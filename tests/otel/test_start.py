@@ -15,7 +15,12 @@ LATE = (
     *("opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.instrumentation.httpx", "prometheus_client"),
     *("http.server", "http.client", "requests", "urllib.request", "openai", "httpx", "httpx2", "pydantic"),
     *("streamwatch.core", "streamwatch.sdk", "streamwatch.cli", "streamwatch.otel.providers"),
-    *("streamwatch.otel.serving", "streamwatch.otel.prometheus_reader", "streamwatch.export.telemetry"),
+    *(
+        "streamwatch.otel.serving",
+        "streamwatch.otel.prometheus_reader",
+        "streamwatch.otel.prometheus_families",
+        "streamwatch.export.telemetry",
+    ),
 )
 #: What most programs below ask.
 HELPERS = """
@@ -75,6 +80,10 @@ NEEDS = {
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.metrics import get_meter_provider
     assert isinstance(get_meter_provider(), MeterProvider)""",
+    "the class of the logs": """
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry._logs import get_logger_provider
+    assert isinstance(get_logger_provider(), LoggerProvider)""",
     "the registry": "import prometheus_client; assert b'target_info{' in prometheus_client.generate_latest()",
     "a scrape": "assert 'target_info{' in served()",
     "the client": "import openai",

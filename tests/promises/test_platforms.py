@@ -299,7 +299,7 @@ def asked_of(module: str) -> set[tuple[str, str]]:
 GUARDED = {
     *(
         (f"{module}.py", "register_at_fork")
-        for module in ("otel/prometheus_reader", "otel/endpoint", "otel/forks", "otel/pipeline")
+        for module in ("otel/prometheus_reader", "otel/endpoint", "otel/forks", "otel/once")
     ),
     ("sdk/instrumentor.py", "register_at_fork"),
 }

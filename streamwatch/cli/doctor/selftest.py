@@ -91,7 +91,7 @@ def _fill(result: dict[str, Any]) -> None:
             repaired = not policy.observe and all(kind in policy.default for kind in fault.kinds)
             for way in (_sync, _async):
                 result["readings"].append(_reading(openai, shape, fault, reports, way, repaired=repaired))
-    if "prometheus_client" in sys.modules:
+    if "streamwatch.otel.prometheus_reader" in sys.modules:
         result["counted"] = _counted()
 
 
