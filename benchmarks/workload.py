@@ -181,7 +181,7 @@ def async_reader(name: str, reads: list[bytes] | None = None, at_once: int = 1, 
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """Return the event loop of this process: making one is no part of a sample."""
+    """Return the event loop of this process: a sample does not make one."""
     return asyncio.new_event_loop()
 
 

@@ -23,7 +23,7 @@ class Once:
             os.register_at_fork(after_in_child=self._after_fork)
 
     def do(self, patience: float = _PATIENCE) -> None:
-        """Do it, unless it is done; wait so many seconds at most for a thread that is at it.
+        """Do it, unless it is done; wait `patience` seconds at most for a thread that is at it.
 
         A thread that holds the lock of an import waits for nobody, as the other one may need that import.
         """

@@ -1,4 +1,4 @@
-"""What OpenTelemetry has counted, as metric families of prometheus-client; imported by the first scrape.
+"""Metric families of prometheus-client out of what OpenTelemetry has counted; imported by the first scrape.
 
 Names and labels are those of OpenTelemetry's own exporter, so that dashboards hold. Beyond it, samples carry exemplars,
 which lead from a number to a trace, and no instrument of the application's costs a scrape: one that Prometheus cannot
