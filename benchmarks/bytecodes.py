@@ -20,8 +20,10 @@ from typing import Any
 import openai
 import workload
 
+import streamwatch
+
 BUDGET = Path(__file__).with_suffix(".json")
-ROOT = Path(__file__).parents[1]
+PACKAGE = Path(streamwatch.__file__).parent
 _SIZES = 100, 300
 #: Readings before the one that is counted: by then every template is taken, and every cache filled.
 _WARM = 6
@@ -60,8 +62,8 @@ def by_file(name: str) -> Counter[str]:
 
 def _place(code: CodeType) -> str:
     path = Path(code.co_filename)
-    if path.is_relative_to(ROOT):
-        return path.relative_to(ROOT).as_posix()
+    if path.is_relative_to(PACKAGE.parent):
+        return path.relative_to(PACKAGE.parent).as_posix()
     *_, place = path.as_posix().rpartition("/site-packages/")
     return place
 
