@@ -21,6 +21,7 @@ import openai
 import workload
 
 import streamwatch
+from streamwatch.sdk import shape_code
 
 BUDGET = Path(__file__).with_suffix(".json")
 PACKAGE = Path(streamwatch.__file__).parent
@@ -61,6 +62,8 @@ def by_file(name: str) -> Counter[str]:
 
 
 def _place(code: CodeType) -> str:
+    if code.co_filename == shape_code.FILE:
+        return "streamwatch/sdk/shape_code.py"
     path = Path(code.co_filename)
     if path.is_relative_to(PACKAGE.parent):
         return path.relative_to(PACKAGE.parent).as_posix()

@@ -34,7 +34,7 @@ _MAX_KINDS = 128
 #: Characters in the name of a kind, and members of a delta that names one: in all recordings 46 and 9 at most.
 _MAX_NAME, _MAX_NAMES = 64, 16
 #: Bytes of all templates of one sort of stream, half of which are kept when there are more. The chat recordings of all
-#: servers take 1.1 million together, the Responses recordings 0.4.
+#: servers take 1.2 million together, the Responses recordings 0.4.
 _MAX_WEIGHT = 2 << 20
 #: A template is taken for each 64 events at most, and of each of the first 64 events: to take one costs up to a
 #: millisecond, and shapes that change all the time are not worth it.

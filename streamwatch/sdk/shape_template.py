@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from functools import partial
 from inspect import getattr_static
-from operator import itemgetter
 from typing import Any, List, Optional, Union, get_args  # noqa: UP035 -- compared with what models declare
+
+from streamwatch.sdk.shape_code import are_integers, builder_of
 
 #: Bytes of a string that a template holds, be it a key or a value that has to be equal. The literals and members of the
 #: SDK's models have less than 64 characters; what is longer will hardly come again.
 _MAX_HELD = 256
-#: Bytes of one template; of 359 of all recordings the largest but one has 15,000, and that one 2 million.
+#: Bytes of one template; of 359 of all recordings the largest but one has 16,000, and that one 2 million.
 _MAX_TEMPLATE = 32 << 10
 #: Bytes that an object of one shape takes, and each key and value that is held besides what it says: measured, of all
 #: recordings together.
-_BYTES_A_TEMPLATE, _BYTES_A_STRING = 800, 100
+_BYTES_A_TEMPLATE, _BYTES_A_STRING = 900, 100
 
 #: What a field may declare for a value of a type to stay what it is.
 _FREE: dict[type, tuple[Any, ...]] = {
@@ -29,7 +30,6 @@ _FREE: dict[type, tuple[Any, ...]] = {
 #: The same for lists of integers: the bytes of a token, of which there are some in each log probability.
 _FREE_LISTS = (list[int], List[int], Optional[list[int]], Optional[List[int]])  # noqa: UP006, UP045
 _SCALARS = (str, int, float, bool, type(None))
-_new = object.__new__
 #: Where pydantic keeps what a model holds. Its descriptors take a third less time than `object.__setattr__`.
 _INSIDE = ("__dict__", "__pydantic_private__", "__pydantic_extra__", "__pydantic_fields_set__")
 
@@ -42,24 +42,8 @@ class ShapeTemplate:
     """The way in which the SDK constructs the objects of one shape of JSON objects."""
 
     __slots__ = (
-        "cls",
-        "expected",
-        "fields",
-        "fixed",
-        "fixed_of",
-        "free",
-        "has_extra",
-        "has_parts",
-        "integers",
-        "kinds",
-        "lists",
-        "loose",
-        "models",
-        "new_fields_set",
-        "setters",
-        "size",
-        "texts",
-        "weight",
+        *("build", "cls", "fields", "fixed", "free", "has_extra", "integers", "lists", "loose", "models"),
+        *("new_fields_set", "setters", "size", "texts", "weight"),
     )
 
     def __init__(self, payload: dict[str, Any], made: Any) -> None:
@@ -87,17 +71,7 @@ class ShapeTemplate:
         for key, value in payload.items():
             self._hold(key)
             self._take(key, value, made)
-        self.has_parts = bool(self.models or self.lists or self.integers)
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Have what has to be equal read and compared all together, in C, and not one by one."""
-        names = list(self.fixed)
-        self.expected = tuple(self.fixed.values()) if len(names) > 1 else next(iter(self.fixed.values()), None)
-        self.fixed_of = itemgetter(*names) if names else None  # of a single one it gives no tuple
-        #: Of numbers, what is equal may be of another type.
-        numbers = [key for key, value in self.fixed.items() if not isinstance(value, (str, type(None)))]
-        self.kinds = [(key, type(self.fixed[key])) for key in numbers]
+        self.build = builder_of(self)
 
     @classmethod
     def taken(cls, declared: Any, payload: Any, made: Any) -> ShapeTemplate:
@@ -123,7 +97,7 @@ class ShapeTemplate:
         kind = type(value)
         if kind is dict:
             self.models.append((key, self._part(field.annotation, value, made)))
-        elif kind is list and field.annotation in _FREE_LISTS and _are_integers(value) and made == value:
+        elif kind is list and field.annotation in _FREE_LISTS and are_integers(value) and made == value:
             self.integers.append(key)
         elif kind is list:
             if type(made) is not list or len(made) != len(value):
@@ -156,76 +130,6 @@ class ShapeTemplate:
         if self.weight > _MAX_TEMPLATE:
             raise UnlearnableError
 
-    def build(self, payload: Any) -> Any:
-        """Return the object that the SDK would construct; None, or a KeyError, if `payload` is not of this shape.
-
-        In one piece: every chunk passes here, several times if it has parts.
-        """
-        if type(payload) is not dict or len(payload) != self.size:
-            return None
-        if self.fixed_of is not None and self.fixed_of(payload) != self.expected:
-            return None
-        for key, kind in self.kinds:
-            if type(payload[key]) is not kind:
-                return None
-        fields = self.fields.copy()
-        for key in self.texts:
-            fields[key] = value = payload[key]
-            if type(value) is not str or not (value.isascii() or _is_text(value)):
-                return None
-        for key, kind in self.free:
-            fields[key] = value = payload[key]
-            if type(value) is not kind:
-                return None
-        if self.has_parts and not self._build_parts(payload, fields):
-            return None
-        extra = self._extra(payload) if self.loose else {} if self.has_extra else None
-        if extra is not None and len(extra) != len(self.loose):
-            return None
-        made = _new(self.cls)
-        set_fields, set_private, set_extra, set_names = self.setters
-        set_fields(made, fields)
-        set_private(made, None)
-        set_extra(made, extra)
-        set_names(made, self.new_fields_set())
-        return made
-
-    def _extra(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Return what the model does not declare, in the order of the wire."""
-        loose = self.loose
-        if len(loose) == 1:
-            return {loose[0]: payload[loose[0]]}
-        return {key: value for key, value in payload.items() if key in loose}
-
-    def _build_parts(self, payload: dict[str, Any], fields: dict[str, Any]) -> bool:
-        """Build what is not a scalar; return whether it is of this shape."""
-        for key, template in self.models:
-            fields[key] = made = template.build(payload[key])
-            if made is None:
-                return False
-        for key, templates in self.lists:
-            fields[key] = made = _build_all(templates, payload[key])
-            if made is None:
-                return False
-        for key in self.integers:
-            value = payload[key]
-            if not _are_integers(value):
-                return False
-            fields[key] = value.copy()
-        return True
-
-
-def _build_all(templates: list[ShapeTemplate], payloads: Any) -> list[Any] | None:
-    if type(payloads) is not list or len(payloads) != len(templates):
-        return None
-    made = []
-    for template, payload in zip(templates, payloads):  # noqa: B905 -- as long as each other: `strict` costs
-        part = template.build(payload)
-        if part is None:
-            return None
-        made.append(part)
-    return made
-
 
 def _is_model(made: Any) -> bool:
     """Return whether an object is of one of the SDK's own models, and no state is hidden in it."""
@@ -255,19 +159,6 @@ def _size_of(value: Any) -> int:
     if type(value) is str:
         return len(value) if value.isascii() else 4 * len(value)
     return value.bit_length() // 8 if type(value) is int else 0
-
-
-def _are_integers(value: Any) -> bool:
-    return type(value) is list and all(type(each) is int for each in value)
-
-
-def _is_text(value: str) -> bool:
-    """Return whether a string can be encoded; of lone surrogates pydantic makes no string."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def same(one: Any, other: Any) -> bool:
