@@ -63,11 +63,9 @@ check: $(VENV)/dev ## codespell, ruff, mypy --strict, the direction of imports, 
 	$(BIN)/mypy tools
 	$(BIN)/python -m pytest -q tests/project/test_package.py tests/project/test_language.py
 
-bench: $(VENV)/bench ## CPU time of streams through the SDK, with and without Streamwatch: under a minute
-	@rm -f $(VENV)/plain.json $(VENV)/watched.json
-	$(BIN)/python benchmarks/streams.py --processes 1 --values 4 --warmups 1 --quiet -o $(VENV)/plain.json
-	$(BIN)/python benchmarks/streams.py --processes 1 --values 4 --warmups 1 --quiet -o $(VENV)/watched.json --watched
-	$(BIN)/python -m pyperf compare_to $(VENV)/plain.json $(VENV)/watched.json --table
+bench: $(VENV)/bench ## CPU time of streams beside the plain SDK's, and what of a chunk's time goes where: about a minute
+	$(BIN)/python benchmarks/streams.py --pairs 3
+	$(BIN)/python benchmarks/budget.py --rounds 3
 
 dashboards: $(VENV)/dev ## write the Grafana dashboards, the Prometheus rules and the runbooks from the tables
 	$(BIN)/python -m dashboards

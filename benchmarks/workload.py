@@ -146,15 +146,20 @@ def _connection(reads: list[bytes] | None, port: int) -> tuple[str, Any]:
     return f"http://127.0.0.1:{port}/v1", None
 
 
-def reader(name: str, reads: list[bytes] | None = None, port: int = 0) -> Callable[[], None]:
-    """Return a function that asks for the stream once and reads it to its end."""
+def opener(name: str, reads: list[bytes] | None = None, port: int = 0) -> Callable[[], Any]:
+    """Return a function that asks for the stream once."""
     address, transport = _connection(reads, port)
     client = openai.OpenAI(api_key="none", base_url=address, http_client=httpx.Client(transport=transport))
     create: Any = client.responses.create if "responses" in name else client.chat.completions.create
-    arguments = _arguments(name)
+    return functools.partial(create, **_arguments(name))
+
+
+def reader(name: str, reads: list[bytes] | None = None, port: int = 0) -> Callable[[], None]:
+    """Return a function that asks for the stream once and reads it to its end."""
+    open_stream = opener(name, reads, port)
 
     def read() -> None:
-        for _ in create(**arguments):
+        for _ in open_stream():
             pass
 
     return read
@@ -185,12 +190,19 @@ def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-def cpu_seconds(read: Callable[[], None], loops: int = 1) -> float:
+def cpu_seconds(read: Callable[[], object], loops: int = 1) -> float:
     """Return the CPU time of this process: other load on the machine counts little."""
     start = time.process_time()
     for _ in range(loops):
         read()
     return time.process_time() - start
+
+
+def least_cpu_seconds(read: Callable[[], object], loops: int = 1, samples: int = 3) -> float:
+    """Return the least of some samples, after one that does not count: what others do on the machine only adds."""
+    read()
+    gc.collect()
+    return min(cpu_seconds(read, loops) for _ in range(samples))
 
 
 @functools.cache
@@ -227,7 +239,9 @@ def uninstrument() -> None:
     StreamwatchInstrumentor().uninstrument()
 
 
-def turns(read: Callable[[], None], pairs: int, times: int = 1, *, watch: bool = True) -> list[tuple[float, float]]:
+def turns(
+    read: Callable[[], None], pairs: int, times: int = 1, *, samples: int = 3, watch: bool = True
+) -> list[tuple[float, float]]:
     """Return CPU seconds of reading `times` streams, plain and watched, in pairs, the first one alternating."""
     found = []
     for turn in range(pairs):
@@ -235,9 +249,7 @@ def turns(read: Callable[[], None], pairs: int, times: int = 1, *, watch: bool =
         for arm in (0, 1) if turn % 2 else (1, 0):
             if arm and watch:
                 instrument()
-            read()  # what is learned once and for all
-            gc.collect()
-            seconds[arm] = cpu_seconds(read, times)
+            seconds[arm] = least_cpu_seconds(read, times, samples)
             if arm and watch:
                 uninstrument()
         found.append((seconds[0], seconds[1]))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from zlib import crc32
 
-#: Deltas joined before they are summed: a checksum for each would cost more than all else per chunk.
-_BATCH = 64
-#: Characters of a delta that is summed at once: 64 of that size are kept of each choice, and a stream may have 256.
+#: Deltas joined before they are summed: a checksum for each would cost more than all else per chunk, and each that is
+#: kept takes 60 bytes.
+_BATCH = 16
+#: Characters of a delta that is summed at once: 16 of that size are kept of each choice, and a stream may have 256.
 _LARGE = 128
 
 
