@@ -27,7 +27,9 @@ def held(open_stream: Callable[[], Any], streams: int) -> tuple[float, tracemall
                 next(stream)
         return found
 
-    opened()  # what is cached once and for all
+    for _ in open_stream():  # what is cached once and for all; and Python learns which attributes objects have
+        pass
+    opened()
     gc.collect()
     tracemalloc.start()
     found = opened()
