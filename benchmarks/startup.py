@@ -23,7 +23,7 @@ PACKAGES = {
     "opentelemetry-distro": ("opentelemetry-distro", "opentelemetry-exporter-prometheus"),
     "Streamwatch": ("--editable", str(ROOT)),
 }
-#: What opentelemetry-distro needs to be told for a Prometheus endpoint and nothing else; Streamwatch needs nothing.
+#: What opentelemetry-distro needs for a Prometheus endpoint and nothing else; Streamwatch needs nothing.
 VARIABLES = {
     "OTEL_METRICS_EXPORTER": "prometheus",
     "OTEL_TRACES_EXPORTER": "none",
