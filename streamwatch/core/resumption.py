@@ -9,13 +9,13 @@ that came before is left out if it is the same, and everything that does not fit
 from __future__ import annotations
 
 import json
-import re
 from array import array
 from collections.abc import Callable
 from typing import Any
 
 from streamwatch.core.apis.response_families import is_index
 from streamwatch.core.apis.responses import TERMINAL
+from streamwatch.core.digest import digest_of
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.settings import Policy
 from streamwatch.core.sse import Decoder, Event, written
@@ -29,8 +29,6 @@ _MAX_ITEMS = 1024
 _MAX_ID = 512
 #: Numbers that came early, as a relay mixes them up: with one in hand, nothing is asked for.
 _MAX_EARLY = 64
-#: What pads an event to a length that says nothing; it differs whenever the event is sent.
-_PADDING = re.compile(rb'"obfuscation"\s*:\s*"[^"\\]*"')
 _NOTHING_REPAIRED = Policy("none")
 
 
@@ -86,7 +84,7 @@ class ResumePoint:
         elif self.last is None or number == self.last + 1:
             self.take(number, payload, raw)
         elif number > self.last and not self._unusable:
-            self._early[number] = _digest(raw)
+            self._early[number] = digest_of(raw)
             self._unusable = len(self._early) > _MAX_EARLY
 
     def take(self, number: int, payload: dict[str, Any], raw: bytes) -> None:
@@ -99,7 +97,7 @@ class ResumePoint:
             if self._knows_items:
                 self._items.add(item["id"])
         self.last = number
-        self._digests.append(_digest(raw))
+        self._digests.append(digest_of(raw))
         if len(self._digests) > 2 * _DIGESTS:
             del self._digests[:-_DIGESTS]
         while self.last + 1 in self._early:
@@ -109,7 +107,7 @@ class ResumePoint:
     def came(self, number: int, raw: bytes) -> bool:
         """Return whether the same event came under this number, as far as is remembered."""
         at = len(self._digests) - (self.next - number)
-        return 0 <= at < len(self._digests) and self._digests[at] == _digest(raw)
+        return 0 <= at < len(self._digests) and self._digests[at] == digest_of(raw)
 
     def fits(self, payload: dict[str, Any]) -> bool:
         """Return whether an event is about this response, and about an item that it has announced."""
@@ -130,11 +128,6 @@ def is_of_response(payload: dict[str, Any]) -> bool:
     """Return whether an event is a part of a response, and no keep-alive or frame of a gateway's own."""
     type_ = payload.get("type")
     return type(type_) is str and type_.startswith("response.") and type_ != "response.keep_alive"
-
-
-def _digest(raw: bytes) -> int:
-    padding = _PADDING.search(raw)
-    return hash(raw if padding is None else raw[: padding.start()].rstrip(b", ") + raw[padding.end() :])
 
 
 class Continuation:

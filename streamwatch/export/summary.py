@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # every process imports this module at its start
     from streamwatch.core.settings import Settings
-    from streamwatch.export.telemetry import Series
+    from streamwatch.export.series import Series
 
 #: The process that has the summary: those that it starts inherit the variable, and stay silent.
 _OWNER = "_STREAMWATCH_SUMMARY_PID"

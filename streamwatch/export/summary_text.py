@@ -8,7 +8,7 @@ from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import FIXED
 from streamwatch.core.vocabulary import Condition, Outcome, Severity
-from streamwatch.export.telemetry import Series
+from streamwatch.export.series import Series
 from streamwatch.version import __version__
 
 #: Kinds named in a line: the most frequent.

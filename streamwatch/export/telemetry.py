@@ -23,14 +23,12 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
 
-from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.known_issues import ISSUES
 from streamwatch.core.report import Report, Times
-from streamwatch.core.stream_cases import KNOWN, CaseDefinition
+from streamwatch.core.stream_cases import KNOWN
 from streamwatch.core.via import label_of
-from streamwatch.core.vocabulary import BROKEN_VERDICTS, ChunkType, Outcome, Resumed, Verdict
+from streamwatch.core.vocabulary import BROKEN_VERDICTS, Verdict
 from streamwatch.export import labels
-from streamwatch.export.close_codes import close_code
 from streamwatch.export.forked import start_anew
 from streamwatch.export.genai import GenAIMetrics, Usage
 from streamwatch.export.instruments import (
@@ -60,6 +58,7 @@ from streamwatch.export.instruments import (
 from streamwatch.export.labels import LabelValues
 from streamwatch.export.open_streams import OpenStream, OpenStreams
 from streamwatch.export.request import FORMAT, RequestInfo
+from streamwatch.export.series import Series, add_new
 from streamwatch.export.words import finish_reason
 from streamwatch.version import __version__
 
@@ -93,64 +92,6 @@ class RecordedStream:
         """Name the provider by the answer, where nothing before it did."""
         if report.server and self.call.provider == FORMAT:
             self.call = replace(self.call, provider=report.server)
-
-
-class Series:
-    """The counts under one set of common attributes."""
-
-    __slots__ = (
-        *("added", "anomalies", "cases", "chunks", "closes", "common", "reconnects", "repairs", "seconds", "streams"),
-        "unobserved",
-    )
-
-    def __init__(self, common: dict[str, Any]) -> None:
-        self.common = common
-        self.streams: dict[tuple[str, str, str], int] = {}
-        self.chunks: dict[ChunkType, int] = {}
-        self.anomalies: dict[tuple[AnomalyKind, str], int] = {}
-        self.repairs: dict[tuple[AnomalyKind, Outcome, bool], int] = {}
-        self.cases: dict[tuple[CaseDefinition, Outcome, bool, str], int] = {}
-        self.seconds: dict[str, float] = {}
-        self.added: dict[Resumed, int] = {}
-        self.closes: dict[str, int] = {}
-        self.unobserved = self.reconnects = 0
-
-    def add_end(self, report: Report, verdict: str, via: str) -> None:
-        """Count a stream that has ended, what became of its anomalies, and what it was a case of."""
-        ended = verdict, report.condition.value, via
-        self.streams[ended] = self.streams.get(ended, 0) + 1
-        for kind, outcomes in report.outcomes.items():
-            for outcome, count in outcomes.items():
-                key = kind, outcome, report.applied
-                self.repairs[key] = self.repairs.get(key, 0) + count
-        for definition, outcome in report.cases.items():
-            case = definition, outcome, report.applied, via
-            self.cases[case] = self.cases.get(case, 0) + 1
-        for result in report.resumed:
-            self.added[result] = self.added.get(result, 0) + 1
-        if report.close_code is not None:
-            code = close_code(report.close_code)
-            self.closes[code] = self.closes.get(code, 0) + 1
-        if report.times is not None:
-            for waited_for, seconds in (("server", report.times.waiting), ("reader", report.times.reading)):
-                self.seconds[waited_for] = self.seconds.get(waited_for, 0.0) + seconds
-
-    def copy(self) -> Series:
-        """Return the counts as they are now."""
-        copied = Series(self.common)
-        copied.streams, copied.chunks = dict(self.streams), dict(self.chunks)
-        copied.anomalies, copied.repairs = dict(self.anomalies), dict(self.repairs)
-        copied.cases, copied.unobserved = dict(self.cases), self.unobserved
-        copied.seconds, copied.added = dict(self.seconds), dict(self.added)
-        copied.closes, copied.reconnects = dict(self.closes), self.reconnects
-        return copied
-
-
-def _add_new(totals: dict[Any, int], counts: dict[Any, int], before: dict[Any, int]) -> None:
-    for key, count in counts.items():
-        new = count - before.get(key, 0)
-        if new:
-            totals[key] = totals.get(key, 0) + new
 
 
 class Telemetry:
@@ -238,10 +179,10 @@ class Telemetry:
         recording.see(report)
         series = self._series_of(recording.call, report.response_model)
         with self._lock:
-            _add_new(series.chunks, report.chunks, recording.chunks)
+            add_new(series.chunks, report.chunks, recording.chunks)
             via = self._via(recording.call, report)
             anomalies = {(kind, via): count for kind, count in report.anomalies.items()}
-            _add_new(series.anomalies, anomalies, {(kind, via): count for kind, count in recording.anomalies.items()})
+            add_new(series.anomalies, anomalies, {(kind, via): count for kind, count in recording.anomalies.items()})
         for distance in report.reorder_distances[recording.distances :]:
             self._distance.record(distance, series.common, recording.context)
         for delay in report.reorder_delays[recording.delays :]:

@@ -14,9 +14,9 @@ from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.vocabulary import Outcome
 from streamwatch.export import labels
 from streamwatch.export import summary as module
+from streamwatch.export.series import Series
 from streamwatch.export.summary import Summary
 from streamwatch.export.summary_text import closing, opening
-from streamwatch.export.telemetry import Series
 from streamwatch.version import __version__
 
 ORDER, CUT, GAP, ABSENT = (

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
-from zlib import crc32
 
 from streamwatch.core.apis.base import ApiState, kept
 from streamwatch.core.context import Context
-from streamwatch.core.digest import RunningDigest
+from streamwatch.core.digest import RunningDigest, digest_of
 from streamwatch.core.kinds import ERROR_IN_STREAM, EVENT_REPEATED, RESPONSE_TEXT_LOST
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
@@ -80,15 +79,10 @@ class IdentifiedEvents(ApiState):
 
     def _is_repeated(self, event: Event) -> bool:
         """Return whether the same event came before. One id on events that differ identifies nothing."""
-        payload = event.payload
-        id = kept(payload.get("event_id"))
+        id = kept(event.payload.get("event_id"))
         if not id:
             return False
-        said = crc32(event.raw)
-        if "obfuscation" in payload:  # which is another one each time
-            said = crc32(
-                repr([each for each in payload.items() if each[0] != "obfuscation"]).encode("utf-8", "replace")
-            )
+        said = digest_of(event.raw)
         if id in self._recent:
             return self._recent[id] == said
         if len(self._recent) >= MAX_RECENT:
