@@ -58,6 +58,7 @@ def test_events_that_came_out_of_order_are_all_known() -> None:
     assert not point.came(9, raw_of(FRAMES[9]))
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded() -> None:
     """Of a hundred thousand events the latest thousands are known again, and an older one proves nothing."""
     point, delta = point_after(1), dict(EVENTS[17])

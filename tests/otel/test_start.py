@@ -91,6 +91,7 @@ NEEDS = {
 }
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("need", NEEDS.values(), ids=NEEDS)
 def test_the_providers_are_there_before_anything_can_tell(need: str, ports: range) -> None:
     """Whoever needs them first, and a number is counted from the first one on."""
@@ -114,6 +115,7 @@ def test_the_client_is_watched_from_its_import_on(ports: range) -> None:
     assert ["False True True"] == ran(code, ports)
 
 
+@pytest.mark.slow
 def test_who_switches_it_off_before_the_import_has_it_off(ports: range) -> None:
     """An application that takes the switch in its hand has it switched on first, as at the start."""
     code = """

@@ -19,6 +19,7 @@ VERSION = ".".join(map(str, sys.version_info[:2]))
 MARGIN = 1.02
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(VERSION not in BUDGETS, reason=f"bytecodes of Python {VERSION} have no budget")
 @pytest.mark.skipif(importlib.util.find_spec("jiter") is None, reason="without jiter another parser is counted")
 def test_a_chunk_takes_no_more_bytecodes_than_its_budget() -> None:

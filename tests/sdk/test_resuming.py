@@ -123,6 +123,7 @@ def as_plain(program: Program, watch: Callable[..., Watched], *script: Any, **mo
 # --- what is read on
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("ends", ["lost", "whole"])
 def test_a_cut_at_any_place_is_read_on(program: Program, watch: Callable[..., Watched], ends: str) -> None:
     """After each event, and inside the bytes of each: the program gets all that the whole stream gives."""
@@ -385,6 +386,7 @@ WRONG = {
 }
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("ends", ["lost", "whole"])
 def test_what_does_not_follow_is_not_used(
@@ -465,6 +467,7 @@ NOT_RESUMED: dict[str, tuple[Settings, dict[str, Any], Answer]] = {
 }
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("name", NOT_RESUMED)
 def test_nothing_is_asked_for(program: Program, watch: Callable[..., Watched], name: str) -> None:
     """No request is added where nobody wants that, or the response cannot be read on: all is as on the plain SDK."""

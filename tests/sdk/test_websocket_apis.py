@@ -69,6 +69,7 @@ def read(url: str, name: str, mode: str, count: int) -> list[bytes]:
         return [connection.recv_bytes() for _ in range(count)]
 
 
+@pytest.mark.quick_cases(16)
 @API
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])

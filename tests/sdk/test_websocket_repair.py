@@ -59,6 +59,7 @@ def number_of(message: bytes) -> int:
     return number
 
 
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("at", range(len(LONG) - 1))
 def test_what_comes_a_place_early_is_put_in_order(at: int, mode: str, watched: Watched) -> None:
@@ -322,6 +323,7 @@ def inside() -> list[tuple[type, str]]:
     return [each for each in found if each[1] != "_leave"]
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize(("calls", "mode"), [(0, "sync"), (5, "async")])
 @pytest.mark.parametrize("broken", inside(), ids=lambda each: f"{each[0].__name__}.{each[1]}")
@@ -509,6 +511,7 @@ def mixed_up(chance: random.Random) -> list[bytes]:
     return messages
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])
 def test_nothing_is_lost_and_nothing_is_made_up(
     repair: str, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
