@@ -25,8 +25,9 @@ _SOURCES = 512
 #: Objects of a list that are built one by one in the source; a list of more is built in a loop.
 _UNROLLED = 4
 _new = object.__new__
-#: All that a function that was written can look up: one for all of them.
-_GLOBALS: dict[str, Any] = {"__builtins__": {"len": len}}
+#: All that a function that was written can look up: one for all of them. By the name of the module `interruption` knows
+#: that the function is Streamwatch's.
+_GLOBALS: dict[str, Any] = {"__builtins__": {"len": len}, "__name__": __name__}
 
 
 class _Writer:
