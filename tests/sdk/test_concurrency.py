@@ -98,14 +98,19 @@ def check_counts(watched: Watched, count: int) -> None:
     assert not instrumentor.agent.any_open
 
 
+@pytest.fixture
+def patient(watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Watched]:
+    """Switches Streamwatch on with windows without end: a thread or task may wait for its turn longer than any other."""
+    monkeypatch.setattr("streamwatch.core.reorder._SHORT_SECONDS", 600)
+    return lambda: watch(window_seconds=600)
+
+
 @pytest.mark.slow
 def test_counts_are_exact_with_64_threads_on_one_client(
-    watch: Callable[..., Watched], providers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    patient: Callable[[], Watched], providers: dict[str, Any]
 ) -> None:
     """While somebody scrapes all the time, no stream has an event of another one, and none is lost in a counter."""
-    # A thread may wait for its turn longer than any window: how long events are held is for other tests.
-    monkeypatch.setattr("streamwatch.core.reorder._SHORT_SECONDS", 600)
-    watched = watch(window_seconds=600)
+    watched = patient()
     shared, start, done = client(), threading.Barrier(THREADS), threading.Event()
 
     def work(thread: int) -> list[str]:
@@ -169,8 +174,9 @@ async def _leave(shared: Any, name: str, patience: float) -> str:
 
 
 @pytest.mark.skipif(sdk.VERSION < (1, 10), reason="streams of this release cannot be closed")
-async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(watched: Watched) -> None:
+async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(patient: Callable[[], Watched]) -> None:
     """Timeouts hit some of 200 streams of one client anywhere: those are abandoned, the others whole, all counted."""
+    watched = patient()
     shared, chance = async_client(pause=0.0005), random.Random(1)
     patience = [chance.choice((60.0, chance.uniform(0.001, 0.3))) for _ in range(200)]
     names = [f"<{number}>" for number in range(len(patience))]
@@ -193,9 +199,9 @@ async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(watched: Wat
     assert not instrumentor.agent.any_open
 
 
-async def test_200_tasks_on_one_client_are_counted_exactly(watch: Callable[..., Watched]) -> None:
+async def test_200_tasks_on_one_client_are_counted_exactly(patient: Callable[[], Watched]) -> None:
     """All of them whole, and each its own."""
-    watched = watch(window_seconds=600)  # 200 tasks on a busy machine: an event waits for seconds
+    watched = patient()
     shared = async_client(pause=0.0)
     names = [f"<{number}>" for number in range(200)]
 
