@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streamwatch.core import kinds as anomalies
-from streamwatch.core.kinds import CONTENT_MISPLACED, KINDS, AnomalyKind
+from streamwatch.core.kinds import CONTENT_MISPLACED, KINDS, RESPONSE_EVENT_MISSING, RESPONSE_TEXT_LOST, AnomalyKind
 from streamwatch.core.known_issues import CONTENT_EMPTY, ISSUES, ORDER_MISMATCH, Issue
+from streamwatch.core.ledger import Ledger
+from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level, Outcome, Severity, Strategy, Verdict
 
 APIS = {"agents", "assistants", "chat", "completions", "images", "live", "realtime", "responses", "transcriptions"}
@@ -99,3 +101,14 @@ def test_every_word_is_its_own_label() -> None:
         assert [word.value for word in words] == [str.__str__(word) for word in words]
         assert len({word.value for word in words}) == len(words)
     assert all(strategy.meaning and not strategy.meaning.endswith(".") for strategy in Strategy)
+
+
+def test_what_is_usual_is_neither_counted_nor_repaired() -> None:
+    """Where a kind says nothing of the sender, as over WebSockets, it is as if there were none."""
+    ledger = Ledger(Policy("all"))
+    ledger.ignored = frozenset({RESPONSE_EVENT_MISSING})
+
+    assert not ledger.wants(RESPONSE_EVENT_MISSING)
+    assert not ledger.record(RESPONSE_EVENT_MISSING)
+    assert ledger.record(RESPONSE_TEXT_LOST)
+    assert ledger.anomalies.keys() == {RESPONSE_TEXT_LOST}

@@ -8,7 +8,12 @@ import random
 import pytest
 
 from helpers.keeper import EVENTS, FRAMES, changed, payload_of
+from streamwatch.core.kinds import RESPONSE_INTERRUPTED
+from streamwatch.core.report import Request
 from streamwatch.core.resumption import Continuation, ResumePoint
+from streamwatch.core.settings import Settings
+from streamwatch.core.stream import StreamWatch
+from streamwatch.core.vocabulary import Outcome, Verdict
 
 LIMIT = 1 << 20
 
@@ -166,3 +171,29 @@ def test_an_event_that_is_too_large_does_not_follow() -> None:
     assert proof.push(b'data: {"type": "' + b"x" * 60) == b""
     assert proof.push(b"x" * 60) == b""
     assert proof.is_wrong
+
+
+@pytest.mark.parametrize("within", [0, 1, 40])
+def test_a_watch_goes_on_after_the_last_whole_event(within: int) -> None:
+    """What came of an event that was torn is left out, and the stream is as if it had come in one piece."""
+    stream = StreamWatch("responses", Request(background=True), Settings())
+    stream.receive(b"".join(FRAMES[:7]) + FRAMES[7][:within])
+    torn = stream.read_on()
+    stream.receive(b"".join(FRAMES[7:]))
+    stream.close()
+    report = stream.report()
+
+    assert torn == within
+    assert [event.raw for event in stream.ready] == [raw_of(frame) for frame in FRAMES]
+    assert report.verdict is Verdict.COMPLETE
+    assert report.outcomes == {RESPONSE_INTERRUPTED: {Outcome.VERIFIED: 1}}
+
+
+@pytest.mark.parametrize("error", [{"type": "error", "message": "No"}, {"error": {"message": "No"}}])
+def test_a_response_that_failed_is_not_read_on(error: dict[str, object]) -> None:
+    """The server has said how it ends."""
+    point = point_after(5)
+    point(json.dumps(error).encode())
+
+    assert point.is_over
+    assert not point.can_be_asked_for
