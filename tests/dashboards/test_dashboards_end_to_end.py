@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from apps import pipeline
 from dashboards import names
 from dashboards.preview.live import MAY_BE_EMPTY, TELLS_ITS_VERSION, Application, Collector, Live, filled_in
-from streamwatch.export.instruments import BUILD, CLOSES, LONGEST_SILENCE, RECONNECTS
+from streamwatch.export.instruments import ADDED, BUILD, CLOSES, LONGEST_SILENCE, RECONNECTS
 
 with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 12 and later import
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -147,6 +147,7 @@ def test_metrics_have_the_names_and_labels_that_the_table_gives_them(live: Live)
     }
     never = {"streamwatch_internal_errors_total", "streamwatch_unobserved_streams_total"}
     never |= {names.metric(CLOSES), names.metric(RECONNECTS)}  # nothing comes over a WebSocket here
+    never |= {names.metric(ADDED)}  # and nothing is read on
     never |= {names.metric(LONGEST_SILENCE)}  # nothing is silent for so long here
     never |= set() if TELLS_ITS_VERSION else {names.metric(BUILD)}
     assert {name for name in known if name.startswith("streamwatch_")} - ours.keys() <= never
