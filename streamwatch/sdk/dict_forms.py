@@ -36,6 +36,8 @@ from typing import Any
 
 from wrapt import register_post_import_hook
 
+from streamwatch.sdk.exchange import exchange
+
 _MODULE = "openai.types.chat.chat_completion_chunk"
 #: What makes dicts: with pydantic 2 `to_dict` and `dict` call the first, with pydantic 1 both are methods of their own.
 _DUMPS = ("model_dump",)
@@ -149,12 +151,7 @@ class DictForms:
             is_marked = undo and type(getattr(self, fields_set, None)) is MarkedFieldsSet
             return answering(self, made, nulls=bool(kwargs.get("exclude_unset"))) if is_marked else made
 
-        def restore() -> None:
-            if vars(cls).get(name) is dump:
-                delattr(cls, name) if own is None else setattr(cls, name, own)
-
-        setattr(cls, name, dump)
-        self._undo.append(restore)
+        self._undo.append(exchange(cls, name, dump))
 
     def _answering(self, model: Any, made: Any, *, nulls: bool) -> Any:
         """Return the dict of a model, which answers for a content wherever a marked delta stands in it."""

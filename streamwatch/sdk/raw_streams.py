@@ -21,6 +21,7 @@ from streamwatch.core.report import Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 from streamwatch.export.request import RequestInfo
+from streamwatch.sdk.exchange import exchange
 from streamwatch.sdk.interruption import is_interruption
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
 from streamwatch.sdk.request_info import describe_raw, sent_at
@@ -204,13 +205,11 @@ def _patch(manager: Any, method: str, owner: Owner) -> Callable[[], None]:
     async def __aenter__(self: Any) -> Any:
         return covered(await original(self))
 
-    patched = __enter__ if method == "__enter__" else __aenter__
-    setattr(manager, method, patched)
+    put_back = exchange(manager, method, __enter__ if method == "__enter__" else __aenter__)
 
     def undo() -> None:
         nonlocal wanted
         wanted = False
-        if vars(manager).get(method) is patched:
-            setattr(manager, method, original)
+        put_back()
 
     return undo

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from streamwatch.sdk.exchange import exchange
 from streamwatch.sdk.observed_stream import Owner
 from streamwatch.sdk.socket_events import EventBuilder
 from streamwatch.sdk.socket_protocols import PROTOCOLS, SocketProtocol
@@ -34,15 +35,16 @@ class Connections:
         name = module.__name__
         if name in self._undo:
             return
-        self._undo[name] = []
+        undo = self._undo[name] = []
         for connection_class in list(vars(module).values()):
             if getattr(connection_class, "__module__", "") == name and "recv_bytes" in vars(connection_class):
                 receive, close = connection_class.recv_bytes, connection_class.close
-                self._put(name, connection_class, "recv_bytes", self._receiving(receive, PROTOCOLS[name]))
-                self._put(name, connection_class, "close", self._closing(close, PROTOCOLS[name]))
+                undo.append(exchange(connection_class, "recv_bytes", self._receiving(receive, PROTOCOLS[name])))
+                undo.append(exchange(connection_class, "close", self._closing(close, PROTOCOLS[name])))
                 parse = vars(connection_class).get("parse_event")
                 if parse is not None and self._owner.settings.build_chunks:
-                    self._put(name, connection_class, "parse_event", self._parsing(parse, EventBuilder(module, parse)))
+                    parsing = self._parsing(parse, EventBuilder(module, parse))
+                    undo.append(exchange(connection_class, "parse_event", parsing))
 
     def unpatch(self) -> None:
         """Leave all of them as they were."""
@@ -55,21 +57,6 @@ class Connections:
                 self._watched.pop(connection, None)
         for undo in undos:
             undo()
-
-    def _put(self, module: str, connection_class: Any, name: str, method: Any) -> None:
-        """Exchange a method of a class, which may have it from another one."""
-        original = vars(connection_class).get(name)
-        setattr(connection_class, name, method)
-
-        def undo() -> None:
-            if vars(connection_class).get(name) is not method:  # somebody else has exchanged it in turn
-                return
-            if original is None:
-                delattr(connection_class, name)
-            else:
-                setattr(connection_class, name, original)
-
-        self._undo[module].append(undo)
 
     def _of(self, connection: Any, protocol: SocketProtocol) -> WatchedConnection | None:
         """Return the watch over a connection; None where there is none."""

@@ -17,13 +17,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .streams import GENERATORS, OTHERS
 from .wire import DONE, Chance, Event, made
 
 Events = list[Event]
 Run = Callable[[Events, Chance], "Events | None"]
-#: APIs that have no changes of their own.
-OTHERS = ("assistants", "agents", "images", "transcriptions")
-ALL = ("chat", "completions", "responses", *OTHERS)
+ALL = (*GENERATORS, *OTHERS)
 
 
 @dataclass(frozen=True)

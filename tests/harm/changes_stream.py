@@ -8,7 +8,6 @@ from typing import Any
 
 from .changes import (
     ALL,
-    OTHERS,
     Events,
     add,
     change,
@@ -24,6 +23,7 @@ from .changes import (
     setting,
     vendor,
 )
+from .streams import OTHERS
 from .wire import DONE, Chance, Event, Raw, comment, made
 
 _CHOICES = ("chat", "completions")
