@@ -164,7 +164,8 @@ TABLE = (
             ("openai.lib.streaming.responses._responses",),
             "1.66.0",
         ),
-        "tells the helper for responses from a loop of the application's: by the module that opens the stream",
+        "tells the helper for responses from a loop of the application's, by the module that opens the stream; "
+        "and whether its `ResponseStreamState` completes a response whose output is null",
         *(
             "its streams are repaired as for a loop",
             "tests/sdk/test_upstream.py::test_the_helper_for_responses_is_seen_at_work",

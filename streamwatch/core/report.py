@@ -19,7 +19,8 @@ class Request:
 
     `prompts` is how many texts a legacy completion was asked to complete, each `n` times.
     `accumulated` says that the SDK's own helper reads the stream, `joins_fragments` that the helper of
-    this release puts several fragments of one call in one chunk together by itself.
+    this release puts several fragments of one call in one chunk together by itself, `recovers_output` that
+    the one for responses makes an output that is null of the items that are done.
     """
 
     model: str = ""
@@ -31,6 +32,7 @@ class Request:
     id: str = ""  #: the provider's own name for the request, from the response headers
     accumulated: bool = False
     joins_fragments: bool = True
+    recovers_output: bool = False
     background: bool = False  #: the server works on, and keeps the answer, whatever becomes of the stream
 
 

@@ -12,6 +12,7 @@ import sysconfig
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from streamwatch.core.report import Request
@@ -112,6 +113,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         id=_request_id(stream),
         accumulated=accumulated,
         joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
+        recovers_output=accumulated and api == "responses" and _attempt(_recovers_output, default=True),
         background=api == "responses" and is_kept(_attempt(lambda: (request.method, url.path), ("", "")), body),
     )
     return api, known, call
@@ -186,6 +188,21 @@ def _joins_fragments() -> bool:
     deltas = sys.modules["openai.lib.streaming._deltas"]
     fragments = [{"index": 0, "function": {"arguments": piece}} for piece in ("{", "}")]
     return len(deltas.accumulate_delta({}, {"tool_calls": fragments})["tool_calls"]) == 1
+
+
+@cache
+def _recovers_output() -> bool:
+    """Return whether this release's helper completes a response whose output is null: not all do."""
+    state = sys.modules[_RESPONSES_HELPER].ResponseStreamState(input_tools=(), text_format=None)
+    types = sys.modules["openai.types.responses"]
+    response = {"id": "", "output": None}
+
+    def is_completed() -> bool:
+        state.handle_event(types.ResponseCreatedEvent.construct(type="response.created", response=response))
+        state.handle_event(types.ResponseCompletedEvent.construct(type="response.completed", response=response))
+        return True
+
+    return bool(_attempt(is_completed, default=False))
 
 
 def _attempt(read: Callable[[], Any], default: Any = None) -> Any:

@@ -235,13 +235,15 @@ def _again(name: str, type: str, place_of: Callable[[Events, int], int]) -> None
         if place is None:
             return None
         again = events[place].edited(lambda payload: payload.pop("sequence_number", None)).again()
-        result = inserted(events, place_of(events, place), again)
-        return _renumbered(result) if any("sequence_number" in e.payload for e in events if e.is_object) else result
+        return renumbered(inserted(events, place_of(events, place), again))
 
     add(name, _RESPONSES, "raises", run)
 
 
-def _renumbered(events: Events) -> Events:
+def renumbered(events: Events) -> Events:
+    """Return the events with numbers of their own, where the stream has numbers."""
+    if not any("sequence_number" in event.payload for event in events if event.is_object):
+        return events
     return [
         e.edited(setting("sequence_number", n)) if e.is_object and e.payload.get("sequence_number") != n else e
         for n, e in enumerate(events)
@@ -276,7 +278,7 @@ def _delta_inside(name: str, value: Any) -> None:
         empty = events[place].edited(
             lambda payload: (payload.update(delta=value), payload.pop("sequence_number", None))
         )
-        return _renumbered(inserted(events, place, empty.again()))
+        return renumbered(inserted(events, place, empty.again()))
 
     add(name, _RESPONSES, "raises", run)
 
@@ -294,7 +296,7 @@ def unknown_event_of_item(events: Events, chance: Chance) -> Events | None:
         return None
     keys = ("item_id", "output_index", "content_index")
     about = {key: events[place].payload[key] for key in keys if key in events[place].payload}
-    return _renumbered(inserted(events, place, made({"type": "response.output_text.hint.added", **about, "hint": "x"})))
+    return renumbered(inserted(events, place, made({"type": "response.output_text.hint.added", **about, "hint": "x"})))
 
 
 @change(*_RESPONSES)
@@ -303,7 +305,7 @@ def item_of_unknown_type(events: Events, chance: Chance) -> Events | None:
     index = 1 + max((e.payload.get("output_index") or 0 for e in events if e.is_object), default=0)
     item = {"id": "new_1", "type": "tool_search_call", "status": "completed"}
     both = [made({"type": f"response.output_item.{w}", "output_index": index, "item": item}) for w in ("added", "done")]
-    return _renumbered(inserted(events, len(events) - 1, *both)) if events[-1].type in _ENDS else None
+    return renumbered(inserted(events, len(events) - 1, *both)) if events[-1].type in _ENDS else None
 
 
 # --- members

@@ -14,10 +14,11 @@ from typing import Any
 
 import streamwatch.testing
 
-from . import (  # noqa: F401 -- fill the table  # noqa: F401  # noqa: F401
+from . import (  # noqa: F401 -- fill the table
     changes_calls,
     changes_chat,
     changes_responses,
+    changes_snapshots,
     changes_stream,
     readers_calls,
     readers_chat,

@@ -191,10 +191,12 @@ def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before:
 
 
 def with_output(events: Events) -> Events:
-    """Return the events with the items that were done in a terminal event that has none."""
+    """Return the events with the items that were done in a terminal event that has none, as they were said last."""
     done: dict[Any, Any] = {}
     result: Events = []
     for event in events:
+        for item in _listed(event) if event.type not in _ENDS else ():
+            done = {index: item if _is_same(known, item) else known for index, known in done.items()}
         if event.type == "response.output_item.done" and isinstance(event.payload.get("item"), dict):
             done[event.payload.get("output_index")] = event.payload["item"]
         if event.type in _ENDS and done and _lacks_output(event.payload.get("response")):
@@ -202,6 +204,16 @@ def with_output(events: Events) -> Events:
             event = event.holding({**event.payload, "response": {**event.payload["response"], "output": items}})
         result.append(event)
     return result
+
+
+def _listed(event: Event) -> list[Any]:
+    response = event.payload.get("response") if event.is_object else None
+    output = response.get("output") if isinstance(response, dict) else None
+    return [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+
+
+def _is_same(item: Any, other: Any) -> bool:
+    return any(item.get(name) is not None and item.get(name) == other.get(name) for name in ("id", "call_id"))
 
 
 def _lacks_output(response: Any) -> bool:

@@ -62,6 +62,7 @@ CAUGHT = {
 #: Failures that cost a label or a hint at most, and are not worth counting.
 ABSORBED = {
     "request_info._joins_fragments",
+    "request_info._recovers_output",
     "request_info.is_installed",
     "request_info.opened_by_helper",
     *(

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from helpers import sdk
-from helpers.stream_builders import DONE, body, chunk, completion, fragment, said
+from helpers.stream_builders import DONE, answered, body, chunk, completion, fragment, named, said
 from streamwatch.core.report import Request
 from streamwatch.sdk import request_info
 from streamwatch.testing import reports
@@ -98,6 +98,36 @@ def test_a_helper_that_nobody_knows_is_taken_to_join(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(request_info.sys.modules, "openai.lib.streaming._deltas", None)  # type: ignore[attr-defined]
 
     assert request_info._attempt(request_info._joins_fragments, default=True) is True
+
+
+@pytest.mark.skipif(sdk.VERSION < (1, 66), reason="this release of the SDK has no helper for responses")
+def test_a_response_without_output_ends_with_its_items_whether_the_helper_recovers_them_by_itself() -> None:
+    """Releases from 3.20 on do so, others raise on null; what this one does is asked of it, and not of its number."""
+    events = answered("One two")
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": None}}
+
+    def final() -> Any:
+        with sdk.client([named(events)]).responses.stream(model="m", input="hi") as stream:
+            return stream.get_final_response()
+
+    recovers = True
+    try:
+        final()
+    except TypeError:
+        recovers = False
+    with reports("default") as seen:
+        watched = final()
+
+    assert watched.output_text == "One two"
+    assert seen[0].request.recovers_output is recovers
+
+
+def test_a_helper_that_is_not_there_is_taken_to_recover(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that has moved it: nothing is done for it."""
+    request_info._recovers_output.cache_clear()
+    monkeypatch.setitem(request_info.sys.modules, request_info._RESPONSES_HELPER, None)  # type: ignore[attr-defined]
+
+    assert request_info._attempt(request_info._recovers_output, default=True) is True
 
 
 # --- the provider, where the address is one's own

@@ -147,8 +147,8 @@ class Item:
     """An output item."""
 
     __slots__ = (
-        *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "missed"),
-        *("order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
+        *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
+        *("missed", "order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
     )
 
     def __init__(self, head: dict[str, Any], index: int, *, partial: bool = False) -> None:
@@ -162,6 +162,7 @@ class Item:
         self.announced = False  #: by the server
         self.order = -1  #: how many the server announced before it: its index, if nothing is wrong
         self.put_in = False  #: announced by an event that a repair put in
+        self.listed = False  #: in the event with which the response begins
         self.missed = False  #: that nobody announced it is counted
         self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
         self.strayed = False  #: its events come under the index of another item
@@ -175,7 +176,7 @@ class Item:
     @property
     def is_shown(self) -> bool:
         """Return whether the reader knows it: it was announced, by whomever."""
-        return self.announced or self.put_in
+        return self.announced or self.put_in or self.listed
 
     def fits(self, type_: str) -> bool:
         """Return whether an event that is about an item of this type may be about this one."""
@@ -358,7 +359,6 @@ class OutputItems:
         self.bind(item, key)
         if (call := key_of(call_id)) is not None:
             self._by_call.setdefault(call, item)
-        self.announced += item.announced
         if item.strayed:
             self._strays[index if is_index(index) else None, item.type] = item
             return

@@ -94,7 +94,7 @@ def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], in
 
 def introduce(state: ResponseState, item: Item, payload: dict[str, Any], level: Level | None = None) -> None:
     """Count an item that nobody announced, and announce it where that is wanted."""
-    if item.announced or item.missed or item.partial:
+    if item.announced or item.listed or item.missed or item.partial:
         return
     item.missed = True
     announcement = item.announcement()

@@ -45,10 +45,24 @@ def see_item_done(state: ResponseState, payload: dict[str, Any], size: int) -> b
     for part in item.parts:
         state.forget(part)
     state.answered = state.answered or answers(final)
-    if state.kept + size <= _MAX_KEPT:
-        state.kept += size
-        item.finished = final
+    _keep(state, item, final, size)
     return True
+
+
+def see_snapshot(state: ResponseState, listed: list[dict[str, Any]], size: int) -> None:
+    """Keep what an event of `size` bytes says, before the end, of items that are done: it is what they are now."""
+    for said in listed:
+        item = state.items.by_id(said.get("id")) or state.items.by_call(said.get("call_id"), said.get("type"))
+        if item is not None and item.done:
+            _keep(state, item, said, size)
+            size = 0 if item.finished is said else size
+
+
+def _keep(state: ResponseState, item: Item, final: dict[str, Any], size: int) -> None:
+    """Keep an item that is done, of an event of `size` bytes, if there is room."""
+    fits = state.kept + size <= _MAX_KEPT
+    state.kept += size if fits else 0
+    item.finished = final if fits else None
 
 
 def _finished_item(state: ResponseState, payload: dict[str, Any], final: dict[str, Any]) -> Item:
@@ -111,7 +125,8 @@ def _restore_output(state: ResponseState, response: dict[str, Any]) -> None:
     """Restore an output that was forgotten from the items that are done."""
     items = [item.finished for item in state.items.by_place()]
     whole = all(item is not None for item in items)
-    if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if whole else Level.NEVER):
+    recovered = response.get("output") is None and state.request.recovers_output
+    if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if whole and not recovered else Level.NEVER):
         response["output"] = items
     if any(not item.done for item in state.items):
         state.record(RESPONSE_EVENT_MISSING, Level.NEVER)

@@ -209,6 +209,8 @@ def _level(state: ResponseState, item: Item, part: Part, at: Statement) -> Level
     nameless = not (part.begun or item.is_shown) and item.announcement() is None
     if nameless or state.partial or state.items.astray(part):
         return Level.NEVER  # whose text it is cannot be said, or it may have come elsewhere
+    if item.strayed and not item.is_shown:
+        return Level.OPT_IN  # it is done where another item is: who looks by the index would not find it there
     if not state.ordered or (at is Statement.TERMINAL and not part.begun):
         return Level.OPT_IN  # without an order it may come yet
     return Level.DEFAULT

@@ -27,7 +27,7 @@ from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, 
 from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
 from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, place, settle
 from streamwatch.core.apis.response_state import ResponseState
-from streamwatch.core.apis.response_terminal import see_item_done, see_output
+from streamwatch.core.apis.response_terminal import see_item_done, see_output, see_snapshot
 from streamwatch.core.apis.response_texts import see_delta, see_part, see_text_done
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
@@ -149,7 +149,7 @@ class Responses(ResponseState):
         """Look at an event of a response, an item, a part or a text, and return whether it goes on."""
         payload = event.payload
         if type_ in _LIFECYCLE:
-            return self._see_lifecycle(type_, payload)
+            return self._see_lifecycle(type_, payload, len(event.raw))
         if not self._began:
             self._begin(payload)
         name, _, verb = type_.rpartition(".")
@@ -209,7 +209,7 @@ class Responses(ResponseState):
 
     # --- the life of a response
 
-    def _see_lifecycle(self, type_: str, payload: dict[str, Any]) -> bool:
+    def _see_lifecycle(self, type_: str, payload: dict[str, Any], size: int) -> bool:
         response = payload.get("response")
         if not isinstance(response, dict):
             self._known = True
@@ -223,9 +223,25 @@ class Responses(ResponseState):
             self._begin(payload)
         self._began = self._known = self._has_head = True
         self._identify(response)
+        listed = response.get("output")
         if type_ in TERMINAL:
             self._see_terminal(type_, response)
+        elif isinstance(listed, list) and listed and not self.partial:
+            self._see_listed(type_, [item for item in listed if isinstance(item, dict)], size)
         return True
+
+    def _see_listed(self, type_: str, listed: list[dict[str, Any]], size: int) -> None:
+        """Look at the items that a response lists before its end.
+
+        The SDK's helper takes those of its beginning for announced, and the later ones for what its items are now.
+        """
+        if type_ == "response.created" and not len(self.items):
+            for index, said in enumerate(listed):
+                item = self._remember(said, index, index)
+                item.refer({"item_id": item.id, "output_index": index})
+                item.listed = True
+        elif len(self.items):
+            see_snapshot(self, listed, size)
 
     def _begin_again(self, response: dict[str, Any]) -> None:
         """Count another response that begins before this one ends; its items would have the same places."""
@@ -273,7 +289,7 @@ class Responses(ResponseState):
             return False
         if type_ in _LIFECYCLE:
             if not isinstance(payload.get("response"), dict):
-                return self._see_lifecycle(type_, payload)
+                return self._see_lifecycle(type_, payload, len(event.raw))
             self._spliced = True
         elif not self._spliced:
             self._place_late(payload)
@@ -317,16 +333,22 @@ class Responses(ResponseState):
         if known is not None:
             return self._see_again(known, said, index)
         own, order = own_index(self, payload), self.items.announced
-        item = Item(self.items.head_of(said), own)
-        item.announced, item.told = True, told_by(said)
+        item = self._remember(said, own, index if is_index(index) else own)
         item.refer({"item_id": item.id, **payload})
-        item.order = order if own == index else own
-        self.remember(item, index if is_index(index) else own, said)
+        item.announced, item.order = True, order if own == index else own
+        return True
+
+    def _remember(self, said: dict[str, Any], own: int, index: int) -> Item:
+        """Return a new item that comes under an index and has its own, with what is said of its texts already."""
+        item = Item(self.items.head_of(said), own)
+        item.told = told_by(said)
+        self.items.announced += 1
+        self.remember(item, index, said)
         for text in said_by(said) if said.get("content") else ():
-            if text.family.part and text.text:
+            if text.family.part:
                 part = self.new_part(item, text.family, text.family.key, text.place)
                 part.missed, part.told = True, told_by(text.part)
-        return True
+        return item
 
     def _same(self, said: dict[str, Any], index: Any) -> Item | None:
         """Return the item that is announced again, or at last, where an id does not say so."""
@@ -340,7 +362,7 @@ class Responses(ResponseState):
         """Look at an item that was announced already, or of which events came before, and return whether it goes on."""
         if not item.announced:
             item.announced = True
-            self.items.announced += 1
+            self.items.announced += not item.listed
             self.items.bind(item, key_of(said.get("id")))
             if item.put_in:
                 return False
