@@ -113,7 +113,7 @@ def test_a_response_without_output_ends_with_its_items_whether_the_helper_recove
     recovers = True
     try:
         final()
-    except TypeError:
+    except (AttributeError, TypeError):
         recovers = False
     with reports("default") as seen:
         watched = final()

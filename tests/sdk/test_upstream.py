@@ -134,10 +134,12 @@ def name_of(node: ast.AST) -> str:
 
 
 def has(path: str, name: str) -> bool:
-    """Whether a class or a base of it names an attribute in its source, or a module has a member."""
+    """Whether a class has an attribute, or names it in its source or that of a base; whether a module has a member."""
     owner, module = owner_of(path), path.partition(":")[0]
     if inspect.ismodule(owner):
         return module in (name, f"openai.{name}") or hasattr(owner, name)
+    if hasattr(owner, name):
+        return True  # pydantic 1 is compiled, and has no source
     # A package may say of a class that it lies where it is imported from.
     return any(
         name in members(home).get(base.__name__, ()) for base in owner.__mro__ for home in (module, base.__module__)

@@ -6,6 +6,7 @@ Real connections of the SDK, to a server of `websockets` on the loopback interfa
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ from helpers.stream_builders import Payload, answered
 from helpers.websocket_servers import HELLO, RESPONSE, SESSION, Script, on_lane, realtime, serving, wire
 from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_OUT_OF_ORDER
 from streamwatch.core.vocabulary import Verdict
+
+pytestmark = pytest.mark.skipif(
+    "websocket_base_url" not in inspect.signature(openai.OpenAI).parameters, reason="no WebSockets in this release"
+)
 
 #: Of a session that talks until it is closed.
 LIVE: list[Payload] = [

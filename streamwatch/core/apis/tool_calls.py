@@ -123,7 +123,7 @@ class ToolCalls:
         self._are_mixed = mixed
         fragments = delta["tool_calls"]
         if fragments is None or fragments == []:
-            if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR):
+            if self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, self._rules.join_level):
                 del delta["tool_calls"]
             return
         if isinstance(fragments, dict):

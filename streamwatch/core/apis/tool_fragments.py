@@ -28,13 +28,14 @@ from streamwatch.core.vocabulary import Level
 class FragmentRules:
     """The rules of the fragments of one choice, and the calls of which something waits."""
 
-    __slots__ = ("_awaited", "_checks", "_doubts", "_is_patient", "_join_level", "_ledger", "_tools")
+    __slots__ = ("_awaited", "_checks", "_doubts", "_is_patient", "_ledger", "_tools", "join_level")
 
     def __init__(self, ledger: Ledger, doubts: Doubts, request: Request) -> None:
         self._ledger = ledger
         self._doubts = doubts
         self._tools = request.tools
-        self._join_level = Level.OPT_IN if request.joins_fragments else Level.HELPER
+        #: of what a helper alone needs that does not join fragments of one chunk, nor begin with an empty list
+        self.join_level = Level.OPT_IN if request.joins_fragments else Level.HELPER
         self._checks = ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_patient = True  #: a header that is not whole may be waited for
         self._awaited: dict[int, Call] = {}  # calls of which something waits, by identity
@@ -200,7 +201,7 @@ class FragmentRules:
         said = [part.get("arguments") or "" for part in (head, tail)]
         if not all(isinstance(part, str) for part in said):
             return False
-        if not self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, self._join_level):
+        if not self._ledger.record(TOOL_CALL_FRAGMENT_IRREGULAR, self.join_level):
             return False
         head["arguments"] = "".join(said)
         return True
