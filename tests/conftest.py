@@ -40,6 +40,8 @@ MARKERS = {
     "quick_cases(n)": "a quick run runs n of the test's cases, always the same ones",
     "slow": "costs seconds and seldom fails: not part of a quick run",
 }
+#: Whether all tests run, and none is asked for by its name.
+WHOLE = pytest.StashKey[bool]()
 #: What a whole run takes on two idle cores.
 TAKES = {True: "about a minute", False: "some four minutes"}
 
@@ -56,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers of this project; and a terminal of no certain width, as pytest-xdist gives its workers one."""
     os.environ.pop("COLUMNS", None)
+    config.stash[WHOLE] = config.args == config.getini("testpaths") and not config.option.keyword
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     quick.start(quick=config.getoption("quick"))
@@ -69,16 +72,39 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say how long a whole run takes, and what it leaves out."""
-    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+    if not config.stash[WHOLE]:
         return None
     out = ["tests marked slow, and nine of ten examples (make test-all has them)"] if quick.is_quick() else []
     out += [] if SHARED.is_dir() else ["what needs ../shared"]
     return f"takes {TAKES[quick.is_quick()]} on two idle cores" + "; without ".join(["", *out])
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Draw and join cases before they are items, unless one of them may be asked for by its name."""
+    yield
+    if quick.is_quick() and metafunc.config.stash[WHOLE]:
+        quick.before_items(metafunc)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each process of a whole run begin with its share of the files, and find the others compiled already.
+
+    Assertions are rewritten the first time, which takes 7 s of CPU; all processes at one file would do it twice.
+    """
+    config = session.config
+    if not hasattr(config, "workerinput") or not config.stash[WHOLE]:
+        return
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    own, all_of_them = int(config.workerinput["workerid"].removeprefix("gw")), config.workerinput["workercount"]
+    at = len(files) * own // all_of_them
+    config.args[:] = map(str, [*files[at:], *files[:at]])
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Leave out what this run is without, and join the cases of a test where it is quick."""
+    items.sort(key=lambda item: item.path)  # wherever collection began
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("acceptance")
