@@ -29,7 +29,7 @@ from streamwatch.sdk.interruption import is_interruption
 pytest_plugins = ["pytester"]
 
 # The release of the client stays the same, and to find it out takes 2 ms each time that Streamwatch is switched on.
-dependencies.version = functools.cache(dependencies.version)  # type: ignore[assignment]
+dependencies.version = functools.cache(dependencies.version)  # type: ignore[attr-defined]
 
 #: Material for acceptance, of which this repository holds no copy.
 SHARED = Path(__file__).parents[2] / "shared"

@@ -10,7 +10,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -26,7 +26,7 @@ MOST_FAILURES = 5
 class _Mode:
     quick = False
     #: Ids of the cases that stand for others as well -> all of these.
-    standing: dict[int, list[Any]] = {}
+    standing: ClassVar[dict[int, list[Any]]] = {}
 
 
 def start(*, quick: bool) -> None:
@@ -90,7 +90,7 @@ def together(items: list[pytest.Item]) -> list[pytest.Item]:
     for _, group in itertools.groupby(items, key=_test_of):
         tests = list(group)
         cases = [case for test in tests for case in _cases_of(test)]
-        plain = len(cases) > 1 and all(_is_plain(test, test.callspec) for test in tests)
+        plain = len(cases) > 1 and all(_is_plain(test, test.callspec) for test in tests)  # type: ignore[attr-defined]
         found += _joined(tests[0], cases) if plain else tests
     return found
 
