@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
     if quick.is_quick() or os.environ.get("CI"):
         hypothesis.settings.load_profile("quick" if quick.is_quick() else "gate")
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One process more than cores: for half of a quick run's time a test waits, for a server that is silent say."""
+    cores = yield
+    return cores + 1 if quick.is_quick() else cores
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
