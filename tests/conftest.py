@@ -46,8 +46,11 @@ WHOLE = pytest.StashKey[bool]()
 TAKES = {True: "about a minute", False: "some four minutes"}
 
 # The same code gets the same answer in a gate and in a quick run; new examples are looked for wherever else tests run.
-hypothesis.settings.register_profile("gate", derandomize=True)
-hypothesis.settings.register_profile("quick", derandomize=True, max_examples=quick.SHARE)
+# How long that takes is a matter of what else the machine does.
+hypothesis.settings.register_profile(
+    "gate", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("gate"), max_examples=quick.SHARE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
