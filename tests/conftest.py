@@ -61,6 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers of this project; and a terminal of no certain width, as pytest-xdist gives its workers one."""
     os.environ.pop("COLUMNS", None)
+    gc.disable()  # until tests begin: what is imported stays
     config.stash[WHOLE] = config.args == config.getini("testpaths") and not config.option.keyword
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
@@ -139,6 +140,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         sdk.read_with_helpers()  # which build most of what the SDK builds, when they are first used
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def settle() -> None:
