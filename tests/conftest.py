@@ -61,7 +61,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers of this project; and a terminal of no certain width, as pytest-xdist gives its workers one."""
     os.environ.pop("COLUMNS", None)
-    gc.disable()  # until tests begin: what is imported stays
     config.stash[WHOLE] = config.args == config.getini("testpaths") and not config.option.keyword
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
@@ -101,12 +100,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
 def pytest_collection(session: pytest.Session) -> None:
     """Let each process of a whole run begin with its share of the files, and find the others compiled already.
 
-    Assertions are rewritten the first time, which takes 7 s of CPU; all processes at one file would do it twice.
+    Assertions are rewritten the first time, which takes 7 s of CPU; all processes at one file would do it each for
+    itself. Nothing is garbage until tests begin.
     """
+    gc.disable()
     config = session.config
     if not hasattr(config, "workerinput") or not config.stash[WHOLE]:
         return
-    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    here = Path(__file__).parent
+    hidden = set(here.rglob(".*/**/test_*.py"))  # pytest does not look there either
+    files = sorted({*here.rglob("test_*.py")} - hidden)
     own, all_of_them = int(config.workerinput["workerid"].removeprefix("gw")), config.workerinput["workercount"]
     at = len(files) * own // all_of_them
     config.args[:] = map(str, [*files[at:], *files[:at]])
