@@ -55,13 +55,14 @@ fuzz: $(VENV)/dev ## broken streams without end: 100,000 of them, or as many as 
 harm: $(VENV)/dev ## streams x changes x readers: who reads otherwise than on the plain SDK [COUNT=n] [SEED=n] [MINUTES=n]
 	$(BIN)/python -W ignore -m tests.harm --jobs 2 --count $(or $(COUNT),100000) --seed $(or $(SEED),1) --minutes $(or $(MINUTES),inf)
 
-check: $(VENV)/dev ## codespell, ruff, mypy --strict, the direction of imports, and the language
+check: $(VENV)/dev ## codespell, ruff, mypy --strict, the direction of imports, the language, and names of others
 	$(BIN)/codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools
-	$(BIN)/python -m pytest -q tests/project/test_package.py tests/project/test_language.py
+	$(BIN)/python -m pytest -q tests/project/test_package.py tests/project/test_language.py tests/sdk/test_upstream.py \
+	  tests/promises/test_platforms.py -k "not platforms or asked or where_they_may_fail"
 
 bench: $(VENV)/bench ## CPU time of streams beside the plain SDK's, and what of a chunk's time goes where: about a minute
 	$(BIN)/python benchmarks/streams.py --pairs 3

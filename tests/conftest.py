@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from opentelemetry.instrumentation import dependencies
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -26,6 +28,9 @@ from streamwatch.sdk.interruption import is_interruption
 
 pytest_plugins = ["pytester"]
 
+# The release of the client stays the same, and to find it out takes 2 ms each time that Streamwatch is switched on.
+dependencies.version = functools.cache(dependencies.version)  # type: ignore[attr-defined]
+
 #: Material for acceptance, of which this repository holds no copy.
 SHARED = Path(__file__).parents[2] / "shared"
 MARKERS = {
@@ -35,12 +40,17 @@ MARKERS = {
     "quick_cases(n)": "a quick run runs n of the test's cases, always the same ones",
     "slow": "costs seconds and seldom fails: not part of a quick run",
 }
+#: Whether all tests run, and none is asked for by its name.
+WHOLE = pytest.StashKey[bool]()
 #: What a whole run takes on two idle cores.
 TAKES = {True: "about a minute", False: "some four minutes"}
 
 # The same code gets the same answer in a gate and in a quick run; new examples are looked for wherever else tests run.
-hypothesis.settings.register_profile("gate", derandomize=True)
-hypothesis.settings.register_profile("quick", derandomize=True, max_examples=quick.SHARE)
+# How long that takes is a matter of what else the machine does.
+hypothesis.settings.register_profile(
+    "gate", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("gate"), max_examples=quick.SHARE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,25 +61,64 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Markers of this project; and a terminal of no certain width, as pytest-xdist gives its workers one."""
     os.environ.pop("COLUMNS", None)
+    config.stash[WHOLE] = config.args == config.getini("testpaths") and not config.option.keyword
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     quick.start(quick=config.getoption("quick"))
+    if quick.is_quick():
+        # Nothing is asked beyond this machine. The system's authorities would be read for each client: 40 ms a time.
+        os.environ.pop("SSL_CERT_FILE", None)
+        os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
     if quick.is_quick() or os.environ.get("CI"):
         hypothesis.settings.load_profile("quick" if quick.is_quick() else "gate")
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One process more than cores: for half of a quick run's time a test waits, for a server that is silent say."""
+    cores = yield
+    return cores + 1 if quick.is_quick() else cores
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say how long a whole run takes, and what it leaves out."""
-    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+    if not config.stash[WHOLE]:
         return None
     out = ["tests marked slow, and nine of ten examples (make test-all has them)"] if quick.is_quick() else []
     out += [] if SHARED.is_dir() else ["what needs ../shared"]
     return f"takes {TAKES[quick.is_quick()]} on two idle cores" + "; without ".join(["", *out])
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Draw and join cases before they are items, unless one of them may be asked for by its name."""
+    yield
+    if quick.is_quick() and metafunc.config.stash[WHOLE]:
+        quick.before_items(metafunc)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each process of a whole run begin with its share of the files, and find the others compiled already.
+
+    Assertions are rewritten the first time, which takes 7 s of CPU; all processes at one file would do it each for
+    itself. Nothing is garbage until tests begin.
+    """
+    gc.disable()
+    config = session.config
+    if not hasattr(config, "workerinput") or not config.stash[WHOLE]:
+        return
+    here = Path(__file__).parent
+    hidden = set(here.rglob(".*/**/test_*.py"))  # pytest does not look there either
+    files = sorted({*here.rglob("test_*.py")} - hidden)
+    own, all_of_them = int(config.workerinput["workerid"].removeprefix("gw")), config.workerinput["workercount"]
+    at = len(files) * own // all_of_them
+    config.args[:] = map(str, [*files[at:], *files[:at]])
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Leave out what this run is without, and join the cases of a test where it is quick."""
+    items.sort(key=lambda item: item.path)  # wherever collection began
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("acceptance")
@@ -94,6 +143,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         sdk.read_with_helpers()  # which build most of what the SDK builds, when they are first used
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def settle() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.endpoint import delta, healthy
+from helpers.letters import LETTERS
 from helpers.quick import examples
 from streamwatch.cli import main
 from streamwatch.cli.probe.endpoint import ProbedEndpoint
@@ -287,8 +288,8 @@ def test_what_follows_from_a_missing_index_is_not_told_as_well() -> None:
 
 
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(LETTERS, max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(LETTERS, max_size=5), inner, max_size=3),
     max_leaves=5,
 )
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.letters import LETTERS
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, CONTENT_REPLAYED, KINDS
 from streamwatch.core.settings import SEQUENCE_FIELDS, Policy, Settings
 from streamwatch.core.vocabulary import Level, Strategy
@@ -126,7 +127,9 @@ def test_a_long_value_is_not_repeated_at_length() -> None:
     assert len(complaint) < 500
 
 
-@given(st.dictionaries(st.sampled_from([f"STREAMWATCH_{name}" for name, *_ in VARIABLES]), st.text(max_size=30)))
+@given(
+    st.dictionaries(st.sampled_from([f"STREAMWATCH_{name}" for name, *_ in VARIABLES]), st.text(LETTERS, max_size=30))
+)
 def test_no_environment_raises(environ: dict[str, str]) -> None:
     """Whatever stands in the variables, there are settings, and at most one sentence each."""
     read, complaints = Settings.from_environ(environ)

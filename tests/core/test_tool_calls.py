@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from helpers.letters import LETTERS
 from helpers.quick import examples
 from helpers.stream_builders import (
     Call,
@@ -47,7 +48,7 @@ from streamwatch.core.vocabulary import Evidence, Outcome, Severity, Verdict
 often = hypothesis_settings(max_examples=examples(100), deadline=None)
 SEEDS = st.integers(0, 2**32)
 #: U+FFFD is an anomaly of its own.
-TEXTS = st.text(max_size=8).map(lambda text: text.replace("\ufffd", "?"))
+TEXTS = st.text(LETTERS, max_size=8).map(lambda text: text.replace("\ufffd", "?"))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from conftest import Watched, settle
 from helpers import sdk, stream_builders
 from helpers.cases import CASES
+from helpers.letters import LETTERS
 from helpers.quick import examples
 from helpers.stream_builders import (
     DONE,
@@ -299,7 +300,7 @@ def test_any_bytes_can_be_masked(wire: bytes) -> None:
     ]
 
 
-@given(st.text(max_size=60), st.booleans())
+@given(st.text(LETTERS, max_size=60), st.booleans())
 @hypothesis_settings(max_examples=examples(300), deadline=None)
 def test_any_text_keeps_its_structure(text: str, ascii_only: bool) -> None:
     """As a content and as arguments, in UTF-8 or in escapes: JSON as before, and not a letter of it."""

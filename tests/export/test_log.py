@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from helpers.letters import LETTERS
 from helpers.quick import examples
 from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
 from streamwatch.core.kinds import KINDS, AnomalyKind
@@ -244,7 +245,7 @@ def test_nothing_of_the_content_is_told(findings: FindingsLog, caplog: pytest.Lo
     assert SECRET not in caplog.text
 
 
-@given(st.text(max_size=300), st.text(max_size=300))
+@given(st.text(LETTERS, max_size=300), st.text(LETTERS, max_size=300))
 @example("a\nb", "a\r\n2026 WARNING x")
 @example("a\u2028b", "\x1b[31mred\x00")
 @example("%s %d", "\ud800")

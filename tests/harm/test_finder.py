@@ -272,6 +272,7 @@ def test_an_engine_that_does_nothing_harms_nobody(api: str, mode: str) -> None:
 # --- the tables
 
 
+@pytest.mark.quick_cases(120)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_changes_something(name: str) -> None:
     """Each change has something to change in a generated stream, gives the same again, and leaves its input alone."""

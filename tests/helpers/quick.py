@@ -10,7 +10,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -25,6 +25,8 @@ MOST_FAILURES = 5
 
 class _Mode:
     quick = False
+    #: Ids of the cases that stand for others as well -> all of these.
+    standing: ClassVar[dict[int, list[Any]]] = {}
 
 
 def start(*, quick: bool) -> None:
@@ -49,6 +51,23 @@ def sample(cases: Sequence[T], most: int) -> list[T]:
     return [cases[number * len(cases) // most] for number in range(most)]
 
 
+def before_items(metafunc: pytest.Metafunc) -> None:
+    """Draw the cases of a test, and let one stand for all, before they are items: most items would not stay.
+
+    Each costs 0.2 ms in each process of a run. Tests of which single cases have marks are left to `fewer`.
+    """
+    cases, test = metafunc._calls, metafunc.definition
+    if len(cases) < 2 or any(case.marks for case in cases):
+        return
+    if test.get_closest_marker("slow") is not None:
+        del cases[1:]  # it is left out
+        return
+    cases[:] = _drawn(test, test.name, cases)
+    if all(_is_plain(test, case) for case in cases):
+        _Mode.standing[id(cases[0])] = list(cases)
+        del cases[1:]
+
+
 def fewer(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return items without the cases that a quick run leaves out.
 
@@ -58,11 +77,7 @@ def fewer(items: list[pytest.Item]) -> list[pytest.Item]:
     found: list[pytest.Item] = []
     for (_, name), group in itertools.groupby(items, key=_test_of):
         cases = list(group)
-        mark = cases[0].get_closest_marker("quick_cases")
-        if mark is not None and mark.args[0] < len(cases):
-            kept = sorted(Random(name).sample(range(len(cases)), mark.args[0]))
-            cases = [cases[number] for number in kept]
-        found += cases
+        found += _drawn(cases[0], name, cases)
     return found
 
 
@@ -73,8 +88,10 @@ def together(items: list[pytest.Item]) -> list[pytest.Item]:
     """
     found: list[pytest.Item] = []
     for _, group in itertools.groupby(items, key=_test_of):
-        cases = list(group)
-        found += _joined(cases) if len(cases) > 1 and all(map(_is_plain, cases)) else cases
+        tests = list(group)
+        cases = [case for test in tests for case in _cases_of(test)]
+        plain = len(cases) > 1 and all(_is_plain(test, test.callspec) for test in tests)  # type: ignore[attr-defined]
+        found += _joined(tests[0], cases) if plain else tests
     return found
 
 
@@ -83,32 +100,47 @@ def _test_of(item: pytest.Item) -> tuple[object, str]:
     return item.parent, name or item.nodeid
 
 
-def _is_plain(item: pytest.Item) -> bool:
-    """Return whether a case needs nothing but the values of its parameters."""
-    if type(item) is not pytest.Function or getattr(item.obj, "is_hypothesis_test", False):
+def _cases_of(item: pytest.Item) -> list[Any]:
+    """Return the cases that an item stands for."""
+    case = getattr(item, "callspec", None)
+    return _Mode.standing.get(id(case), [case])
+
+
+def _drawn(test: pytest.Item, name: str, cases: list[T]) -> list[T]:
+    """Return the cases of a test that a quick run has."""
+    mark = test.get_closest_marker("quick_cases")
+    if mark is None or mark.args[0] >= len(cases):
+        return cases
+    return [cases[number] for number in sorted(Random(name).sample(range(len(cases)), mark.args[0]))]
+
+
+def _is_plain(test: pytest.Item, case: Any) -> bool:
+    """Return whether a case of a test needs nothing but the values of its parameters."""
+    if not isinstance(test, pytest.Function) or getattr(test.obj, "is_hypothesis_test", False):
         return False
-    arguments = {name for name, each in inspect.signature(item.obj).parameters.items() if each.default is each.empty}
-    marks = [mark for mark in item.own_markers if mark.name != "quick_cases"]
+    if inspect.iscoroutinefunction(test.obj) or inspect.isasyncgenfunction(test.obj):
+        return False
+    arguments = {name for name, each in inspect.signature(test.obj).parameters.items() if each.default is each.empty}
+    marks = [mark for mark in test.own_markers if mark.name != "quick_cases"]
     direct = all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in marks)
-    return direct and arguments == set(item.callspec.params)
+    return direct and arguments == set(case.params)
 
 
-def _joined(cases: list[pytest.Item]) -> list[pytest.Item]:
+def _joined(first: pytest.Item, cases: list[Any]) -> list[pytest.Item]:
     """Return the items for the cases of one test."""
-    first = cases[0]
     assert isinstance(first, pytest.Function)
     found: list[pytest.Item] = []
     for start_at in range(0, len(cases), MOST_CASES):
         some = cases[start_at : start_at + MOST_CASES]
         name = f"{first.originalname}[{start_at + 1}-{start_at + len(some)} of {len(cases)}]"
-        found.append(pytest.Function.from_parent(first.parent, name=name, callobj=_running(some)))
+        found.append(pytest.Function.from_parent(first.parent, name=name, callobj=_running(first.obj, some)))
     return found
 
 
-def _running(cases: list[pytest.Item]) -> Callable[[], None]:
+def _running(test: Callable[..., object], cases: list[Any]) -> Callable[[], None]:
     def run() -> None:
         skipped: list[str] = []
-        failed = list(itertools.islice(_failures(cases, skipped), MOST_FAILURES))
+        failed = list(itertools.islice(_failures(test, cases, skipped), MOST_FAILURES))
         if failed:
             raise _named(failed)
         if skipped:
@@ -117,16 +149,15 @@ def _running(cases: list[pytest.Item]) -> Callable[[], None]:
     return run
 
 
-def _failures(cases: list[pytest.Item], skipped: list[str]) -> Iterator[tuple[str, BaseException]]:
+def _failures(test: Callable[..., object], cases: list[Any], skipped: list[str]) -> Iterator[tuple[str, BaseException]]:
     """Run cases, and give the names and the exceptions of those that fail; note the reasons of those that skip."""
     for case in cases:
-        assert isinstance(case, pytest.Function)
         try:
-            case.obj(**case.callspec.params)
+            test(**case.params)
         except pytest.skip.Exception as reason:
             skipped.append(str(reason))
         except (Exception, pytest.fail.Exception) as error:
-            yield case.callspec.id, error
+            yield case.id, error
 
 
 def _named(failed: list[tuple[str, BaseException]]) -> BaseException:

@@ -40,8 +40,8 @@ def chunk(data: bytes) -> Raw:
 class Server:
     """Answers every request by following one script; counts what came, and notes when a client has gone."""
 
-    def __init__(self, script: Script, headers: bytes, tls: ssl.SSLContext | None) -> None:
-        self._script, self._headers, self._tls = script, headers, tls
+    def __init__(self, script: Script, headers: bytes, tls: ssl.SSLContext | None, patience: float) -> None:
+        self._script, self._headers, self._tls, self._patience = script, headers, tls, patience
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._over = threading.Event()
         self.client_left = threading.Event()
@@ -106,7 +106,7 @@ class Server:
             if isinstance(write, bytes):
                 peer.sendall(write if isinstance(write, Raw) or not framing else chunk(write))
             elif write is UNTIL_ASKED:
-                if self._silent(peer, PATIENCE):
+                if self._silent(peer, self._patience):
                     return False
                 self.in_vain = self.in_vain or not self.go_on.is_set()
                 self.go_on.clear()
@@ -132,9 +132,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(script: Script, headers: bytes = b"", tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+def server(
+    script: Script, headers: bytes = b"", tls: ssl.SSLContext | None = None, patience: float = PATIENCE
+) -> Iterator[Server]:
     """A server for the time of a test."""
-    serving = Server(script, headers, tls)
+    serving = Server(script, headers, tls, patience)
     try:
         yield serving
     finally:

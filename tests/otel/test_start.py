@@ -91,7 +91,7 @@ NEEDS = {
 }
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("need", NEEDS.values(), ids=NEEDS)
 def test_the_providers_are_there_before_anything_can_tell(need: str, ports: range) -> None:
     """Whoever needs them first, and a number is counted from the first one on."""
@@ -141,6 +141,7 @@ def test_what_the_environment_said_at_the_start_counts(ports: range) -> None:
     assert ["True ['late', 'console']"] == ran(code, ports, OTEL_SERVICE_NAME="early")
 
 
+@pytest.mark.slow  # test_distro.py and test_forks.py have a forked child in a quick run
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_an_endpoint_before_it_has_anything_to_serve(ports: range) -> None:
     """On a port of its own, with what it counts itself."""

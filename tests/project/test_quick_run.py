@@ -11,6 +11,15 @@ from helpers import quick
 def pytest_collection_modifyitems(items):
     items[:] = quick.together(quick.fewer(items))
 """
+#: The same, where cases are drawn and joined before they are items.
+BEFORE_ITEMS = f"""{CONFTEST}
+import pytest
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc):
+    yield
+    quick.before_items(metafunc)
+"""
+conftests = pytest.mark.parametrize("conftest", [CONFTEST, BEFORE_ITEMS], ids=["items", "before"])
 TESTS = """
 import pytest
 RAN = []
@@ -36,9 +45,10 @@ def test_all_ran():
 """
 
 
-def test_cases_run_together_and_are_named_where_they_fail(pytester: pytest.Pytester) -> None:
+@conftests
+def test_cases_run_together_and_are_named_where_they_fail(conftest: str, pytester: pytest.Pytester) -> None:
     """All of them, 150 in an item; tests with a fixture stay as they are, and a case that skips is told."""
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(conftest)
     pytester.makepyfile(TESTS)
     result = pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-rs", "--tb=short")
 
@@ -63,10 +73,11 @@ def test_of_many_cases(letter, number, tmp_path):
 """
 
 
-def test_a_test_may_say_how_many_of_its_cases_run(pytester: pytest.Pytester) -> None:
+@conftests
+def test_a_test_may_say_how_many_of_its_cases_run(conftest: str, pytester: pytest.Pytester) -> None:
     """So many, always the same ones, and of each parameter more values than one."""
     pytester.makeconftest(
-        f"{CONFTEST}\nimport pytest\ndef pytest_configure(config):\n    config.addinivalue_line('markers', 'quick_cases(n): few')"
+        f"{conftest}\nimport pytest\ndef pytest_configure(config):\n    config.addinivalue_line('markers', 'quick_cases(n): few')"
     )
     pytester.makepyfile(FEW)
     (ran, again) = (

@@ -400,7 +400,8 @@ def test_what_is_held_is_not_lost_by_a_failing_function(
 ) -> None:
     """An event that waits for its turn is delivered once, whatever fails meanwhile."""
     watch()
-    wrong = {name: harm(name, "disordered", plain, mended)[1] for name in reached["disordered"]}
+    failing = sample(sorted(reached["disordered"]), 60)
+    wrong = {name: harm(name, "disordered", plain, mended)[1] for name in failing}
 
     assert {} == {name: found for name, found in wrong.items() if found}
 

@@ -46,6 +46,7 @@ def openai_version(python: Path) -> str:
     return subprocess.check_output([str(python), "-c", show], text=True).strip()
 
 
+@pytest.mark.slow  # what the plain SDK does changes with its releases only
 def test_the_tutorial_fails_without_streamwatch(python: Path, base_url: str) -> None:
     """KeyError: 'content', and the text in the order 5, 7, 6."""
     with tutorial(python, base_url) as (said, _):

@@ -279,6 +279,9 @@ def test_run_takes_that_way_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what the source asks for
 
 
+reads_the_source = pytest.mark.slow  # `make check` runs these
+
+
 @functools.cache
 def trees() -> dict[str, ast.Module]:
     """The source of every module of the package, parsed."""
@@ -305,6 +308,7 @@ GUARDED = {
 }
 
 
+@reads_the_source
 def test_nothing_is_asked_of_os_that_windows_lacks() -> None:
     """But for what a `hasattr` stands before."""
     lacking = {(path, name) for path, name in asked_of("os") if name in OF_OS}
@@ -314,11 +318,13 @@ def test_nothing_is_asked_of_os_that_windows_lacks() -> None:
         assert f'hasattr(os, "{name}")' in (PACKAGE / path).read_text("utf-8"), path
 
 
+@reads_the_source
 def test_no_signal_is_asked_for_that_windows_lacks() -> None:
     """SIGINT and SIGTERM are on every system."""
     assert {name for _, name in asked_of("signal") if name.startswith("SIG") and not name.startswith("SIG_")} <= SIGNALS
 
 
+@reads_the_source
 def test_modules_that_windows_lacks_are_imported_where_they_may_fail() -> None:
     """Inside of a `try`, so that the command goes on without them."""
     for path, tree in trees().items():

@@ -15,6 +15,7 @@ import pytest
 
 from helpers import sdk
 from helpers.corpus import Recorded, beside, own, some
+from helpers.quick import examples
 from helpers.stream_builders import bytewise, parsers, reference, sdk_value, split, watch
 from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.kinds import CONTENT_ABSENT, CONTENT_NULL, USAGE_MISPLACED
@@ -207,7 +208,7 @@ def test_observing_changes_nothing_on_real_servers(recorded: list[Recorded]) -> 
 
 def test_the_application_gets_the_same_chunks_of_real_servers(recorded: list[Recorded]) -> None:
     """A sample of every provider through the SDK, with Streamwatch and without."""
-    entries = [each for each in some(recorded, 40, 60) if offered(each.api)]
+    entries = [each for each in some(recorded, examples(40), 60) if offered(each.api)]
     for each in entries:
         assert_same_through_sdk(each.name, each.api, each.wire)
 

@@ -22,6 +22,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from conftest import Watched
 from helpers import sdk
+from helpers.letters import LETTERS
 from helpers.quick import examples
 from recordings.build import HERE, RECORDINGS, recorded_api
 from streamwatch.core.settings import Policy, Settings
@@ -165,7 +166,9 @@ def test_chunks_of_all_real_servers_are_the_sdks_own(shared: Path) -> None:
 STRANGE: Any = st.sampled_from(
     [None, True, False, 0, 1, -1, 1.0, 0.0, -0.0, 2**70, "", "x", "stop", "assistant", "\ud83d", "\x00", "é", [], {}]
 )
-JSON = st.recursive(STRANGE, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2))
+JSON = st.recursive(
+    STRANGE, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(LETTERS), inner, max_size=2)
+)
 KEYS = ["id", "type", "role", "content", "delta", "index", "usage", "created", "x", "_fields_set", "error", "choices"]
 
 
@@ -615,6 +618,7 @@ def test_who_comes_between_before_the_first_read_finds_the_sdks_own_type(watched
     assert {ChatCompletionChunk} == set(casts)
 
 
+@pytest.mark.quick_cases(16)
 @pytest.mark.parametrize("api", STREAMED)
 @pytest.mark.parametrize("name", ["thread.run.created", "error", "other"])
 @pytest.mark.parametrize("data", ['{"id": "a"}', "[1]", '"text"', "7", "true", "null", "[]", '{"type": "error"}'])

@@ -28,6 +28,7 @@ OLD = {"openai": Version(openai.__version__), "pydantic": Version(pydantic.VERSI
 each_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.package}.{row.name}")
 
 
+@pytest.mark.slow  # reads the whole source: `make check` runs it
 def test_every_private_name_that_is_used_has_a_row() -> None:
     """For each module that uses it; every row is used, and a name has one row for each package that it belongs to."""
     rows = [(row.package, row.name) for row in TABLE]

@@ -268,7 +268,7 @@ def test_a_read_that_brings_nothing_stops_at_the_gate(cut: str, mode: str, impat
 @pytest.mark.parametrize("cut", BLOCKING_CUTS)
 def test_synchronous_code_has_no_gate(cut: str, impatient: Watched) -> None:
     """There the same is late, and nothing is lost by it."""
-    with sockets.server(BLOCKING_CUTS[cut]) as serving:
+    with sockets.server(BLOCKING_CUTS[cut], patience=5 * WINDOW) as serving:
         reading = read("sync", serving)
 
     assert (ALL, None) == (reading.numbers, reading.error)
@@ -278,7 +278,8 @@ def test_synchronous_code_has_no_gate(cut: str, impatient: Watched) -> None:
 @EACH_MODE
 def test_a_compressed_body_that_stops_in_a_block(mode: str, impatient: Watched) -> None:
     """Bytes that no decompressor can make anything of: asynchronous code waits no longer for them than for none."""
-    with sockets.server(gzip_script(), b"content-encoding: gzip\r\n") as serving:
+    patience = 5 * WINDOW if mode == "sync" else sockets.PATIENCE
+    with sockets.server(gzip_script(), b"content-encoding: gzip\r\n", patience=patience) as serving:
         reading = read(mode, serving)
 
     assert (ALL, None) == (reading.numbers, reading.error)

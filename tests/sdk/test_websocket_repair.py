@@ -21,6 +21,7 @@ import pytest
 
 from conftest import Watched
 from helpers import sdk
+from helpers.quick import examples
 from helpers.stream_builders import Payload, answered
 from helpers.websocket_servers import (
     HELLO,
@@ -518,7 +519,7 @@ def test_nothing_is_lost_and_nothing_is_made_up(
 ) -> None:
     """Whatever comes, and whenever waiting ends: all of it goes on, but what came twice; the rest is as it came."""
     watch(repair=repair)
-    for seed in range(100):
+    for seed in range(examples(100, 30)):
         chance = random.Random(seed)
         messages = mixed_up(chance)
         coming = iter(messages)
