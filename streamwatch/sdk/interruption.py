@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-#: Where Streamwatch raises, or what it calls with data.
-_OUR_CODE = ("json", "openai", "opentelemetry", "pydantic", "streamwatch")
+#: Where Streamwatch raises, or what it calls with data: nothing here calls anything of an application's.
+_OUR_CODE = (
+    *("json", "openai", "opentelemetry", "pydantic", "streamwatch"),
+    *("copy", "dataclasses", "enum", "re", "typing", "typing_extensions", "urllib", "weakref"),
+)
 #: Where the types of the exceptions are from that this code raises by itself.
 _OUR_TYPES = (*_OUR_CODE, "asyncio", "builtins", "jiter", "pydantic_core", "queue", "select", "socket", "ssl", "trio")
 
