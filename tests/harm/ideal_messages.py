@@ -64,15 +64,18 @@ class _Connection:
         return [self.events[place] for place in (*places, *sorted(missing))]
 
     def _places(self, went: list[bytes]) -> list[int] | None:
-        """Return which message each one is that went: of several that are alike, one after the other."""
+        """Return which message each one is that went: of several that are alike, the next one behind the last that went."""
         came: dict[bytes, list[int]] = defaultdict(list)
         for place, event in enumerate(self.events):
             came[message(event)].append(place)
-        places = []
+        places: list[int] = []
         for data in went:
-            if not came[data]:
+            left = came[data]
+            if not left:
                 return None
-            places.append(came[data].pop(0))
+            place = next((place for place in left if places and place > places[-1]), left[0])
+            left.remove(place)
+            places.append(place)
         return places
 
     @cached_property
