@@ -66,6 +66,11 @@ class LaneStream(ObservedStream):
         """Return whether a message has the number behind the highest that came."""
         return bool(event.payload.get("sequence_number") == self._highest + 1)
 
+    def is_passed_by(self, event: Message) -> bool:
+        """Return whether a message has a lower number than one that came before it."""
+        number = event.payload.get("sequence_number")
+        return type(number) is int and number < self._highest
+
     def receive(self, event: Message, waited: float) -> bool:
         """Take a message that came, and return whether it goes on at once, and nothing beside it."""
         self._last = now = perf_counter()

@@ -367,3 +367,13 @@ def test_every_error_of_a_session_is_counted(mode: str, watched: Watched) -> Non
     with serving(messages) as url:
         received(url, mode, "realtime")
     assert [report.verdict for report in watched.reports] == [Verdict.ERROR, Verdict.ERROR, Verdict.COMPLETE]
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_nothing_waits_behind_the_end_of_its_response(mode: str, watched: Watched) -> None:
+    """A number above that of the end is not a number of this response: the end is the last that goes on."""
+    messages = [*FORMER[:7], {**FORMER[6], "sequence_number": 50}, *FORMER[7:]]
+    with serving(messages) as url:
+        got = received(url, mode)[0]
+    assert sorted(got) == sorted(wire(messages))
+    assert got[-1] == wire(messages)[-1]
