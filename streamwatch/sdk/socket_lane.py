@@ -16,7 +16,7 @@ from streamwatch.sdk.observed_stream import ObservedStream, Owner
 
 #: Messages of a lane that are kept while some are held: those of a full window, and as many duplicates of them.
 _WINDOWS_KEPT = 2
-#: Messages of a response that are known again when they come after its end: a relay that connects anew repeats a few.
+#: Messages of a response that are known again when they come after its end: a relay that connects again repeats a few.
 _MAX_DIGESTS = 64
 
 
@@ -128,7 +128,7 @@ class LaneStream(ObservedStream):
 
 
 class EndedLane(NamedTuple):
-    """What is remembered of the response that ended last on a lane."""
+    """The memory of the response that ended last on a lane."""
 
     response_id: str
     digests: frozenset[int]  #: of its last messages

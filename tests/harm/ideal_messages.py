@@ -64,7 +64,7 @@ class _Connection:
         return [self.events[place] for place in (*places, *sorted(missing))]
 
     def _places(self, went: list[bytes]) -> list[int] | None:
-        """Return which message each one is that went: of several that are alike, the next one behind the last that went."""
+        """Return which message each one is that went: of several that are alike, the nearest to the last that went."""
         came: dict[bytes, list[int]] = defaultdict(list)
         for place, event in enumerate(self.events):
             came[message(event)].append(place)
@@ -73,7 +73,8 @@ class _Connection:
             left = came[data]
             if not left:
                 return None
-            place = next((place for place in left if places and place > places[-1]), left[0])
+            last = places[-1] if places else 0
+            place = min(left, key=lambda place, last=last: abs(place - last))  # type: ignore[misc]
             left.remove(place)
             places.append(place)
         return places
