@@ -69,6 +69,9 @@ ANOMALIES = "snapshot_anomaly:streamwatch_anomalies"
 CHUNKS = "snapshot_version_chunk:streamwatch_chunks"
 ERRORS = "job_error:streamwatch_internal_errors"
 TIME = "snapshot_waited_for:streamwatch_stream_time_seconds"
+CLOSES = "model_close_code:streamwatch_closes"
+RECONNECTS = "model:streamwatch_reconnects"
+ADDED = "model_resumed:streamwatch_added_requests"
 #: What is recorded of each counter, and the labels that it keeps beside those that distinguish services.
 TOTALS = {
     STREAMS: (*MODEL, *RELEASE, "streamwatch_verdict", "streamwatch_condition", "streamwatch_via"),
@@ -77,6 +80,9 @@ TOTALS = {
     CHUNKS: (*MODEL, *RELEASE, "streamwatch_chunk"),
     ERRORS: ("error_type",),
     TIME: (*MODEL, RELEASE[0], "streamwatch_waited_for"),
+    CLOSES: (*MODEL, "streamwatch_close_code"),
+    RECONNECTS: MODEL,
+    ADDED: (*MODEL, "streamwatch_resumed"),
 }
 #: The same of histograms, by the metric whose buckets they are.
 HISTOGRAMS = {
@@ -100,6 +106,9 @@ OF_JOBS = {
     ANOMALIES: ("job_anomaly:streamwatch_anomalies", ("streamwatch_anomaly", "streamwatch_severity")),
     CHUNKS: ("job_chunk:streamwatch_chunks", ("streamwatch_chunk",)),
     TIME: ("job_waited_for:streamwatch_stream_time_seconds", ("streamwatch_waited_for",)),
+    CLOSES: ("job_close_code:streamwatch_closes", ("streamwatch_close_code",)),
+    RECONNECTS: ("job:streamwatch_reconnects", ()),
+    ADDED: ("job_resumed:streamwatch_added_requests", ("streamwatch_resumed",)),
     **{BUCKETS[metric]: (f"job_le:{metric}_bucket", labels) for metric, labels in HISTOGRAMS.items()},
 }
 JOB_STREAMS = OF_JOBS[STREAMS][0]

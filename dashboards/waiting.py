@@ -26,7 +26,7 @@ from dashboards.panels import (
     rows,
     share,
 )
-from dashboards.records import BUCKETS, TIME
+from dashboards.records import ADDED, BUCKETS, CLOSES, RECONNECTS, TIME
 from streamwatch.core.settings import Settings
 from streamwatch.core.stream_cases import FEWEST_CASES
 from streamwatch.core.via import BUFFERING, BURST, DIRECT, SEPARATOR
@@ -43,6 +43,7 @@ from streamwatch.export.instruments import (
 )
 
 _STALLED, _RISING = "StreamwatchStalledStreams", "StreamwatchStallsRising"
+_TRUNCATED = "StreamwatchTruncatedStreams"
 _THRESHOLD = f"STREAMWATCH_STALL_SECONDS ({Settings().stall_seconds:g})"
 _SILENT = f'streamwatch_state=~"{StreamState.SILENT.value}|{StreamState.UNANSWERED.value}"'
 _STATE = "{{streamwatch_state}}"
@@ -72,6 +73,7 @@ def dashboard() -> d.Dashboard:
             Row("", _answer()),
             Row("Who makes readers wait", [_who(), _bursts(), _by_model()]),
             Row("Silence", [_gaps(), _open_over_time(), _before_cuts()]),
+            Row("Cuts", [_closes(), _reconnects(), _added_requests()]),
             Row("The path", [_faults_by_path(), _fixes_by_path()]),
         ],
     )
@@ -260,11 +262,51 @@ def _before_cuts() -> Panel:
         "How long the reader had waited when a stream was cut off. A spike at 60 s is a proxy's idle timeout, as those "
         "at 30, 100 and 300 s are: raise it (`proxy_read_timeout`, `timeout server`, the balancer's idle timeout), or "
         "let the server send comments. Up to 1 s: a crash, not a timeout.",
-        "StreamwatchTruncatedStreams",
+        _TRUNCATED,
         queries,
         units.Short,
         size=(8, 8),
         nothing=NOTHING_FOUND,
+    )
+
+
+# --- cuts
+
+
+def _counted(title: str, means: str, record: str, *by: str) -> Panel:
+    """Return what was counted in each step, by one label or in all."""
+    legend = "".join(f"{{{{{label}}}}}" for label in by) or title
+    query = Query(q.over_time(record, *by), legend)
+    return lines(title, means, _TRUNCATED, [query], units.Short, stacked=True, size=(8, 8), nothing=NOTHING_FOUND)
+
+
+def _closes() -> Panel:
+    return _counted(
+        "WebSocket closes, by code",
+        "Responses over WebSockets that had not come to their end when the connection was closed. `1006`: cut without "
+        "a word, by a proxy or a crash; `1001`, `1012`: the server goes away; `1011`: it failed; `1013`: it has too "
+        "much to do, so wait before the next one.",
+        CLOSES,
+        "streamwatch_close_code",
+    )
+
+
+def _reconnects() -> Panel:
+    return _counted(
+        "WebSocket connections replaced",
+        "Connections that the SDK replaced because the former was cut (`on_reconnecting`). The new one knows nothing "
+        "of the responses of the former: see that the application asks for them again.",
+        RECONNECTS,
+    )
+
+
+def _added_requests() -> Panel:
+    return _counted(
+        "Requests added to read on",
+        "What `STREAMWATCH_RESUME` costs: requests to read on a background response that was cut, by what came of "
+        "each. If few of them help, look at how long the server keeps responses, or switch it off.",
+        ADDED,
+        "streamwatch_resumed",
     )
 
 

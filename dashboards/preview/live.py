@@ -55,6 +55,9 @@ MAY_BE_EMPTY = {
         ("streamwatch-waiting", title, "D"): "the demo's streams all come by one path"
         for title in ("Streams with a fault, by path, in the last day", "Fix rate, by path, in the last day")
     },
+    ("streamwatch-waiting", "WebSocket closes, by code", "A"): "nothing comes over a WebSocket in the demo",
+    ("streamwatch-waiting", "WebSocket connections replaced", "A"): "nothing comes over a WebSocket in the demo",
+    ("streamwatch-waiting", "Requests added to read on", "A"): "nothing is read on in the demo",
 }
 #: Whether applications tell which Streamwatch they have: the reader of their metrics does.
 TELLS_ITS_VERSION = find_spec("streamwatch.otel.prometheus_reader") is not None

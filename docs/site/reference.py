@@ -465,8 +465,9 @@ def _said(changed: Mapping[str, int], results: Mapping[str, str]) -> str:
 def _measured(found: Mapping[str, Any]) -> str:
     return (
         f"`python -m tests.harm.on_request` read {found['streams']:,} streams on the plain SDK and with `all`"
-        f" (seeds {', '.join(map(str, found['seeds']))}): recordings, public bug reports and generated streams, changed"
-        f" as real servers change them. Many small programs read each of them, as people write them:"
+        f" (seeds {', '.join(map(str, found['seeds']))}): recordings, public bug reports and"
+        " generated streams (sessions over WebSockets among them), changed as real servers change them. Many small"
+        " programs read each of them, as people write them:"
         f" {found['readings']:,} readings in all."
         " *Readings* of a kind are of streams in which it was repaired, by programs that end well on the plain SDK."
         " A result *changed* where the program then ended otherwise, or raised, and nothing on the wire proves that"

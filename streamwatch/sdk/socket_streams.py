@@ -18,25 +18,22 @@ from urllib.parse import parse_qs, urlsplit
 
 from streamwatch.core.apis.base import kept
 from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_OUT_OF_ORDER
-from streamwatch.core.report import Report, Request
 from streamwatch.core.settings import Policy, Settings
-from streamwatch.core.sse import Event
 from streamwatch.core.via import path_of
-from streamwatch.core.vocabulary import Level, Verdict
+from streamwatch.core.vocabulary import Level
 from streamwatch.export.request import FORMAT, RequestInfo
 from streamwatch.sdk.interruption import unless_interrupted
-from streamwatch.sdk.observed_stream import ObservedStream, Owner
+from streamwatch.sdk.observed_stream import Owner
 from streamwatch.sdk.request_info import provider_at
+from streamwatch.sdk.socket_lane import EndedLane, LaneStream, Message
 from streamwatch.sdk.socket_protocols import SocketProtocol
 
 #: Streams of a connection that are watched at a time: nobody multiplexes more responses, a hostile server may.
 _MAX_LANES = 256
-#: Responses that are remembered when they have ended: an event that comes late, or again, opens none again.
+#: Lanes of which the response that ended last is remembered: an event that comes late, or again, opens none again.
 _MAX_ENDED = 64
 #: Bytes of a message of which the parsed value is kept until the SDK asks for it: larger ones fit no template.
 _MAX_OFFERED = 64 << 10
-#: Messages of a lane that are kept while some are held: those of a full window, and as many duplicates of them.
-_WINDOWS_KEPT = 2
 #: The close code of a connection that was cut, by RFC 6455.
 _ABNORMAL = 1006
 #: Seconds by which a timer may be early.
@@ -44,87 +41,6 @@ _EARLY = 0.001
 #: What numbers and event ids prove. The other kinds are repaired in the content of a message: here messages are the
 #: server's, byte for byte.
 _PROVED = (SEQUENCE_OUT_OF_ORDER, SEQUENCE_DUPLICATE, EVENT_REPEATED)
-
-
-class Message(Event):
-    """A message on its way to the application, as `recv_bytes` of the SDK returned it."""
-
-    __slots__ = ("at", "message")
-
-    def __init__(self, raw: bytes, message: Any, at: int) -> None:
-        super().__init__("", raw)
-        self.message = message
-        self.at = at  #: counts the messages of a connection
-
-
-class LaneStream(ObservedStream):
-    """One stream of a connection."""
-
-    def __init__(self, owner: Owner, call: RequestInfo, api: str, asked: float, settings: Settings) -> None:
-        super().__init__(owner, call)
-        self.close_code: int | None = None  #: with which the connection was closed, if that ended the stream
-        self.reconnects = 0  #: how often the connection had been replaced before
-        self._payload: Any = None
-        self._observes = settings.repair.observe
-        #: What came and has not gone on, in the order of arrival; of duplicates nothing is kept once nothing is held.
-        self.pending: dict[Message, None] = {}
-        self.created = False  #: the event that opens a response has come
-        self.is_over = False  #: so has the one that ends it
-        self._open(api, Request(model=call.request_model), asked or perf_counter(), Event, settings, self._parsed)
-        self._waiting = 0.0  # the wait for the first message is counted when that message is taken
-        owner.opened(self)
-
-    @property
-    def holds(self) -> bool:
-        """Whether a message waits for its turn."""
-        return self.watch.holding and not self._observes
-
-    def receive(self, event: Message, waited: float) -> bool:
-        """Take a message that came, and return whether it goes on at once, and nothing beside it."""
-        self._last = now = perf_counter()
-        self._waiting += waited
-        if waited > self.longest_gap:
-            self._waited(waited)
-        self._payload = event.payload
-        watch, pending = self.watch, self.pending
-        pending[event] = None
-        watch.receive_event(event)
-        if now > self._due:
-            self._tick(now)
-        ready = watch.ready
-        if len(ready) == 1 and ready[0] is event and not self.holds:
-            ready.clear()
-            pending.clear()
-            return True
-        return False
-
-    def release(self, into: deque[Message]) -> None:
-        """Let go on what waits no longer."""
-        ready, pending = self.watch.ready, self.pending
-        gone = [event for event in ready if isinstance(event, Message) and event in pending]
-        into += gone  # before it is forgotten here: an exception may come from anywhere
-        ready.clear()
-        for event in gone:
-            del pending[event]
-        if not self.holds:
-            pending.clear()
-        elif len(pending) > _WINDOWS_KEPT * self.owner.settings.window_events:
-            held = set(self.watch.undelivered()[0])
-            self.pending = {event: None for event in pending if event in held}
-
-    def waited_in_vain(self, seconds: float) -> None:
-        """Take note that no message came for that long; the reader gets others now."""
-        self.asked = 0.0
-        self._waiting += seconds
-
-    def described(self, report: Report) -> Report:
-        """Return the report of the stream with what is known of its connection."""
-        close_code = None if report.verdict is Verdict.COMPLETE else self.close_code
-        return dataclasses.replace(report, close_code=close_code, reconnects=self.reconnects)
-
-    def _parsed(self, _raw: bytes) -> Any:
-        """Return the payload of the message that is taken: it was parsed to find its stream."""
-        return self._payload
 
 
 class WatchedConnection:
@@ -140,10 +56,11 @@ class WatchedConnection:
         self._owner = owner
         self._protocol = protocol
         self._settings = dataclasses.replace(owner.settings, repair=proved(owner.settings.repair))
+        self._as_it_comes = dataclasses.replace(owner.settings, repair=Policy("none"))
         self._socket = socket_of(connection)
         self._call = _describe(self._socket, protocol.api, owner.version)
         self._lanes: dict[str, LaneStream] = {}
-        self._ended: deque[str] = deque(maxlen=_MAX_ENDED)
+        self._ended: dict[str, EndedLane] = {}  # of a lane, the response that ended last
         self._lock = threading.RLock()  # another thread may close a connection, or a signal handler
         self._count = self._reconnects = 0
         self._coming: Any = None  # a message whose place is not known yet
@@ -254,9 +171,11 @@ class WatchedConnection:
         name = self._protocol.lane(type_, payload)
         if name is None:
             name = self._only_holding()
-        about = None if name is None else self._lane_of(name, type_, payload)
+        about = None if name is None else self._lane_of(name, type_, event)
         if about is None or name is None:
             return self._goes_apart(event)
+        if about.holds and type_ in self._protocol.ends and about.is_passed_by(event):
+            self._let_go([name])  # nothing follows the end: what waits has a number that is not of this response
         straight = about.receive(event, waited)
         about.is_over = about.is_over or type_ in self._protocol.ends
         if not straight:
@@ -276,26 +195,32 @@ class WatchedConnection:
             event.payload = None
         return event
 
-    def _lane_of(self, name: str, type_: str, payload: dict[str, Any]) -> LaneStream | None:
+    def _lane_of(self, name: str, type_: str, event: Message) -> LaneStream | None:
         """Return the stream that a message is about; None for one that is not watched any more."""
-        lane = self._lanes.get(name)
+        payload = event.payload
+        lane, id = self._lanes.get(name), _response_id(payload)
         opens = type_ == "response.created" and not self._protocol.session
-        if opens and lane is not None and (lane.created or (lane.watch.events and not lane.watch.holding)):
+        is_cut = opens and lane is not None and lane.is_another(id)
+        if is_cut:
             self._end(name)  # a lane has one response at a time: the former one has come to no end
             lane = None
+        ended = self._ended.get(name)
+        if ended is not None and (self._protocol.once or ended.has(event, type_, id, lane)):
+            return None
         if lane is None:
-            is_late = name in self._ended or type_.startswith(self._protocol.opens_none)
-            if is_late or len(self._lanes) >= _MAX_LANES:
+            if type_.startswith(self._protocol.opens_none) or len(self._lanes) >= _MAX_LANES:
                 return None
-            lane = self._lanes[name] = self._opened(payload)
+            # Messages of the former response may still come, which the numbers of this one say nothing of.
+            lane = self._lanes[name] = self._opened(payload, self._as_it_comes if is_cut else self._settings)
         lane.created = lane.created or opens
+        lane.response_id = lane.response_id or id
         return lane
 
-    def _opened(self, payload: dict[str, Any]) -> LaneStream:
+    def _opened(self, payload: dict[str, Any], settings: Settings) -> LaneStream:
         response = payload.get("response")
         model = kept(response.get("model")) if isinstance(response, dict) else ""
         call = dataclasses.replace(self._call, request_model=model) if model else self._call
-        lane = LaneStream(self._owner, call, self._protocol.api, self._asked, self._settings)
+        lane = LaneStream(self._owner, call, self._protocol.api, self._asked, settings)
         lane.reconnects = self._reconnects
         lane.watch.ledger.ignored = self._protocol.usual
         return lane
@@ -366,6 +291,7 @@ class WatchedConnection:
         with self._lock:
             try:
                 self._socket, self._reconnects = socket_of(connection), self._reconnects + 1
+                self._ended = self._ended if self._protocol.once else {}
                 self._call = _describe(self._socket, self._protocol.api, self._owner.version)
                 self._owner.telemetry.reconnected(self._call)
             except BaseException as error:
@@ -383,8 +309,11 @@ class WatchedConnection:
 
     def _end(self, name: str, error: BaseException | None = None, *, abandoned: bool = False) -> None:
         lane = self._lanes.pop(name)
-        if name and self._protocol.once:
-            self._ended.append(name)
+        if not self._protocol.session and (name or not self._protocol.once):
+            self._ended.pop(name, None)
+            self._ended[name] = lane.ended()
+            if len(self._ended) > _MAX_ENDED:
+                del self._ended[next(iter(self._ended))]
         lane.end(error, abandoned=abandoned)
         if abandoned or lane.watch.verdict is None:  # nothing was put in order
             self.ready += lane.pending
@@ -420,6 +349,12 @@ def proved(policy: Policy) -> Policy:
         kind.name for kind in _PROVED if kind in (policy.opt_in if kind.level is Level.OPT_IN else policy.default)
     ]
     return policy if policy.observe else Policy(",".join(["none", *(f"+{name}" for name in wanted)]))
+
+
+def _response_id(payload: dict[str, Any]) -> str:
+    """Return the id of the response that a message names; "" if it names none."""
+    response = payload.get("response")
+    return kept(response.get("id")) if isinstance(response, dict) else ""
 
 
 def _is_closed(error: BaseException) -> bool:

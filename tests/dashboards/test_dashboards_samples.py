@@ -31,16 +31,19 @@ with warnings.catch_warnings():  # the SDK prefers the schema that only Grafana 
 from dashboards import waiting_rules
 from dashboards.names import INSTRUMENTS, metric
 from dashboards.records import (
+    ADDED,
     ANOMALIES,
     BUCKETS,
     CASES,
     CHUNKS,
+    CLOSES,
     ERRORS,
     HISTOGRAMS,
     OF_JOBS,
     OF_PROCESSES,
     PROCESS_SEEN,
     PROCESS_SERIES,
+    RECONNECTS,
     RELEASES,
     REORDERED,
     STREAMS,
@@ -58,7 +61,8 @@ from streamwatch.core.stream_cases import (
     ORDER,
     TOOL_CALLS,
 )
-from streamwatch.core.vocabulary import ChunkType, Outcome, Severity, StreamState
+from streamwatch.core.vocabulary import ChunkType, Outcome, Resumed, Severity, StreamState
+from streamwatch.export import close_codes
 
 #: The one of Debian, and one of Prometheus 3, where it was built: see `.ci/run`.
 TOOLS = Path(os.environ.get("STREAMWATCH_TOOLS", Path.home() / ".cache" / "streamwatch"))
@@ -105,6 +109,13 @@ def of_processes() -> Iterator[str]:
         yield f'streamwatch_published_fix_ratio{{{where},streamwatch_issue="{ORDER.name}",streamwatch_strategy="other"}}'
 
 
+def of_cuts() -> Iterator[tuple[str, str]]:
+    """Return the record of each number of cuts, and the labels that it has beside those of its model."""
+    yield RECONNECTS, ""
+    yield from ((CLOSES, f',streamwatch_close_code="{code}"') for code in close_codes.values())
+    yield from ((ADDED, f',streamwatch_resumed="{result.value}"') for result in Resumed)
+
+
 def of_services() -> Iterator[str]:
     """Return what is recorded of the whole."""
     job = 'job="shop"'
@@ -114,6 +125,8 @@ def of_services() -> Iterator[str]:
     for kind in KINDS.values():
         severity = f'streamwatch_severity="{kind.severity.value}"'
         yield f'{services[ANOMALIES]}{{{job},streamwatch_anomaly="{kind.name}",{severity}}}'
+    for record, labels in of_cuts():
+        yield f"{services[record]}{{{job}{labels}}}"
     for chunk in ChunkType:
         yield f'{services[CHUNKS]}{{{job},streamwatch_chunk="{chunk.value}"}}'
     for name in HISTOGRAMS:
@@ -153,6 +166,7 @@ def of_waiting() -> Iterator[str]:
                 yield from (f'{record}{{{of_model},streamwatch_state="{state.value}"}}' for state in StreamState)
             else:
                 yield f"{record}{{{of_model}}}"
+        yield from (f"{total_of(record)}{{{of_model}{labels}}}" for record, labels in of_cuts())
         for side in ("server", "reader"):
             own = f'gen_ai_response_model="m{model}-1",streamwatch_waited_for="{side}"'
             yield f"{total_of(TIME)}{{{of_model},{own}}}"

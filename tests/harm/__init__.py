@@ -15,5 +15,13 @@ Streamwatch only, so that it survives any change of the engine.
 | `ideal`, `ideal_*`, `proof` | what a stream proves about itself, and when a difference is a repair |
 | `judge` | one verdict for each combination |
 | `finder`, `shrink`, `table` | the plan, the smallest example, and the figures |
+| `messages`, `scripted`, `connected` | sessions over WebSockets: as streams, without sockets, and what the SDK makes of them |
 | `on_request`, `results` | what the policy `all` may change, kind by kind |
 """
+
+import sys
+from pathlib import Path
+
+_TESTS = str(Path(__file__).parents[1])
+if _TESTS not in sys.path:  # pytest puts it there: `helpers` is imported by this name
+    sys.path.append(_TESTS)

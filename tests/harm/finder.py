@@ -19,6 +19,7 @@ from . import (  # noqa: F401 -- fill the table
     changes_chat,
     changes_responses,
     changes_snapshots,
+    changes_sockets,
     changes_stream,
     readers_calls,
     readers_chat,
@@ -26,13 +27,15 @@ from . import (  # noqa: F401 -- fill the table
     readers_helpers,
     readers_other,
     readers_responses,
+    readers_sockets,
 )
 from .changes import changes_of
+from .connected import SOCKET_MODES, ServerOfAll
 from .judge import BAD, Judged, judge
-from .proof import Truths, changed
+from .proof import MessageTruths, Truths, changed
 from .readers import Reader, readers_of
 from .serving import Read, Server
-from .streams import GENERATORS, OTHERS, everything, generated
+from .streams import GENERATORS, OTHERS, SOCKETS, everything, generated
 from .wire import Chance, Stream
 
 #: How often each way of reading is taken, of 20 cases.
@@ -148,17 +151,19 @@ class Watch:
         before = len(reports)
         read = server.read(stream, mode, cut)
         if read is not None and len(reports) > before:
-            read.kinds = _repaired(reports[-1])
+            # A stream over HTTP is one; a session over a WebSocket has a report for each response.
+            read.kinds = _repaired(reports[before if stream.api in SOCKETS else -1 :])
         return read
 
 
-def _repaired(report: Any) -> tuple[str, ...]:
+def _repaired(reports: list[Any]) -> tuple[str, ...]:
     """Return the kinds that were repaired; what was found, in brackets, if nothing was."""
-    found = []
-    for kind, outcomes in report.outcomes.items():
-        if any(str(getattr(outcome, "value", outcome)) != "unrepaired" for outcome in outcomes):
-            found.append(kind.name)
-    return tuple(sorted(found)) or tuple(f"({name})" for name in sorted(report.kinds))
+    found = set()
+    for report in reports:
+        for kind, outcomes in report.outcomes.items():
+            if any(str(getattr(outcome, "value", outcome)) != "unrepaired" for outcome in outcomes):
+                found.add(kind.name)
+    return tuple(sorted(found or {f"({name})" for report in reports for name in report.kinds}))
 
 
 class Finder:
@@ -166,7 +171,7 @@ class Finder:
 
     def __init__(self, watch: Watch | None = None, readers: Iterable[str] = ()) -> None:
         self.watch = watch or Watch()
-        self.server = Server()
+        self.server: Server = ServerOfAll()
         self.only = frozenset(readers)
         self.tally = Tally()
         self._plain: OrderedDict[tuple[int, str], Read | None] = OrderedDict()
@@ -224,10 +229,12 @@ class Finder:
     def _of_case(self, case: Case, stream: Stream, plain: Read, watched: Read, base: Read | None) -> Any:
         readers = list(self._readers(stream.api, case.mode))
 
-        def truths() -> Truths:
+        def truths() -> Truths | MessageTruths:
             def read(other: Stream, mode: str) -> Read | None:
                 return self._read(other, mode) if other is case.base else self.server.read(other, mode)
 
+            if stream.api in SOCKETS:
+                return MessageTruths(stream, case.mode, read, watched)
             return Truths(case.base, stream, case.changes, case.seed, case.mode, read, watched)
 
         return [(judged, watched.kinds) for judged in judge(readers, stream, plain, watched, truths, base)]
@@ -265,6 +272,7 @@ def plan(
     shard: tuple[int, int] = (0, 1),
     sweep: bool = True,
     only_recorded: bool = False,
+    sockets: bool = True,
 ) -> Iterator[Case]:
     """Return cases without end: each change of each API, every recording as it is, and whatever chance gives, in turn."""
     streams = [s for s in (everything() if recorded is None else recorded) if s.api in (*apis, *OTHERS)]
@@ -275,9 +283,12 @@ def plan(
         _chances(seed, tuple(apis), short, only_change, only_recorded),
     ]
     if tuple(apis) == tuple(GENERATORS) and not only_recorded:
-        sources[-1] = _now_and_then(sources[-1], _of_others(seed, only_change))
+        sources[-1] = _now_and_then(sources[-1], _of_rest(seed, OTHERS, only_change))
+    cases = _in_turn(sources)
+    if sockets and tuple(apis) == tuple(GENERATORS) and not only_recorded:
+        cases = _now_and_then(cases, _of_rest(seed, SOCKETS, only_change))
     place, of = shard
-    return itertools.islice(_in_turn(sources), place, None, of)
+    return itertools.islice(cases, place, None, of)
 
 
 def _in_turn(sources: list[Iterator[Case]]) -> Iterator[Case]:
@@ -304,11 +315,12 @@ def _now_and_then(cases: Iterator[Case], others: Iterator[Case]) -> Iterator[Cas
         yield from (case, *itertools.islice(cases, 5), *itertools.islice(others, 1))
 
 
-def _of_others(seed: int, only_change: str) -> Iterator[Case]:
-    """Return every change of the APIs that have none of their own, and whatever chance gives."""
-    yield from _sweep(seed, OTHERS, only_change)
+def _of_rest(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
+    """Return every change of some more APIs, and whatever chance gives."""
+    name = "others" if apis is OTHERS else "sockets"
+    yield from _sweep(seed, apis, only_change)
     for number in itertools.count():
-        yield _by_chance(Chance(seed, "others", number), number, tuple(OTHERS), [], only_change, False)
+        yield _by_chance(Chance(seed, name, number), number, tuple(apis), [], only_change, False)
 
 
 def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
@@ -319,7 +331,8 @@ def _sweep(seed: int, apis: Iterable[str], only_change: str) -> Iterator[Case]:
                 continue
             for attempt in range(200):
                 base = generated(api, Chance(seed, change.name, attempt).below(1 << 30))
-                case = Case(base, (change.name,), seed)
+                mode = Chance(seed, change.name, api).pick(SOCKET_MODES, "mode") if api in SOCKETS else "create"
+                case = Case(base, (change.name,), seed, mode)
                 if case.stream() is not None:
                     yield case
                     break
@@ -348,7 +361,7 @@ def _by_chance(
     count = chance.pick(_COUNTS, "count")
     picked = [only] if only else []
     picked += [chance.pick(names, "change", i) for i in range(count - len(picked))]
-    mode, cut = chance.pick(_MODES, "mode"), chance.pick(_CUTS, "cut")
+    mode, cut = chance.pick(SOCKET_MODES if api in SOCKETS else _MODES, "mode"), chance.pick(_CUTS, "cut")
     return Case(base, tuple(dict.fromkeys(picked)), number, mode, cut)
 
 

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from .ideal_calls import parses
-from .proof import Truths, arguments_proved, judged_right, twin_of
+from .proof import MessageTruths, Truths, arguments_proved, judged_right, twin_of
 from .readers import READERS, Outcome, Reader, outcome
 from .serving import Read
 from .wire import Stream
@@ -66,7 +66,7 @@ def judge(
     stream: Stream,
     plain: Read,
     watched: Read,
-    truths: Callable[[], Truths],
+    truths: Callable[[], Truths | MessageTruths],
     watched_base: Read | None = None,
 ) -> Iterator[Judged]:
     """Return the verdict about each reader: first those of answers, for form is judged by them."""
@@ -83,13 +83,18 @@ class _Court:
     """One case."""
 
     def __init__(
-        self, stream: Stream, plain: Read, watched: Read, truths: Callable[[], Truths], watched_base: Read | None
+        self,
+        stream: Stream,
+        plain: Read,
+        watched: Read,
+        truths: Callable[[], Truths | MessageTruths],
+        watched_base: Read | None,
     ) -> None:
         self.stream, self.plain, self.watched, self.watched_base = stream, plain, watched, watched_base
         self._make = truths
 
     @cached_property
-    def truths(self) -> Truths:
+    def truths(self) -> Truths | MessageTruths:
         """What else is right; rarely asked for."""
         return self._make()
 
@@ -106,6 +111,8 @@ class _Court:
         for label, right in self.truths.of(reader, raised=raised):
             if same(right, after) and (after.well or not before.well or "undone" in label):
                 return "repaired", label
+        if self.truths.strict:
+            return ("worse", "raises now") if before.well and not after.well else ("harmed", "ends otherwise")
         if before.well and not after.well:
             return ("left", "wrong before, raises now") if self._wrong_calls() else ("worse", "raises now")
         why = self._otherwise(reader, before, after)

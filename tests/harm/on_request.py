@@ -27,6 +27,7 @@ from .finder import BATCH, Case, Finder, Watch
 from .judge import BAD, Judged
 from .results import RESULTS, result_of
 from .run import Options, cases
+from .streams import GENERATORS, OTHERS, SOCKETS
 
 RESULT = Path(__file__).with_name("on_request.json")
 
@@ -128,13 +129,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.harm.on_request", description=__doc__)
     parser.add_argument("--count", type=int, default=500_000, help="judge this many readings")
     parser.add_argument("--seed", type=int, default=1, help="begin another search")
+    parser.add_argument("--api", action="append", choices=(*GENERATORS, *OTHERS, *SOCKETS), help="look at this API")
     parser.add_argument("--add", action="store_true", help="add to what earlier searches found")
     given = parser.parse_args(arguments)
     changes = Changes.from_data(json.loads(RESULT.read_text("utf-8"))) if given.add else Changes()
     changes.seeds += (given.seed,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Search(changes).run(cases(Options(seed=given.seed, count=given.count, policy="all")), given.count)
+        options = Options(given.seed, given.count, "all", tuple(given.api or GENERATORS))
+        Search(changes).run(cases(options), given.count)
     RESULT.write_text(json.dumps(changes.as_data(), indent=1) + "\n", "utf-8")
     return 0
 

@@ -27,6 +27,7 @@ from .changes import CHANGES, applied
 from .ideal import ideals
 from .ideal_calls import parses, wire_calls
 from .ideal_items import identified
+from .ideal_messages import proved
 from .ideal_order import nearer
 from .ideal_protocol import lacking
 from .ideal_texts import with_tails
@@ -39,6 +40,8 @@ Reading = Callable[[Stream, str], "Read | None"]
 
 class Truths:
     """The other streams whose plain reading is right for a case, read when they are asked for."""
+
+    strict = False  #: whether nothing else is right
 
     def __init__(
         self,
@@ -116,6 +119,31 @@ class Truths:
             self._reads[id(stream)] = self._read(stream, self.mode)
         read = self._reads[id(stream)]
         return None if read is None else outcome(reader, read)
+
+
+class MessageTruths:
+    """The same of a session over a WebSocket: the order in which messages were handed on, where they prove it."""
+
+    strict = True
+    lacking = 0
+
+    def __init__(self, changed: Stream, mode: str, read: Reading, watched: Read) -> None:
+        self.changed, self.mode, self.watched = changed, mode, watched
+        self._plain = read
+
+    def of(self, reader: Reader, *, raised: bool) -> Iterator[tuple[str, Outcome]]:
+        """Return what is right for a reader beside the plain reading, with what proves it."""
+        if self._read is not None:
+            yield "in order of the numbers", outcome(reader, self._read)
+
+    def base(self, reader: Reader) -> Outcome | None:
+        """Return nothing: no change makes another reading right."""
+        return None
+
+    @cached_property
+    def _read(self) -> Read | None:
+        right = proved(self.changed, self.watched.handed)
+        return None if right is None else self._plain(right, self.mode)
 
 
 #: From who is satisfied by the undone stream to who is not.

@@ -54,6 +54,8 @@ class Outcome:
         return self.raised is None and self.error is None
 
 
+#: The ways of the readers that there are in a way of reading, where they are not those of `create`.
+_WAYS = {"helper": ("helper", "final"), "bytes": ("bytes", "closed"), "session": ("session",)}
 READERS: dict[str, dict[str, Reader]] = {}
 #: How chunks become dicts, by the name of the method.
 DUMPS: dict[str, Callable[[Any], Any]] = {}
@@ -114,7 +116,7 @@ def _outcome(reader: Reader, read: Read) -> Outcome:
     feed = _Feed(dumped(read, reader.dump) if reader.dump else read.chunks)
     error = read.error
     try:
-        if reader.way == "final":
+        if reader.way in ("final", "closed"):
             error = error or read.final_error
             value = None if error else reader.run(read.final)
             return Outcome(value, None, error)
@@ -126,6 +128,6 @@ def _outcome(reader: Reader, read: Read) -> Outcome:
 
 def readers_of(api: str, mode: str) -> list[Reader]:
     """Return the readers of an API in a way of reading."""
-    ways = ("helper", "final") if mode.startswith("helper") else ("create",)
+    ways = _WAYS.get(mode.partition("_")[0], ("create",))
     found = [reader for reader in READERS.get(api, {}).values() if reader.way in ways]
     return [reader for reader in found if not reader.dump or mode == "create"]

@@ -15,12 +15,12 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .finder import Case, Finder, Finding, Tally, Watch, plan
 from .shrink import Shrinker
-from .streams import GENERATORS, OTHERS, everything
+from .streams import GENERATORS, OTHERS, SOCKETS, everything
 from .table import as_data, changed_by_kind, rendered
 
 #: Combinations: what a search judges at least before it has come to every recording.
@@ -44,6 +44,7 @@ class Options:
     recorded: bool = True
     sweep: bool = True
     seconds: float = math.inf
+    sockets: bool = True
 
 
 def cases(options: Options, place: int = 0, of: int = 1) -> Iterator[Case]:
@@ -59,6 +60,7 @@ def cases(options: Options, place: int = 0, of: int = 1) -> Iterator[Case]:
         shard=(place, of),
         sweep=options.sweep,
         only_recorded=bool(options.stream),
+        sockets=options.sockets,
     )
 
 
@@ -79,7 +81,7 @@ def write(options: Options, path: Path) -> None:
     Frameworks are slow to start, and live in environments of their own; what they read is made here.
     """
     with path.open("w", encoding="utf-8") as file:
-        for number, case in enumerate(itertools.islice(cases(options), options.count)):
+        for number, case in enumerate(itertools.islice(cases(replace(options, sockets=False)), options.count)):
             stream = case.stream()
             if stream is None:
                 continue
@@ -134,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=5000, help="judge so many combinations")
     parser.add_argument("--minutes", type=float, default=math.inf, help="search no longer than so many minutes")
     parser.add_argument("--policy", default="default", help="watch with this policy")
-    parser.add_argument("--api", choices=(*GENERATORS, *OTHERS), help="look at one API")
+    parser.add_argument("--api", choices=(*GENERATORS, *OTHERS, *SOCKETS), help="look at one API")
     parser.add_argument("--only-change", default="", help="apply this change in every case")
     parser.add_argument("--only-reader", action="append", default=[], help="judge this reader; may be repeated")
     parser.add_argument("--corpus", type=Path, help="read the recordings of this folder instead of all")

@@ -40,6 +40,8 @@ class Read:
     kinds: tuple[str, ...] = ()
     dumped: dict[str, list[Any]] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    #: Of a session over a WebSocket: every message that was handed on, and None where a connection had ended.
+    handed: list[bytes | None] = field(default_factory=list)
 
 
 class _Body(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc]

@@ -13,6 +13,7 @@ from typing import Any
 from .generated_chat import CUSTOM_TOOL, chat, completions
 from .generated_other import agents, assistants, images, transcriptions
 from .generated_responses import responses
+from .generated_sockets import live_session, realtime_session, responses_socket
 from .wire import Payload, Stream, parsed
 
 CHECKOUT = Path(__file__).parents[2]
@@ -25,6 +26,12 @@ OTHERS: dict[str, Callable[[int], Stream]] = {
     "images": images,
     "transcriptions": transcriptions,
 }
+#: The sessions over WebSockets, where nothing is repaired but the order.
+SOCKETS: dict[str, Callable[[int], Stream]] = {
+    "responses_socket": responses_socket,
+    "realtime": realtime_session,
+    "live": live_session,
+}
 #: Bytes. Longer recordings say the same more often: nine of ten are shorter.
 LONGEST = 40_000
 #: What is kept of a request in an index, and what the request calls it.
@@ -34,7 +41,7 @@ _ASKED |= {"request_tool_choice": "tool_choice"}
 
 def generated(api: str, seed: int) -> Stream:
     """Return one healthy stream of an API."""
-    return (GENERATORS | OTHERS)[api](seed)
+    return (GENERATORS | OTHERS | SOCKETS)[api](seed)
 
 
 @cache

@@ -14,36 +14,11 @@ from typing import Any
 import openai
 import pytest
 
-from helpers.stream_builders import Payload, answered
+from helpers.socket_sessions import HELLO
+from helpers.stream_builders import Payload
 
 websockets = pytest.importorskip("websockets.sync.server")
 closed = pytest.importorskip("websockets.exceptions")
-
-RESPONSE = answered("One ", "two ", "three")
-
-
-def realtime(*pieces: str, id: str = "resp_1", status: str = "completed") -> list[Payload]:
-    """The events of one response of the Realtime API that says something, with those of the session around it."""
-    at = {"response_id": id, "item_id": f"item_{id}", "output_index": 0, "content_index": 0}
-    item = {"id": f"item_{id}", "type": "message", "role": "assistant", "content": []}
-    events: list[Payload] = [
-        {"type": "response.created", "response": {"id": id, "status": "in_progress", "output": []}},
-        {"type": "response.output_item.added", "response_id": id, "output_index": 0, "item": item},
-        {"type": "response.content_part.added", **at, "part": {"type": "audio", "transcript": ""}},
-        *({"type": "response.output_audio_transcript.delta", **at, "delta": piece} for piece in pieces),
-        {"type": "response.output_audio_transcript.done", **at, "transcript": "".join(pieces)},
-        {"type": "response.done", "response": {"id": id, "status": status, "output": [item]}},
-    ]
-    return [{**event, "event_id": f"event_{id}_{at_}"} for at_, event in enumerate(events)]
-
-
-SESSION: Payload = {"type": "session.created", "event_id": "event_0", "session": {"id": "sess_1", "type": "realtime"}}
-
-
-def on_lane(name: str, events: list[Payload]) -> list[Payload]:
-    """The events of a response on a lane, with an id of its own."""
-    return [{**json.loads(json.dumps(event).replace("resp_", f"resp_{name}_")), "stream_id": name} for event in events]
-
 
 #: What a server does, one after the other: it sends an event or bytes, or waits for some seconds.
 Script = Sequence[Payload | bytes | float]
@@ -102,9 +77,6 @@ def opened(client: Any, api: str) -> Any:
     if api == "responses":
         return client.responses.connect(max_retries=0)
     return client.realtime.connect(model="gpt-realtime", max_retries=0)
-
-
-HELLO = {"type": "response.create"}
 
 
 def received(url: str, mode: str, api: str = "responses", most: int = 1000) -> tuple[list[bytes], str]:

@@ -6,6 +6,7 @@ Real connections of the SDK, to a server of `websockets` on the loopback interfa
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 
 from conftest import Watched
 from helpers import sdk
+from helpers.socket_sessions import HELLO, RESPONSE, SESSION, on_lane, realtime
 from helpers.stream_builders import Payload, answered
-from helpers.websocket_servers import HELLO, RESPONSE, SESSION, on_lane, opened, realtime, received, serving, wire
+from helpers.websocket_servers import opened, received, serving, wire
 from streamwatch.core.kinds import (
     ERROR_IN_STREAM,
     EVENT_REPEATED,
@@ -285,7 +287,7 @@ def test_waiting_that_the_application_gives_up_ends_nothing(watched: Watched) ->
 @pytest.mark.internal_errors_expected
 def test_an_error_of_ours_reaches_nobody(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages go on, and the error is counted."""
-    from streamwatch.sdk.socket_streams import LaneStream
+    from streamwatch.sdk.socket_lane import LaneStream
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -309,3 +311,69 @@ def test_nothing_of_it_is_left_when_it_is_switched_off(watch: Callable[..., Watc
     with serving(RESPONSE) as url:
         assert received(url, "sync")[0] == wire(RESPONSE)
     assert watched.reports == []
+
+
+FORMER = [{**event, "stream_id": "a"} for event in RESPONSE]
+NEXT = on_lane("a", [json.loads(json.dumps(event).replace("msg_", "msg_next_")) for event in answered("Five ", "six")])
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+@pytest.mark.parametrize(
+    "late", [FORMER[5], FORMER[-1], {**FORMER[5], "delta": "late "}], ids=["again", "end again", "late"]
+)
+def test_what_comes_behind_the_end_is_of_the_response_that_has_ended(
+    late: Payload, mode: str, watched: Watched
+) -> None:
+    """It opens no other stream, and no number puts it into the next response."""
+    messages = [*FORMER, late, *NEXT]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [(report.verdict, report.anomalies) for report in watched.reports] == [(Verdict.COMPLETE, {})] * 2
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+@pytest.mark.parametrize("late", [FORMER[5], FORMER[-1]], ids=["again", "end again"])
+def test_what_comes_again_within_the_next_response_is_known_again(late: Payload, mode: str, watched: Watched) -> None:
+    """By its bytes, or by the response that it names."""
+    messages = [*FORMER, *NEXT[:3], late, *NEXT[3:]]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [(report.verdict, report.anomalies) for report in watched.reports] == [(Verdict.COMPLETE, {})] * 2
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_responses_whose_items_have_one_id_are_whole(mode: str, watched: Watched) -> None:
+    """Their messages may be alike in every byte, up to the text."""
+    messages = [*FORMER, *on_lane("a", answered("Five ", "six"))]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [(report.verdict, report.anomalies) for report in watched.reports] == [(Verdict.COMPLETE, {})] * 2
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_a_response_that_begins_before_the_end_of_the_former_is_left_in_its_order(mode: str, watched: Watched) -> None:
+    """Messages of the former one may still come, and their numbers are not about this one."""
+    messages = [*FORMER[:-2], FORMER[-1], NEXT[0], FORMER[-2], *NEXT[1:]]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [report.verdict for report in watched.reports] == [Verdict.COMPLETE] * 2
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_every_error_of_a_session_is_counted(mode: str, watched: Watched) -> None:
+    """Also those that are about no response, one after the other."""
+    error: Payload = {"type": "error", "event_id": "event_1", "error": {"type": "server_error", "message": "No"}}
+    messages = [SESSION, error, {**error, "event_id": "event_2"}, *realtime("One")]
+    with serving(messages) as url:
+        received(url, mode, "realtime")
+    assert [report.verdict for report in watched.reports] == [Verdict.ERROR, Verdict.ERROR, Verdict.COMPLETE]
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
+def test_nothing_waits_behind_the_end_of_its_response(mode: str, watched: Watched) -> None:
+    """A number above that of the end is not a number of this response: the end is the last that goes on."""
+    messages = [*FORMER[:7], {**FORMER[6], "sequence_number": 50}, *FORMER[7:]]
+    with serving(messages) as url:
+        got = received(url, mode)[0]
+    assert sorted(got) == sorted(wire(messages))
+    assert got[-1] == wire(messages)[-1]

@@ -15,8 +15,9 @@ import pytest
 
 from conftest import Watched
 from helpers import sdk
+from helpers.socket_sessions import CONNECTIONS, HELLO, RESPONSE, SESSION, live, on_lane, realtime
 from helpers.stream_builders import Payload, answered
-from helpers.websocket_servers import HELLO, RESPONSE, SESSION, Script, on_lane, realtime, serving, wire
+from helpers.websocket_servers import Script, serving, wire
 from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_OUT_OF_ORDER
 from streamwatch.core.vocabulary import Verdict
 
@@ -24,28 +25,11 @@ pytestmark = pytest.mark.skipif(
     "websocket_base_url" not in inspect.signature(openai.OpenAI).parameters, reason="no WebSockets in this release"
 )
 
-#: Of a session that talks until it is closed.
-LIVE: list[Payload] = [
-    {"type": "session.started", "event_id": "e0", "session": {"id": "sess_1"}},
-    *(
-        {"type": "session.output_transcript.delta", "event_id": f"e{number}", "delta": f"Word {number} "}
-        for number in range(1, 9)
-    ),
-    {"type": "session.closed", "event_id": "e9"},
-]
-#: Each connection: how it is opened, what it is counted as, and what comes.
-CONNECTIONS: dict[str, tuple[Callable[[Any], Any], str, list[Payload]]] = {
-    "responses": (lambda client: client.responses.connect(), "responses", RESPONSE),
-    "beta.responses": (lambda client: client.beta.responses.connect(), "responses", RESPONSE),
-    "realtime": (lambda client: client.realtime.connect(model="m"), "realtime", [SESSION, *realtime("One ", "two")]),
-    "beta.realtime": (
-        *(lambda client: client.beta.realtime.connect(model="m"), "realtime"),
-        [SESSION, *realtime("One ", "two")],
-    ),
-    "translations": (lambda client: client.realtime.translations.connect(model="m"), "live", LIVE),
-    "live": (lambda client: client.live.connect(), "live", LIVE),
-    "live.forks": (lambda client: client.live.forks.connect(session_id="sess_1"), "live", LIVE),
-    "live.sideband": (lambda client: client.live.sideband.connect(session_id="sess_1"), "live", LIVE),
+#: What comes over each connection, by what it is counted as.
+SENT: dict[str, list[Payload]] = {
+    "responses": RESPONSE,
+    "realtime": [SESSION, *realtime("One ", "two")],
+    "live": live(*(f"Word {number} " for number in range(1, 9))),
 }
 API = pytest.mark.parametrize("name", CONNECTIONS)
 
@@ -54,7 +38,7 @@ def manager(name: str, client_class: Any, url: str) -> Any:
     """What opens a connection."""
     client = client_class(base_url=url, websocket_base_url=url.replace("http", "ws"), api_key="x")
     try:
-        return CONNECTIONS[name][0](client)
+        return CONNECTIONS[name].manager(client)
     except AttributeError:
         pytest.skip("this release has no such connection")
 
@@ -83,11 +67,11 @@ def test_what_is_healthy_is_clean_and_untouched(
 ) -> None:
     """One stream, complete, with nothing found; the bytes are the server's."""
     watched = watch(repair=repair)
-    sent = CONNECTIONS[name][2]
+    sent = SENT[CONNECTIONS[name].api]
     with serving(sent, None) as url:
         assert read(url, name, mode, len(sent)) == wire(sent)
     report = watched.report
-    assert (report.api, report.verdict, report.anomalies) == (CONNECTIONS[name][1], Verdict.COMPLETE, {})
+    assert (report.api, report.verdict, report.anomalies) == (CONNECTIONS[name].api, Verdict.COMPLETE, {})
 
 
 @API
@@ -95,7 +79,7 @@ def test_what_is_healthy_is_clean_and_untouched(
 def test_what_comes_twice_is_proved_by_number_or_id(mode: str, name: str, watch: Callable[..., Watched]) -> None:
     """A number drops it by default, an id on request."""
     watched = watch(repair="all")
-    sent = CONNECTIONS[name][2]
+    sent = SENT[CONNECTIONS[name].api]
     with serving([*sent[:5], sent[4], *sent[5:]], None) as url:
         assert read(url, name, mode, len(sent)) == wire(sent)
     kind = SEQUENCE_DUPLICATE if "responses" in name else EVENT_REPEATED

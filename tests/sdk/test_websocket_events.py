@@ -12,8 +12,9 @@ import pytest
 
 from conftest import Watched
 from helpers import sdk
+from helpers.socket_sessions import HELLO, SESSION, realtime
 from helpers.stream_builders import Payload, answered
-from helpers.websocket_servers import HELLO, SESSION, opened, realtime, serving
+from helpers.websocket_servers import opened, serving
 from streamwatch.core.settings import Settings
 from streamwatch.sdk import socket_events
 from streamwatch.sdk.chunk_builder import ChunkBuilder

@@ -22,24 +22,14 @@ import pytest
 from conftest import Watched
 from helpers import sdk
 from helpers.quick import examples
+from helpers.socket_sessions import HELLO, RESPONSE, SESSION, on_lane, realtime
 from helpers.stream_builders import Payload, answered
-from helpers.websocket_servers import (
-    HELLO,
-    RESPONSE,
-    SESSION,
-    Script,
-    on_lane,
-    opened,
-    realtime,
-    received,
-    serving,
-    wire,
-)
+from helpers.websocket_servers import Script, opened, received, serving, wire
 from streamwatch.core.kinds import EVENT_REPEATED, SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.stream import StreamWatch
 from streamwatch.core.vocabulary import Condition, Outcome, Verdict
-from streamwatch.sdk import instrumentor, socket_streams, socket_waiting, websocket
+from streamwatch.sdk import instrumentor, socket_lane, socket_streams, socket_waiting, websocket
 from streamwatch.sdk.socket_protocols import PROTOCOLS
 
 WEBSOCKETS = pytest.importorskip("websockets.version").version
@@ -313,13 +303,11 @@ def test_a_repeated_event_id_is_dropped_on_request(
 
 def inside() -> list[tuple[type, str]]:
     """What a message passes below the guards: every method that can fail."""
-    classes = socket_streams.LaneStream, socket_streams.WatchedConnection
+    classes = socket_lane.LaneStream, socket_streams.WatchedConnection
     found: list[tuple[type, str]] = [
         (each, name) for each in classes for name in vars(each) if name[:1] == "_" and name[1] != "_"
     ]
-    found += [
-        (socket_streams.LaneStream, name) for name in ("receive", "release", "holds", "waited_in_vain", "described")
-    ]
+    found += [(socket_lane.LaneStream, name) for name in ("receive", "release", "holds", "waited_in_vain", "described")]
     found += [(StreamWatch, name) for name in ("receive_event", "expire", "let_go", "postpone", "close", "report")]
     return [each for each in found if each[1] != "_leave"]
 
