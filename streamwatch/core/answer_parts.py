@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+#: Numbers beyond it are no counters, and JavaScript relays can't carry them exactly.
+MAX_NUMBER = 2**53
+#: Digits of a number that is written as a string: as many as `MAX_NUMBER` has.
+_MAX_DIGITS = 16
+#: The events that end a response.
+TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 #: Members of the events of the Responses API that say what they are about.
 _PLACES = ("item_id", "item", "output_index")
+
+
+def as_number(value: Any) -> int | None:
+    """Return the number that a value means: an integer, also as a float or in digits, as relays write it."""
+    if type(value) is str:
+        return int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value < MAX_NUMBER else None
 
 
 def opens_chat(payload: dict[str, Any], *, several: bool) -> bool:

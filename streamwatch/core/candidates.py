@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.answer_parts import is_content, opens_chat
+from streamwatch.core.answer_parts import as_number, is_content, opens_chat
 from streamwatch.core.context import Context
 from streamwatch.core.patience import Patience
-from streamwatch.core.sequence import Numbers, as_number
+from streamwatch.core.sequence import Numbers
 from streamwatch.core.sse import Event
 
 #: Events without a number before none is looked for: gateways put a few of their own before an answer.

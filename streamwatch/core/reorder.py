@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamwatch.core.answer_parts import is_content
+from streamwatch.core import outliers
+from streamwatch.core.answer_parts import TERMINAL, is_content
 from streamwatch.core.candidates import Candidates
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
@@ -267,6 +268,8 @@ class ReorderBuffer:
             self._go_again(event)
         else:
             self._hold(event, places)
+            if event.payload.get("type") in TERMINAL and self._numbers is first:
+                self._leave_out(first)
         if self._numbers is self._candidates.all[0]:
             self._release(self._numbers, filled=True)
             self._look_at(self._numbers)
@@ -390,6 +393,7 @@ class ReorderBuffer:
         if several and numbers.begun:  # these have a window of their own
             self._release(numbers, filled=True)
             return
+        self._leave_out(numbers)
         if in_vain:
             self._lose_patience(numbers)
         elif numbers.misses_any and not numbers.paid and self._is_felt():
@@ -407,6 +411,11 @@ class ReorderBuffer:
             numbers.start_over()
             self._let_all_go()
         self._look_at(numbers)
+
+    def _leave_out(self, numbers: Numbers) -> None:
+        """Let events go on as they came whose numbers nothing bears out."""
+        if numbers.begun and outliers.leave_out(numbers):
+            self._keep(numbers)
 
     def _is_felt(self) -> bool:
         """Return whether the event that has waited longest has done so for a time that anybody may notice."""

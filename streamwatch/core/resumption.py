@@ -13,8 +13,8 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
+from streamwatch.core.answer_parts import TERMINAL
 from streamwatch.core.apis.response_families import is_index
-from streamwatch.core.apis.responses import TERMINAL
 from streamwatch.core.digest import digest_of
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.settings import Policy

@@ -12,14 +12,10 @@ import enum
 from array import array
 from typing import Any
 
-from streamwatch.core.answer_parts import announces
+from streamwatch.core.answer_parts import MAX_NUMBER, announces, as_number
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
 
-#: Numbers beyond it are no counters, and JavaScript relays can't carry them exactly.
-_MAX_NUMBER = 2**53
-#: Digits of a number that is written as a string: as many as `_MAX_NUMBER` has.
-_MAX_DIGITS = 16
 #: Numbers in a row that prove what the protocol promises: an answer begins with as many that no count of tokens has.
 _RUN_PROMISED = 5
 #: Numbers in a row that prove a relay's stamp, which nobody promises: counts of tokens go up by one a few times, too.
@@ -42,8 +38,8 @@ _STEPS_A_HOLE = 3
 _STEPS_A_LOSS = 10
 #: Losses that are believed of a promised number, however few the others are; more have to be the exception.
 _LOSSES = 4
-#: Numbers that came for each one that is missing, in numbers that are believed because they filled holes: relays that
-#: mix events up by 32 places have a sixth of 100 events under way, and those that lose events lose few.
+#: Numbers that came for each one that is missing, in numbers that are believed because they filled holes: a relay that
+#: mixes 100 events up by 32 places has a sixth of them under way; one that loses events loses few.
 _CAME_FOR_MISSING = 4
 #: Holes beyond one for each step after which numbers are gone by no longer; until then they may still count.
 _HOLES_TOO_MANY = 32
@@ -69,15 +65,6 @@ class Place(enum.Enum):
     AGAIN = "the same event came before"
     NONE = "nothing"
     WRONG = "these numbers are no order"
-
-
-def as_number(value: Any) -> int | None:
-    """Return the number that a value means: an integer, also as a float or in digits, as relays write it."""
-    if type(value) is str:
-        return int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value < _MAX_NUMBER else None
 
 
 class Numbers:
@@ -112,7 +99,7 @@ class Numbers:
         self.held: dict[int, Event] = {}  #: by number, in the order of arrival
         self.lowest = self.highest = 0  #: of what was held since nothing was
         self.rises = self.falls = 0  #: of those, how many were greater than the one before, and how many less
-        self.last = _MAX_NUMBER  #: the number that came last, where it did not go on at once
+        self.last = MAX_NUMBER  #: the number that came last, where it did not go on at once
         self.late: set[int] = set()  #: of those that are held, what came after a higher one
         self.strays = 0  #: went on after a higher one, and was not counted yet
         self.paid = False  #: since the last wait in vain, what was missing came
@@ -168,12 +155,12 @@ class Numbers:
 
     @property
     def jumps(self) -> bool:
-        """Whether a number stood alone, farther ahead than any window, and the others have not come up to it."""
+        """Whether a number stood alone, far ahead, and the others have not come up to it."""
         return self._outliers > 0
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether the numbers only grow, and have done so for so long that nothing can come of it."""
+        """Whether the numbers only grow, for so long that nothing can come of it."""
         return self.holes > self.steps + _HOLES_TOO_MANY
 
     @property
@@ -237,8 +224,8 @@ class Numbers:
 
         One that the protocol promises goes down to its first event by accident alone.
         """
-        goes_down = self.falls >= _FALLS_A_RISE * self.rises
-        return goes_down and not (self.count or (self.promised and self.begun))
+        may_go_down = not (self.count or (self.promised and self.begun))
+        return may_go_down and self.falls >= _FALLS_A_RISE * self.rises
 
     def runs(self, length: int) -> bool:
         """Return whether what is held came in order, that many numbers in a row."""
@@ -320,7 +307,7 @@ class Numbers:
                 return Place.WRONG
         elif not self.held and self.expected == self._unnumbered_at and number - self.expected <= self._unnumbered:
             self._explained = self._explained or number > self.expected
-            self._leave_out(number)
+            self._expect(number)
         elif number - max(self.expected, self.highest if self.held else 0) > self._far:
             return self._outlier(number, event, content=content)
         return Place.NEXT if number == self.expected else Place.AHEAD
@@ -423,6 +410,11 @@ class Numbers:
             self._count(hash(event.raw))
         return event
 
+    def leave_out(self, number: int) -> None:
+        """Take note that a held event goes on out of turn: nothing bears out its number."""
+        self._spent[number] = hash(self.held.pop(number).raw)
+        self._outliers += 1
+
     def start_over(self) -> None:
         """Take note that everything held goes on as it came: the numbers prove nothing up to now."""
         self.begin(self.highest + 1)
@@ -454,7 +446,7 @@ class Numbers:
     def skip_to(self, number: int) -> None:
         """Give up what is missing before a number."""
         self._miss(self.expected, number)
-        self._leave_out(number)
+        self._expect(number)
 
     def stray(self, number: int, event: Event) -> None:
         """Take note that an event goes on which came too late."""
@@ -489,10 +481,9 @@ class Numbers:
         if len(self.digests) > MAX_DIGESTS:
             del self.digests[:-DIGESTS]
 
-    def _leave_out(self, number: int) -> None:
-        missing = number - self.expected
-        if missing <= DIGESTS:
-            self.digests.extend([0] * missing)  # so that a number says where its digest is
+    def _expect(self, number: int) -> None:
+        if number - self.expected <= DIGESTS:
+            self.digests.extend([0] * (number - self.expected))  # so that a number says where its digest is
         else:
             del self.digests[:]
         self.expected = number

@@ -174,10 +174,13 @@ class WatchedConnection:
         about = None if name is None else self._lane_of(name, type_, event)
         if about is None or name is None:
             return self._goes_apart(event)
-        if about.holds and type_ in self._protocol.ends and about.is_passed_by(event):
-            self._let_go([name])  # nothing follows the end: what waits has a number that is not of this response
+        ends = type_ in self._protocol.ends
+        is_passed = ends and about.holds and about.is_passed_by(event)
         straight = about.receive(event, waited)
-        about.is_over = about.is_over or type_ in self._protocol.ends
+        about.is_over = about.is_over or ends
+        if is_passed and about.holds:
+            self._let_go([name])  # nothing follows the end: what waits has a number that is not of this response
+            return False
         if not straight:
             self._collect(name, about)
             return False

@@ -78,6 +78,21 @@ def numbers_on_some(events: Events, chance: Chance) -> Events | None:
     return on_payloads(events, lambda payload, place: place % 3 == 1 and removing("sequence_number")(payload))
 
 
+@change(*_RESPONSES)
+def number_far_ahead(events: Events, chance: Chance) -> Events | None:
+    """One event has a number that is higher than all others."""
+    places = [place for place, event in enumerate(events) if _has_number(event)][1:-1]
+    if not places:
+        return None
+    place, most = chance.pick(places), max(event.payload["sequence_number"] for event in events if _has_number(event))
+    wrong = events[place].edited(lambda payload: payload.update(sequence_number=most + chance.pick([1, 3, 25, 90])))
+    return [*events[:place], wrong, *events[place + 1 :]]
+
+
+def _has_number(event: Event) -> bool:
+    return event.is_object and type(event.payload.get("sequence_number")) is int
+
+
 def _identified(events: Events, write: Callable[[int], str]) -> Events:
     return [replace(e, id=write(i), raw=None) if e.is_object else e for i, e in enumerate(events)]
 

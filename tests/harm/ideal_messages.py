@@ -19,6 +19,8 @@ from .ideal_order import STAMPS, in_order, number
 from .messages import Events, connections, is_message, message, responses_of
 from .wire import Event, Stream
 
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
+
 
 def proved(stream: Stream, handed: list[bytes | None]) -> Stream | None:
     """Return the stream in the order in which its messages were handed on, if they prove it; else None."""
@@ -83,11 +85,19 @@ class _Connection:
     def numbers(self) -> list[int | None]:
         """The number of each message, where the numbers of its response prove an order."""
         found: list[int | None] = [None] * len(self.events)
-        for places in self._responses.values():
+        for all_of_them in self._responses.values():
+            places = self._within(all_of_them)
             field = self._field([self.counted[place] for place in places])
             for place in places if field else ():
                 found[place] = number(self.counted[place], field)
         return found
+
+    def _within(self, places: list[int]) -> list[int]:
+        """Return the messages of a response without those that are numbered above its end: those numbers are wrong."""
+        member = self.fields[0]
+        ends = [number(self.counted[place], member) for place in places if self.events[place].type in _ENDS]
+        end = next((found for found in ends if found is not None), None)
+        return [place for place in places if end is None or (number(self.counted[place], member) or 0) <= end]
 
     @cached_property
     def _responses(self) -> dict[tuple[str, str], list[int]]:

@@ -502,7 +502,7 @@ def test_a_body_that_the_application_reads_itself_is_not_abandoned(ended: bool, 
     assert not instrumentor.agent.any_open
 
 
-class OwnEvents(openai.Stream[Any]):
+class OwnEvents(openai.Stream[object]):
     """A stream class that decodes for itself."""
 
     def _iter_events(self) -> Any:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from streamwatch.core.answer_parts import TERMINAL
 from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, told_by
 from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
 from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, place, settle
@@ -46,8 +47,6 @@ from streamwatch.core.kinds import (
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
 
-#: The events that end a response.
-TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *TERMINAL)
 _ITEM = "response.output_item"
 _NOTE = "response.output_text.annotation"
