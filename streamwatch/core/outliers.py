@@ -25,32 +25,43 @@ def leave_out(numbers: Numbers) -> bool:
 
 
 def _alone(numbers: Numbers) -> list[int]:
-    """Return numbers that are held, and that nothing bears out: lower ones came later, and they follow a hole."""
-    held = sorted(numbers.held)
-    arrival = {number: at for at, number in enumerate(numbers.held)}
-    ends = [number for number, event in numbers.held.items() if event.payload.get("type") in TERMINAL]
+    """Return numbers that are held although lower ones came later, and that no other number confirms."""
+    held, ends = sorted(numbers.held), _ends(numbers)
+    # Where nothing is missing, what follows the end is another response in the same body.
+    border = ends if numbers.expected not in numbers.held else []
     alone: list[int] = []
     while held:
-        start = len(held) - 1
-        while start and held[start - 1] == held[start] - 1 and held[start - 1] not in ends:
-            start -= 1
-        run, lower = held[start:], held[:start]
-        came = min(arrival[number] for number in run)
-        later = [number for number in lower if arrival[number] > came]
-        if not later:
-            break
-        # No number is behind that of the end.
-        is_behind_the_end = bool(ends) and run[0] > max(ends)
-        # Losses, while others overtake each other, leave less missing than came.
-        is_far = run[0] - lower[-1] - 1 > len(arrival)
-        if not (is_behind_the_end or is_far or _stands_for_others(numbers.expected, run, lower, later)):
+        run = _highest_run(held, border)
+        lower = held[: -len(run)]
+        if not lower or not _stands_alone(numbers, run, lower, ends):
             break
         alone += run
         held = lower
     return alone
 
 
-def _stands_for_others(expected: int, run: list[int], lower: list[int], later: list[int]) -> bool:
-    """Return whether a run came in the place of as many numbers that never came: one fault, and not several."""
-    sooner = [number for number in lower if number not in later]
-    return min(later) - max(sooner, default=expected - 1) - 1 == len(run)
+def _ends(numbers: Numbers) -> list[int]:
+    return [number for number, event in numbers.held.items() if event.payload.get("type") in TERMINAL]
+
+
+def _highest_run(held: list[int], border: list[int]) -> list[int]:
+    """Return the last numbers that follow each other, as far as a border."""
+    start = len(held) - 1
+    while start and held[start - 1] == held[start] - 1 and held[start - 1] not in border:
+        start -= 1
+    return held[start:]
+
+
+def _stands_alone(numbers: Numbers, run: list[int], lower: list[int], ends: list[int]) -> bool:
+    came = list(numbers.held)
+    first = min(map(came.index, run))
+    later = [number for number in came[first:] if number <= lower[-1]]
+    if not later:
+        return False
+    if ends and run[0] > max(ends):
+        return True  # no number of a response is behind that of its end
+    if run[0] - lower[-1] - 1 > len(came):
+        return True  # where events are lost and others overtake each other, less is missing than came
+    # It came in the place of as many numbers that never came: that is one fault, and not several.
+    sooner = max((number for number in came[:first] if number <= lower[-1]), default=numbers.expected - 1)
+    return min(later) - sooner - 1 == len(run)

@@ -413,8 +413,8 @@ class ReorderBuffer:
         self._look_at(numbers)
 
     def _leave_out(self, numbers: Numbers) -> None:
-        """Let events go on as they came whose numbers nothing bears out."""
-        if numbers.begun and outliers.leave_out(numbers):
+        """Let events go on as they came whose numbers no other one confirms."""
+        if outliers.leave_out(numbers):
             self._keep(numbers)
 
     def _is_felt(self) -> bool:

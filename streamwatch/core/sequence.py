@@ -411,7 +411,7 @@ class Numbers:
         return event
 
     def leave_out(self, number: int) -> None:
-        """Take note that a held event goes on out of turn: nothing bears out its number."""
+        """Take note that a held event goes on out of turn: no other one confirms its number."""
         self._spent[number] = hash(self.held.pop(number).raw)
         self._outliers += 1
 

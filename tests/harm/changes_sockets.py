@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from .changes import Events, add, change, moved, on_payloads, removing, setting, vendor
-from .changes_stream import number_far_ahead
 from .messages import closing, frame, is_close, is_message, silence
 from .readers_sockets import SOCKETS
 from .wire import Chance, Event, made
@@ -229,7 +228,6 @@ def _stamped(member: str) -> _Run:
     return run
 
 
-add("message_numbered_far_ahead", _NUMBERED, "never", number_far_ahead)
 for _member in ("sequence_number", "seq", "index"):
     add(f"messages_stamped_with_{_member}", _NAMED, "never", _stamped(_member))
 
