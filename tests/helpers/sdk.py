@@ -20,9 +20,24 @@ import pydantic
 
 PYDANTIC_1 = pydantic.VERSION.startswith("1.")
 VERSION = tuple(int(part) for part in openai.__version__.split(".")[:2])
-STREAMS_RUNS = VERSION >= (1, 21)  # of Assistants
 httpx: Any = importlib.import_module("httpx2" if VERSION >= (3, 0) else "httpx")
 
+
+def _streams_runs() -> bool:
+    """Whether this release makes events of Assistants: from 1.21 on, and on Python 3.14 no 1.x does."""
+    if VERSION < (1, 21):
+        return False
+    from openai._models import construct_type
+    from openai.types.beta import AssistantStreamEvent
+
+    try:
+        construct_type(type_=AssistantStreamEvent, value={"event": "thread.created", "data": {}})
+    except AttributeError:  # it keeps what it knows of a union there, and unions take no attributes any more
+        return False
+    return True
+
+
+STREAMS_RUNS = _streams_runs()
 Read = bytes | float | BaseException
 MODES = ("sync", "async")
 HAS_RESPONSES = hasattr(openai.OpenAI, "responses")

@@ -100,7 +100,7 @@ def ask(client: Any, api: str) -> Any:
 def offered(api: str) -> bool:
     """Whether this release of the SDK has the API, streaming."""
     if api == "assistants":
-        return sdk.VERSION >= (1, 21)
+        return sdk.STREAMS_RUNS
     return api != "responses" or sdk.HAS_RESPONSES
 
 
