@@ -82,15 +82,20 @@ class _Connection:
         return places
 
     @cached_property
-    def numbers(self) -> list[int | None]:
+    def stamps(self) -> list[int | None]:
         """The number of each message, where the numbers of its response prove an order."""
         found: list[int | None] = [None] * len(self.events)
-        for all_of_them in self._responses.values():
-            places = self._within(all_of_them)
-            field = self._field([self.counted[place] for place in places])
+        for places in self._responses.values():
+            field = self._field([self.counted[place] for place in self._within(places)])
             for place in places if field else ():
                 found[place] = number(self.counted[place], field)
         return found
+
+    @cached_property
+    def numbers(self) -> list[int | None]:
+        """The same without wrong ones: they prove no order, and still that a message comes again."""
+        right = {place for places in self._responses.values() for place in self._within(places)}
+        return [stamp if place in right else None for place, stamp in enumerate(self.stamps)]
 
     def _within(self, places: list[int]) -> list[int]:
         """Return the messages of a response without those that are numbered above its end: those numbers are wrong."""
@@ -118,7 +123,7 @@ class _Connection:
         for places in self._responses.values():
             seen: dict[tuple[int, bytes], int] = {}
             for place in places:
-                number_, data = self.numbers[place], message(self.events[place])
+                number_, data = self.stamps[place], message(self.events[place])
                 if number_ is not None and seen.setdefault((number_, data), place) != place:
                     found.add(place)
         return found
