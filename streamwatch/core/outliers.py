@@ -53,8 +53,8 @@ def _highest_run(held: list[int], border: list[int]) -> list[int]:
 
 
 def _stands_alone(numbers: Numbers, run: list[int], lower: list[int], ends: list[int]) -> bool:
-    came = list(numbers.held)
-    first = min(map(came.index, run))
+    came, among = list(numbers.held), set(run)
+    first = next(place for place, number in enumerate(came) if number in among)
     later = [number for number in came[first:] if number <= lower[-1]]
     if not later:
         return False
