@@ -123,7 +123,13 @@ def _is_plain(test: pytest.Item, case: Any) -> bool:
     arguments = {name for name, each in inspect.signature(test.obj).parameters.items() if each.default is each.empty}
     marks = [mark for mark in test.own_markers if mark.name != "quick_cases"]
     direct = all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in marks)
-    return direct and arguments == set(case.params)
+    # The parameters of a fixture are among those of the case, too.
+    named = {name for mark in test.iter_markers("parametrize") for name in _names(mark.args[0])}
+    return direct and arguments == set(case.params) and arguments <= named
+
+
+def _names(arguments: str | Sequence[str]) -> list[str]:
+    return [name.strip() for name in arguments.split(",")] if isinstance(arguments, str) else list(arguments)
 
 
 def _joined(first: pytest.Item, cases: list[Any]) -> list[pytest.Item]:

@@ -35,6 +35,13 @@ def test_plain(number):
 def test_with_a_fixture(name, tmp_path):
     assert tmp_path.exists()
 
+@pytest.fixture(params=["a", "b"])
+def given(request):
+    return ord(request.param)
+
+def test_with_a_fixture_of_several_values(given):
+    assert given in (97, 98)
+
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_that_skips(name):
     if name == "b":
@@ -52,7 +59,7 @@ def test_cases_run_together_and_are_named_where_they_fail(conftest: str, pyteste
     pytester.makepyfile(TESTS)
     result = pytester.runpytest("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:asyncio", "-rs", "--tb=short")
 
-    result.assert_outcomes(passed=4, failed=1, skipped=1)
+    result.assert_outcomes(passed=6, failed=1, skipped=1)
     result.stdout.fnmatch_lines(
         [
             "*test_plain?1-150 of 151?*",
