@@ -30,7 +30,7 @@ def _alone(numbers: Numbers) -> list[int]:
     # Where nothing is missing, what follows the end is another response in the same body.
     border = ends if numbers.expected not in numbers.held else []
     alone: list[int] = []
-    while held:
+    while len(held) > 1:
         run = _highest_run(held, border)
         lower = held[: -len(run)]
         if not lower or not _stands_alone(numbers, run, lower, ends):

@@ -46,6 +46,7 @@ class LaneStream(ObservedStream):
         self.response_id = ""
         self._digests: deque[int] = deque(maxlen=_MAX_DIGESTS)  # of the messages that came last
         self._highest = -1  # of their numbers
+        self._missing: dict[int, None] = {}  # lower numbers that have not come, the first ones
         self.is_over = False  #: so has the one that ends it
         self._open(api, Request(model=call.request_model), asked or perf_counter(), Event, settings, self._parsed)
         self._waiting = 0.0  # the wait for the first message is counted when that message is taken
@@ -80,8 +81,10 @@ class LaneStream(ObservedStream):
         self._payload = event.payload
         self._digests.append(hash(event.raw))
         number = event.payload.get("sequence_number")
-        if type(number) is int and number > self._highest:
-            self._highest = number
+        if number == self._highest + 1:
+            self._highest += 1
+        elif type(number) is int:
+            self._count(number)
         watch, pending = self.watch, self.pending
         pending[event] = None
         watch.receive_event(event)
@@ -93,6 +96,14 @@ class LaneStream(ObservedStream):
             pending.clear()
             return True
         return False
+
+    def _count(self, number: int) -> None:
+        if number > self._highest:
+            until = min(number, self._highest + 1 + _MAX_DIGESTS - len(self._missing))
+            self._missing |= dict.fromkeys(range(self._highest + 1, until))
+            self._highest = number
+        else:
+            self._missing.pop(number, None)
 
     def release(self, into: deque[Message]) -> None:
         """Let go on what waits no longer."""
@@ -122,9 +133,10 @@ class LaneStream(ObservedStream):
         """Return the payload of the message that is taken: it was parsed to find its stream."""
         return self._payload
 
-    def ended(self) -> EndedLane:
-        """Return what is remembered of the stream."""
-        return EndedLane(self.response_id, frozenset(self._digests))
+    def ended(self, before: EndedLane | None) -> EndedLane:
+        """Return what is remembered of the stream, and of those `before` it on its lane."""
+        missing = [*self._missing, *(before.missing if before is not None else ())]
+        return EndedLane(self.response_id, frozenset(self._digests), frozenset(missing[:_MAX_DIGESTS]))
 
 
 class EndedLane(NamedTuple):
@@ -132,13 +144,14 @@ class EndedLane(NamedTuple):
 
     response_id: str
     digests: frozenset[int]  #: of its last messages
+    missing: frozenset[int]  #: numbers that had not come when it ended, or those before it
 
     def has(self, event: Message, type_: str, id: str, lane: LaneStream | None) -> bool:
         """Return whether a message is about this response: late, or again.
 
-        It is, where it names the response, or where it comes again with every byte and has no place in the next one:
-        a server may call the first item of every response alike. Where it names none, and the next response has not
-        begun, it is about this one as far as anybody can say.
+        It is, where it names the response; or where it comes again with every byte, or has a number that had not come
+        yet, and has no place in the next one: a server may call the first item of every response alike. Where it names
+        none, and the next response has not begun, it is about this one as far as anybody can say.
 
         Args:
             event: the message.
@@ -152,4 +165,7 @@ class EndedLane(NamedTuple):
             return id in ("", self.response_id)
         if lane.response_id == self.response_id:
             return False
-        return id == self.response_id or (hash(event.raw) in self.digests and not lane.is_next(event))
+        if id == self.response_id or lane.is_next(event):
+            return id == self.response_id
+        number = event.payload.get("sequence_number")
+        return hash(event.raw) in self.digests or (not id and type(number) is int and number in self.missing)

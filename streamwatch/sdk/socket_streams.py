@@ -313,8 +313,7 @@ class WatchedConnection:
     def _end(self, name: str, error: BaseException | None = None, *, abandoned: bool = False) -> None:
         lane = self._lanes.pop(name)
         if not self._protocol.session and (name or not self._protocol.once):
-            self._ended.pop(name, None)
-            self._ended[name] = lane.ended()
+            self._ended[name] = lane.ended(self._ended.pop(name, None))
             if len(self._ended) > _MAX_ENDED:
                 del self._ended[next(iter(self._ended))]
         lane.end(error, abandoned=abandoned)

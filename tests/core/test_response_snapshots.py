@@ -102,6 +102,14 @@ def test_another_item_at_the_place_of_a_listed_one_is_moved_for_the_helper_alone
     assert RESPONSE_REFERENCE_INVALID in reader.report.anomalies
 
 
+def test_a_call_that_is_announced_with_a_content_has_no_parts() -> None:
+    """A server may write any member: what it means is not known, and it passes."""
+    whole = response(function_call(0, "weather", "{", "}"))
+    whole[2] = {**whole[2], "item": {**whole[2]["item"], "content": [{"type": "output_text", "text": ""}]}}
+
+    assert of(whole, HELPER).payloads == numbered(whole)
+
+
 def test_items_that_a_later_event_lists_first_are_not_announced() -> None:
     """The helper knows those of the first event alone."""
     whole = response(message(0, "One"))

@@ -51,9 +51,14 @@ class _Connection:
 
         A reader that has not come to the end of the connection may have left some.
         """
-        places = self._places(went)
-        if places is None:
-            return None
+        for first in (False, True):
+            places = self._places(went, first=first)
+            order = None if places is None else self._in_turn(places, ended=ended)
+            if order is not None:
+                return order
+        return None
+
+    def _in_turn(self, places: list[int], *, ended: bool) -> Events | None:
         missing = set(range(len(self.events))).difference(places, self.repeats)
         last = len(self.events) if ended else max(places, default=-1)
         if any(place < last and (ended or place not in self.early) for place in missing):
@@ -65,8 +70,11 @@ class _Connection:
                     return None
         return [self.events[place] for place in (*places, *sorted(missing))]
 
-    def _places(self, went: list[bytes]) -> list[int] | None:
-        """Return which message each one is that went: of several that are alike, the nearest to the last that went."""
+    def _places(self, went: list[bytes], *, first: bool) -> list[int] | None:
+        """Return which message each one is that went: of several that are alike, the nearest to the last that went.
+
+        Or the `first` of them: which it is nobody can see.
+        """
         came: dict[bytes, list[int]] = defaultdict(list)
         for place, event in enumerate(self.events):
             came[message(event)].append(place)
@@ -76,7 +84,7 @@ class _Connection:
             if not left:
                 return None
             last = places[-1] if places else 0
-            place = min(left, key=lambda place, last=last: abs(place - last))  # type: ignore[misc]
+            place = min(left, key=lambda place, last=last: place if first else abs(place - last))  # type: ignore[misc]
             left.remove(place)
             places.append(place)
         return places

@@ -342,6 +342,15 @@ def test_what_comes_again_within_the_next_response_is_known_again(late: Payload,
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
+def test_what_comes_within_the_next_response_and_was_missing_before_stays_there(mode: str, watched: Watched) -> None:
+    """The end did not wait for it: its number may be that of either response, and puts it into neither."""
+    messages = [*FORMER[:5], *FORMER[6:], *NEXT[:3], FORMER[5], *NEXT[3:]]
+    with serving(messages) as url:
+        assert received(url, mode)[0] == wire(messages)
+    assert [report.verdict for report in watched.reports] == [Verdict.COMPLETE] * 2
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
 def test_responses_whose_items_have_one_id_are_whole(mode: str, watched: Watched) -> None:
     """Their messages may be alike in every byte, up to the text."""
     messages = [*FORMER, *on_lane("a", answered("Five ", "six"))]
