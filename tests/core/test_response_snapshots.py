@@ -120,6 +120,16 @@ def test_items_that_a_later_event_lists_first_are_not_announced() -> None:
     assert RESPONSE_EVENT_MISSING in helper.report.anomalies
 
 
+def test_what_is_put_in_refers_to_its_item_as_its_texts_do_and_no_other_event() -> None:
+    """An annotation without an index says nothing of how deltas would have come."""
+    whole = response(message(0, "One"))
+    note = {"type": "response.output_text.annotation.added", "item_id": "msg_0", "output_index": None}
+    events = [*whole[:3], {**note, "content_index": 0, "annotation_index": 0, "annotation": {}}, *whole[-2:]]
+    seen = of(events, Request())
+
+    assert [event["output_index"] for event in seen.payloads if "delta" in event] == [0]
+
+
 # --- listed on the way
 
 

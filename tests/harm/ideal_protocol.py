@@ -48,10 +48,13 @@ _CALLS: Container[str] = ("function_call",)
 def with_protocol(events: Events) -> Iterator[tuple[str, Events]]:
     """Return the events with what they lack: announcements, closing events, or both."""
     for announce, close, types in product((False, True), (False, True), (_ALL, _BUILT, _CALLS)):
-        whole = _Response(events, announce=announce, close=close, types=types).events()
-        if len(whole) > len(events):
-            names = [name for name, wanted in (("announced", announce), ("closed", close)) if wanted]
-            yield f"{' and '.join(names)} as the protocol wants it", whole
+        found = [_Response(events, announce=announce, close=close, types=types).events()]
+        if close and any(event.type in _ENDS for event in events[:-1]):  # what comes behind the end is not closed by it
+            found.append(_Response(events, announce=announce, close=close, types=types, only_equal=True).events())
+        names = [name for name, wanted in (("announced", announce), ("closed", close)) if wanted]
+        for whole in found:
+            if len(whole) > len(events):
+                yield f"{' and '.join(names)} as the protocol wants it", whole
 
 
 def announced_first(events: Events) -> Iterator[Events]:
@@ -125,6 +128,14 @@ class _Item:
         self.closed: set[tuple[str, Any]] = set()
         self.final: Any = None
 
+    def is_as(self, final: Any) -> bool:
+        """Whether the texts that came are those of the item as the end says it."""
+        said = [
+            part.get("text", part.get("refusal")) for name in ("content", "summary") for part in final.get(name) or ()
+        ]
+        said += [final[member] for member in _WHOLE.values() if final.get(member)]
+        return sorted(filter(None, said)) == sorted(filter(None, self.texts.values()))
+
     def about(self, **more: Any) -> dict[str, Any]:
         """Return the members that say what an event is about."""
         return {"item_id": self.id, "output_index": self.index, **more}
@@ -133,8 +144,10 @@ class _Item:
 class _Response:
     """The events of a response, and those that it lacks."""
 
-    def __init__(self, events: Events, *, announce: bool, close: bool, types: Container[str] = _ALL) -> None:
-        self._types = types
+    def __init__(
+        self, events: Events, *, announce: bool, close: bool, types: Container[str] = _ALL, only_equal: bool = False
+    ) -> None:
+        self._types, self._only_equal = types, only_equal
         self._given, self._announce, self._close = events, announce, close
         self._items: dict[Any, _Item] = {}
         self._result: Events = []
@@ -248,7 +261,7 @@ class _Response:
                 continue
             key = final.get("id") if final.get("id") in self._items else place
             item = self._items.get(key)
-            if item is not None and not item.done and self._close:
+            if item is not None and not item.done and self._close and (item.is_as(final) or not self._only_equal):
                 item.final, item.done = final, True
                 self._closed(item)
                 self._put("output_item.done", output_index=item.index, item=final)

@@ -66,8 +66,11 @@ def _item_that_said(state: ResponseState, family: Family, said: Any) -> Item | N
     return found[0] if len(found) == 1 else None
 
 
-def settle(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
-    """Set the references of an event right that is about an item."""
+def settle(state: ResponseState, item: Item, payload: dict[str, Any], *, is_of_text: bool = True) -> None:
+    """Set the references of an event right that is about an item.
+
+    How events of its texts refer to it is how events refer to it that are put in.
+    """
     key = key_of(payload.get("item_id"))
     if key == item.key is not None and payload.get("output_index") == item.index:
         return
@@ -76,7 +79,8 @@ def settle(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     elif key not in (None, item.key):
         _name(state, item, payload)
     place(state, item, payload)
-    item.refer(payload)
+    if is_of_text:
+        item.refer(payload)
 
 
 def meet(state: ResponseState, payload: dict[str, Any], head: dict[str, Any], index: Any) -> Item:

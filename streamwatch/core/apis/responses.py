@@ -192,7 +192,7 @@ class Responses(ResponseState):
         item = find(self, payload, type_)
         if item is None or item.type != type_:
             return
-        settle(self, item, payload)
+        settle(self, item, payload, is_of_text=False)
         part = item.part("content_index", payload.get("content_index")) if name == _NOTE else None
         if part is not None:
             part.notes += 1
