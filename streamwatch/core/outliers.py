@@ -12,9 +12,12 @@ from streamwatch.core.answer_parts import TERMINAL
 from streamwatch.core.sequence import Numbers
 
 
-def leave_out(numbers: Numbers) -> bool:
-    """Go by the numbers that stand alone no longer, and return whether there are some."""
-    alone = _alone(numbers)
+def leave_out(numbers: Numbers, *, in_vain: bool) -> bool:
+    """Go by the numbers that stand alone no longer, and return whether there are some.
+
+    `in_vain` says that what is missing does not come; until then, only a number above that of the end stands alone.
+    """
+    alone = _alone(numbers, in_vain=in_vain)
     for number in alone:
         numbers.leave_out(number)
     if alone:
@@ -24,7 +27,7 @@ def leave_out(numbers: Numbers) -> bool:
     return bool(alone)
 
 
-def _alone(numbers: Numbers) -> list[int]:
+def _alone(numbers: Numbers, *, in_vain: bool) -> list[int]:
     """Return numbers that are held although lower ones came later, and that no other number confirms."""
     held, ends = sorted(numbers.held), _ends(numbers)
     # Where nothing is missing, what follows the end is another response in the same body.
@@ -33,7 +36,7 @@ def _alone(numbers: Numbers) -> list[int]:
     while len(held) > 1:
         run = _highest_run(held, border)
         lower = held[: -len(run)]
-        if not lower or not _stands_alone(numbers, run, lower, ends):
+        if not lower or not _stands_alone(numbers, run, lower, ends, in_vain=in_vain):
             break
         alone += run
         held = lower
@@ -52,7 +55,7 @@ def _highest_run(held: list[int], border: list[int]) -> list[int]:
     return held[start:]
 
 
-def _stands_alone(numbers: Numbers, run: list[int], lower: list[int], ends: list[int]) -> bool:
+def _stands_alone(numbers: Numbers, run: list[int], lower: list[int], ends: list[int], *, in_vain: bool) -> bool:
     came, among = list(numbers.held), set(run)
     first = next(place for place, number in enumerate(came) if number in among)
     later = [number for number in came[first:] if number <= lower[-1]]
@@ -60,6 +63,8 @@ def _stands_alone(numbers: Numbers, run: list[int], lower: list[int], ends: list
         return False
     if ends and run[0] > max(ends):
         return True  # no number of a response is behind that of its end
+    if not in_vain:
+        return False
     if run[0] - lower[-1] - 1 > len(came):
         return True  # where events are lost and others overtake each other, less is missing than came
     # It came in the place of as many numbers that never came: that is one fault, and not several.

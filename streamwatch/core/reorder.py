@@ -269,7 +269,7 @@ class ReorderBuffer:
         else:
             self._hold(event, places)
             if event.payload.get("type") in TERMINAL and self._numbers is first:
-                self._leave_out(first)
+                self._leave_out(first, in_vain=False)
         if self._numbers is self._candidates.all[0]:
             self._release(self._numbers, filled=True)
             self._look_at(self._numbers)
@@ -393,7 +393,7 @@ class ReorderBuffer:
         if several and numbers.begun:  # these have a window of their own
             self._release(numbers, filled=True)
             return
-        self._leave_out(numbers)
+        self._leave_out(numbers, in_vain=True)
         if in_vain:
             self._lose_patience(numbers)
         elif numbers.misses_any and not numbers.paid and self._is_felt():
@@ -412,9 +412,9 @@ class ReorderBuffer:
             self._let_all_go()
         self._look_at(numbers)
 
-    def _leave_out(self, numbers: Numbers) -> None:
+    def _leave_out(self, numbers: Numbers, *, in_vain: bool) -> None:
         """Let events go on as they came whose numbers no other one confirms."""
-        if outliers.leave_out(numbers):
+        if outliers.leave_out(numbers, in_vain=in_vain):
             self._keep(numbers)
 
     def _is_felt(self) -> bool:
