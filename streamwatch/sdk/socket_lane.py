@@ -165,7 +165,9 @@ class EndedLane(NamedTuple):
             return id in ("", self.response_id)
         if lane.response_id == self.response_id:
             return False
-        if id == self.response_id or lane.is_next(event):
-            return id == self.response_id
+        if id and id == self.response_id:
+            return True
+        if lane.is_next(event):
+            return False
         number = event.payload.get("sequence_number")
         return hash(event.raw) in self.digests or (not id and type(number) is int and number in self.missing)

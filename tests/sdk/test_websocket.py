@@ -351,6 +351,23 @@ def test_what_comes_within_the_next_response_and_was_missing_before_stays_there(
 
 
 @pytest.mark.parametrize("mode", sdk.MODES)
+def test_behind_the_rest_of_a_response_that_nobody_named_the_next_one_is_seen_whole(
+    mode: str, watched: Watched
+) -> None:
+    """Messages that name no response are not about one that has no name."""
+    rest, whole = (
+        [{name: value for name, value in event.items() if name != "sequence_number"} for event in events]
+        for events in (FORMER[3:6], NEXT)
+    )
+    with serving([*rest, *whole]) as url:
+        assert received(url, mode)[0] == wire([*rest, *whole])
+    assert [(report.verdict, report.events) for report in watched.reports] == [
+        (Verdict.TRUNCATED, len(rest)),
+        (Verdict.COMPLETE, len(whole)),
+    ]
+
+
+@pytest.mark.parametrize("mode", sdk.MODES)
 def test_responses_whose_items_have_one_id_are_whole(mode: str, watched: Watched) -> None:
     """Their messages may be alike in every byte, up to the text."""
     messages = [*FORMER, *on_lane("a", answered("Five ", "six"))]
