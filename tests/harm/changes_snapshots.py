@@ -125,7 +125,7 @@ def items_listed_as_they_come(events: Events, chance: Chance) -> Events | None:
 # --- announcements of nothing
 
 
-def _nothing(name: str, behind: int, *, absent: bool) -> None:
+def _nothing(name: str, *, behind: bool, absent: bool) -> None:
     """Add a change: beside each announcement comes another one, under its index and without an item."""
 
     def run(events: Events, chance: Chance) -> Events | None:
@@ -141,10 +141,10 @@ def _nothing(name: str, behind: int, *, absent: bool) -> None:
     add(name, _RESPONSES, "raises", run)
 
 
-_nothing("items_null_before", 0, absent=False)
-_nothing("items_null_behind", 1, absent=False)
-_nothing("items_absent_before", 0, absent=True)
-_nothing("items_absent_behind", 1, absent=True)
+_nothing("items_null_before", behind=False, absent=False)
+_nothing("items_null_behind", behind=True, absent=False)
+_nothing("items_absent_before", behind=False, absent=True)
+_nothing("items_absent_behind", behind=True, absent=True)
 
 
 @change(*_RESPONSES)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .changes import Events, add, change, moved, on_payloads, removing, setting, vendor
-from .messages import closing, frame, is_close, is_message, silence
+from .messages import ENDS, closing, frame, is_close, is_message, silence
 from .readers_sockets import SOCKETS
 from .wire import Chance, Event, made
 
@@ -16,7 +16,7 @@ _NAMED = ("realtime", "live")
 _SPEAKING = ("responses_socket", "realtime")
 #: With which servers close: by RFC 6455, by its registry, and of their own.
 CODES = (1000, 1001, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4000, 4001)
-_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done", "session.closed")
+_ENDS = (*ENDS, "session.closed")
 #: Messages over which a disorder goes.
 _NEAR, _FAR = 1, 5
 

@@ -16,10 +16,8 @@ from collections import defaultdict
 from functools import cached_property
 
 from .ideal_order import STAMPS, in_order, number
-from .messages import Events, connections, is_message, message, responses_of
+from .messages import ENDS, Events, connections, is_message, message, responses_of
 from .wire import Event, Stream
-
-_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
 
 
 def proved(stream: Stream, handed: list[bytes | None]) -> Stream | None:
@@ -108,7 +106,7 @@ class _Connection:
     def _within(self, places: list[int]) -> list[int]:
         """Return the messages of a response without those that are numbered above its end: those numbers are wrong."""
         member = self.fields[0]
-        ends = [number(self.counted[place], member) for place in places if self.events[place].type in _ENDS]
+        ends = [number(self.counted[place], member) for place in places if self.events[place].type in ENDS]
         end = next((found for found in ends if found is not None), None)
         return [place for place in places if end is None or (number(self.counted[place], member) or 0) <= end]
 

@@ -13,6 +13,8 @@ from .wire import Event
 Events = list[Event]
 #: The code that stands for no close frame at all, by RFC 6455.
 CUT = 1006
+#: What ends a response, in the Responses API and in the Realtime API.
+ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
 
 
 def closing(code: int = 1000, tag: str = "close") -> Event:
