@@ -30,7 +30,11 @@ VARIABLES = {
     "OTEL_LOGS_EXPORTER": "none",
     "OTEL_EXPORTER_PROMETHEUS_PORT": "0",
 }
-PROGRAMS = {"a program that never imports openai": "pass", "one that imports openai": "import openai"}
+PROGRAMS = {
+    "a program that never imports openai": "pass",
+    "one that imports openai": "import openai",
+    "one that makes a client": "import openai; openai.OpenAI(api_key='none')",
+}
 
 
 def made(folder: Path, arm: str) -> Path:

@@ -6,7 +6,7 @@ configurator lets OpenTelemetry build what is known to work and serves the Prome
 instrumentor that fails is left out alone.
 
 What costs much waits until it is needed: where metrics go to the endpoint alone, the providers (`pipeline`); and the
-instrumentors of `openai` and of its HTTP client, until a program imports those.
+instrumentors of `openai` and of its HTTP client, until a program makes its first client of those.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
@@ -24,6 +24,7 @@ from wrapt import register_post_import_hook
 
 from streamwatch.export.summary import summary
 from streamwatch.otel.endpoint import Endpoint
+from streamwatch.otel.first_client import before_first_client
 from streamwatch.otel.notices import warned
 from streamwatch.otel.once import Once
 from streamwatch.otel.pipeline import Pipeline, can_wait
@@ -45,9 +46,13 @@ _MORE = (
 #: What Python starts beside the workers of multiprocessing (and uvicorn), with the environment of the application: it
 #: unlinks shared memory, opens no stream, and would take a port.
 _HELPER = "from multiprocessing.resource_tracker import main"
-#: The instrumentors that have nothing to do before a module is imported: the beginning of their entry point, and the
-#: module; None where that is called as the entry point is. A program that imports the instrumentor has it at once.
-_LATE = {"streamwatch.sdk.instrumentor": "openai", "opentelemetry.instrumentation.httpx": None}
+#: The instrumentors with nothing to do before a client is made, by the beginning of their entry point: the library,
+#: which is None where it is called as the entry point is, and its clients. A program that imports the instrumentor has
+#: it at once.
+_LATE = {
+    "streamwatch.sdk.instrumentor": ("openai", ("OpenAI", "AsyncOpenAI")),
+    "opentelemetry.instrumentation.httpx": (None, ("Client", "AsyncClient")),
+}
 
 #: What waits in this process until something needs it: first the providers, then Streamwatch's instrumentor.
 _waits: list[Once] = []
@@ -62,17 +67,23 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         module = entry_point.value.partition(":")[0]
         if _waits and module in _LATE:
-            self._load_on_import(_LATE[module] or entry_point.name, module, entry_point, kwargs)
+            self._load_on_first_client(entry_point, kwargs)
             return
         # The caller expects two exceptions and goes on; any other would end its loop.
         with warned(f"{entry_point.name} is not instrumented", ImportError, DependencyConflictError):
             super().load_instrumentor(entry_point, **kwargs)
 
-    def _load_on_import(self, library: str, module: str, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
-        """Load an instrumentor once, as soon as its library or its own module is imported; at once if one is."""
+    def _load_on_first_client(self, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
+        """Load an instrumentor once, before the first client of its library; at once if there may be one already."""
+        module = entry_point.value.partition(":")[0]
+        library, clients = _LATE[module]
+        library = library or entry_point.name
         load = super().load_instrumentor
+        undo: list[Callable[[], None]] = []
 
         def instrument() -> None:
+            while undo:
+                undo.pop()()
             with warned(f"{entry_point.name} is not instrumented"):
                 try:
                     load(entry_point, **kwargs)
@@ -81,12 +92,18 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
 
         once = Once(instrument)
 
-        def library_imported(_module: Any) -> None:
-            if module not in sys.modules:  # else it is being imported itself, and comes to its end
-                once.do()
+        def library_imported(imported: Any) -> None:
+            classes = [found for name in clients if isinstance(found := getattr(imported, name, None), type)]
+            if classes and not once.is_done:
+                undo.append(before_first_client(classes, once.do))
+            elif module not in sys.modules:  # another module of this name; else the instrumentor is being imported
+                once.do(patience=0)
 
+        if library in sys.modules:
+            once.do()
         register_post_import_hook(lambda _module: once.do(patience=0), module)
-        register_post_import_hook(library_imported, library)
+        if not once.is_done:
+            register_post_import_hook(library_imported, library)
         if entry_point.name == _NAME:
             _waits.append(once)
             if not once.is_done:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from wrapt import register_post_import_hook
 
+from streamwatch.exchange import exchange
 from streamwatch.otel.notices import say, warned
 
 #: What is asked, and how it is answered.
@@ -57,14 +58,6 @@ class Room(Protocol):
 # --- in this process
 
 
-def _restore(server_class: Any, name: str, before: Any) -> None:
-    """Give a class the method back that it had; None: that it inherited."""
-    if before is None:
-        delattr(server_class, name)
-    else:
-        setattr(server_class, name, before)
-
-
 def watch_when_imported(endpoint: Room) -> None:
     """Make room for the application's servers as soon as it has prometheus_client."""
 
@@ -80,7 +73,6 @@ def watch(endpoint: Room) -> Callable[[], None]:
     from prometheus_client import exposition
 
     server_class: Any = exposition.ThreadingWSGIServer
-    before = {name: vars(server_class).get(name) for name in ("server_bind", "set_app")}
     bind, set_app = server_class.server_bind, server_class.set_app
     made_room = weakref.WeakSet[Any]()
     wanted = True
@@ -101,15 +93,13 @@ def watch(endpoint: Room) -> Callable[[], None]:
                 _move_in(endpoint, server.server_port, _registry_of(application))
 
     wrappers = {"server_bind": server_bind, "set_app": set_app_and_move_in}
-    for name, wrapper in wrappers.items():
-        setattr(server_class, name, wrapper)
+    put_back = [exchange(server_class, name, wrapper) for name, wrapper in wrappers.items()]
 
     def undo() -> None:
         nonlocal wanted
         wanted = False
-        for name, wrapper in wrappers.items():
-            if vars(server_class).get(name) is wrapper:  # nobody wrapped it
-                _restore(server_class, name, before[name])
+        for each in put_back:
+            each()
 
     atexit.register(undo)
     return undo

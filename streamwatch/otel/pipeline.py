@@ -22,6 +22,7 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 from wrapt import register_post_import_hook
 
+from streamwatch.exchange import exchange
 from streamwatch.otel.once import Once
 
 #: What a program imports to set OpenTelemetry up, to look for its classes, or to serve the registry.
@@ -59,12 +60,7 @@ class Pipeline(Once):
             real = current()
             return original(provider, *args, **kwargs) if real is provider else getattr(real, name)(*args, **kwargs)
 
-        def undo() -> None:
-            if vars(proxy).get(name) is get:
-                setattr(proxy, name, original)
-
-        setattr(proxy, name, get)
-        return undo
+        return exchange(proxy, name, get)
 
 
 def can_wait() -> bool:

@@ -36,7 +36,7 @@ from typing import Any
 
 from wrapt import register_post_import_hook
 
-from streamwatch.sdk.exchange import exchange
+from streamwatch.exchange import exchange
 
 _MODULE = "openai.types.chat.chat_completion_chunk"
 #: What makes dicts: with pydantic 2 `to_dict` and `dict` call the first, with pydantic 1 both are methods of their own.

@@ -20,8 +20,8 @@ from typing import Any
 from streamwatch.core.report import Request
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
+from streamwatch.exchange import exchange
 from streamwatch.export.request import RequestInfo
-from streamwatch.sdk.exchange import exchange
 from streamwatch.sdk.interruption import is_interruption
 from streamwatch.sdk.observed_stream import ObservedStream, Owner
 from streamwatch.sdk.request_info import describe_raw, sent_at

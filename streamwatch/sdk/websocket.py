@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from streamwatch.sdk.exchange import exchange
+from streamwatch.exchange import exchange
 from streamwatch.sdk.observed_stream import Owner
 from streamwatch.sdk.socket_events import EventBuilder
 from streamwatch.sdk.socket_protocols import PROTOCOLS, SocketProtocol

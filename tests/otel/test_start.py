@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -86,7 +87,10 @@ NEEDS = {
     assert isinstance(get_logger_provider(), LoggerProvider)""",
     "the registry": "import prometheus_client; assert b'target_info{' in prometheus_client.generate_latest()",
     "a scrape": "assert 'target_info{' in served()",
-    "the client": "import openai",
+    "a client": "import openai; openai.OpenAI(api_key='none')",
+    "a client in asynchronous code": "from openai import AsyncAzureOpenAI as A; A(azure_endpoint='x', api_key='x', api_version='x')",
+    "the client of the module": "import openai; openai.api_key = 'none'; openai.chat.completions",
+    "a client of HTTP": "import httpx; httpx.AsyncClient()",
     "a client that is instrumented": "import opentelemetry.instrumentation.httpx",
 }
 
@@ -103,16 +107,86 @@ def test_the_providers_are_there_before_anything_can_tell(need: str, ports: rang
     assert [f"False True {'hits' in need}"] == ran(code, ports)
 
 
-def test_the_client_is_watched_from_its_import_on(ports: range) -> None:
-    """And not before: none of the agent is there."""
-    code = """
-    before = "streamwatch.sdk.instrumentor" in sys.modules
-    import openai
-    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
-    print(before, agent.is_patched, StreamwatchInstrumentor().is_instrumented_by_opentelemetry)
+def test_to_import_the_libraries_is_not_to_use_them(ports: range) -> None:
+    """None of what is late is imported with them but their own, and their classes are as they were soon after."""
+    code = f"""
+    import inspect, openai, httpx
+    if "httpx2" in sys.modules:
+        import httpx2
+    late = {tuple(name for name in LATE if name.partition(".")[0] in ("opentelemetry", "streamwatch", "prometheus_client"))!r}
+    print([name for name in sys.modules if name in late], inspect.signature(openai.OpenAI).parameters["api_key"].kind.name)
+    openai.OpenAI(api_key="none"), openai.AsyncOpenAI(api_key="none"), httpx.Client()
+    classes = [getattr(sys.modules[name], one) for name in ("openai", "httpx", "httpx2") if name in sys.modules
+               for one in ("OpenAI", "AsyncOpenAI", "Client", "AsyncClient") if hasattr(sys.modules[name], one)]
+    print({{one.__init__.__code__.co_filename.rpartition(os.sep)[2] for one in classes}})
     """
 
-    assert ["False True True"] == ran(code, ports)
+    assert ["[] KEYWORD_ONLY", "{'_client.py'}"] == ran(code, ports)
+
+
+#: How an application gets its client; it reads a stream with it, and says what was counted.
+CLIENTS = {
+    "sync": "client = openai.OpenAI(**options)",
+    "a class of its own": """
+    class Client(openai.OpenAI):
+        def __init__(self, **more):
+            super().__init__(**more)
+    client = Client(**options)""",
+    "two threads at once": """
+    import threading
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(openai.OpenAI(**options))) for _ in range(4)]
+    [each.start() for each in threads], [each.join() for each in threads]
+    client = made[0]""",
+    "a client of HTTP made before": """
+    import httpx2 as httpx
+    client = openai.OpenAI(**options, http_client=httpx.Client())""",
+}
+
+
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("made", CLIENTS.values(), ids=CLIENTS)
+def test_the_first_client_is_watched(made: str, ports: range) -> None:
+    """And not before: none of the agent is there."""
+    if "httpx2" in made:
+        pytest.importorskip("httpx2")
+    code = f"""
+    import openai
+    before = "streamwatch.sdk.instrumentor" in sys.modules
+    options = dict(api_key="none", base_url=f"http://localhost:{{first}}", max_retries=0)
+    {textwrap.indent(textwrap.dedent(made), "    ").strip()}
+    from streamwatch.sdk.instrumentor import StreamwatchInstrumentor, agent
+    print(before, agent.is_patched, StreamwatchInstrumentor().is_instrumented_by_opentelemetry)
+    try:
+        client.chat.completions.create(model="m", messages=[], stream=True)
+    except openai.APIStatusError:
+        print("http_client_" in served())
+    """
+
+    assert ["False True True", "True"] == ran(code, ports)
+
+
+@pytest.mark.slow
+def test_what_may_have_clients_already_is_watched_at_once(ports: range) -> None:
+    """A program that sets OpenTelemetry up after its clients are made has them watched."""
+    code = """
+    import openai
+    client = openai.OpenAI(api_key="none")
+    from opentelemetry.instrumentation.auto_instrumentation import initialize
+    initialize()
+    from streamwatch.sdk.instrumentor import agent
+    print(agent.is_patched)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=environment(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="", OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0])),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (0, "True\n") == (done.returncode, done.stdout), done.stderr
 
 
 @pytest.mark.slow

@@ -29,10 +29,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: one way: from the bottom of this table to its top.
 FOLDERS: dict[str, set[str]] = {
     "version": set(),
+    "exchange": set(),
     "core": set(),
     "export": {"core", "version"},
-    "sdk": {"core", "export"},
-    "otel": {"core", "export", "version"},
+    "sdk": {"core", "exchange", "export"},
+    "otel": {"core", "exchange", "export", "version"},
     "testing": {"core", "sdk"},
     "synthetic": {"core"},
     "cli": {"core", "export", "otel", "sdk", "synthetic", "version"},

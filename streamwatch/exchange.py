@@ -1,4 +1,4 @@
-"""The exchange of a method of a class of the SDK, and how to undo that."""
+"""The exchange of a method of a class of somebody else's, and how to undo that."""
 
 from __future__ import annotations
 
