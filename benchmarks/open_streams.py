@@ -29,7 +29,8 @@ def held(open_stream: Callable[[], Any], streams: int) -> tuple[float, tracemall
 
     for _ in open_stream():  # what is cached once and for all; and Python learns which attributes objects have
         pass
-    opened()
+    for stream in opened():
+        stream.close()  # a stream that is dropped is recorded when the next one is opened
     gc.collect()
     tracemalloc.start()
     found = opened()

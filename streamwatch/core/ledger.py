@@ -6,6 +6,9 @@ from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import Level, Outcome
 
+#: Nothing is usual: one for all streams, as each of its own takes 216 bytes.
+_NOTHING: frozenset[AnomalyKind] = frozenset()
+
 
 class AnomalyCount:
     """The number of anomalies of a kind in one stream, and what became of them."""
@@ -43,7 +46,7 @@ class Ledger:
         self.policy = policy
         self.accumulated = accumulated
         self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
-        self.ignored: frozenset[AnomalyKind] = frozenset()  #: what is usual where the stream comes from
+        self.ignored = _NOTHING  #: what is usual where the stream comes from
 
     def record(self, kind: AnomalyKind, level: Level | None = None) -> bool:
         """Count an anomaly, and return whether its repair is wanted.

@@ -23,7 +23,7 @@ def leave_out(numbers: Numbers, *, in_vain: bool) -> bool:
     if alone:
         numbers.highest = max(numbers.held)
         came = zip(numbers.held, accumulate(numbers.held, max), strict=True)
-        numbers.late = {number for number, highest in came if number < highest}
+        numbers.late = {number: None for number, highest in came if number < highest}
     return bool(alone)
 
 

@@ -255,7 +255,7 @@ class OutputItems:
         self._items: list[Item] = []
         self._by_key: dict[Hashable, Item] = {}
         self._by_call: dict[Hashable, Item] = {}
-        self._shared: set[Hashable] = set()  # ids that the server gives to more than one item: they say nothing
+        self._shared: dict[Hashable, None] = {}  # ids that the server gives to more than one item: they say nothing
         self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
         self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
         self._made_up = _FIRST_MADE_UP
@@ -378,7 +378,7 @@ class OutputItems:
 
     def share(self, key: Hashable) -> None:
         """Know nothing by an id any more: the server gives it to more than one item."""
-        self._shared.add(key)
+        self._shared[key] = None
 
     def bind(self, item: Item, key: Hashable) -> None:
         """Know an item by an id from now on."""

@@ -15,8 +15,9 @@ _MAX_ARGUMENTS_OF_ALL = 1 << 20
 _MAX_CALLS_OF_ALL = 1024
 #: Characters of an id or name that is kept whole; OpenAI gives 64 at most. Of a longer one a hash is enough.
 _MAX_NAME = 256
-#: Pieces of arguments that are kept apart: then one string takes less than many small ones.
-_MAX_PIECES = 64
+#: Pieces of arguments that are kept apart: then one string takes less than many small ones. Of 16 KiB in pieces of five
+#: characters, the most that is kept, 4 MB are copied.
+_MAX_PIECES = 16
 #: What can be the last character of a JSON text, by its first one.
 _CLOSING = {"{": "}", "[": "]", '"': '"'}
 #: What may be cut: a word, a number, an escape of four digits.
@@ -87,8 +88,10 @@ class Call:
         self.is_made_up = False  #: a repair wrote some of its arguments: that they parse proves nothing
         self.is_typed = False  #: a repair put its type in
         self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name
-        self.moves: list[tuple[str, dict[str, Any]]] = []  #: what that lacks, and where it came later
-        self.places: list[dict[str, Any]] = []  #: functions with arguments that may be said twice, in events that wait
+        self.moves: tuple[tuple[str, dict[str, Any]], ...] = ()  #: what that lacks, and where it came later
+        #: functions with arguments that may be said twice, in events that wait; None while there are none, as of hardly
+        #: any call
+        self.places: list[dict[str, Any]] | None = None
         self.again = ""  #: those arguments
         self.twin: Call | None = None  #: an earlier call of the same id and name
         self._budget = budget
@@ -118,7 +121,7 @@ class Call:
     def drop_header(self) -> None:
         """Wait no longer for what the first fragment lacks: nothing is moved into it."""
         self.header = None
-        self.moves.clear()
+        self.moves = ()
 
     def forget(self) -> None:
         """Keep no arguments: nothing is said of them."""

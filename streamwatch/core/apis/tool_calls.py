@@ -95,8 +95,8 @@ class ToolCalls:
         self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
-        self._shifts: set[int] = set()  # of those on the wire, what a call seemed to go on under
-        self._taken: set[int] = set()  # indexes that readers got
+        self._shifts: list[int] = []  # of those on the wire, what a call seemed to go on under
+        self._taken: list[int] = []  # indexes that readers got
         self._last: Call | None = None
         self._are_numbered = False  # a call came without an index, and got one
         self._are_mixed = False  # those of several choices came under the index of one
@@ -209,7 +209,7 @@ class ToolCalls:
             call.forget()
             self.calls.append(call)
             self._by_index[index] = call
-            self._taken.add(index)
+            self._taken.append(index)
 
     def _has_room(self) -> bool:
         return len(self.calls) < _MAX_CALLS and self._budget.allows_call()
@@ -325,7 +325,7 @@ class ToolCalls:
             return call
         if len(self._by_index) < _MAX_INDEXES:
             self._by_index[index] = call
-            self._shifts.add(index)
+            self._shifts.append(index)
         return self._placed(fragment, call)
 
     def _without_index(self, fragment: Fragment) -> Call | None:
@@ -403,7 +403,7 @@ class ToolCalls:
             self._by_index.setdefault(len(self.calls) if index is None else index, call)
         self.calls.append(call)
         if index is not None:
-            self._taken.add(index)
+            self._taken.append(index)
         return self._placed(fragment, call)
 
     # --- one call under several indexes

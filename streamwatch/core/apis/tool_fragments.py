@@ -120,13 +120,13 @@ class FragmentRules:
             self._settle(call)
             return
         if fragment.id and not call.id:
-            call.moves.append(("id", fragment.fields))
+            call.moves = (*call.moves, ("id", fragment.fields))
             call.id, fragment.id = fragment.id, ""
         if fragment.name and not call.name:
-            call.moves.append(("name", fragment.function))
+            call.moves = (*call.moves, ("name", fragment.function))
             call.name, fragment.name = fragment.name, ""
         if fragment.fields.get("type") and not header.get("type") and all(name != "type" for name, _ in call.moves):
-            call.moves.append(("type", fragment.fields))  # what reads the id reads the type there
+            call.moves = (*call.moves, ("type", fragment.fields))  # what reads the id reads the type there
         if call.id and call.name:
             _make_whole(call, header)
             if fragment.id == call.id:  # with its name gone it opens nothing
@@ -230,13 +230,14 @@ class FragmentRules:
         call.add(said)
 
     def _put_in_question(self, call: Call, fragment: Fragment) -> None:
+        call.places = call.places or []
         call.places.append(fragment.function)
         call.again += fragment.arguments
         self._await(call)
 
     def _leave_out(self, call: Call) -> None:
         self._ledger.record(TOOL_CALL_ARGUMENTS_INVALID)  # nothing is in question where this is not wanted
-        for function in call.places:
+        for function in call.places or ():
             function["arguments"] = ""
         call.again = ""
 
@@ -251,7 +252,7 @@ class FragmentRules:
         if call.again:
             call.add(call.again)
         call.again = ""
-        call.places.clear()
+        call.places = None
         if call.header is None and self._awaited.pop(id(call), None) is not None and not self._awaited:
             self._doubts.close(self)
 
@@ -269,7 +270,7 @@ def _make_whole(call: Call, header: dict[str, Any]) -> None:
         if name in there:
             later[name] = there[name]
         there[name] = said
-    call.moves.clear()
+    call.moves = ()
 
 
 def _irregular(call: Call, fragment: Fragment) -> list[tuple[dict[str, Any], str]]:
