@@ -20,8 +20,8 @@ from .serving import MOST_CHUNKS, Read, Server, failure
 from .wire import Stream
 
 #: How a session is read: bytes, events one by one or in a loop, by handlers, with the SDK's own session above the
-#: connection, and with connections that the SDK replaces.
-WAYS = ("bytes", "recv", "iterate", "dispatch", "session", "reconnect")
+#: connection, with connections that the SDK replaces, and by an application that leaves in the middle.
+WAYS = ("bytes", "recv", "iterate", "dispatch", "session", "reconnect", "leave")
 #: Bounds of the SDK's session: more than any session here has.
 _MANY = 1 << 24
 _LIMITS = dict.fromkeys(("max_lanes", "max_events_per_lane", "max_events", "max_bytes_per_lane", "max_bytes"), _MANY)
@@ -202,6 +202,20 @@ def _read_iterate(connection: Any, _stream: Stream, read: Read) -> None:
         read.chunks.append(event)
 
 
+def _is_enough(event: Any) -> bool:
+    """Whether an application leaves that waits for the first thing to be done."""
+    return str(getattr(event, "type", "")).endswith(".done")
+
+
+def _read_leave(connection: Any, _stream: Stream, read: Read) -> None:
+    connection.send(HELLO)
+    for event in itertools.islice(connection, MOST_CHUNKS):
+        read.chunks.append(event)
+        if _is_enough(event):
+            break
+    connection.close()
+
+
 def _read_dispatch(connection: Any, _stream: Stream, read: Read) -> None:
     connection.on("event", read.chunks.append)
     connection.send(HELLO)
@@ -251,6 +265,15 @@ async def _read_iterate_async(connection: Any, _stream: Stream, read: Read) -> N
         read.chunks.append(event)
 
 
+async def _read_leave_async(connection: Any, _stream: Stream, read: Read) -> None:
+    await connection.send(HELLO)
+    async for event in connection:
+        read.chunks.append(event)
+        if _is_enough(event):
+            break
+    await connection.close()
+
+
 async def _read_dispatch_async(connection: Any, _stream: Stream, read: Read) -> None:
     connection.on("event", read.chunks.append)
     await connection.send(HELLO)
@@ -284,6 +307,7 @@ _READS: dict[str, Any] = {
     "dispatch": _read_dispatch,
     "session": _read_session,
     "reconnect": _read_iterate,
+    "leave": _read_leave,
 }
 _READS_ASYNC: dict[str, Any] = {
     "bytes": _read_bytes_async,
@@ -292,4 +316,5 @@ _READS_ASYNC: dict[str, Any] = {
     "dispatch": _read_dispatch_async,
     "session": _read_session_async,
     "reconnect": _read_iterate_async,
+    "leave": _read_leave_async,
 }
