@@ -14,17 +14,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined, unused-ignore]
 from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
-from wrapt import register_post_import_hook
 
 from streamwatch.export.summary import summary
 from streamwatch.otel.endpoint import Endpoint
-from streamwatch.otel.first_client import before_first_client
+from streamwatch.otel.late import LateInstrumentor
 from streamwatch.otel.notices import warned
 from streamwatch.otel.once import Once
 from streamwatch.otel.pipeline import Pipeline, can_wait
@@ -67,46 +66,30 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         module = entry_point.value.partition(":")[0]
         if _waits and module in _LATE:
-            self._load_on_first_client(entry_point, kwargs)
+            self._load_late(entry_point, kwargs)
             return
         # The caller expects two exceptions and goes on; any other would end its loop.
         with warned(f"{entry_point.name} is not instrumented", ImportError, DependencyConflictError):
             super().load_instrumentor(entry_point, **kwargs)
 
-    def _load_on_first_client(self, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
+    def _load_late(self, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
         """Load an instrumentor once, before the first client of its library; at once if there may be one already."""
-        module = entry_point.value.partition(":")[0]
-        library, clients = _LATE[module]
-        library = library or entry_point.name
         load = super().load_instrumentor
-        undo: list[Callable[[], None]] = []
 
         def instrument() -> None:
-            while undo:
-                undo.pop()()
             with warned(f"{entry_point.name} is not instrumented"):
                 try:
                     load(entry_point, **kwargs)
                 except (ImportError, DependencyConflictError) as error:
                     logger.debug("streamwatch: %s is not instrumented: %s", entry_point.name, error)
 
-        once = Once(instrument)
-
-        def library_imported(imported: Any) -> None:
-            classes = [found for name in clients if isinstance(found := getattr(imported, name, None), type)]
-            if classes and not once.is_done:
-                undo.append(before_first_client(classes, once.do))
-            elif module not in sys.modules:  # another module of this name; else the instrumentor is being imported
-                once.do(patience=0)
-
-        if library in sys.modules:
-            once.do()
-        register_post_import_hook(lambda _module: once.do(patience=0), module)
-        if not once.is_done:
-            register_post_import_hook(library_imported, library)
+        module = entry_point.value.partition(":")[0]
+        library, clients = _LATE[module]
+        late = LateInstrumentor(module, library or entry_point.name, clients, instrument)
+        late.wait()
         if entry_point.name == _NAME:
-            _waits.append(once)
-            if not once.is_done:
+            _waits.append(late)
+            if not late.is_done:
                 summary.start_alone(os.environ)
 
 
