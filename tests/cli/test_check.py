@@ -365,6 +365,7 @@ def test_the_recordings_are_all_well(tmp_path: Path) -> None:
     assert any(line.split()[:5] == ["provider", "model", "streams", "clean", "repaired"] for line in lines)
 
 
+@pytest.mark.slow
 def test_the_corpus_has_no_unknown_fault(shared: Path) -> None:
     """Every tenth recorded stream of real servers: faults are those that are known."""
     folder = shared / "corpus"
@@ -509,6 +510,7 @@ def test_two_choices_are_no_fault_for_clients(tmp_path: Path) -> None:
     assert careful["plain"]["error"] == ""
 
 
+@pytest.mark.slow
 def test_without_the_sdk_the_core_alone_answers(tmp_path: Path) -> None:
     """It says so, and what would help."""
     path = tmp_path / "broken.sse"
@@ -905,6 +907,7 @@ def test_a_recording_writes_to_no_terminal(tmp_path: Path) -> None:
     assert shown.count(":warning:") == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_results_that_cannot_be_written_are_told() -> None:
     """A full disk under standard output: exit code 2, one line, no traceback."""

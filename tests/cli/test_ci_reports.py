@@ -171,6 +171,7 @@ def test_a_policy_that_is_none_is_refused(policy: str, command: tuple[str, ...])
 # --- probe
 
 
+@pytest.mark.slow
 def test_probe_writes_both_reports_and_obeys_the_policy(tmp_path: Path) -> None:
     """A server without indexes of tool calls fails, unless that is only to be reported."""
     xml, log = tmp_path / "probe.xml", tmp_path / "probe.sarif"

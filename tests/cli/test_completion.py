@@ -38,6 +38,7 @@ def test_the_shell_itself_takes_the_script(shell: str) -> None:
     assert (0, "") == (ran.returncode, ran.stderr)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("typed", "offered"), [("", set(COMMANDS)), ("ex", {"explain"}), ("nonsense", set())])
 def test_commands_are_completed(typed: str, offered: set[str]) -> None:
     """As the script asks for it: all of them, those that begin so, or none."""

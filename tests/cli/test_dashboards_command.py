@@ -47,6 +47,7 @@ def expressions(board: dict[str, Any]) -> list[str]:
 # --- labels
 
 
+@pytest.mark.slow
 @each_labels
 def test_rules_with_other_labels_are_what_the_tables_give(labels: tuple[str, ...]) -> None:
     """To the byte: what is put into a template is what the generator would have written."""
@@ -60,6 +61,7 @@ def test_rules_with_other_labels_are_what_the_tables_give(labels: tuple[str, ...
     assert rule_files(site) == {f"rules/{name}": text for name, text in generated.items()}
 
 
+@pytest.mark.slow
 @each_labels
 def test_labels_reach_every_query_variable_and_link(labels: tuple[str, ...]) -> None:
     """Wherever a job would be told apart, all labels are; no job is left where it is none of them."""
@@ -102,6 +104,7 @@ def linked(site: Site) -> set[str]:
     return urls | set(re.findall(r"_url: (\S+)", "".join(rule_files(site).values())))
 
 
+@pytest.mark.slow
 def test_links_lead_to_pages_of_the_repository() -> None:
     """Each runbook is a file there; each dashboard one of ours."""
     urls = linked(FULL)

@@ -286,6 +286,7 @@ def test_arguments_of_16_ki_characters_are_read(size: int, read_: bool, cut: int
     assert (TOOL_CALL_ARGUMENTS_INVALID in seen.report.anomalies) == read_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 64])
 @pytest.mark.parametrize(("calls", "known"), [(64, 64), (65, 64)])
 def test_arguments_of_one_mebi_characters_are_read_in_all(calls: int, known: int, cut: int) -> None:
@@ -447,6 +448,7 @@ def unannounced(*types: str) -> list[Payload]:
     return numbered(event for event in events if event["type"] not in types)
 
 
+@pytest.mark.slow
 def test_512_items_are_announced_where_nobody_did() -> None:
     """An agent's longest answers have dozens; of what is not remembered nothing is known to be missing."""
     events = unannounced("response.output_item.added")
@@ -457,6 +459,7 @@ def test_512_items_are_announced_where_nobody_did() -> None:
     assert {payload["type"] for payload in put_in} == {"response.output_item.added"}
 
 
+@pytest.mark.slow
 def test_a_healthy_response_of_more_items_is_let_be() -> None:
     """No text is told twice."""
     assert watch("responses", named(unannounced())).payloads == unannounced()

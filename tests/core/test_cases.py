@@ -50,7 +50,7 @@ def test_a_case_is_found_repaired_and_judged(case: Case, loads: Loads) -> None:
     assert {kind: seen.outcome(kind) for kind in expected} == expected
 
 
-@pytest.mark.quick_cases(76)
+@pytest.mark.quick_cases(25)
 @_EACH
 @_PARSED
 def test_the_cut_of_the_wire_makes_no_difference(case: Case, loads: Loads) -> None:
@@ -62,6 +62,7 @@ def test_the_cut_of_the_wire_makes_no_difference(case: Case, loads: Loads) -> No
         assert see(case, split(case.wire, f"{case.name} {seed}"), loads=loads).comparable() == whole
 
 
+@pytest.mark.quick_cases(40)
 @pytest.mark.parametrize("case", [case for case in CASES if case.wire.endswith(DONE)], ids=repr)
 def test_what_follows_done_makes_no_difference(case: Case) -> None:
     """No release of the SDK reads beyond [DONE]: what stands there is neither handed on nor reported."""
@@ -72,7 +73,7 @@ def test_what_follows_done_makes_no_difference(case: Case) -> None:
 
 
 #: Frames that the decoder repairs before it is asked whether it may.
-@pytest.mark.quick_cases(76)
+@pytest.mark.quick_cases(25)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @_PARSED
 def test_observing_hands_on_the_events_as_they_came(case: Case, loads: Loads) -> None:

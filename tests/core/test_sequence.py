@@ -48,7 +48,7 @@ from streamwatch.core.vocabulary import Outcome
 # --- numbers that are no order
 
 
-@pytest.mark.quick_cases(15)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("api", ["responses", "chat", "completions"])
 @pytest.mark.parametrize("junk", JUNK)
 def test_numbers_that_are_no_order_change_nothing(junk: str, api: str) -> None:
@@ -305,6 +305,7 @@ def test_a_number_that_has_counted_to_three_knows_a_duplicate(run: int) -> None:
     assert numbers(wrong.payloads) == [*range(run), run - 1, *range(run, 11)]
 
 
+@pytest.mark.slow
 def test_a_duplicate_is_not_known_for_ever() -> None:
     """What came more than 4096 events ago may have been anything: it passes, and is counted."""
     events = stamped(said(*(str(number) for number in range(5000))))
@@ -450,6 +451,7 @@ def test_more_losses_than_are_remembered_are_counted() -> None:
     assert watch("chat", body(chunks)).report.anomalies[SEQUENCE_GAP] == 299
 
 
+@pytest.mark.slow
 def test_a_straggler_may_be_later_than_any_digest() -> None:
     """Its hole is remembered."""
     events = stamped(said(*(str(number) for number in range(5000))))
@@ -469,6 +471,7 @@ def test_after_a_great_loss_no_duplicate_is_known_from_before_it() -> None:
     assert len(seen.payloads) == len(STAMPED) + 1
 
 
+@pytest.mark.slow
 def test_digits_count_as_long_as_numbers_do() -> None:
     """A stream of 5000 events that are numbered in strings knows its latest 2000 duplicates."""
     events = [{**each, "seq": str(at)} for at, each in enumerate(said(*(str(number) for number in range(5000))))]

@@ -67,6 +67,7 @@ def test_the_files_are_fresh(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert written == set(generator.generated())
 
 
+@pytest.mark.slow
 def test_a_stale_file_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def test_the_server_answers_without_a_stream_as_well(server: str) -> None:
     assert answer.choices[0].message.content
 
 
+@pytest.mark.slow
 def test_a_paused_server_lets_new_requests_wait() -> None:
     """After a pause no stream begins, so that all counters can come to rest."""
     with serving(1) as url:
@@ -355,6 +356,7 @@ def test_a_real_key_never_reaches_the_application(monkeypatch: pytest.MonkeyPatc
 # --- make
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize(("arguments", "expected"), [([], ""), (["SECONDS=7"], " --seconds 7")])
 def test_make_demo_passes_on_the_seconds_of_its_command_line_only(arguments: list[str], expected: str) -> None:

@@ -98,6 +98,7 @@ def assert_replays(api: str, wire: bytes, request: Request, error: BaseException
 # --- what a masked body keeps
 
 
+@pytest.mark.quick_cases(60)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_a_masked_case_shows_the_same(case: Any) -> None:
     """Length, structure, verdict, kinds, counts, outcomes."""

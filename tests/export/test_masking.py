@@ -130,7 +130,7 @@ _SEEDS = (None, 1, 2)
 _FORMS = pytest.mark.parametrize("form", [SENTENCE, ID_LIKE, NUMBER], ids=["sentence", "id", "number"])
 
 
-@pytest.mark.quick_cases(72)
+@pytest.mark.quick_cases(20)
 @_FORMS
 @pytest.mark.parametrize("pretty", [False, True], ids=["line", "lines"])
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -203,6 +203,7 @@ def shown(path: Path_, value: Any, api: str) -> Any:
     return masked
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("api", PLACES)
 def test_every_place_keeps_what_its_rule_says_and_nothing_else(api: str) -> None:
     """A word where words stand, an id where ids stand, a number where numbers stand; and the names on the way."""
@@ -259,6 +260,7 @@ def test_a_field_that_is_set_to_number_chunks_is_kept() -> None:
     assert b"17" not in mask(wire, "chat")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("api", ["chat", "responses", "other"])
 def test_a_stream_cut_anywhere_says_nothing(api: str) -> None:
     """In a name, an escape, a character: what is torn is masked as well."""

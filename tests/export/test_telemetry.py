@@ -438,6 +438,7 @@ def test_counters_do_not_move_at_every_chunk(watched: Watched) -> None:
 # --- values off the wire
 
 
+@pytest.mark.slow
 def test_a_server_cannot_invent_labels_without_end(providers: dict[str, Any], metrics: InMemoryMetricReader) -> None:
     """100,000 model names, or a tenth in a quick run, cost a hundred labels and one for all others, and no memory beyond."""
     told = Telemetry(None, providers["meter_provider"], 100)

@@ -164,7 +164,7 @@ HARMFUL: list[tuple[Edit, list[Case], set[str]]] = [
 ]
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("edit", "cases", "readers"), HARMFUL, ids=[f"{e.__name__}-{c[0].base.api}-{c[0].mode}" for e, c, _ in HARMFUL]
 )
@@ -228,6 +228,7 @@ def test_what_numbers_prove_is_a_repair(edit: Edit, api: str, names: list[str]) 
         assert tally.verdicts["repaired"], name
 
 
+@pytest.mark.slow
 def test_a_tail_that_the_closing_text_has_is_a_repair() -> None:
     """A piece of text that was lost may be put in before the event that has the whole text."""
     for name in ("texts_longer_when_done", "last_deltas_lost"):
@@ -272,7 +273,7 @@ def test_an_engine_that_does_nothing_harms_nobody(api: str, mode: str) -> None:
 # --- the tables
 
 
-@pytest.mark.quick_cases(120)
+@pytest.mark.quick_cases(30)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_changes_something(name: str) -> None:
     """Each change has something to change in a generated stream, gives the same again, and leaves its input alone."""
@@ -490,6 +491,7 @@ def test_an_example_shrinks(edit: Edit, cases: list[Case]) -> None:
     assert len(shrunk.events) < len(longest.case.base.events)
 
 
+@pytest.mark.slow
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     """The command prints the figures, writes them as JSON, and says by its status whether anybody is harmed."""
     path = tmp_path / "harm.json"

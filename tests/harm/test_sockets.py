@@ -245,7 +245,7 @@ MUTANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str, str, set[str]]] =
 ]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize(
     ("breaking", "api", "change", "readers"), MUTANTS, ids=[f"{m[0].__name__}-{m[1]}" for m in MUTANTS]
@@ -299,6 +299,7 @@ def test_nobody_is_harmed_over_websockets(policy: str) -> None:
     assert tally.combinations > options.count / 20  # fewer programs read a session than a stream
 
 
+@pytest.mark.slow
 def test_a_plan_without_sessions_is_as_it_was() -> None:
     """What stands in the plan beside them stands there in the same order."""
     recorded = list(own())

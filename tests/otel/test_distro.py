@@ -336,6 +336,7 @@ def test_ten_busy_ports_cost_one_warning_and_the_endpoint(
     assert [f"streamwatch: {said}"] == caplog.messages
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "203.0.113.1"])
 def test_a_host_that_cannot_be_used_is_named_in_one_warning(
     host: str, endpoint: type[Endpoint], ports: range, caplog: pytest.LogCaptureFixture
@@ -463,6 +464,7 @@ def test_an_exporter_that_fails_costs_a_process_no_other(ports: range) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_disabled_sdk_takes_no_port_and_changes_no_exporter(ports: range) -> None:
     """What is put into the environment for OpenTelemetry to read is gone afterward."""
     ran = instrumented(

@@ -89,6 +89,7 @@ def received() -> Iterator[Received]:
     received.server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path(sys.executable).with_name("opentelemetry-instrument").exists(), reason="the package is not installed"
 )

@@ -776,6 +776,7 @@ def test_who_asks_for_openmetrics_gets_exemplars(scraped: Scraped, endpoint: End
     assert rich[2].endswith("# EOF\n")
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("method", "path", "statuses"),
     [
@@ -793,6 +794,7 @@ def test_other_requests_are_answered_quietly(
     assert ("", "") == capfd.readouterr()
 
 
+@pytest.mark.slow
 def test_who_says_nothing_blocks_nobody_and_is_let_go(
     scraped: Scraped, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

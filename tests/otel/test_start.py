@@ -203,6 +203,7 @@ def test_who_switches_it_off_before_the_import_has_it_off(ports: range) -> None:
     assert ["False"] == ran(code, ports)
 
 
+@pytest.mark.slow
 def test_what_the_environment_said_at_the_start_counts(ports: range) -> None:
     """Whatever needs the providers first, and when: they are the same."""
     code = """

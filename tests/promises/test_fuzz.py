@@ -280,6 +280,7 @@ def own() -> list[Source]:
     ]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("part", range(_PARTS))
 def test_own_recordings_broken_at_random_do_no_harm(part: int) -> None:
     """Nothing is raised; observed events are the wire's own; the cut makes no difference; outcomes add up."""

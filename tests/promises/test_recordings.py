@@ -45,6 +45,7 @@ def test_the_files_are_those_that_are_built() -> None:
     }
 
 
+@pytest.mark.quick_cases(24)
 @_EACH
 @pytest.mark.parametrize("loads", parsers(), ids=lambda loads: loads.__module__.partition(".")[0])
 def test_no_fault_is_found_however_it_is_cut(name: str, loads: Callable[[bytes], Any]) -> None:
@@ -58,6 +59,7 @@ def test_no_fault_is_found_however_it_is_cut(name: str, loads: Callable[[bytes],
         assert watch(recorded_api(name), reads, request=request, loads=loads).comparable() == whole.comparable()
 
 
+@pytest.mark.quick_cases(14)
 @_EACH
 def test_nothing_is_held(name: str) -> None:
     """Every event is there with its last byte; only a usage that comes too early makes one chunk wait for the next."""
@@ -144,6 +146,7 @@ def assert_same_through_sdk(name: str, api: str, wire: bytes) -> Report:
     return seen[-1]
 
 
+@pytest.mark.quick_cases(14)
 @_EACH
 def test_the_application_gets_the_same_chunks(name: str) -> None:
     """Through the SDK: type and data of every chunk, with Streamwatch and without."""
@@ -186,6 +189,7 @@ def test_no_fault_is_found_on_real_servers(recorded: list[Recorded], request: py
     assert len(alarms) >= wrong
 
 
+@pytest.mark.slow
 def test_a_cut_makes_no_difference_on_real_servers(recorded: list[Recorded]) -> None:
     """A sample of every provider in random reads, and a smaller one byte by byte."""
     loads = parsers()[-1]
@@ -207,6 +211,7 @@ def test_observing_changes_nothing_on_real_servers(recorded: list[Recorded]) -> 
         assert [tuple(one) for one in seen.delivered] == events[: next(ends, None)], each.name
 
 
+@pytest.mark.slow
 def test_the_application_gets_the_same_chunks_of_real_servers(recorded: list[Recorded]) -> None:
     """A sample of every provider through the SDK, with Streamwatch and without."""
     entries = [each for each in some(recorded, examples(40), 60) if offered(each.api)]

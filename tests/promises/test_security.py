@@ -124,6 +124,7 @@ def named(model: str) -> Any:
     return watch.report()
 
 
+@pytest.mark.slow
 def test_long_names_cost_the_log_no_memory(caplog: pytest.LogCaptureFixture) -> None:
     """A server that calls its models by a megabyte each is told about, and not remembered by it."""
     findings = FindingsLog()
@@ -138,6 +139,7 @@ def test_long_names_cost_the_log_no_memory(caplog: pytest.LogCaptureFixture) -> 
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
 
 
+@pytest.mark.slow
 def test_a_span_stays_small_whatever_a_server_sends(watched: Watched) -> None:
     """A hundred thousand choices with reasons of their own, in names as long as they like."""
     long = "r" * 10_000

@@ -261,6 +261,7 @@ def moved_in_connections(source: str) -> Moved:
             yield f"{class_.name}.parse_event makes its objects otherwise: socket_events.EventBuilder builds none"
 
 
+@pytest.mark.slow
 def test_no_connection_has_moved() -> None:
     """The second seam of this release is the one that Streamwatch knows."""
     found = [f"{name}: {each}" for name, source in connections().items() for each in moved_in_connections(source)]

@@ -136,6 +136,7 @@ def check(api: str, made: Any, payload: Any) -> bool:
 # --- the same object
 
 
+@pytest.mark.quick_cases(13)
 @pytest.mark.parametrize("name", SERVED)
 def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
     """Whatever a server sends: read twice, the second time with what was learned the first time."""
@@ -211,6 +212,7 @@ for _name in SERVED:
     SEEDS[recorded_api(_name)] += payloads((HERE / f"{_name}.sse").read_bytes())[:40]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("api", CASTS)
 def test_no_payload_makes_another_object_than_the_sdk_does(api: str) -> None:
     """A template of one payload, and one that differs in anything at all from it, in both orders."""
@@ -269,6 +271,7 @@ def test_the_second_chunk_of_a_shape_is_built() -> None:
     assert known.lessons == 3
 
 
+@pytest.mark.slow
 def test_shapes_that_never_recur_cost_next_to_nothing() -> None:
     """Lessons are rationed: one for 64 events, and patience ends after 16 misses."""
     known = Counting()
@@ -322,6 +325,7 @@ def test_kinds_that_are_used_outlive_those_that_are_not() -> None:
         assert known.follows(text)
 
 
+@pytest.mark.slow
 def test_kinds_that_were_forgotten_are_learned_again() -> None:
     """More kinds than are kept, all at once, do not switch the templates off."""
     known = Counting()
@@ -381,6 +385,7 @@ def test_long_keys_are_not_kept(length: int, is_learned: bool) -> None:
     assert Counting().learns({**sdk.chat("a")[1], "x" * length: 1}) is is_learned
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_large_shapes_are_not_kept(is_inside: bool) -> None:
     """A template takes up to 32 KiB: with one long name more, none is taken; the same of an object inside."""

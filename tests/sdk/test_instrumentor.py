@@ -353,6 +353,7 @@ os._exit(0)
     assert ["child 1 3", "parent 4 3"] == python(program).stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_what_is_open_can_be_listed_while_streams_are_opened(watched: Watched) -> None:
     """At the exit Python does not wait for every thread: those that go on opening streams are no error then."""
     done, client = threading.Event(), sdk.client(sdk.healthy("chat"))
@@ -392,6 +393,7 @@ def slow_providers(spans: Any, told: io.StringIO) -> dict[str, Any]:
     return {"tracer_provider": tracer_provider, "meter_provider": MeterProvider([reader])}
 
 
+@pytest.mark.slow
 def test_flush_sends_all_that_is_known(off: None, spans: InMemorySpanExporter, tmp_path: Path) -> None:
     """Spans, metrics, and the captures that are not written yet."""
     told = io.StringIO()

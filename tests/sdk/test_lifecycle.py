@@ -282,6 +282,7 @@ async def test_an_asynchronous_stream_ends_once(
     check(watched, verdict, responses)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("read", [cancelled, timed_out])
 @EACH_API
 async def test_a_cancelled_stream_is_abandoned(read: AsyncConsumer, api: str, watched: Watched) -> None:
@@ -426,6 +427,7 @@ async def _numbers(made: Callable[[list[bytes]], AsyncIterator[bytes]], reads: l
     return numbers, "end"
 
 
+@pytest.mark.quick_cases(2)
 @needs_responses
 @pytest.mark.parametrize("made", [in_a_context, in_a_scope, in_a_timeout, as_a_task])
 @pytest.mark.parametrize("missing", [False, True], ids=["whole", "gap"])

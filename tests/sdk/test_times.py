@@ -51,6 +51,7 @@ def times(watched: Watched) -> Times:
     return found
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_a_gap_in_the_middle_is_the_longest_wait_and_a_stall(mode: str, stalling: Watched) -> None:
     """It is the server's time."""
@@ -65,6 +66,7 @@ def test_a_gap_in_the_middle_is_the_longest_wait_and_a_stall(mode: str, stalling
     assert seen.first_chunk < LONG
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_a_model_may_think_before_its_first_chunk(mode: str, stalling: Watched) -> None:
     """That is the time to the first chunk: no gap, and no stall."""
@@ -77,6 +79,7 @@ def test_a_model_may_think_before_its_first_chunk(mode: str, stalling: Watched) 
     assert LONG <= (seen.first_chunk or 0)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("end", [sdk.cut_off(), b""], ids=["reset", "end of the body"])
 def test_silence_before_a_cut_is_part_of_the_duration(mode: str, end: Any, stalling: Watched) -> None:
@@ -98,6 +101,7 @@ def test_silence_before_a_cut_is_part_of_the_duration(mode: str, end: Any, stall
     assert LONG * 1e9 <= span.end_time - span.start_time
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("decoder", [False, True], ids=["stock", "own decoder"])
 def test_a_slow_reader_is_no_stall(decoder: bool, stalling: Watched) -> None:
     """Its time is its own, whatever the server does meanwhile."""
@@ -170,6 +174,7 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("sent", "before", "beyond"),
     [(0, "starting", "unanswered"), (1, "flowing", "silent")],
@@ -206,6 +211,7 @@ def test_a_stream_that_hangs_shows_while_nothing_arrives(
     assert "(request req_7)" in line.getMessage()
 
 
+@pytest.mark.slow
 def test_a_silence_that_nobody_collected_in_is_logged_when_it_ends(
     stalling: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,6 +225,7 @@ def test_a_silence_that_nobody_collected_in_is_logged_when_it_ends(
     assert "without an id" in lines[0]
 
 
+@pytest.mark.slow
 def test_a_late_first_chunk_hides_no_later_silence(stalling: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """A line for each, and no third one."""
     caplog.set_level(logging.INFO, "streamwatch")

@@ -150,6 +150,7 @@ def has(path: str, name: str) -> bool:
 INSTALLED = [(row, owner) for row in TABLE for owner in row.owners]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("row", "owner"), INSTALLED, ids=[f"{owner}.{row.name}" for row, owner in INSTALLED])
 def test_a_name_is_where_it_was(row: PrivateName, owner: str) -> None:
     """In the releases that are installed here, from the first one on that is known to have it."""

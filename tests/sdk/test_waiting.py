@@ -297,6 +297,7 @@ def test_a_body_without_chunks(mode: str, impatient: Watched) -> None:
     assert not serving.in_vain
 
 
+@pytest.mark.quick_cases(2)
 @EACH_MODE
 def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> None:
     """Nothing of ours stays on a connection: a stream that waited ends, and the pool has it again."""
@@ -321,6 +322,7 @@ def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> 
 # --- what the application does meanwhile is as without us
 
 
+@pytest.mark.quick_cases(3)
 @EACH_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_the_applications_own_timeout_comes(mode: str, script: Script, watch: Callable[..., Watched]) -> None:
@@ -346,6 +348,7 @@ def test_64_types_of_bodies_are_remembered_as_blocking() -> None:
     assert len(blocking) == 64
 
 
+@pytest.mark.quick_cases(2)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_a_reader_who_is_away_has_no_timeout_and_costs_nothing(mode: str, script: Script, impatient: Watched) -> None:
@@ -391,6 +394,7 @@ async def _scoped(mode: str, seconds: float, reading: Reading, stream: Any) -> s
         return type(error).__name__
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", ["asyncio", "anyio", "trio"])
 @pytest.mark.parametrize("seconds", [0.5, 5.0])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -417,6 +421,7 @@ def test_limits_around_each_step(mode: str, seconds: float, script: Script, watc
 MOMENTS = [WINDOW / 3, WINDOW * 3]
 
 
+@pytest.mark.quick_cases(3)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -495,6 +500,7 @@ def test_the_http_library_sees_a_cancellation(mode: str, script: Script, watch: 
     assert (True, True) == (plain, watched)
 
 
+@pytest.mark.quick_cases(3)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
