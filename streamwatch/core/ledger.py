@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from streamwatch.core.kinds import AnomalyKind
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import Level, Outcome
 
 #: Nothing is usual: one for all streams, as each of its own takes 216 bytes.
-_NOTHING: frozenset[AnomalyKind] = frozenset()
+_NONE: frozenset[AnomalyKind] = frozenset()
 
 
 class AnomalyCount:
@@ -45,8 +46,8 @@ class Ledger:
     def __init__(self, policy: Policy, *, accumulated: bool = False) -> None:
         self.policy = policy
         self.accumulated = accumulated
-        self.anomalies: dict[AnomalyKind, AnomalyCount] = {}
-        self.ignored = _NOTHING  #: what is usual where the stream comes from
+        self.anomalies: dict[AnomalyKind, AnomalyCount] = NOTHING
+        self.ignored = _NONE  #: what is usual where the stream comes from
 
     def record(self, kind: AnomalyKind, level: Level | None = None) -> bool:
         """Count an anomaly, and return whether its repair is wanted.
@@ -64,6 +65,7 @@ class Ledger:
             return
         count = self.anomalies.get(kind)
         if count is None:
+            self.anomalies = self.anomalies or {}
             count = self.anomalies[kind] = AnomalyCount()
         count.count += 1
         count.repaired += repaired

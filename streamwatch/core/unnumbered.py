@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Final
 
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.sse import Event
 
 
@@ -14,7 +14,7 @@ class Unnumbered:
 
     __slots__ = ()
 
-    waiting: Final[Mapping[Event, object]] = MappingProxyType({})
+    waiting: Final[Mapping[Event, object]] = NOTHING
     distances: Final[Sequence[int]] = ()
     delays: Final[Sequence[float]] = ()
     max_distance: Final = 0

@@ -17,6 +17,7 @@ from typing import Any
 
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, STREAM_TRUNCATED, AnomalyKind
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level
 
@@ -68,7 +69,7 @@ class ApiState:
         self._out: list[Event] = []
         self._in: dict[Event, None] = {}  # came, and has not gone on before this push, in the order of arrival
         self._gone: list[Event] = []  # of `_in`, what went on or was dropped since
-        self.waiting: dict[Event, float] = {}  #: what is held on purpose, and since when; in the order of arrival
+        self.waiting: dict[Event, float] = NOTHING  #: what is held on purpose, and since when; in the order of arrival
         self._waiting_bytes = 0
 
     # --- the stage
@@ -175,6 +176,7 @@ class ApiState:
         """Keep an event until `release` or `drop`, within the window of the settings."""
         if event in self.waiting:
             return
+        self.waiting = self.waiting or {}
         self.waiting[event] = self._clock()
         self._waiting_bytes += len(event.raw)
         if len(self.waiting) >= self.settings.window_events or self._waiting_bytes > self.settings.window_bytes:

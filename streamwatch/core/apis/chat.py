@@ -45,6 +45,7 @@ from streamwatch.core.kinds import (
     STREAM_SPLICED,
     USAGE_MISPLACED,
 )
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.quirks import error_message, finish_word, says_failure
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
@@ -72,9 +73,9 @@ class Chat(ChatState):
         # Choices below this one come in order; those of several prompts come as they are ready.
         self._waits = min(self.asked or 1, MAX_CHOICES) if name == "chat" else 1
         self._usage: Any = None  # the last one that came, for a last chunk without one
-        self._early: dict[Event, None] = {}  # chunks of choices whose predecessors have not come
+        self._early: dict[Event, None] = NOTHING  # chunks of choices whose predecessors have not come
         # Looked at, and waiting for what is in doubt, in the order in which they go on; whether each said something.
-        self._line: dict[Event, bool] = {}
+        self._line: dict[Event, bool] = NOTHING
         self._last: Event | None = None  # the last of `_line`, which waits for the next chunk
         self._is_calm = True  # nothing is under way that the shortcut of `push` could miss
         self._texts = self._fragments = 0
@@ -125,6 +126,7 @@ class Chat(ChatState):
             self._decide_last(event.payload)
         # Only the helper, which keeps choices in a list, needs them in order.
         if self._is_early(event.payload, self._early) and self.record(CHOICE_INDEX_INVALID, Level.HELPER):
+            self._early = self._early or {}
             self._early[event] = None
             self.hold(event)
         else:
@@ -137,6 +139,7 @@ class Chat(ChatState):
         if not self._look(event):
             self.drop(event)
         elif self._is_waiting:
+            self._line = self._line or {}
             self._line[event] = self.speaks
             self.hold(event)
         elif self._line:
@@ -153,7 +156,7 @@ class Chat(ChatState):
     def _release_line(self) -> None:
         for event, spoke in self._line.items():
             self._release(event, spoke=spoke)
-        self._line.clear()
+        self._line = NOTHING
 
     def _release(self, event: Event, *, spoke: bool) -> None:
         if spoke and self._takes_out_text and all(map(is_empty, choices_of(event.payload))):
@@ -291,7 +294,7 @@ class Chat(ChatState):
     def _give_up_early(self) -> None:
         """Let all choices go on, whatever has not come: nothing waits for a choice any more."""
         self._waits = 1
-        early, self._early = list(self._early), {}
+        early, self._early = list(self._early), NOTHING
         for event in early:
             self.ledger.failed(CHOICE_INDEX_INVALID)
             self._go_through(event)

@@ -51,7 +51,9 @@ class ChoiceText(RunningDigest):
         self._takes_out = ledger.wants(CONTENT_REPLAYED)
         self._phase = _Phase.EMPTY
         self._first = self._second = ""
-        self._places: list[tuple[dict[str, Any], str]] = []  # where the texts in question stand, in events that wait
+        self._places: tuple[
+            tuple[dict[str, Any], str], ...
+        ] = ()  # where the texts in question stand, in events that wait
         self._said = ""  # those texts, which are not in the digest yet
         self.settled = False
 
@@ -141,7 +143,7 @@ class ChoiceText(RunningDigest):
         self._go_on(holder, key)
 
     def _after_restart(self, holder: dict[str, Any], key: str) -> None:
-        self._places.append((holder, key))
+        self._places = (*self._places, (holder, key))
         self._said += holder[key]
         if len(self._said) < len(self):
             self._doubts.open(self)
@@ -158,7 +160,7 @@ class ChoiceText(RunningDigest):
         if not self._takes_out:
             self.add(holder[key])
             return
-        self._places.append((holder, key))
+        self._places = (*self._places, (holder, key))
         self._said = holder[key]
         self._doubts.open(self)
 
@@ -187,7 +189,7 @@ class ChoiceText(RunningDigest):
         if self._said:
             self.add(self._said)
         self._said = ""
-        self._places.clear()
+        self._places = ()
 
     _STEPS: Mapping[_Phase, Callable[[ChoiceText, dict[str, Any], str], None]] = {
         _Phase.EMPTY: _begin,

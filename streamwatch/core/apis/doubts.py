@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from streamwatch.core.nothing import NOTHING
+
 
 class Doubt(Protocol):
     """A question that is open."""
@@ -22,21 +24,23 @@ class Doubts:
     __slots__ = ("_open",)
 
     def __init__(self) -> None:
-        self._open: dict[int, Doubt] = {}  # by identity
+        self._open: dict[int, Doubt] = NOTHING  # by identity
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
     def open(self, doubt: Doubt) -> None:
         """Ask a question, or go on asking it."""
+        self._open = self._open or {}
         self._open[id(doubt)] = doubt
 
     def close(self, doubt: Doubt) -> None:
         """Take a question off: it is answered, or was never asked."""
-        self._open.pop(id(doubt), None)
+        if self._open:
+            self._open.pop(id(doubt), None)
 
     def give_up(self) -> None:
         """Give up every question."""
-        doubts, self._open = list(self._open.values()), {}
+        doubts, self._open = list(self._open.values()), NOTHING
         for doubt in doubts:
             doubt.give_up()
