@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ MARKERS = {
 #: Whether all tests run, and none is asked for by its name.
 WHOLE = pytest.StashKey[bool]()
 #: What a whole run takes on two idle cores.
-TAKES = {True: "some two minutes", False: "some eight minutes"}
+TAKES = {True: "a minute and a half", False: "some eight minutes"}
 
 # The same code gets the same answer in a gate and in a quick run; new examples are looked for wherever else tests run.
 # How long that takes is a matter of what else the machine does.
@@ -71,13 +71,6 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
     if quick.is_quick() or os.environ.get("CI"):
         hypothesis.settings.load_profile("quick" if quick.is_quick() else "gate")
-
-
-@pytest.hookimpl(wrapper=True, optionalhook=True)
-def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """One process more than cores: for half of a quick run's time a test waits, for a server that is silent say."""
-    cores = yield
-    return cores + 1 if quick.is_quick() else cores
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -17,6 +17,8 @@ import pytest
 T = TypeVar("T")
 #: Of so many examples a quick run draws one; and it draws this many at least.
 SHARE, FEWEST = 10, 6
+#: Cases that are items of their own, as they need a fixture: of a test without a mark, so many are drawn.
+MOST_ITEMS = 3
 #: Cases in one item at most: items are what the processes of a run share.
 MOST_CASES = 150
 #: Failed cases after which the others of an item are not run.
@@ -62,8 +64,9 @@ def before_items(metafunc: pytest.Metafunc) -> None:
     if test.get_closest_marker("slow") is not None:
         del cases[1:]  # it is left out
         return
-    cases[:] = _drawn(test, test.name, cases)
-    if all(_is_plain(test, case) for case in cases):
+    plain = all(_is_plain(test, case) for case in cases)
+    cases[:] = _drawn(test, test.name, cases, plain=plain)
+    if plain:
         _Mode.standing[id(cases[0])] = list(cases)
         del cases[1:]
 
@@ -71,13 +74,15 @@ def before_items(metafunc: pytest.Metafunc) -> None:
 def fewer(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return items without the cases that a quick run leaves out.
 
-    A test with the mark `quick_cases(n)` keeps n of its cases, drawn by its name: always the same ones. Cases at equal
-    distances would all have one value of the parameter that changes fastest.
+    A test with the mark `quick_cases(n)` keeps n of its cases, drawn by its name: always the same ones. Without a mark
+    it keeps all of them if they need no fixture, and else a few. Cases at equal distances would all have one value of
+    the parameter that changes fastest.
     """
     found: list[pytest.Item] = []
     for (_, name), group in itertools.groupby(items, key=_test_of):
         cases = list(group)
-        found += _drawn(cases[0], name, cases)
+        plain = all(hasattr(case, "callspec") and _is_plain(case, case.callspec) for case in cases)
+        found += _drawn(cases[0], name, cases, plain=plain)
     return found
 
 
@@ -106,12 +111,13 @@ def _cases_of(item: pytest.Item) -> list[Any]:
     return _Mode.standing.get(id(case), [case])
 
 
-def _drawn(test: pytest.Item, name: str, cases: list[T]) -> list[T]:
-    """Return the cases of a test that a quick run has."""
+def _drawn(test: pytest.Item, name: str, cases: list[T], *, plain: bool) -> list[T]:
+    """Return the cases of a test that a quick run has; `plain` ones cost no item each."""
     mark = test.get_closest_marker("quick_cases")
-    if mark is None or mark.args[0] >= len(cases):
+    most = mark.args[0] if mark is not None else len(cases) if plain else MOST_ITEMS
+    if most >= len(cases):
         return cases
-    return [cases[number] for number in sorted(Random(name).sample(range(len(cases)), mark.args[0]))]
+    return [cases[number] for number in sorted(Random(name).sample(range(len(cases)), most))]
 
 
 def _is_plain(test: pytest.Item, case: Any) -> bool:
