@@ -1,11 +1,12 @@
 """The cost of watching a WebSocket: messages a second and CPU time of the client, beside the plain SDK.
 
-    python benchmarks/sockets.py [--messages 4000] [--rounds 15] [--each] [--json FILE]
+    python benchmarks/sockets.py [--messages 4000] [--rounds 15] [--each | --pace N] [--json FILE]
 
 One process is the client. It reads the same messages with Streamwatch switched off and on in turns, and the figures are
 medians of the ratios of neighbors: whatever else the machine does, it does to both. Another process is the server. It
 has made all frames beforehand and writes them in one piece, so that the client is what is measured, at its limit. With
-`--each` the server sends one message after the other, as servers do.
+`--each` the server sends one message after the other, as servers do, and with `--pace` so many a second: a model speaks
+in some hundred tokens a second at the most.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -53,8 +55,8 @@ def realtime(count: int) -> list[Payload]:
 APIS: dict[str, Callable[[int], Iterable[Payload]]] = {"responses": responses, "realtime": realtime}
 
 
-def serve(messages: list[str], port: Any, *, each: bool) -> None:
-    """Send messages to each client that has said something: each by itself, or all of them in one piece."""
+def serve(messages: list[str], port: Any, *, pace: float | None) -> None:
+    """Send messages to each client that has said something: `pace` of them a second, or None: all in one piece."""
     from websockets.frames import Frame, Opcode
     from websockets.sync.server import serve as serving
 
@@ -62,8 +64,10 @@ def serve(messages: list[str], port: Any, *, each: bool) -> None:
 
     def answer(connection: Any) -> None:
         connection.recv()
-        if each:
-            for message in messages:
+        begun = time.perf_counter()
+        if pace is not None:
+            for number, message in enumerate(messages):
+                time.sleep(max(begun + number / pace - time.perf_counter(), 0.0))
                 connection.send(message)
         else:
             connection.socket.sendall(frames)
@@ -76,12 +80,12 @@ def serve(messages: list[str], port: Any, *, each: bool) -> None:
 
 
 @contextmanager
-def server_of(messages: list[Payload], *, each: bool) -> Iterator[str]:
+def server_of(messages: list[Payload], *, pace: float | None) -> Iterator[str]:
     """Run a server in a process of its own, and yield its address."""
     context = multiprocessing.get_context("spawn")
     port = context.Queue()
     texts = [json.dumps(message) for message in messages]
-    server = context.Process(target=serve, args=(texts, port), kwargs={"each": each}, daemon=True)
+    server = context.Process(target=serve, args=(texts, port), kwargs={"pace": pace}, daemon=True)
     server.start()
     yield f"http://127.0.0.1:{port.get(timeout=30)}/v1"
     server.terminate()
@@ -167,7 +171,11 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=4000, help="deltas of a response")
     parser.add_argument("--rounds", type=int, default=15, help="pairs of readings")
     parser.add_argument("--api", choices=sorted(APIS), action="append", help="only these")
-    parser.add_argument("--each", action="store_true", help="the server sends one message after the other")
+    sending = parser.add_mutually_exclusive_group()
+    sending.add_argument(
+        "--each", dest="pace", action="store_const", const=math.inf, help="one message after the other"
+    )
+    sending.add_argument("--pace", type=float, help="so many messages a second")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     options = parser.parse_args()
     logging.getLogger("streamwatch").setLevel(logging.ERROR)
@@ -176,7 +184,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     for api in options.api or APIS:
         messages = list(APIS[api](options.messages))
-        with server_of(messages, each=options.each) as url:
+        with server_of(messages, pace=options.pace) as url:
             for reader in READERS:
                 found.append(compared(url, api, reader, len(messages), options.rounds))
                 print(line(found[-1]), flush=True)
