@@ -5,8 +5,7 @@
 One process is the client. It reads the same messages with Streamwatch switched off and on in turns, and the figures are
 medians of the ratios of neighbors: whatever else the machine does, it does to both. Another process is the server. It
 has made all frames beforehand and writes them in one piece, so that the client is what is measured, at its limit. With
-`--each` the server sends one message after the other, as servers do, and with `--pace` so many a second: a model speaks
-in some hundred tokens a second at the most.
+`--each` the server sends one message after the other, as servers do, and with `--pace` so many a second.
 """
 
 from __future__ import annotations
