@@ -59,7 +59,7 @@ class _Connection:
     def _in_turn(self, places: list[int], *, ended: bool) -> Events | None:
         missing = set(range(len(self.events))).difference(places, self.repeats)
         last = len(self.events) if ended else max(places, default=-1)
-        if any(place < last and (ended or place not in self.early) for place in missing):
+        if any(place < last and (ended or not self._may_wait(place)) for place in missing):
             return None
         turn = {place: at for at, place in enumerate(places)}
         for later in places:
@@ -169,6 +169,13 @@ class _Connection:
             place for place in range(earlier) if self.owners[place] == own and turn.get(place, -1) < turn[earlier]
         )
         return any(self._is_lower(later, place) for place in before)
+
+    def _may_wait(self, place: int) -> bool:
+        """Whether a message may still have waited when a reader left: for a lower number, or behind one that did."""
+        if self._promised(place) is not None:
+            return place in self.early
+        lane = (self.owners[place] or ("",))[0]
+        return any(at < place and lane in ("", (self.owners[at] or ("",))[0]) for at in self.early)
 
     def _is_lower(self, one: int, other: int) -> bool:
         """Whether one message has a lower number than another one."""

@@ -146,6 +146,14 @@ def test_a_reader_that_stops_has_left_the_rest() -> None:
     assert proved(session(*A), [*map(message, [A[0], *A[2:4]])]) is None
 
 
+def test_a_reader_that_leaves_has_left_what_still_waited() -> None:
+    """A message without a number waits behind one that waits; one that came before that is lost."""
+    assert proved(session(A[0], A[2], PING, A[1], *A[3:]), [*map(message, A[:3])]) is not None
+    assert proved(session(A[0], PING, A[2], A[1], *A[3:]), [*map(message, A[:3])]) is None
+    assert proved(session(A[0], A[2], UNNUMBERED[0], A[1], *A[3:]), [*map(message, A[:3])]) is not None
+    assert proved(session(A[0], A[2], B[0], A[1], *A[3:]), [*map(message, A[:3])]) is None
+
+
 # --- what harms is found
 
 Messages = list[bytes]
