@@ -203,4 +203,7 @@ def missing_records(site: Site) -> list[str]:
     }
     of_some |= {waiting_rules.USUAL_BEGIN, waiting_rules.USUALLY_STALLED}  # they take six hours of history
     of_some |= {name for name in names if "streamwatch_stream_silence_seconds" in name}  # every stream is complete
+    # The application has no WebSockets, and reads nothing on.
+    others = ("streamwatch_closes", "streamwatch_reconnects", "streamwatch_added_requests")
+    of_some |= {name for name in names if any(metric in name for metric in others)}
     return sorted(name for name in names - errors - of_some if not site.query(name))
