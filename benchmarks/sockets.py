@@ -5,7 +5,7 @@
 One process is the client. It reads the same messages with Streamwatch switched off and on in turns, and the figures are
 medians of the ratios of neighbors: whatever else the machine does, it does to both. Another process is the server. It
 has made all frames beforehand and writes them in one piece, so that the client is what is measured, at its limit. With
-`--each` the server sends one message after the other, as servers do, and with `--pace` so many a second.
+`--each` the server sends one message after the other, as servers do, and with `--pace` as often as that says.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def main() -> None:
     sending.add_argument(
         "--each", dest="pace", action="store_const", const=math.inf, help="one message after the other"
     )
-    sending.add_argument("--pace", type=float, help="so many messages a second")
+    sending.add_argument("--pace", type=float, help="messages a second that the server sends")
     parser.add_argument("--json", type=Path, help="write the figures to a file")
     options = parser.parse_args()
     logging.getLogger("streamwatch").setLevel(logging.ERROR)
