@@ -66,13 +66,13 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         module = entry_point.value.partition(":")[0]
         if _waits and module in _LATE:
-            self._load_late(entry_point, kwargs)
+            self._load_late(module, entry_point, kwargs)
             return
         # The caller expects two exceptions and goes on; any other would end its loop.
         with warned(f"{entry_point.name} is not instrumented", ImportError, DependencyConflictError):
             super().load_instrumentor(entry_point, **kwargs)
 
-    def _load_late(self, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
+    def _load_late(self, module: str, entry_point: EntryPoint, kwargs: dict[str, Any]) -> None:
         """Load an instrumentor once, before the first client of its library; at once if there may be one already."""
         load = super().load_instrumentor
 
@@ -83,7 +83,6 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
                 except (ImportError, DependencyConflictError) as error:
                     logger.debug("streamwatch: %s is not instrumented: %s", entry_point.name, error)
 
-        module = entry_point.value.partition(":")[0]
         library, clients = _LATE[module]
         late = LateInstrumentor(module, library or entry_point.name, clients, instrument)
         late.wait()

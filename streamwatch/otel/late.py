@@ -28,16 +28,10 @@ class LateInstrumentor(Once):
     """
 
     def __init__(self, module: str, library: str, clients: Iterable[str], load: Callable[[], None]) -> None:
-        def act() -> None:
-            while self._undo:
-                self._undo.pop()()
-            load()
-
-        super().__init__(act)
+        super().__init__(load)
         self._module = module
         self._library = library
         self._clients = clients
-        self._undo: list[Callable[[], None]] = []
 
     def wait(self) -> None:
         """Load it before the first client is made; at once where there may be one already."""
@@ -50,7 +44,7 @@ class LateInstrumentor(Once):
     def _library_imported(self, library: Any) -> None:
         classes = [found for name in self._clients if isinstance(found := getattr(library, name, None), type)]
         if classes and not self.is_done:
-            self._undo += [_before_init(client, self.do) for client in classes]
+            self.hooks += [_before_init(client, self.do) for client in classes]
         elif self._module not in sys.modules:  # another module of this name; else the instrumentor is being imported
             self.do(patience=0)
 

@@ -12,10 +12,11 @@ _PATIENCE = 10.0
 
 
 class Once:
-    """Something to do; `act` raises nothing."""
+    """Something to do; `act` raises nothing. What calls `do` until then is in `hooks`: how to take each away."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self.is_done = False
+        self.hooks: list[Callable[[], None]] = []
         self._act = act
         self._is_at_it = False
         self._lock = threading.RLock()
@@ -34,6 +35,8 @@ class Once:
                 self._is_at_it = True
                 self._act()
                 self.is_done = True
+                while self.hooks:
+                    self.hooks.pop()()
         finally:
             self._lock.release()
 

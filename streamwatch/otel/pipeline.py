@@ -30,20 +30,11 @@ _NEEDS = ("opentelemetry.sdk._logs", "opentelemetry.sdk.metrics", "opentelemetry
 
 
 class Pipeline(Once):
-    """The providers of this process. `make` builds and sets them; it raises nothing."""
-
-    def __init__(self, make: Callable[[], None]) -> None:
-        def act() -> None:
-            make()
-            while self._undo:
-                self._undo.pop()()
-
-        super().__init__(act)
-        self._undo: list[Callable[[], None]] = []
+    """The providers of this process, which `act` builds and sets."""
 
     def build_on_need(self) -> None:
         """Build the providers as soon as something needs them."""
-        self._undo = [
+        self.hooks = [
             self._wrap(type(get_tracer_provider()), "get_tracer", get_tracer_provider),
             self._wrap(type(get_meter_provider()), "get_meter", get_meter_provider),
         ]
