@@ -54,7 +54,7 @@ def main() -> None:
         watched, after = held(open_stream, arguments.streams)
         workload.uninstrument()
         print(f"{name:10} plain {plain / 1024:5.1f} KiB, watched {(watched - plain) / 1024:+5.2f} KiB")
-        for line in after.compare_to(before, "lineno")[: 90 if arguments.top else 0]:
+        for line in after.compare_to(before, "lineno")[: 40 if arguments.top else 0]:
             print(f"{line.size_diff / arguments.streams:9.0f}  {line.traceback}")
 
 

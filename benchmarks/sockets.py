@@ -63,10 +63,11 @@ def serve(messages: list[str], port: Any, *, pace: float | None) -> None:
 
     def answer(connection: Any) -> None:
         connection.recv()
-        begun = time.perf_counter()
         if pace is not None:
+            begun = time.perf_counter()
             for number, message in enumerate(messages):
-                time.sleep(max(begun + number / pace - time.perf_counter(), 0.0))
+                if (early := begun + number / pace - time.perf_counter()) > 0:
+                    time.sleep(early)
                 connection.send(message)
         else:
             connection.socket.sendall(frames)

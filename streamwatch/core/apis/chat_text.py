@@ -51,9 +51,8 @@ class ChoiceText(RunningDigest):
         self._takes_out = ledger.wants(CONTENT_REPLAYED)
         self._phase = _Phase.EMPTY
         self._first = self._second = ""
-        self._places: tuple[
-            tuple[dict[str, Any], str], ...
-        ] = ()  # where the texts in question stand, in events that wait
+        # Where the texts in question stand, in events that wait; no more of them than the window has.
+        self._places: tuple[tuple[dict[str, Any], str], ...] = ()
         self._said = ""  # those texts, which are not in the digest yet
         self.settled = False
 

@@ -95,6 +95,7 @@ class ToolCalls:
         self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
+        # Few, and hardly ever asked for: an empty set would take 160 bytes more than a list.
         self._shifts: list[int] = []  # of those on the wire, what a call seemed to go on under
         self._taken: list[int] = []  # indexes that readers got
         self._last: Call | None = None
