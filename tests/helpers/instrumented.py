@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import textwrap
 
@@ -18,3 +19,13 @@ def environment(**environ: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
     # What the other instrumentations have to say is not what is tested here.
     return {**clean, "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "streamwatch,httpx,httpx2", **environ}
+
+
+def finished(words: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+    """What came of a program in such an environment."""
+    return subprocess.run(words, env=environment(**environ), capture_output=True, text=True, timeout=60, check=False)
+
+
+def finished_alone(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The same of a program that nothing instruments but itself."""
+    return finished([sys.executable, "-c", textwrap.dedent(code)], **environ)

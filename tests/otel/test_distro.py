@@ -20,7 +20,7 @@ import pytest
 from opentelemetry.instrumentation.dependencies import DependencyConflict, DependencyConflictError
 from prometheus_client import CollectorRegistry
 
-from helpers.instrumented import command, environment
+from helpers.instrumented import command, environment, finished, finished_alone
 from helpers.listening import Listener
 from helpers.ports import taken
 from streamwatch.otel import distro, notices
@@ -67,9 +67,7 @@ def endpoint() -> Iterator[type[Endpoint]]:
 
 def instrumented(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run Python code as `opentelemetry-instrument` runs it, with nothing configured but `environ`."""
-    return subprocess.run(
-        command(code), env=environment(**environ), capture_output=True, text=True, timeout=60, check=False
-    )
+    return finished(command(code), **environ)
 
 
 def installed(path: Path, name: str, entry_points: str, code: str = "") -> Path:
@@ -623,17 +621,10 @@ def test_a_meter_provider_that_is_already_set_stays(ports: range) -> None:
     print(metrics.get_meter_provider() is own, served(first))
     """
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=environment(OTEL_PYTHON_DISTRO="streamwatch", OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0])),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = finished_alone(code, OTEL_PYTHON_DISTRO="streamwatch", OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]))
 
-    assert "True None\n" == ran.stdout
-    assert 1 == sum(line.startswith("streamwatch: no Prometheus endpoint") for line in ran.stderr.splitlines())
+    assert "True None\n" == done.stdout
+    assert 1 == sum(line.startswith("streamwatch: no Prometheus endpoint") for line in done.stderr.splitlines())
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import textwrap
 
 import pytest
 
-from helpers.instrumented import command, environment
+from helpers.instrumented import command, environment, finished_alone
 
 #: What a program costs that it does not need: OpenTelemetry's SDK, Prometheus, HTTP, the clients, and most of this.
 LATE = (
@@ -177,14 +176,7 @@ def test_what_may_have_clients_already_is_watched_at_once(ports: range) -> None:
     from streamwatch.sdk.instrumentor import agent
     print(agent.is_patched)
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=environment(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="", OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0])),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = finished_alone(code, OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="", OTEL_EXPORTER_PROMETHEUS_PORT=str(ports[0]))
 
     assert (0, "True\n") == (done.returncode, done.stdout), done.stderr
 
