@@ -6,6 +6,7 @@ sentence, an object or a key, is a text, and goes nowhere.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import threading
@@ -56,6 +57,11 @@ def _is_host(value: str) -> bool:
     return _HOST.fullmatch(value) is not None and _KEY.match(value) is None
 
 
+# An application asks some models at a few addresses, and each stream asks for them four times. What is cut to
+# `MAX_LENGTH` alone is kept here.
+_is_known_model, _is_known_host = functools.lru_cache(256)(is_model), functools.lru_cache(256)(_is_host)
+
+
 def identifier(value: object) -> str:
     """Return an id, cut; "" for anything else."""
     return _cut(value, is_identifier, "")
@@ -63,12 +69,12 @@ def identifier(value: object) -> str:
 
 def model(value: object) -> str:
     """Return the name of a model, cut; "" where there is none, `_other` for anything else."""
-    return _cut(value, is_model, OTHER)
+    return _cut(value, _is_known_model, OTHER)
 
 
 def host(value: object) -> str:
     """Return a host, cut; "" where there is none, `_other` for anything else."""
-    return _cut(value, _is_host, OTHER)
+    return _cut(value, _is_known_host, OTHER)
 
 
 def _cut(value: object, is_name: Callable[[str], bool], other: str) -> str:

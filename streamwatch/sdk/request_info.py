@@ -11,7 +11,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -52,15 +51,15 @@ _PROVIDERS = (
 _AZURE_CLIENT = "BaseAzureClient"
 #: Headers of an answer that only one provider sends, and its name.
 _HEADERS = (
-    ("apim-request-id", "azure.ai.openai"),
-    ("x-ms-deployment-name", "azure.ai.openai"),
-    ("x-litellm-call-id", "litellm"),
-    ("x-litellm-version", "litellm"),
+    (b"apim-request-id", "azure.ai.openai"),
+    (b"x-ms-deployment-name", "azure.ai.openai"),
+    (b"x-litellm-call-id", "litellm"),
+    (b"x-litellm-version", "litellm"),
 )
 #: What the header `server` begins with where the server itself names its software in it, and that name.
-_SOFTWARE = (("llama.cpp", "llama_cpp"),)
+_SOFTWARE = ((b"llama.cpp", "llama_cpp"),)
 _NO_TOOLS: frozenset[str] = frozenset()
-_REQUEST_IDS = ("x-request-id", "apim-request-id", "request-id", "cf-ray")
+_REQUEST_IDS = (b"x-request-id", b"apim-request-id", b"request-id", b"cf-ray")
 _INSTALLED = tuple(
     {path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}
 )
@@ -99,10 +98,12 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     request = _attempt(lambda: stream.response.request)
     url = _attempt(lambda: request.url)
     body = body_of(stream, request, loads)
-    api, call = _call(url, body, stream, version)
+    raw: list[tuple[bytes, bytes]] = _attempt(lambda: stream.response.headers.raw, [])
+    headers = _attempt(lambda: _by_name(raw), {})
+    via = _attempt(lambda: path_of(raw), ())
+    api, call = _call(url, body, stream, version, headers, via)
     n, choice = body.get("n"), body.get("tool_choice")
-    accumulated = _attempt(lambda: opened_by_helper(request), default=False) or False
-    call = replace(call, via=_attempt(lambda: path_of(stream.response.headers.raw), ()))
+    accumulated = _attempt(lambda: opened_by_helper(request, api), default=False) or False
     known = Request(
         model=call.request_model,
         n=n if type(n) is int else 1 if body else None,
@@ -110,7 +111,7 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
         tools=tools_of(body),
         names_tool=isinstance(choice, dict),
         starting_after=_attempt(lambda: int(url.params["starting_after"])) if api == "responses" else None,
-        id=_request_id(stream),
+        id=_request_id(headers),
         accumulated=accumulated,
         joins_fragments=not accumulated or _attempt(_joins_fragments, default=True),
         recovers_output=accumulated and api == "responses" and _attempt(_recovers_output, default=True),
@@ -135,7 +136,9 @@ def describe_raw(
     return describe(_OfRaw(raw), version, loads)
 
 
-def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[str, RequestInfo]:
+def _call(
+    url: Any, body: dict[str, Any], source: Any, version: str, headers: dict[bytes, bytes], via: tuple[str, ...]
+) -> tuple[str, RequestInfo]:
     """Return the API and the call of a request; `source` is the SDK's object that has the answer."""
     path = _attempt(lambda: url.path, "") or ""
     api, operation = api_at(path, source)
@@ -143,8 +146,8 @@ def _call(url: Any, body: dict[str, Any], source: Any, version: str) -> tuple[st
     if not isinstance(model, str):
         model = _deployment(path)
     host = _attempt(lambda: url.host, "") or ""
-    provider = provider_at(host) or _provider_of_client(source) or FORMAT
-    return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version)
+    provider = provider_at(host) or _provider_of_client(source) or _provider_in(headers) or FORMAT
+    return api, RequestInfo(operation, model, provider, host, _attempt(lambda: url.port), version, via)
 
 
 def is_kept(asked: tuple[str, str], body: dict[str, Any]) -> bool:
@@ -161,13 +164,15 @@ def id_in(path: str) -> str:
     return "" if "/" in id or id == path else id
 
 
-def opened_by_helper(request: Any) -> bool:
+def opened_by_helper(request: Any, api: str) -> bool:
     """Return whether the SDK's accumulating helper opens the stream.
 
     The helper of chat completions says so in a header; that of responses has to be seen at work.
     """
     if "x-stainless-helper-method" in request.headers:
         return True
+    if api != "responses" or _RESPONSES_HELPER not in sys.modules:
+        return False
     frame = sys._getframe(1)
     for _ in range(_MAX_FRAMES):
         if frame.f_code.co_name in _OPENS and frame.f_globals.get("__name__") == _RESPONSES_HELPER:
@@ -254,14 +259,23 @@ def provider_at(host: str) -> str:
 
 
 def _provider_of_client(source: Any) -> str:
-    """Return the provider that the client's class or the headers of the answer name: addresses may be one's own."""
+    """Return the provider that the client's class names: addresses may be one's own."""
     client = getattr(source, "_client", None)
-    if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__):
-        return "azure.ai.openai"
-    headers = _attempt(lambda: source.response.headers, {})
-    named = next((provider for name, provider in _HEADERS if _attempt(lambda name=name: name in headers)), "")  # type: ignore[misc]
-    software = str(_attempt(lambda: headers.get("server"), "") or "")
-    return named or next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")
+    return "azure.ai.openai" if any(base.__name__ == _AZURE_CLIENT for base in type(client).__mro__) else ""
+
+
+def _by_name(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the headers of an answer by their names in lower case, of those that come twice the first."""
+    return {name.lower(): value for name, value in reversed(raw)}
+
+
+def _provider_in(headers: dict[bytes, bytes]) -> str:
+    """Return the provider that the headers of an answer name."""
+    for name, provider in _HEADERS:
+        if name in headers:
+            return provider
+    software = headers.get(b"server", b"")
+    return next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")
 
 
 def _prompts(body: dict[str, Any]) -> int | None:
@@ -288,10 +302,9 @@ def tools_of(body: dict[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _request_id(stream: Any) -> str:
-    headers = _attempt(lambda: stream.response.headers)
+def _request_id(headers: dict[bytes, bytes]) -> str:
     for name in _REQUEST_IDS:
-        value = _attempt(lambda name=name: headers.get(name))  # type: ignore[misc]
-        if isinstance(value, str):
-            return value
+        value = headers.get(name)
+        if value is not None:
+            return value.decode("latin-1")
     return ""
