@@ -38,10 +38,12 @@ def closing(series: list[Series], seconds: float, where: str) -> list[str]:
     if unobserved:
         lines.append(f"{_streams(unobserved)} read past the SDK's parser, and not watched")
     faults = _faults(series)
-    lines += [*_repairs(series), *_left(series, faults)]
+    left = _left(series, faults)
+    lines += [*_repairs(series), *([f"not repaired {_named(left)}"] if left else [])]
     lines.append(f"metrics were {where}")
     if faults:
-        lines.append(f"more: streamwatch explain {faults.most_common(1)[0][0].name}")
+        ((worst, _),) = (left or faults).most_common(1)  # what the application felt comes first
+        lines.append(f"more: streamwatch explain {worst.name}")
     return lines
 
 
@@ -70,15 +72,14 @@ def _repairs(series: list[Series]) -> list[str]:
     ]
 
 
-def _left(series: list[Series], faults: Counter[AnomalyKind]) -> list[str]:
+def _left(series: list[Series], faults: Counter[AnomalyKind]) -> Counter[AnomalyKind]:
     """Return which of the faults reached the application."""
     left = faults.copy()
     for each in series:
         for (kind, outcome, applied), count in each.repairs.items():
             if outcome in FIXED and applied and kind in left:
                 left[kind] -= count
-    left = +left
-    return [f"not repaired {_named(left)}"] if left else []
+    return +left
 
 
 def _faults(series: list[Series]) -> Counter[AnomalyKind]:

@@ -194,6 +194,14 @@ def test_the_summary_names_what_was_repaired_and_what_was_not() -> None:
     ]
 
 
+def test_the_fault_that_reached_the_application_is_the_one_to_read_about() -> None:
+    """However much more of another kind was repaired."""
+    outcomes = {(ORDER, Outcome.VERIFIED, True): 3, (CUT, Outcome.UNREPAIRED, True): 1}
+    lines = closing([counted({("truncated", "broken"): 1}, {ORDER: 3, CUT: 1}, outcomes)], 1.0, "nowhere")
+
+    assert lines[-1] == "more: streamwatch explain stream_truncated"
+
+
 def test_what_was_only_observed_is_not_called_repaired() -> None:
     """With the policy `none` the fault reached the application."""
     observed = counted({("complete", "broken"): 1}, {ORDER: 2}, {(ORDER, Outcome.VERIFIED, False): 2})
