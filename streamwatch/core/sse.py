@@ -92,8 +92,9 @@ class Decoder:
     """
 
     __slots__ = (
-        *("_any_event", "_event_type", "_last_id", "_lf_only", "_max_event_bytes", "_observe", "_plain", "_record"),
-        *("_reframe", "_skip_lf", "_started", "buffer", "document", "done_pending", "queue", "rest", "shows_document"),
+        *("_any_event", "_last_id", "_lf_only", "_max_event_bytes", "_observe", "_plain", "_record"),
+        *("_reframe", "_skip_lf", "_started", "buffer", "document", "done_pending", "event_type", "queue", "rest"),
+        "shows_document",
     )
 
     def __init__(
@@ -111,7 +112,7 @@ class Decoder:
         self.shows_document = False
         self._observe = observe
         self._record = ledger.record
-        self._event_type = event_type
+        self.event_type = event_type
         self._max_event_bytes = max_event_bytes
         self._started = False
         self._lf_only = True
@@ -147,7 +148,7 @@ class Decoder:
             return None
         if not text.isascii() and FALSE_LINE_END.search(text):
             self._variant()
-        return self._event_type(text, raw, name)
+        return self.event_type(text, raw, name)
 
     def _decode(self, data: bytes) -> None:
         """Take bytes. In one piece: what changes in one step stands in one place."""
@@ -263,7 +264,7 @@ class Decoder:
                 alone = done and not (name or data or self._last_id or retry is not None)
                 if alone or name or data or (self._last_id and not last) or retry is not None:
                     raw = b"[DONE]" if alone else b"\n".join(data)
-                    event = self._event_type(raw.decode(), raw, name or None, self._last_id, retry)
+                    event = self.event_type(raw.decode(), raw, name or None, self._last_id, retry)
                     event.added = alone or last
                     events.append(event)
                 name, data, retry, done = "", [], None, False

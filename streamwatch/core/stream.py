@@ -162,7 +162,7 @@ class StreamWatch:
         """Take bytes as `receive` does, and work through the first events only; `more` does the rest."""
         self.unfed = data
         decoder = self._decoder
-        if self._at < len(self._queue):
+        if self.behind:
             while self.more():
                 pass
         queue = decoder.push(data)
@@ -252,6 +252,10 @@ class StreamWatch:
             self._api.cut_short()
         elif self.verdict is Verdict.EMPTY:
             self.ledger.record(STREAM_EMPTY)
+
+    def make_of(self, event_type: type[Event]) -> None:
+        """Make the events that come from now on of this class."""
+        self._decoder.event_type = event_type
 
     def read_on(self) -> int:
         """Go on after the last whole event with the next bytes, and return how many of a torn one are left out."""
