@@ -17,7 +17,7 @@ from typing import Any
 
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, STREAM_TRUNCATED, AnomalyKind
-from streamwatch.core.nothing import NOTHING
+from streamwatch.core.nothing import NONE_YET, NOTHING
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level
 
@@ -67,8 +67,8 @@ class ApiState:
         self._event_type = context.event_type
         self._name: str | None = None  # the SSE name of the event that is looked at
         self._out: list[Event] = []
-        self._in: dict[Event, None] = {}  # came, and has not gone on before this push, in the order of arrival
-        self._gone: list[Event] = []  # of `_in`, what went on or was dropped since
+        self._in: dict[Event, None] = NOTHING  # came, and has not gone on before this push, in the order of arrival
+        self._gone: list[Event] = NONE_YET  # of `_in`, what went on or was dropped since
         self.waiting: dict[Event, float] = NOTHING  #: what is held on purpose, and since when; in the order of arrival
         self._waiting_bytes = 0
 
@@ -82,6 +82,7 @@ class ApiState:
         """
         if self._gone:
             self._sweep()
+        self._in = self._in or {}
         self._in[event] = None
         event.shared = self.applies
         self._name = event.event
@@ -90,7 +91,7 @@ class ApiState:
         else:
             self.see(event)
         if len(self._in) == 1 and self._out == [event]:  # nothing is held: nothing of it is kept until the next one
-            self._in.clear()
+            self._in = NOTHING
             self._out.clear()
             return (event,)
         return self._leave()
@@ -129,13 +130,13 @@ class ApiState:
         return self._leave()
 
     def _leave(self) -> list[Event]:
-        self._gone += self._out
+        self._gone = [*self._gone, *self._out]
         return self._out
 
     def _sweep(self) -> None:
-        for event in self._gone:
+        for event in self._gone if self._in else ():
             self._in.pop(event, None)
-        self._gone.clear()
+        self._gone = NONE_YET
 
     # --- what a subclass has
 
@@ -168,7 +169,7 @@ class ApiState:
 
     def drop(self, event: Event) -> None:
         """Hand on nothing for this event: it is a repair's wish."""
-        self._gone.append(event)
+        self._gone = [*self._gone, event]
         if self.waiting and self.waiting.pop(event, None) is not None:
             self._waiting_bytes -= len(event.raw)
 

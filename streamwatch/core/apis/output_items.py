@@ -11,6 +11,7 @@ from typing import Any
 
 from streamwatch.core.apis.response_families import BY_ITEM, CALLS, FAMILIES, ITEM_TYPES, SILENT_TYPES, Family, is_index
 from streamwatch.core.digest import RunningDigest
+from streamwatch.core.nothing import NOTHING
 
 #: Items that are remembered. An agent's longest answers have dozens; what comes beyond is passed on.
 _MAX_ITEMS = 512
@@ -83,6 +84,7 @@ class Part:
             "made_up",
             "missed",
             "notes",
+            "own_index",
             "put_in",
             "reference",
             "source",
@@ -98,6 +100,7 @@ class Part:
         self.counted = 0  #: characters that came in such deltas
         self.family = family
         self.key = key
+        self.own_index = index  #: under which the server has it
         self.index = index  #: as it is handed on
         self.text = RunningDigest()  #: as it was delivered
         self.told = _NOTHING if family.part else item.told
@@ -147,7 +150,7 @@ class Item:
     """An output item."""
 
     __slots__ = (
-        *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
+        *("announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
         *("missed", "order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
     )
 
@@ -171,7 +174,6 @@ class Item:
         self.done = False
         self.finished: dict[str, Any] | None = None
         self.parts: list[Part] = []  #: in the order in which they were opened
-        self._at: dict[tuple[str, int], Part] = {}  # by the index under which the server has them, the latest
 
     @property
     def is_shown(self) -> bool:
@@ -195,13 +197,12 @@ class Item:
             self.reference["item_id"] = kept_index(id) if type(id) is int else self.id
 
     def part(self, key: str, index: Any) -> Part | None:
-        """Return the part that the server has under an index."""
-        return self._at.get((key, index)) if is_index(index) else None
-
-    def add(self, part: Part, index: int) -> None:
-        """Remember a part that the server has under an index."""
-        self.parts.append(part)
-        self._at[part.key, index] = part
+        """Return the part that the server has under an index; the latest one of several."""
+        if is_index(index):
+            for part in reversed(self.parts):
+                if part.own_index == index and part.key == key:
+                    return part
+        return None
 
     def count_of(self, key: str) -> int:
         """Return how many parts of a sort there are."""
@@ -254,11 +255,10 @@ class OutputItems:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._by_key: dict[Hashable, Item] = {}
-        self._by_call: dict[Hashable, Item] = {}
-        # Ids that the server gives to more than one item: they say nothing. An empty set would take 150 bytes more.
-        self._shared: dict[Hashable, None] = {}
+        self._by_call: dict[Hashable, Item] = NOTHING
+        self._shared: dict[Hashable, None] = NOTHING  # ids that the server gives to several items: they say nothing
         self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
-        self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
+        self._strays: dict[tuple[Any, str], Item] = NOTHING  # by the index of another item, and their own type
         self._made_up = _FIRST_MADE_UP
         self._kept = 0
         self._parts = 0
@@ -359,8 +359,10 @@ class OutputItems:
         self._items.append(item)
         self.bind(item, key)
         if (call := key_of(call_id)) is not None:
+            self._by_call = self._by_call or {}
             self._by_call.setdefault(call, item)
         if item.strayed:
+            self._strays = self._strays or {}
             self._strays[index if is_index(index) else None, item.type] = item
             return
         self._at[index] = item
@@ -379,6 +381,7 @@ class OutputItems:
 
     def share(self, key: Hashable) -> None:
         """Know nothing by an id any more: the server gives it to more than one item."""
+        self._shared = self._shared or {}
         self._shared[key] = None
 
     def bind(self, item: Item, key: Hashable) -> None:
@@ -394,7 +397,7 @@ class OutputItems:
             self.full = item.partial = True
         else:
             self._parts += 1
-            item.add(part, index)
+            item.parts.append(part)
         return part
 
 
