@@ -22,15 +22,7 @@ class Candidates:
     """
 
     __slots__ = (
-        "_far",
-        "_looked",
-        "_names",
-        "_patience",
-        "_request",
-        "_waits",
-        "all",
-        "exhausted",
-        "promised",
+        *("_far", "_looked", "_names", "_patience", "_request", "_waits", "all", "exhausted", "promised"),
         "started",
     )
 

@@ -153,20 +153,20 @@ class StreamWatch:
 
         Returns False when the body can't be read on: `undelivered` then has what is left of it.
         """
+        self.unfed = data
         readable = self.take(data)
         while self.more():
             pass
         return readable
 
     def take(self, data: bytes) -> bool:
-        """Take bytes as `receive` does, and work through the first events only; `more` does the rest."""
-        self.unfed = data
+        """Take bytes, which are in `unfed`, and work through the first events of them only; `more` does the rest."""
         decoder = self._decoder
         if self.behind:
             while self.more():
                 pass
         queue = decoder.push(data)
-        self._queue, self._at, self.unfed = queue, 0, b""
+        self._queue, self.unfed = queue, b""
         if len(queue) == 1:  # as it mostly is
             self._current = event = queue.pop()
             if not self._step(event) or self.holding:

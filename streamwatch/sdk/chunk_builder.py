@@ -276,7 +276,7 @@ class EventTypes:
                     return payload
 
         class CastEvent(SentEvent):
-            """An event that the SDK casts to `built_as`: its loop holds what it gets here until the next event."""
+            """An event that the SDK casts to `built_as`, once. Its loop holds it until the next one."""
 
             __slots__ = ()
 
@@ -300,7 +300,7 @@ class EventTypes:
             @classmethod
             def build(cls, *, response: Any, data: Any) -> Any:  # noqa: ARG003 -- the protocol of the SDK
                 if type(data) is event_type:
-                    payload = data.payload
+                    payload, data.payload, data.raw = data.payload, None, b""  # the SDK's loop has had it
                     try:
                         made = (filled if data.fills_content else plain)(payload)
                     except Exception as error:

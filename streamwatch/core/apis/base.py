@@ -38,7 +38,18 @@ class ApiState:
     """
 
     __slots__ = (
-        *("_clock", "_event_type", "_gone", "_in", "_name", "_out", "_waiting_bytes", "agrees", "applies", "counts"),
+        *(
+            "_clock",
+            "_event_type",
+            "_gone",
+            "_in",
+            "_is_named",
+            "_out",
+            "_waiting_bytes",
+            "agrees",
+            "applies",
+            "counts",
+        ),
         *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "server", "settings"),
         "waiting",
     )
@@ -65,7 +76,7 @@ class ApiState:
         self.agrees: bool | None = None  #: whether text that is repeated at the end equals the deltas
         self._clock = context.clock
         self._event_type = context.event_type
-        self._name: str | None = None  # the SSE name of the event that is looked at
+        self._is_named = False  # the event that is looked at has an SSE name
         self._out: list[Event] = []
         self._in: dict[Event, None] = NOTHING  # came, and has not gone on before this push, in the order of arrival
         self._gone: list[Event] = NONE_YET  # of `_in`, what went on or was dropped since
@@ -85,7 +96,7 @@ class ApiState:
         self._in = self._in or {}
         self._in[event] = None
         event.shared = self.applies
-        self._name = event.event
+        self._is_named = bool(event.event)
         if event.payload is None:
             self.see_text(event)
         else:
@@ -98,7 +109,7 @@ class ApiState:
 
     def flush(self) -> Sequence[Event]:
         """Return what is held, in order, because nothing more comes; the rules of the end are asked here."""
-        self._name = None
+        self._is_named = False
         self.give_up_waiting()
         self.close()
         return self._leave()
@@ -194,7 +205,7 @@ class ApiState:
         `name` is its SSE name; without one it has the name that its type gives, where events have names.
         """
         raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        name = name or (payload.get("type") if self._name else None)
+        name = name or (payload.get("type") if self._is_named else None)
         event = self._event_type(raw.decode("utf-8", "surrogatepass"), raw, name)
         event.payload = payload
         event.added = True

@@ -110,7 +110,8 @@ class Part:
         self.listened = False  #: its next delta is known at a glance
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
-        self.reference: dict[str, Any] | None = None  #: how the server's events about it say which part is meant
+        #: How the server's events about it say which part is meant; None where that is by its index.
+        self.reference: dict[str, Any] | None = None
         self.text_done = False
         self.done = False
         self.source = Statement.NONE  #: what text was put in from
@@ -127,6 +128,14 @@ class Part:
     def is_open(self) -> bool:
         """Return whether text of it may still come."""
         return not (self.text_done or self.done)
+
+    def refer(self, payload: dict[str, Any]) -> None:
+        """Take note of how an event says that it is about this part; nothing long is kept."""
+        said = payload.get(self.key)
+        if self.family.part and is_index(said) and said == self.index:
+            self.reference = None
+        else:
+            self.reference = {self.key: kept_index(said)} if self.key in payload else {}
 
     def is_next(self, index: int) -> bool:
         """Return whether an index counts the deltas of this part, as some servers have it."""
@@ -167,7 +176,8 @@ class Item:
         self.put_in = False  #: announced by an event that a repair put in
         self.listed = False  #: in the event with which the response begins
         self.missed = False  #: that nobody announced it is counted
-        self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
+        #: How the server's events about it say which item is meant; None where that is by its id and its index.
+        self.reference: dict[str, Any] | None = NOTHING
         self.strayed = False  #: its events come under the index of another item
         self.shows_parts = False  #: the server announces its parts
         self.told = _NOTHING
@@ -189,12 +199,20 @@ class Item:
 
     def refer(self, payload: dict[str, Any]) -> None:
         """Take note of how an event says that it is about this item; nothing long is kept."""
-        self.reference = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
+        reference: dict[str, Any] = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
         if "output_index" in payload:
-            self.reference["output_index"] = kept_index(payload["output_index"])
-        id = self.reference.get("item_id")
+            reference["output_index"] = kept_index(payload["output_index"])
+        id = reference.get("item_id")
         if id:
-            self.reference["item_id"] = kept_index(id) if type(id) is int else self.id
+            reference["item_id"] = kept_index(id) if type(id) is int else self.id
+        self.reference = None if reference == self._by_id_and_index() else reference
+
+    def referred(self) -> dict[str, Any]:
+        """Return the members by which the server's events about it say which item is meant."""
+        return self._by_id_and_index() if self.reference is None else self.reference
+
+    def _by_id_and_index(self) -> dict[str, Any]:
+        return {"item_id": self.id, "output_index": self.index}
 
     def part(self, key: str, index: Any) -> Part | None:
         """Return the part that the server has under an index; the latest one of several."""
@@ -370,6 +388,7 @@ class OutputItems:
 
     def move(self, item: Item, index: int) -> None:
         """Let an item have the index under which the server announces it."""
+        item.reference = item.referred()
         item.index = index
         item.strayed = False
         self._at[index] = item

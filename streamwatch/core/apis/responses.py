@@ -110,7 +110,7 @@ class Responses(ResponseState):
     def push(self, event: Event) -> Sequence[Event]:
         payload = event.payload
         try:
-            type_ = payload.get("type")
+            type_ = payload["type"]
             index = payload.get("content_index", payload.get("summary_index"))
             part = self.open[type_, payload["output_index"], index]
             delta = payload["delta"]
