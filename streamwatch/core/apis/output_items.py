@@ -280,7 +280,8 @@ class OutputItems:
         self._made_up = _FIRST_MADE_UP
         self._kept = 0
         self._parts = 0
-        self._holders: dict[int, Item] = {}  # by the index under which they are handed on, the first
+        # By the index under which they are handed on, the first; only where `_at` has another one, or one too many.
+        self._holders: dict[int, Item | None] = NOTHING
         self.announced = 0  #: how many items the server announced
         self.next_index = 0  #: the index of an item that is announced now: servers announce items in their order
         self.full = False  #: there is more than is remembered
@@ -311,7 +312,7 @@ class OutputItems:
 
     def holder(self, index: int) -> Item | None:
         """Return the item that is handed on under an index."""
-        return self._holders.get(index)
+        return self._holders[index] if index in self._holders else self._at.get(index)
 
     def stray(self, index: Any, type_: str) -> Item | None:
         """Return the item of a type whose events come under the index of another item, while it is not done."""
@@ -383,19 +384,24 @@ class OutputItems:
             self._strays = self._strays or {}
             self._strays[index if is_index(index) else None, item.type] = item
             return
-        self._at[index] = item
-        self._hold(item)
+        self._place(item, index)
 
     def move(self, item: Item, index: int) -> None:
         """Let an item have the index under which the server announces it."""
         item.reference = item.referred()
         item.index = index
         item.strayed = False
-        self._at[index] = item
-        self._hold(item)
+        self._place(item, index)
 
-    def _hold(self, item: Item) -> None:
-        self._holders.setdefault(item.index, item)
+    def _place(self, item: Item, index: int) -> None:
+        """Know an item by the index under which the server announced it, and by the one that readers get."""
+        holders = {at: self.holder(at) for at in (index, item.index)}
+        holders[item.index] = holders[item.index] or item
+        self._at[index] = item
+        for at, holder in holders.items():
+            if holder is not self.holder(at):
+                self._holders = self._holders or {}
+                self._holders[at] = holder
         self.next_index = max(self.next_index, item.index + 1)
 
     def share(self, key: Hashable) -> None:
