@@ -21,6 +21,11 @@ class Candidates:
     is a distance that no window bridges; `waits` says that an event may be held at all.
     """
 
+    __slots__ = (
+        *("_far", "_looked", "_names", "_patience", "_request", "_waits", "all", "exhausted", "promised"),
+        "started",
+    )
+
     def __init__(
         self, context: Context, number_member: str, patience: Patience | None, *, far: int, waits: bool
     ) -> None:

@@ -22,6 +22,7 @@ from streamwatch.core.answer_parts import TERMINAL, is_content
 from streamwatch.core.candidates import Candidates
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
+from streamwatch.core.nothing import NONE_YET, NOTHING
 from streamwatch.core.patience import Patience, Trust
 from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers, Place
 from streamwatch.core.sse import Event
@@ -77,17 +78,16 @@ class ReorderBuffer:
         #: There are no numbers here: nothing need be pushed any more.
         self.idle = self._candidates.exhausted = number_member is None
         self._unusable = False
-        # Of the call that is under way: what had come and not gone on before it, what of that may go on now, and what
-        # of it has, or was dropped.
-        self._in: dict[Event, None] = {}
+        # Of the call under way: what had not gone on before it, what of that may go on now, what did or was dropped.
+        self._in: dict[Event, None] = NOTHING
         self._out: list[Event] = []
-        self._left: list[Event] = []
-        self.waiting: dict[Event, _Wait] = {}  #: what is held, in the order of arrival
+        self._left: list[Event] = NONE_YET
+        self.waiting: dict[Event, _Wait] = NOTHING  #: what is held, in the order of arrival
         self._waiting_bytes = 0
         self._now = 0.0  # when events were last held or let go
-        self._followers: list[tuple[int, Event]] = []  # of `_waiting`, the number that each goes on behind
-        self.distances: list[int] = []
-        self.delays: list[float] = []
+        self._followers: list[tuple[int, Event]] = NONE_YET  # of `_waiting`, the number that each goes on behind
+        self.distances: list[int] = NONE_YET
+        self.delays: list[float] = NONE_YET
         self.max_distance = 0
         self.max_delay = 0.0
 
@@ -174,13 +174,13 @@ class ReorderBuffer:
         return True if self._numbers.is_contiguous else None
 
     def _leave(self) -> list[Event]:
-        self._left += self._out
+        self._left = [*self._left, *self._out]
         return self._out
 
     def _sweep(self) -> None:
         for event in self._left:
             self._in.pop(event, None)
-        self._left.clear()
+        self._left = NONE_YET
 
     # --- which numbers there are
 
@@ -193,14 +193,14 @@ class ReorderBuffer:
     def _keep(self, numbers: Numbers) -> None:
         """Go by these numbers alone."""
         self._candidates.all, self._numbers = [numbers], numbers
-        self._followers.clear()
         place = {event: number for number, event in numbers.held.items()}
-        behind = numbers.expected - 1
+        behind, followers = numbers.expected - 1, []
         for event in self.waiting:
             if event in place:
                 behind = max(behind, place[event])
             else:
-                self._followers.append((behind, event))
+                followers.append((behind, event))
+        self._followers = followers or NONE_YET
 
     def _refute(self, each: Numbers) -> None:
         """Go by these numbers no longer."""
@@ -257,6 +257,7 @@ class ReorderBuffer:
 
     def _wait(self, event: Event, places: _Places) -> Sequence[Event]:
         """Hold an event, and hand on what may go on with it."""
+        self._in = self._in or {}
         self._in[event] = None
         self._now = self._clock()
         first = self._candidates.all[0]
@@ -280,9 +281,11 @@ class ReorderBuffer:
     def _hold(self, event: Event, places: _Places) -> None:
         event.shared = self._applies
         first = self._candidates.all[0]
+        self.waiting = self.waiting or {}
         wait = self.waiting[event] = _Wait(self._now, again=places[first][0] is Place.AGAIN)
         self._waiting_bytes += len(event.raw)
         if self._numbers is first and places[first][0] not in _IN_TURN:
+            self._followers = self._followers or []
             self._followers.append((max(first.highest, first.expected - 1), event))
         opens = self._candidates.opens(event.payload)
         for each in self._candidates.all:
@@ -315,6 +318,7 @@ class ReorderBuffer:
         """Hand on an event behind all that goes on before it."""
         if not self._out:
             return (event,)
+        self._in = self._in or {}
         self._in[event] = None
         self._out.append(event)
         return self._leave()
@@ -367,7 +371,10 @@ class ReorderBuffer:
         return self._stop_waiting(event)
 
     def _go_again(self, event: Event) -> None:
-        (self._left if self._ledger.record(SEQUENCE_DUPLICATE) else self._out).append(event)
+        if self._ledger.record(SEQUENCE_DUPLICATE):
+            self._left = [*self._left, event]
+        else:
+            self._out.append(event)
 
     def _stop_waiting(self, event: Event) -> _Wait:
         self._waiting_bytes -= len(event.raw)
@@ -379,7 +386,7 @@ class ReorderBuffer:
         for event in list(self.waiting):
             wait = self._go(event)
             self._sample(self._now - wait.since, 0)
-        self._followers.clear()
+        self._followers = NONE_YET
 
     def _give_way(self, *, in_vain: bool) -> None:
         """Wait no longer for what should come before all that is held.
@@ -486,6 +493,8 @@ class ReorderBuffer:
         self.max_delay = max(self.max_delay, delay)
         self.max_distance = max(self.max_distance, distance)
         if len(self.delays) < _SAMPLES:
+            self.delays = self.delays or []
             self.delays.append(delay)
             if distance:
+                self.distances = self.distances or []
                 self.distances.append(distance)

@@ -13,6 +13,7 @@ from array import array
 from typing import Any
 
 from streamwatch.core.answer_parts import MAX_NUMBER, announces, as_number
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
 
@@ -96,22 +97,21 @@ class Numbers:
         self.expected: Any = 0  #: the number whose turn it is; until the stream has begun, what may come first
         self.count = 0  #: numbers that went on
         self.digests = array("q")
-        self.held: dict[int, Event] = {}  #: by number, in the order of arrival
+        self.held: dict[int, Event] = NOTHING  #: by number, in the order of arrival
         self.lowest = self.highest = 0  #: of what was held since nothing was
         self.rises = self.falls = 0  #: of those, how many were greater than the one before, and how many less
         self.last = MAX_NUMBER  #: the number that came last, where it did not go on at once
-        #: Of those that are held, what came after a higher one; an empty set would take 150 bytes more.
-        self.late: dict[int, None] = {}
+        self.late: dict[int, None] = NOTHING  #: of those that are held, what came after a higher one
         self.strays = 0  #: went on after a higher one, and was not counted yet
         self.paid = False  #: since the last wait in vain, what was missing came
         self._far = far
         self._permuted = 0  # numbers that followed each other, and did not come in order
         self._explained = False  # an event without a number stood where one was missing
         self._unnumbered, self._unnumbered_at = 0, -1  # such events, and what was expected then
-        self._gaps: dict[int, int] = {}  # first missing number -> the one after the last
+        self._gaps: dict[int, int] = NOTHING  # first missing number -> the one after the last
         self._forgotten = 0  # gaps that are no longer in `_gaps`
         self._repeats = self._contradictions = self._outliers = 0
-        self._spent: dict[int, int] = {}  # far numbers that went on out of turn, and the digests of their events
+        self._spent: dict[int, int] = NOTHING  # far numbers that went on out of turn, and the digests of their events
         self._jump = -1  # the number after the last of them
         self._stutters = False  # the same event came again before the numbers proved anything
         self._stood = False  # another event came under the number of the last one
@@ -334,7 +334,7 @@ class Numbers:
     def _outlier(self, number: int, event: Event, *, content: bool) -> Place:
         """Return what a number says that no window can wait for."""
         if number == self._jump:  # all between was lost, and the stream goes on from there
-            digest = self._spent.pop(number - 1, 0)
+            digest = self._spent.pop(number - 1, 0) if self._spent else 0
             self._outliers -= 1
             if self.held:
                 return Place.AHEAD  # behind what is held, which comes before the jump
@@ -344,7 +344,7 @@ class Numbers:
         if content:
             self._outliers += 1
             self._jump = number + 1
-            self._spent[number] = hash(event.raw)
+            self._spend(number, event)
         return Place.WRONG if self._outliers > (_CONTRADICTIONS if self.is_proved else 1) else Place.NONE
 
     # --- the books
@@ -377,8 +377,10 @@ class Numbers:
             self.lowest = self.highest = number
             self.rises = self.falls = 0
         elif number < self.highest:
+            self.late = self.late or {}
             self.late[number] = None
         self.rises, self.falls = self.rises + (number > self.last), self.falls + (number < self.last)
+        self.held = self.held or {}
         self.held[number] = event
         self.lowest, self.highest = min(self.lowest, number), max(self.highest, number)
         self.last = number
@@ -405,23 +407,28 @@ class Numbers:
 
     def release(self) -> Event | None:
         """Return the held event whose turn it is, and which goes on; None where it has not come."""
-        event = self.held.pop(self.expected, None)
+        event = self.held.pop(self.expected, None) if self.held else None
         if event is not None:
-            self.late.pop(self.expected, None)
+            if self.late:
+                self.late.pop(self.expected, None)
             self._count(hash(event.raw))
         return event
 
     def leave_out(self, number: int) -> None:
         """Take note that a held event goes on out of turn: no other one confirms its number."""
-        self._spent[number] = hash(self.held.pop(number).raw)
+        self._spend(number, self.held.pop(number))
         self._outliers += 1
+
+    def _spend(self, number: int, event: Event) -> None:
+        """Take note that an event goes on out of turn."""
+        self._spent = self._spent or {}
+        self._spent[number] = hash(event.raw)
 
     def start_over(self) -> None:
         """Take note that everything held goes on as it came: the numbers prove nothing up to now."""
         self.begin(self.highest + 1)
         self.count = self.strays = self._forgotten = self._permuted = 0
-        for kept in (self.held, self.late, self._gaps, self._spent):
-            kept.clear()
+        self.held = self.late = self._gaps = self._spent = NOTHING
         del self.digests[:]
 
     def lose_patience(self) -> None:
@@ -473,6 +480,7 @@ class Numbers:
             if len(self._gaps) >= _HOLES:
                 del self._gaps[next(iter(self._gaps))]
                 self._forgotten += 1
+            self._gaps = self._gaps or {}
             self._gaps[start] = end
 
     def _count(self, digest: int) -> None:

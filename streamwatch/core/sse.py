@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from streamwatch.core.kinds import (
     ERROR_HIDDEN,
@@ -35,6 +35,8 @@ FALSE_LINE_END = re.compile("[\u0085\u2028\u2029]")
 _MAX_DOCUMENT = 64 << 10
 
 
+#: Stands for an empty buffer, which is usual: one of its own would hold 56 bytes of every stream.
+_EMPTY: Final[Any] = b""
 _FIELDS = (b"data", b"event", b"id", b"retry")
 
 
@@ -92,8 +94,9 @@ class Decoder:
     """
 
     __slots__ = (
-        *("_any_event", "_event_type", "_last_id", "_lf_only", "_max_event_bytes", "_observe", "_plain", "_record"),
-        *("_reframe", "_skip_lf", "_started", "buffer", "document", "done_pending", "queue", "rest", "shows_document"),
+        *("_any_event", "_last_id", "_ledger", "_lf_only", "_max_event_bytes", "_observe", "_plain"),
+        *("_reframe", "_skip_lf", "_started", "buffer", "document", "done_pending", "event_type", "queue", "rest"),
+        "shows_document",
     )
 
     def __init__(
@@ -104,14 +107,14 @@ class Decoder:
         *,
         observe: bool = False,
     ) -> None:
-        self.buffer = bytearray()  #: what came since the last event
+        self.buffer: bytearray = _EMPTY  #: what came since the last event
         self.queue: list[Event] = []  #: the events of the last push, a new list each time
         self.rest: bytes | None = None
         self.document = b""  #: the body, where it is a JSON document instead of a stream
         self.shows_document = False
         self._observe = observe
-        self._record = ledger.record
-        self._event_type = event_type
+        self._ledger = ledger
+        self.event_type = event_type
         self._max_event_bytes = max_event_bytes
         self._started = False
         self._lf_only = True
@@ -147,7 +150,7 @@ class Decoder:
             return None
         if not text.isascii() and FALSE_LINE_END.search(text):
             self._variant()
-        return self._event_type(text, raw, name)
+        return self.event_type(text, raw, name)
 
     def _decode(self, data: bytes) -> None:
         """Take bytes. In one piece: what changes in one step stands in one place."""
@@ -180,7 +183,7 @@ class Decoder:
             *blocks, last = BLANK_LINE.split(data)
             self._skip_lf = not last and data.endswith(b"\r")
         events, rest = self._events(blocks, last)
-        self.buffer, self.rest, self.queue = bytearray(last), rest, events
+        self.buffer, self.rest, self.queue = bytearray(last) if last else _EMPTY, rest, events
 
     def flush(self, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> list[Event]:
         """Return the last event, if only its blank line is missing, because nothing more comes.
@@ -194,11 +197,11 @@ class Decoder:
         try:
             events = self._lines([*lines, *([last] if last else []), b""], closing=True)
         except UnicodeDecodeError:
-            self._record(PAYLOAD_INVALID, Level.NEVER)
+            self._ledger.record(PAYLOAD_INVALID, Level.NEVER)
             self.rest = bytes(self.buffer)  # the SDK raises on it
             return self.queue
         events = [event for event in events if not event.added or self._terminate(event, can_be_read)]
-        self.buffer, self.queue = bytearray(), events
+        self.buffer, self.queue = _EMPTY, events
         return self.queue
 
     def pending(self) -> bytes:
@@ -207,7 +210,7 @@ class Decoder:
 
     def forget(self) -> int:
         """Forget the bytes that are not an event yet, because it comes again, and return how many they were."""
-        torn, self.buffer, self._skip_lf = len(self.buffer), bytearray(), False
+        torn, self.buffer, self._skip_lf = len(self.buffer), _EMPTY, False
         return torn
 
     def _terminate(self, event: Event, can_be_read: Callable[[Event, dict[str, Any]], bool]) -> bool:
@@ -220,7 +223,7 @@ class Decoder:
             return False
         if not isinstance(payload, dict):
             return False
-        return self._record(SSE_EVENT_UNTERMINATED, None if can_be_read(event, payload) else Level.OPT_IN)
+        return self._ledger.record(SSE_EVENT_UNTERMINATED, None if can_be_read(event, payload) else Level.OPT_IN)
 
     def _start(self, head: bytes) -> bytes:
         """Return the first bytes of the body without a byte order mark, if there are enough to know."""
@@ -228,7 +231,7 @@ class Decoder:
             return head
         self._started = True
         # Every SSE parser ignores the line that the mark stands in: what is only observed is left so.
-        if head.startswith(_BOM) and self._record(PAYLOAD_INVALID) and not self._observe:
+        if head.startswith(_BOM) and self._ledger.record(PAYLOAD_INVALID) and not self._observe:
             return head[len(_BOM) :]
         return head
 
@@ -241,7 +244,7 @@ class Decoder:
                 new = [event] if event is not None else self._lines([*_LINE_END.split(block), b""])
             except UnicodeDecodeError:
                 # The SDK raises on it, at just this place: it gets the bytes.
-                self._record(PAYLOAD_INVALID, Level.NEVER)
+                self._ledger.record(PAYLOAD_INVALID, Level.NEVER)
                 return events, b"\n\n".join([*blocks[number:], last])
             self._any_event = self._any_event or bool(new)
             events += new
@@ -263,7 +266,7 @@ class Decoder:
                 alone = done and not (name or data or self._last_id or retry is not None)
                 if alone or name or data or (self._last_id and not last) or retry is not None:
                     raw = b"[DONE]" if alone else b"\n".join(data)
-                    event = self._event_type(raw.decode(), raw, name or None, self._last_id, retry)
+                    event = self.event_type(raw.decode(), raw, name or None, self._last_id, retry)
                     event.added = alone or last
                     events.append(event)
                 name, data, retry, done = "", [], None, False
@@ -279,7 +282,7 @@ class Decoder:
             elif field == b"retry":
                 retry = _integer(value, retry)
             elif not field:
-                self._record(KEEPALIVE_FRAME)  # a comment
+                self._ledger.record(KEEPALIVE_FRAME)  # a comment
             else:
                 done = self._unknown(line, field, value) or done
         if not self._lf_only:
@@ -300,7 +303,7 @@ class Decoder:
         """Count a line that every SSE parser ignores; return whether it is a [DONE] all the same."""
         if field == b"error" or self.document or (line[:1] == b"{" and not self._any_event):
             if not self.document:
-                self.shows_document = self._record(ERROR_HIDDEN)
+                self.shows_document = self._ledger.record(ERROR_HIDDEN)
             document = value if field == b"error" else line
             self.document = (self.document + document)[:_MAX_DOCUMENT]
             return False
@@ -309,7 +312,7 @@ class Decoder:
     def _variant(self) -> bool:
         """Count the stream's framing once, however many of its lines show it."""
         if self._reframe is None:
-            self._reframe = self._record(SSE_FRAMING_VARIANT)
+            self._reframe = self._ledger.record(SSE_FRAMING_VARIANT)
         return self._reframe
 
 

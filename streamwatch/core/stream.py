@@ -153,20 +153,20 @@ class StreamWatch:
 
         Returns False when the body can't be read on: `undelivered` then has what is left of it.
         """
+        self.unfed = data
         readable = self.take(data)
         while self.more():
             pass
         return readable
 
     def take(self, data: bytes) -> bool:
-        """Take bytes as `receive` does, and work through the first events only; `more` does the rest."""
-        self.unfed = data
+        """Take bytes, which are in `unfed`, and work through the first events of them only; `more` does the rest."""
         decoder = self._decoder
-        if self._at < len(self._queue):
+        if self.behind:
             while self.more():
                 pass
         queue = decoder.push(data)
-        self._queue, self._at, self.unfed = queue, 0, b""
+        self._queue, self.unfed = queue, b""
         if len(queue) == 1:  # as it mostly is
             self._current = event = queue.pop()
             if not self._step(event) or self.holding:
@@ -252,6 +252,10 @@ class StreamWatch:
             self._api.cut_short()
         elif self.verdict is Verdict.EMPTY:
             self.ledger.record(STREAM_EMPTY)
+
+    def make_of(self, event_type: type[Event]) -> None:
+        """Make the events that come from now on of this class."""
+        self._decoder.event_type = event_type
 
     def read_on(self) -> int:
         """Go on after the last whole event with the next bytes, and return how many of a torn one are left out."""

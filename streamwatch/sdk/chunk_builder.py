@@ -24,6 +24,7 @@ from typing import Any
 
 from streamwatch.core.sse import Event
 from streamwatch.sdk.dict_forms import DictForms
+from streamwatch.sdk.shape_code import MISFITS
 from streamwatch.sdk.shape_template import ShapeTemplate, UnlearnableError, same
 
 #: Templates of one kind of event that are tried; a stream has four or so, a process several sorts of streams.
@@ -106,7 +107,7 @@ class ChunkBuilder:
         if latest is not None:  # mostly the next one has the same shape
             try:
                 made = latest.build(payload)
-            except KeyError:
+            except MISFITS:
                 made = None
             if made is not None:
                 return made
@@ -190,7 +191,7 @@ def _is_name(kind: Any) -> bool:
 def _attempt(template: ShapeTemplate, payload: dict[str, Any]) -> Any:
     try:
         return template.build(payload)
-    except KeyError:  # as many keys, but others
+    except MISFITS:
         return None
 
 
@@ -253,15 +254,16 @@ class EventTypes:
         class SentEvent(Event, self._own):  # type: ignore[misc, name-defined]
             __slots__ = ()
 
-            built_as = _unless_built(cast_to) if plain is not None else None
-
             def json(self) -> Any:
+                return self.json_for(frame(1).f_code)
+
+            def json_for(self, code: CodeType) -> Any:
+                """Return the object for the SDK's loop; JSON for other code that reads events, which expects that."""
                 payload = self.payload
                 if payload is None or not self.shared:
                     return json.loads(self.data)
                 build = filled if self.fills_content else plain
-                # Code that reads events, instead of the SDK, expects JSON.
-                if build is None or frame(1).f_code not in loops:
+                if build is None or code not in loops:
                     return payload
                 # Of an event with a name of its own some releases make another object, which holds both.
                 name = self.event
@@ -273,7 +275,45 @@ class EventTypes:
                     failed(error, "building a chunk")
                     return payload
 
+        class CastEvent(SentEvent):
+            """An event that the SDK casts to `built_as`, once. Its loop holds it until the next one."""
+
+            __slots__ = ()
+
+            def json(self) -> Any:
+                payload, name, code = self.payload, self.event, frame(1).f_code
+                if payload is None or not self.shared or "error" in payload or code not in loops:
+                    return self.json_for(code)
+                if name is None or (name == payload.get("type") and name.startswith("response.")):
+                    return self
+                return self.json_for(code)
+
+        SentEvent.cast = CastEvent
+        SentEvent.built_as = self._built_as(plain, filled, cast_to, CastEvent) if plain and filled else None
         return SentEvent
+
+    def _built_as(self, plain: Build, filled: Build, cast_to: Any, event_type: type[Event]) -> type:
+        """Return a type for the SDK to cast to, by its `ModelBuilderProtocol`: it builds events, and leaves objects."""
+        failed, base_client = self._failed, sys.modules["openai._base_client"]
+
+        class Built:
+            @classmethod
+            def build(cls, *, response: Any, data: Any) -> Any:  # noqa: ARG003 -- the protocol of the SDK
+                if type(data) is event_type:
+                    payload, data.payload, data.raw = data.payload, None, b""  # the SDK's loop has had it
+                    try:
+                        made = (filled if data.fills_content else plain)(payload)
+                    except Exception as error:
+                        failed(error, "building a chunk")
+                        made = payload
+                    if made is not payload:
+                        return made
+                    data = payload
+                if type(data) not in _JSON_TYPES:
+                    return data
+                return base_client.construct_type(type_=cast_to, value=data)
+
+        return Built
 
 
 def _finished(construct: Callable[..., Any], cast_to: Any, payload: dict[str, Any]) -> Any:
@@ -284,20 +324,6 @@ def _finished(construct: Callable[..., Any], cast_to: Any, payload: dict[str, An
         return construct(value=payload, type_=cast_to)
     except Exception:
         return payload
-
-
-def _unless_built(cast_to: Any) -> type:
-    """Return a type for the SDK to cast to, by its `ModelBuilderProtocol`: what was built is left as it is."""
-    base_client = sys.modules["openai._base_client"]
-
-    class Built:
-        @classmethod
-        def build(cls, *, response: Any, data: Any) -> Any:  # noqa: ARG003 -- the protocol of the SDK
-            if type(data) not in _JSON_TYPES:
-                return data
-            return base_client.construct_type(type_=cast_to, value=data)
-
-    return Built
 
 
 def _loops_of(streaming: Any) -> frozenset[CodeType]:

@@ -253,6 +253,10 @@ class StreamSession(ObservedStream):
         """What the SDK is to cast to, where its objects are built here."""
         return getattr(self._event_type, "built_as", None)
 
+    def expect_cast(self) -> None:
+        """Take note that the SDK casts what comes to `built_as`."""
+        self.watch.make_of(self._event_type.cast)  # type: ignore[attr-defined] # the same classes have both
+
     def begin(self) -> None:
         """Note that the body is read through the session from here on, if nobody has read it already."""
         self.begun = not getattr(self.response, "is_stream_consumed", False) or hasattr(self.response, "_content")
@@ -357,6 +361,7 @@ class CastTo:
         if type(decoder) is DecoderProxy and sys._getframe(1).f_code in self._loops:
             built_as = decoder.built_as
             if built_as is not None and constructs_as_known(stream, cast_to):
+                decoder.expect_cast()
                 return built_as
         return cast_to
 
@@ -386,6 +391,10 @@ class DecoderProxy:
     def built_as(self) -> type | None:
         """What the SDK is to cast to where objects are built for it; None with a decoder that the client brought."""
         return self._session.built_as if self._is_stock else None
+
+    def expect_cast(self) -> None:
+        """Take note that the SDK casts what comes to `built_as`."""
+        self._session.expect_cast()
 
     def iter_bytes(self, chunks: Iterator[bytes]) -> Iterator[Any]:
         """Return the events of a body; a decoder that the client brought is respected, and watched from above."""

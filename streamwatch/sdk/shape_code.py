@@ -24,6 +24,8 @@ FILE = "<streamwatch/sdk/shape_code.py: one shape>"
 _SOURCES = 512
 #: Objects of a list that are built one by one in the source; a list of more is built in a loop.
 _UNROLLED = 4
+#: What is raised where an object has as many members as its template, but others, or a string is none.
+MISFITS = (KeyError, AttributeError)
 _new = object.__new__
 #: All that a function that was written can look up: one for all of them. By the name of the module `interruption` knows
 #: that the function is Streamwatch's.
@@ -66,7 +68,7 @@ def _compiled(source: str) -> CodeType:
 def builder_of(template: ShapeTemplate) -> Build:
     """Return what builds the object that the SDK would construct of a JSON value.
 
-    It returns None, or raises KeyError, where the value is not of the shape of the template.
+    It returns None, or raises one of `MISFITS`, where the value is not of the shape of the template.
     """
     writer = _Writer()
     writer.unless(f"payload.__class__ is not {writer.name(dict)} or len(payload) != {template.size}")
@@ -111,7 +113,7 @@ def _write_free(writer: _Writer, template: ShapeTemplate) -> None:
         name = writer.name(key)
         writer.line(f"fields[{name}] = value = payload[{name}]")
         is_text = writer.name(_is_text)
-        writer.unless(f"value.__class__ is not {writer.name(str)} or not (value.isascii() or {is_text}(value))")
+        writer.unless(f"not (value.isascii() or {is_text}(value))")  # of all that JSON has, a string alone can say so
     for key, kind in template.free:
         name = writer.name(key)
         writer.line(f"fields[{name}] = value = payload[{name}]")

@@ -345,6 +345,21 @@ def test_a_read_of_many_events_is_worked_through_in_steps_and_in_order(then: str
     assert [event.payload for event in stream.ready] == [*wire, *([last] if then != "the end" else [])]
 
 
+def test_events_may_be_made_of_another_class_from_some_point_on() -> None:
+    """When it is known who reads them."""
+
+    class Other(Event):
+        __slots__ = ()
+
+    stream = StreamWatch("chat")
+    first, *others = said("One")
+    stream.receive(sse(first))
+    stream.make_of(Other)
+    stream.receive(body(others))
+
+    assert [type(event) for event in stream.ready] == [Event, *[Other] * len(others), Other]
+
+
 def test_nothing_is_let_go_where_nothing_is_held() -> None:
     """A reader that wakes for nothing changes nothing."""
     stream = StreamWatch("chat", clock=lambda: 1e9)

@@ -7,6 +7,7 @@ import copy
 import json
 import random
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -434,7 +435,7 @@ def received(watched: Watched, **options: Any) -> list[Any]:
 
 @pytest.fixture
 def constructed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every JSON object that the SDK constructs a whole chunk of by itself."""
+    """What the SDK's client casts, chunk by chunk."""
     seen = []
     original = ChatCompletionChunk.construct.__func__  # type: ignore[attr-defined]
 
@@ -455,11 +456,39 @@ def _home_of_stock(function: Any) -> Any:
     return "openai._base_client" if name in ("process", "_process_response_data") else "openai._models"
 
 
-def test_the_sdk_is_given_objects(watched: Watched, constructed: list[Any]) -> None:
-    """From the second chunk of a shape on."""
+def test_the_sdk_is_given_events_to_build(watched: Watched, constructed: list[Any]) -> None:
+    """It casts them to a type of ours."""
     received(watched)
-    again = [type(data).__name__ for data in constructed]
-    assert again.count("ChatCompletionChunk") >= 4
+    assert {"CastEvent"} == set(of_types(constructed))
+
+
+@pytest.mark.parametrize("api", [api for api in CASTS if api != "completions"])
+def test_nobody_holds_an_object_but_the_application(watched: Watched, api: str) -> None:
+    """The SDK's loop holds what it gets of an event until the next one, and an object is larger than its JSON."""
+    for _ in range(2):
+        stream = sdk.create(sdk.client(sdk.healthy(api)), api)
+        alive = [weakref.ref(next(stream))() for _ in range(2)]
+        stream.response.close()
+    assert [None, None] == alive
+
+
+@pytest.mark.parametrize("error", ["null", "false", "{}"])
+def test_an_error_without_anything_in_it_raises_nothing(watched: Watched, error: str) -> None:
+    """Nor is it built: the SDK looks for one in the JSON."""
+    chunk = {**sdk.chat("a")[1], "error": json.loads(error)}
+    chunks, raised = everything("sync", "chat", sdk.frames([*sdk.chat("a")[:2], chunk]))
+    assert raised is None
+    assert inside(own("chat", chunk)) == inside(chunks[2])
+
+
+def test_an_error_raises_as_without_us(watch: Callable[..., Watched]) -> None:
+    body = sdk.frames([*sdk.chat("a")[:2], {**sdk.chat("a")[1], "error": {"message": "busy"}}])
+    _, plain = everything("sync", "chat", body)
+    watch()
+    chunks, raised = everything("sync", "chat", body)
+    assert 2 == len(chunks)
+    assert isinstance(raised, openai.APIError)
+    assert repr(plain) == repr(raised)
 
 
 def test_a_client_that_processes_the_data_itself_gets_data(watched: Watched) -> None:
@@ -653,7 +682,7 @@ def test_an_event_with_a_name_of_its_own_stays_data(watched: Watched, constructe
     body = [b"event: vendor\n" + frame for frame in sdk.frames(sdk.chat(*"abcdef"))]
     for _ in range(2):
         list(sdk.create(sdk.client(body)))
-    assert not {"ChatCompletionChunk"} & set(of_types(constructed))
+    assert set(of_types(constructed)) <= {"dict"}
 
 
 def test_whoever_reads_events_gets_json(watch: Callable[..., Watched]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, STREAM_TRUNCATED, AnomalyKind
-from streamwatch.core.nothing import NOTHING
+from streamwatch.core.nothing import NONE_YET, NOTHING
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Evidence, Level
 
@@ -38,7 +38,18 @@ class ApiState:
     """
 
     __slots__ = (
-        *("_clock", "_event_type", "_gone", "_in", "_name", "_out", "_waiting_bytes", "agrees", "applies", "counts"),
+        *(
+            "_clock",
+            "_event_type",
+            "_gone",
+            "_in",
+            "_is_named",
+            "_out",
+            "_waiting_bytes",
+            "agrees",
+            "applies",
+            "counts",
+        ),
         *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "server", "settings"),
         "waiting",
     )
@@ -65,10 +76,10 @@ class ApiState:
         self.agrees: bool | None = None  #: whether text that is repeated at the end equals the deltas
         self._clock = context.clock
         self._event_type = context.event_type
-        self._name: str | None = None  # the SSE name of the event that is looked at
+        self._is_named = False  # the event that is looked at has an SSE name
         self._out: list[Event] = []
-        self._in: dict[Event, None] = {}  # came, and has not gone on before this push, in the order of arrival
-        self._gone: list[Event] = []  # of `_in`, what went on or was dropped since
+        self._in: dict[Event, None] = NOTHING  # came, and has not gone on before this push, in the order of arrival
+        self._gone: list[Event] = NONE_YET  # of `_in`, what went on or was dropped since
         self.waiting: dict[Event, float] = NOTHING  #: what is held on purpose, and since when; in the order of arrival
         self._waiting_bytes = 0
 
@@ -82,22 +93,23 @@ class ApiState:
         """
         if self._gone:
             self._sweep()
+        self._in = self._in or {}
         self._in[event] = None
         event.shared = self.applies
-        self._name = event.event
+        self._is_named = bool(event.event)
         if event.payload is None:
             self.see_text(event)
         else:
             self.see(event)
         if len(self._in) == 1 and self._out == [event]:  # nothing is held: nothing of it is kept until the next one
-            self._in.clear()
+            self._in = NOTHING
             self._out.clear()
             return (event,)
         return self._leave()
 
     def flush(self) -> Sequence[Event]:
         """Return what is held, in order, because nothing more comes; the rules of the end are asked here."""
-        self._name = None
+        self._is_named = False
         self.give_up_waiting()
         self.close()
         return self._leave()
@@ -129,13 +141,13 @@ class ApiState:
         return self._leave()
 
     def _leave(self) -> list[Event]:
-        self._gone += self._out
+        self._gone = [*self._gone, *self._out]
         return self._out
 
     def _sweep(self) -> None:
-        for event in self._gone:
+        for event in self._gone if self._in else ():
             self._in.pop(event, None)
-        self._gone.clear()
+        self._gone = NONE_YET
 
     # --- what a subclass has
 
@@ -168,7 +180,7 @@ class ApiState:
 
     def drop(self, event: Event) -> None:
         """Hand on nothing for this event: it is a repair's wish."""
-        self._gone.append(event)
+        self._gone = [*self._gone, event]
         if self.waiting and self.waiting.pop(event, None) is not None:
             self._waiting_bytes -= len(event.raw)
 
@@ -193,7 +205,7 @@ class ApiState:
         `name` is its SSE name; without one it has the name that its type gives, where events have names.
         """
         raw = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-        name = name or (payload.get("type") if self._name else None)
+        name = name or (payload.get("type") if self._is_named else None)
         event = self._event_type(raw.decode("utf-8", "surrogatepass"), raw, name)
         event.payload = payload
         event.added = True

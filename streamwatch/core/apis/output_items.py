@@ -11,6 +11,7 @@ from typing import Any
 
 from streamwatch.core.apis.response_families import BY_ITEM, CALLS, FAMILIES, ITEM_TYPES, SILENT_TYPES, Family, is_index
 from streamwatch.core.digest import RunningDigest
+from streamwatch.core.nothing import NOTHING
 
 #: Items that are remembered. An agent's longest answers have dozens; what comes beyond is passed on.
 _MAX_ITEMS = 512
@@ -83,6 +84,7 @@ class Part:
             "made_up",
             "missed",
             "notes",
+            "own_index",
             "put_in",
             "reference",
             "source",
@@ -98,6 +100,7 @@ class Part:
         self.counted = 0  #: characters that came in such deltas
         self.family = family
         self.key = key
+        self.own_index = index  #: under which the server has it
         self.index = index  #: as it is handed on
         self.text = RunningDigest()  #: as it was delivered
         self.told = _NOTHING if family.part else item.told
@@ -107,7 +110,8 @@ class Part:
         self.listened = False  #: its next delta is known at a glance
         self.made_up = False  #: nothing of it came but its text, and what stands around that was put in too
         self.missed = False  #: that nobody announced it is counted
-        self.reference: dict[str, Any] | None = None  #: how the server's events about it say which part is meant
+        #: How the server's events about it say which part is meant; None where that is by its index.
+        self.reference: dict[str, Any] | None = None
         self.text_done = False
         self.done = False
         self.source = Statement.NONE  #: what text was put in from
@@ -124,6 +128,14 @@ class Part:
     def is_open(self) -> bool:
         """Return whether text of it may still come."""
         return not (self.text_done or self.done)
+
+    def refer(self, payload: dict[str, Any]) -> None:
+        """Take note of how an event says that it is about this part; nothing long is kept."""
+        said = payload.get(self.key)
+        if self.family.part and is_index(said) and said == self.index:
+            self.reference = None
+        else:
+            self.reference = {self.key: kept_index(said)} if self.key in payload else {}
 
     def is_next(self, index: int) -> bool:
         """Return whether an index counts the deltas of this part, as some servers have it."""
@@ -147,7 +159,7 @@ class Item:
     """An output item."""
 
     __slots__ = (
-        *("_at", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
+        *("announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
         *("missed", "order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
     )
 
@@ -164,14 +176,14 @@ class Item:
         self.put_in = False  #: announced by an event that a repair put in
         self.listed = False  #: in the event with which the response begins
         self.missed = False  #: that nobody announced it is counted
-        self.reference: dict[str, Any] = {}  #: how the server's events about it say which item is meant
+        #: How the server's events about it say which item is meant; None where that is by its id and its index.
+        self.reference: dict[str, Any] | None = NOTHING
         self.strayed = False  #: its events come under the index of another item
         self.shows_parts = False  #: the server announces its parts
         self.told = _NOTHING
         self.done = False
         self.finished: dict[str, Any] | None = None
         self.parts: list[Part] = []  #: in the order in which they were opened
-        self._at: dict[tuple[str, int], Part] = {}  # by the index under which the server has them, the latest
 
     @property
     def is_shown(self) -> bool:
@@ -187,21 +199,28 @@ class Item:
 
     def refer(self, payload: dict[str, Any]) -> None:
         """Take note of how an event says that it is about this item; nothing long is kept."""
-        self.reference = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
+        reference: dict[str, Any] = {name: payload[name] for name in ("item_id", "output_index") if name in payload}
         if "output_index" in payload:
-            self.reference["output_index"] = kept_index(payload["output_index"])
-        id = self.reference.get("item_id")
+            reference["output_index"] = kept_index(payload["output_index"])
+        id = reference.get("item_id")
         if id:
-            self.reference["item_id"] = kept_index(id) if type(id) is int else self.id
+            reference["item_id"] = kept_index(id) if type(id) is int else self.id
+        self.reference = None if reference == self._by_id_and_index() else reference
+
+    def referred(self) -> dict[str, Any]:
+        """Return the members by which the server's events about it say which item is meant."""
+        return self._by_id_and_index() if self.reference is None else self.reference
+
+    def _by_id_and_index(self) -> dict[str, Any]:
+        return {"item_id": self.id, "output_index": self.index}
 
     def part(self, key: str, index: Any) -> Part | None:
-        """Return the part that the server has under an index."""
-        return self._at.get((key, index)) if is_index(index) else None
-
-    def add(self, part: Part, index: int) -> None:
-        """Remember a part that the server has under an index."""
-        self.parts.append(part)
-        self._at[part.key, index] = part
+        """Return the part that the server has under an index; the latest one of several."""
+        if is_index(index):
+            for part in reversed(self.parts):
+                if part.own_index == index and part.key == key:
+                    return part
+        return None
 
     def count_of(self, key: str) -> int:
         """Return how many parts of a sort there are."""
@@ -254,15 +273,15 @@ class OutputItems:
     def __init__(self) -> None:
         self._items: list[Item] = []
         self._by_key: dict[Hashable, Item] = {}
-        self._by_call: dict[Hashable, Item] = {}
-        # Ids that the server gives to more than one item: they say nothing. An empty set would take 150 bytes more.
-        self._shared: dict[Hashable, None] = {}
+        self._by_call: dict[Hashable, Item] = NOTHING
+        self._shared: dict[Hashable, None] = NOTHING  # ids that the server gives to several items: they say nothing
         self._at: dict[int, Item] = {}  # by the index under which the server announced it, the latest
-        self._strays: dict[tuple[Any, str], Item] = {}  # by the index of another item, and their own type
+        self._strays: dict[tuple[Any, str], Item] = NOTHING  # by the index of another item, and their own type
         self._made_up = _FIRST_MADE_UP
         self._kept = 0
         self._parts = 0
-        self._holders: dict[int, Item] = {}  # by the index under which they are handed on, the first
+        # By the index under which they are handed on, the first; only where `_at` has another one, or one too many.
+        self._holders: dict[int, Item | None] = NOTHING
         self.announced = 0  #: how many items the server announced
         self.next_index = 0  #: the index of an item that is announced now: servers announce items in their order
         self.full = False  #: there is more than is remembered
@@ -293,7 +312,7 @@ class OutputItems:
 
     def holder(self, index: int) -> Item | None:
         """Return the item that is handed on under an index."""
-        return self._holders.get(index)
+        return self._holders[index] if index in self._holders else self._at.get(index)
 
     def stray(self, index: Any, type_: str) -> Item | None:
         """Return the item of a type whose events come under the index of another item, while it is not done."""
@@ -359,26 +378,35 @@ class OutputItems:
         self._items.append(item)
         self.bind(item, key)
         if (call := key_of(call_id)) is not None:
+            self._by_call = self._by_call or {}
             self._by_call.setdefault(call, item)
         if item.strayed:
+            self._strays = self._strays or {}
             self._strays[index if is_index(index) else None, item.type] = item
             return
-        self._at[index] = item
-        self._hold(item)
+        self._place(item, index)
 
     def move(self, item: Item, index: int) -> None:
         """Let an item have the index under which the server announces it."""
+        item.reference = item.referred()
         item.index = index
         item.strayed = False
-        self._at[index] = item
-        self._hold(item)
+        self._place(item, index)
 
-    def _hold(self, item: Item) -> None:
-        self._holders.setdefault(item.index, item)
+    def _place(self, item: Item, index: int) -> None:
+        """Know an item by the index under which the server announced it, and by the one that readers get."""
+        holders = {at: self.holder(at) for at in (index, item.index)}
+        holders[item.index] = holders[item.index] or item
+        self._at[index] = item
+        for at, holder in holders.items():
+            if holder is not self.holder(at):
+                self._holders = self._holders or {}
+                self._holders[at] = holder
         self.next_index = max(self.next_index, item.index + 1)
 
     def share(self, key: Hashable) -> None:
         """Know nothing by an id any more: the server gives it to more than one item."""
+        self._shared = self._shared or {}
         self._shared[key] = None
 
     def bind(self, item: Item, key: Hashable) -> None:
@@ -394,7 +422,7 @@ class OutputItems:
             self.full = item.partial = True
         else:
             self._parts += 1
-            item.add(part, index)
+            item.parts.append(part)
         return part
 
 

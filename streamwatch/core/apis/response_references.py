@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamwatch.core.apis.output_items import Item, Match, Part, kept_index, key_of
+from streamwatch.core.apis.output_items import Item, Match, Part, key_of
 from streamwatch.core.apis.response_families import OTHER, Family, is_index
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID
@@ -108,7 +108,8 @@ def introduce(state: ResponseState, item: Item, payload: dict[str, Any], level: 
     if state.missing(level):
         item.put_in = True
         if item.strayed:
-            payload["output_index"] = item.reference["output_index"] = item.index
+            payload["output_index"] = item.index
+            item.reference = {**item.referred(), "output_index": item.index}
         state.put_in("response.output_item.added", output_index=item.index, item=announcement)
 
 
@@ -172,7 +173,7 @@ def part_of(state: ResponseState, payload: dict[str, Any], family: Family, item:
         part.family = family
     if index != part.index:
         _place_part(state, item, part, payload)
-        part.reference = {part.key: kept_index(payload[part.key])} if part.key in payload else {}
+        part.refer(payload)
     return part
 
 
@@ -187,7 +188,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     part = state.new_part(item, family, key, index if is_index(index) else position)
     if index != position and not item.partial and state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
         part.index = payload[key] = position
-    part.reference = {key: kept_index(payload[key])} if key in payload else {}
+    part.refer(payload)
     return part
 
 

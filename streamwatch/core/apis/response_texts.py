@@ -263,4 +263,4 @@ def _closes(state: ResponseState, item: Item, part: Part) -> bool:
 def _where(item: Item, part: Part) -> dict[str, Any]:
     """Return the members that say where an event about a part is: as the server's own events about it do."""
     place = {part.key: part.index} if part.family.part else {}
-    return {**item.reference, **(place if part.reference is None else part.reference)}
+    return {**item.referred(), **(place if part.reference is None else part.reference)}

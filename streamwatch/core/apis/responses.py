@@ -44,6 +44,7 @@ from streamwatch.core.kinds import (
     RESPONSE_TEXT_LOST,
     STREAM_SPLICED,
 )
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
 
@@ -102,20 +103,21 @@ class Responses(ResponseState):
         self._last_number: Any = None  # of the terminal event
         self._late: tuple[Any, Any] | None = None  # key and index of an item that is waited for
         self._waits = self.ledger.wants(RESPONSE_EVENT_MISSING, Level.HELPER)  # and it was not in vain yet
-        self._set_aside: dict[tuple[Any, Any, Any], Part] = {}  # what `open` is when nothing is waited for
+        self._set_aside: dict[tuple[Any, Any, Any], Part] = NOTHING  # what `open` is when nothing is waited for
 
     # --- one event
 
     def push(self, event: Event) -> Sequence[Event]:
         payload = event.payload
         try:
-            type_ = payload.get("type")
+            type_ = payload["type"]
             index = payload.get("content_index", payload.get("summary_index"))
             part = self.open[type_, payload["output_index"], index]
             delta = payload["delta"]
             if type(delta) is str and payload["item_id"] == part.item_id:
                 part.text.add(delta)
-                self.count(part.family.type)
+                kind = part.family.type
+                self.counts[kind] = self.counts.get(kind, 0) + 1
                 return (event,)
         except (KeyError, TypeError, AttributeError):
             pass  # not that shape

@@ -26,6 +26,7 @@ from streamwatch.core.kinds import (
     TOOL_CALLS_INTERLEAVED,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.nothing import NONE_YET
 from streamwatch.core.report import Request
 from streamwatch.core.vocabulary import Level
 
@@ -80,7 +81,6 @@ class ToolCalls:
         "_ledger",
         "_rules",
         "_shifts",
-        "_taken",
         "_tools",
         "any_came",
         "calls",
@@ -95,9 +95,7 @@ class ToolCalls:
         self._rules = FragmentRules(ledger, doubts, request)
         self._by_index: dict[int, Call] = {}  # the index on the wire -> the call that it means now
         self._by_id: dict[str, Call] = {}
-        # Few, and hardly ever asked for: an empty set would take 160 bytes more than a list.
-        self._shifts: list[int] = []  # of those on the wire, what a call seemed to go on under
-        self._taken: list[int] = []  # indexes that readers got
+        self._shifts: list[int] = NONE_YET  # of those on the wire, what a call seemed to go on under
         self._last: Call | None = None
         self._are_numbered = False  # a call came without an index, and got one
         self._are_mixed = False  # those of several choices came under the index of one
@@ -210,7 +208,6 @@ class ToolCalls:
             call.forget()
             self.calls.append(call)
             self._by_index[index] = call
-            self._taken.append(index)
 
     def _has_room(self) -> bool:
         return len(self.calls) < _MAX_CALLS and self._budget.allows_call()
@@ -326,7 +323,7 @@ class ToolCalls:
             return call
         if len(self._by_index) < _MAX_INDEXES:
             self._by_index[index] = call
-            self._shifts.append(index)
+            self._shifts = [*self._shifts, index]
         return self._placed(fragment, call)
 
     def _without_index(self, fragment: Fragment) -> Call | None:
@@ -389,10 +386,15 @@ class ToolCalls:
         return call
 
     def _free(self) -> int:
-        index = len(self.calls)
-        while index in self._taken:
+        index, taken = len(self.calls), self._taken
+        while index in taken:
             index += 1
         return index
+
+    @property
+    def _taken(self) -> set[int | None]:
+        """The indexes that readers got."""
+        return {call.index for call in self.calls}
 
     def _opened(self, fragment: Fragment, index: int | None) -> Call | None:
         if not self._has_room():
@@ -403,8 +405,6 @@ class ToolCalls:
         else:  # a later fragment may name the next index
             self._by_index.setdefault(len(self.calls) if index is None else index, call)
         self.calls.append(call)
-        if index is not None:
-            self._taken.append(index)
         return self._placed(fragment, call)
 
     # --- one call under several indexes

@@ -21,6 +21,7 @@ from streamwatch.core.kinds import (
     TOOL_CALL_NAME_REPEATED,
 )
 from streamwatch.core.ledger import Ledger
+from streamwatch.core.nothing import NOTHING
 from streamwatch.core.report import Request
 from streamwatch.core.vocabulary import Level
 
@@ -38,7 +39,7 @@ class FragmentRules:
         self.join_level = Level.OPT_IN if request.joins_fragments else Level.HELPER
         self._checks = ledger.wants(TOOL_CALL_ARGUMENTS_INVALID)
         self._is_patient = True  #: a header that is not whole may be waited for
-        self._awaited: dict[int, Call] = {}  # calls of which something waits, by identity
+        self._awaited: dict[int, Call] = NOTHING  # calls of which something waits, by identity
 
     def function(self, fields: dict[str, Any]) -> bool:
         """Return whether a fragment goes on: without a function it may say nothing at all."""
@@ -244,6 +245,7 @@ class FragmentRules:
     # --- calls of which something waits
 
     def _await(self, call: Call) -> None:
+        self._awaited = self._awaited or {}
         self._awaited[id(call)] = call
         self._doubts.open(self)
 
@@ -253,8 +255,10 @@ class FragmentRules:
             call.add(call.again)
         call.again = ""
         call.places = None
-        if call.header is None and self._awaited.pop(id(call), None) is not None and not self._awaited:
-            self._doubts.close(self)
+        if call.header is None and id(call) in self._awaited:
+            del self._awaited[id(call)]
+            if not self._awaited:
+                self._doubts.close(self)
 
 
 def _make_whole(call: Call, header: dict[str, Any]) -> None:
