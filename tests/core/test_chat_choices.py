@@ -476,3 +476,40 @@ def test_what_is_in_a_body_may_be_any_json() -> None:
     )
 
     assert len(watch("chat", odd + body(said("One"), done=False) + DONE, request=Request(n=1)).payloads) == 7
+
+
+AGAIN = "A text of more than sixteen characters"
+CALL = {"id": "call_a", "type": "function", "function": {"name": "weather", "arguments": '{"a":1}'}}
+NO_ID = {name: value for name, value in CALL.items() if name != "id"}
+
+
+@pytest.mark.parametrize("last", [[CALL], [NO_ID], [{"id": "call_a"}], [], None, ["nonsense"]], ids=str)
+def test_a_message_that_says_text_and_calls_again_opens_nothing(last: Any) -> None:
+    """Tools run once."""
+    first = {"content": AGAIN, "tool_calls": [CALL]}
+    wire = [elsewhere(message=first), elsewhere(message={"content": AGAIN, "tool_calls": last}, finish_reason="stop")]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert [bool(payload["choices"][0].get("delta")) for payload in seen.payloads] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [{**CALL, "id": "call_b", "index": 1}],
+        [{**NO_ID, "function": {"name": "time", "arguments": "{}"}, "index": 1}],
+        [CALL, {**CALL, "id": "call_b", "function": {"name": "time", "arguments": "{}"}}],
+        {"a": "dict"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("before", [[CALL], None], ids=["calls before", "none before"])
+def test_a_message_that_says_its_text_again_and_more_calls_is_a_delta(other: Any, before: Any) -> None:
+    """Semantic Kernel's recordings have the text in each chunk, and another call: none of them is to be lost."""
+    wire = [
+        elsewhere(message={"content": AGAIN, **({"tool_calls": before} if before else {})}),
+        elsewhere(message={"content": AGAIN, "tool_calls": other}, finish_reason="tool_calls"),
+    ]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert seen.payloads[-1]["choices"][0]["delta"]["tool_calls"]

@@ -283,7 +283,8 @@ def _closes(message: dict[str, Any], state: Choice) -> bool:
     """Return whether a message says what was said already, as Perplexity's does."""
     text = message.get("content")
     if state.is_misplaced:
-        return isinstance(text, str) and len(text) >= REPLAY_WHOLE and state.text == text
+        again = isinstance(text, str) and len(text) >= REPLAY_WHOLE and state.text == text
+        return again and state.calls.were_said(message.get("tool_calls"))
     if isinstance(text, str) and text:
         return len(state.text) > 0 and state.text.begins(text)
     return bool(message.get("tool_calls")) and state.calls.any_came

@@ -48,6 +48,10 @@ class NoCalls:
         """Return that this is not the commonest case."""
         return False
 
+    def were_said(self, calls: Any) -> bool:
+        """Return whether nothing is said of calls."""
+        return not calls
+
     def finish(self, delta: Any) -> None:
         """Take the finish_reason."""
 
@@ -150,6 +154,18 @@ class ToolCalls:
                 call.add("{}")
                 more = {"index": call.index, "function": {"arguments": "{}"}}
                 delta["tool_calls"] = [*(delta.get("tool_calls") or ()), more]
+
+    def were_said(self, calls: Any) -> bool:
+        """Return whether the calls of a message were said already, with all their arguments."""
+        if not isinstance(calls, list):
+            return not calls
+        return all(self._was_said(at, fields) for at, fields in enumerate(calls) if isinstance(fields, dict))
+
+    def _was_said(self, at: int, fields: dict[str, Any]) -> bool:
+        id, function = fields.get("id"), fields.get("function")
+        call = self._by_id.get(id) if isinstance(id, str) and id else next(iter(self.calls[at : at + 1]), None)
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        return call is not None and (not arguments or call.arguments == arguments)
 
     def end(self) -> None:
         """Take the end of the stream."""
