@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.instrumentation import dependencies
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -217,10 +218,18 @@ def metrics() -> InMemoryMetricReader:
     return InMemoryMetricReader()
 
 
+@pytest.fixture(scope="session")
+def resource() -> Resource:
+    """What telemetry is of: this process, whichever test it is in. To find out starts threads, twice for each test."""
+    return Resource.create()
+
+
 @pytest.fixture
-def providers(spans: InMemorySpanExporter, metrics: InMemoryMetricReader) -> Iterator[dict[str, Any]]:
+def providers(
+    resource: Resource, spans: InMemorySpanExporter, metrics: InMemoryMetricReader
+) -> Iterator[dict[str, Any]]:
     """Where telemetry goes in a test."""
-    tracer_provider, meter_provider = TracerProvider(), MeterProvider([metrics])
+    tracer_provider, meter_provider = TracerProvider(resource=resource), MeterProvider([metrics], resource)
     tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
     yield {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
     tracer_provider.shutdown()
