@@ -245,6 +245,7 @@ def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
 # --- Prometheus
 
 
+@pytest.mark.quick_cases(1)
 @each_labels
 def test_promtool_finds_nothing_to_complain_of(labels: tuple[str, ...], tmp_path: Path) -> None:
     """With every lint it has."""

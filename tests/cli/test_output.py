@@ -67,6 +67,7 @@ def test_letters_of_utf8_stay_as_they_are() -> None:
     assert b"'zzz_->'" in run("explain", "zzz▁→", encoding="latin-1").stderr
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.skipif(os.name == "nt", reason="a shell of its own")
 @pytest.mark.parametrize("arguments", ["kinds", "kinds --json", "explain --more 'order mismatch'"])
 def test_a_reader_may_stop_early(arguments: str) -> None:

@@ -135,6 +135,7 @@ def test_a_duplicate_is_known_for_4096_events_at_the_most(last: int, known: bool
     assert (SEQUENCE_DUPLICATE in of_numbers(*range(4, last + 1), 4).report.anomalies) == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("back", "known"), [(2048, True), (2049, False)])
 def test_a_duplicate_is_known_where_the_last_event_came_early(back: int, known: bool) -> None:
     """Digests are forgotten on the way through the window too."""

@@ -67,6 +67,7 @@ def said(first: int) -> str:
     return f"streamwatch: the application serves port {first} itself; Streamwatch's metrics are in its registry"
 
 
+@pytest.mark.slow  # the tests at the end make room in this process
 @pytest.mark.parametrize(
     "start",
     [

@@ -623,7 +623,7 @@ def test_who_comes_between_before_the_first_read_finds_the_sdks_own_type(watched
     assert {ChatCompletionChunk} == set(casts)
 
 
-@pytest.mark.quick_cases(16)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("api", STREAMED)
 @pytest.mark.parametrize("name", ["thread.run.created", "error", "other"])
 @pytest.mark.parametrize("data", ['{"id": "a"}', "[1]", '"text"', "7", "true", "null", "[]", '{"type": "error"}'])

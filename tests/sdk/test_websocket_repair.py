@@ -50,7 +50,7 @@ def number_of(message: bytes) -> int:
     return number
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("at", range(len(LONG) - 1))
 def test_what_comes_a_place_early_is_put_in_order(at: int, mode: str, watched: Watched) -> None:
@@ -312,7 +312,7 @@ def inside() -> list[tuple[type, str]]:
     return [each for each in found if each[1] != "_leave"]
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(5)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize(("calls", "mode"), [(0, "sync"), (5, "async")])
 @pytest.mark.parametrize("broken", inside(), ids=lambda each: f"{each[0].__name__}.{each[1]}")
@@ -507,7 +507,7 @@ def test_nothing_is_lost_and_nothing_is_made_up(
 ) -> None:
     """Whatever comes, and whenever waiting ends: all of it goes on, but what came twice; the rest is as it came."""
     watch(repair=repair)
-    for seed in range(examples(100, 30)):
+    for seed in range(examples(100)):
         chance = random.Random(seed)
         messages = mixed_up(chance)
         coming = iter(messages)
