@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -17,7 +18,8 @@ from click.testing import CliRunner
 from apps import pipeline
 from helpers.ports import free_port
 from streamwatch.cli import main
-from streamwatch.cli.dashboards.filling import Site, files
+from streamwatch.cli.dashboards import filling
+from streamwatch.cli.dashboards.filling import Site
 
 ROOT = Path(__file__).parents[2]
 TEAMS = ("job", "namespace", "cluster", "team")
@@ -25,6 +27,12 @@ LABELS = [("job",), TEAMS, ("namespace", "service")]
 FULL = Site(TEAMS, "https://git.internal/me/streamwatch", "", "https://grafana.internal/g", "prom-1", 0.999)
 
 each_labels = pytest.mark.parametrize("labels", LABELS, ids="-".join)
+
+
+@functools.cache
+def files(site: Site) -> dict[str, str]:
+    """The files for a site, of which several tests ask something."""
+    return filling.files(site)
 
 
 def boards(site: Site) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def test_the_doctor_writes_ascii() -> None:
     assert b" -> " in done.stdout
 
 
+@pytest.mark.slow
 def test_letters_of_utf8_stay_as_they_are() -> None:
     """Nothing is replaced where nothing has to be."""
     assert "'zzz▁→'".encode() in run("explain", "zzz▁→", encoding="utf-8").stderr

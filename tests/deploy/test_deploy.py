@@ -290,6 +290,7 @@ def test_the_image_has_what_streamwatch_requires() -> None:
     assert all(hashes for _, hashes in have.values())
 
 
+@pytest.mark.slow
 def test_nothing_at_run_time_imports_what_the_command_line_is_made_of() -> None:
     """The image has none of it."""
     watching = "import streamwatch, streamwatch.otel.distro, streamwatch.otel.prometheus_reader, streamwatch.sdk.instrumentor, sys"

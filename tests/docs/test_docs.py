@@ -477,6 +477,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
     assert written | exported | set(COMMON) | {"streamwatch.outcome.*"} == set(ATTRIBUTES)
 
 
+@pytest.mark.quick_cases(16)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.name not in OF_TIME], ids=repr)
 def test_an_example_shows_the_repair(kind: AnomalyKind) -> None:
     """A kind with a repair is repaired in its example, one line at least differs, and no two of them look alike."""

@@ -164,7 +164,7 @@ HARMFUL: list[tuple[Edit, list[Case], set[str]]] = [
 ]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("edit", "cases", "readers"), HARMFUL, ids=[f"{e.__name__}-{c[0].base.api}-{c[0].mode}" for e, c, _ in HARMFUL]
 )
@@ -273,7 +273,7 @@ def test_an_engine_that_does_nothing_harms_nobody(api: str, mode: str) -> None:
 # --- the tables
 
 
-@pytest.mark.quick_cases(30)
+@pytest.mark.quick_cases(15)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_changes_something(name: str) -> None:
     """Each change has something to change in a generated stream, gives the same again, and leaves its input alone."""

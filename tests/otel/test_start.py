@@ -250,6 +250,7 @@ def test_a_thread_that_records_while_another_one_is_asked_loses_nothing(ports: r
     assert ["['1.0']"] == ran(code, ports)
 
 
+@pytest.mark.slow
 def test_a_terminal_has_its_lines_without_any_stream(ports: range) -> None:
     """The first line is there at the start, before the program has done anything."""
     done = subprocess.run(

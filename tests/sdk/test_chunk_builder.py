@@ -136,7 +136,7 @@ def check(api: str, made: Any, payload: Any) -> bool:
 # --- the same object
 
 
-@pytest.mark.quick_cases(13)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", SERVED)
 def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
     """Whatever a server sends: read twice, the second time with what was learned the first time."""
