@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import socketserver
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ pytest_plugins = ["pytester"]
 
 # The release of the client stays the same, and to find it out takes 2 ms each time that Streamwatch is switched on.
 dependencies.version = functools.cache(dependencies.version)  # type: ignore[attr-defined]
+
+# A server that is told to end looks for that twice a second, and more than a hundred of the tests have one.
+socketserver.BaseServer.serve_forever.__defaults__ = (0.05,)
 
 #: Material for acceptance, of which this repository holds no copy.
 SHARED = Path(__file__).parents[2] / "shared"
@@ -138,6 +142,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    if quick.is_quick():
+        gc.set_threshold(10_000, *gc.get_threshold()[1:])  # as often as by default costs a run 3 s
 
 
 def settle() -> None:

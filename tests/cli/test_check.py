@@ -432,7 +432,7 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     assert "The harbour is quiet." in shown
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("api", ["chat", "completions", "responses", "assistants"])
 def test_every_reader_reads_a_healthy_stream(api: str) -> None:
     """The careful ones get the same with Streamwatch and without; every reader is there, and has a name of its own."""
@@ -574,7 +574,7 @@ def oracles(shared: Path) -> Iterator[tuple[str, bytes, str]]:
         yield case["id"], wire, case["surface"]
 
 
-@pytest.fixture(params=["own", pytest.param("oracles", marks=pytest.mark.acceptance)])
+@pytest.fixture(params=["own", pytest.param("oracles", marks=[pytest.mark.acceptance, pytest.mark.slow])])
 def malformed(request: pytest.FixtureRequest) -> Iterator[tuple[str, bytes, str]]:
     """Malformed streams of a collection, and their APIs."""
     if request.param == "own":

@@ -198,6 +198,7 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/metrics"])
 def test_what_was_measured_stands_beside_what_was_published(form: str, endpoint: str) -> None:
     """Asked of one endpoint, in whatever way its address is written."""

@@ -230,7 +230,7 @@ def test_the_provisioning_names_the_folder(tmp_path: Path) -> None:
 )
 def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
     """Evaluated by jsonnet itself: dashboards, records and alerts are those of the files."""
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    document = pytest.importorskip("helpers.documents").document
     jsonnet = shutil.which("jsonnet")
     if not jsonnet:
         pytest.skip("jsonnet is not installed")
@@ -245,7 +245,7 @@ def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
     mixin = json.loads(ran.stdout)
 
     assert {f"dashboards/{name}": one for name, one in mixin["grafanaDashboards"].items()} == boards(site)
-    groups = {name: yaml.safe_load(text)["groups"] for name, text in rule_files(site).items()}
+    groups = {name: document(text)["groups"] for name, text in rule_files(site).items()}
     assert mixin["prometheusAlerts"]["groups"] == groups.pop("rules/streamwatch-alerts.yml")
     assert sorted(mixin["prometheusRules"]["groups"], key=str) == sorted(itertools.chain(*groups.values()), key=str)
 

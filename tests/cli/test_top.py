@@ -672,7 +672,7 @@ def test_a_prometheus_has_to_be_named() -> None:
 # --- in a terminal
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="terminals")
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_a_key_ends_it_and_the_terminal_is_as_before(key: bytes) -> None:

@@ -119,6 +119,7 @@ def test_a_response_that_does_not_begin_with_its_first_event_waits_for_it(first:
     assert resumed.ready
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("back", "known"), [(2049, True), (2050, False)])
 def test_a_duplicate_is_known_for_2049_events_at_the_least(back: int, known: bool) -> None:
     """Digests are forgotten when there are more than 4,096, down to the latest half."""
@@ -129,6 +130,7 @@ def test_a_duplicate_is_known_for_2049_events_at_the_least(back: int, known: boo
     assert (SEQUENCE_UNUSABLE in seen.report.anomalies) != known
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("last", "known"), [(4095, True), (4096, False)])
 def test_a_duplicate_is_known_for_4096_events_at_the_most(last: int, known: bool) -> None:
     """Just before digests are forgotten every event is known."""

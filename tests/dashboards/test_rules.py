@@ -17,6 +17,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 from apps import pipeline
 from dashboards import alerts, looks, names, rules, runbooks
 from dashboards.records import Options, Record
+from helpers.documents import document
 from streamwatch.cli.dashboards import filling
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, STREAM_STALLED
@@ -311,7 +312,7 @@ def test_every_alert_is_tested_to_fire_and_to_be_silent() -> None:
     """A case that fires, with all that is said; cases that must not: restarts, little traffic, no data at all."""
     assert NAMES == [path.stem for path in TESTS]
     for path in TESTS:
-        cases = yaml.safe_load(path.read_text("utf-8"))["tests"]
+        cases = document(path.read_text("utf-8"))["tests"]
         told = [alert for case in cases for test in case.get("alert_rule_test", ()) for alert in test["exp_alerts"]]
         assert any(alert["exp_annotations"] for alert in told)
         asked = [[test["exp_samples"] for test in case.get("promql_expr_test", ())] for case in cases]

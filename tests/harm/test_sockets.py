@@ -295,6 +295,7 @@ def test_numbers_that_prove_an_order_are_a_repair() -> None:
 # --- the search, and the tables
 
 
+@pytest.mark.slow  # test_harm.py judges some sessions in a quick run
 @pytest.mark.parametrize("policy", ["default", "none"])
 def test_nobody_is_harmed_over_websockets(policy: str) -> None:
     """At level default a reader ends the same, or the numbers prove it wrong; with `none` nothing differs."""

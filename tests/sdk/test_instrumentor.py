@@ -413,7 +413,6 @@ def test_flush_sends_all_that_is_known(off: None, spans: InMemorySpanExporter, t
 
 def test_flush_never_raises(off: None) -> None:
     """It says that not all went out, whatever the provider does; without OpenTelemetry's SDK there is nothing to send."""
-
     provider = MeterProvider()
 
     class Broken:

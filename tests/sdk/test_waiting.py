@@ -300,7 +300,7 @@ def test_a_body_without_chunks(mode: str, impatient: Watched) -> None:
     assert not serving.in_vain
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @EACH_MODE
 def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> None:
     """Nothing of ours stays on a connection: a stream that waited ends, and the pool has it again."""
@@ -424,7 +424,7 @@ def test_limits_around_each_step(mode: str, seconds: float, script: Script, watc
 MOMENTS = [WINDOW / 3, WINDOW * 3]
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -503,7 +503,7 @@ def test_the_http_library_sees_a_cancellation(mode: str, script: Script, watch: 
     assert (True, True) == (plain, watched)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])

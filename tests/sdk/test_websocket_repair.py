@@ -180,6 +180,7 @@ def test_what_is_held_goes_on_before_the_end_is_told(mode: str, code: int, name:
     assert watched.report.verdict is Verdict.TRUNCATED
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_without_means_nothing_is_waited_for(mode: str, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release of `websockets` whose inside is not known: all goes on as it came, at once."""
@@ -378,6 +379,7 @@ def test_a_connection_that_is_closed_elsewhere_ends_as_without_us(watched: Watch
     assert got == wire(sent)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_switching_off_in_the_middle_loses_nothing(mode: str, watch: Callable[..., Watched]) -> None:
     """What is held then goes on as it came, before what comes later."""
