@@ -267,6 +267,7 @@ def said(events: list[tuple[str, Any]]) -> str:
     )
 
 
+@pytest.mark.quick_cases(1)
 @_NEEDS_RUNS
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])

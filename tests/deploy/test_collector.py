@@ -47,6 +47,7 @@ def validated(names: list[str], folder: Path, environ: dict[str, str]) -> subpro
     return subprocess.run(command, env={**plain, **ours}, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("names", SETS.values(), ids=SETS)
 def test_the_collector_takes_the_configuration(names: list[str], tmp_path: Path) -> None:
     """Each set of files that README.md names is valid, and says nothing that the collector has to warn of."""
@@ -55,6 +56,7 @@ def test_the_collector_takes_the_configuration(names: list[str], tmp_path: Path)
     assert (0, "") == (said.returncode, said.stderr)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("name", "variable"), [("agent", "GATEWAY_ENDPOINT"), ("gateway", "TRACES_ENDPOINT")])
 def test_a_site_that_names_no_destination_is_told_so(name: str, variable: str, tmp_path: Path) -> None:
     """Traces that would go nowhere are an error at the start, not a queue that fills."""

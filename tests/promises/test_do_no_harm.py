@@ -358,7 +358,7 @@ def _no_exceptions_in_the_log() -> Iterator[None]:
 # --- the properties
 
 
-@pytest.mark.quick_cases(24)
+@pytest.mark.quick_cases(20)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize("name", sample(list(FUNCTIONS), 240))
 def test_the_application_never_notices_a_failing_function(

@@ -290,7 +290,7 @@ IN_PARTS = [
 ]
 
 
-@pytest.mark.quick_cases(7)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize(("name", "size"), sample(IN_PARTS, 30))
 def test_the_application_gets_what_the_plain_sdk_gives(

@@ -23,7 +23,10 @@ from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import Condition, Outcome, Resumed, Verdict
 from streamwatch.sdk import resuming
 
-pytestmark = pytest.mark.skipif(VERSION < (1, 84), reason="responses in the background are younger")
+pytestmark = [
+    pytest.mark.skipif(VERSION < (1, 84), reason="responses in the background are younger"),
+    pytest.mark.quick_cases(1),  # each asks a server, most of them in both modes
+]
 
 RESUME = Settings(resume=True)
 ASKED: dict[str, Any] = {"model": "m", "input": "x", "stream": True, "background": True}
@@ -124,7 +127,6 @@ def as_plain(program: Program, watch: Callable[..., Watched], *script: Any, **mo
 # --- what is read on
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("ends", ["lost", "whole"])
 def test_a_cut_at_any_place_is_read_on(program: Program, watch: Callable[..., Watched], ends: str) -> None:
     """After each event, and inside the bytes of each: the program gets all that the whole stream gives."""
@@ -146,7 +148,6 @@ def test_a_cut_at_any_place_is_read_on(program: Program, watch: Callable[..., Wa
     assert sum(watched.samples("streamwatch.streams").values()) == len(places)
 
 
-@pytest.mark.quick_cases(1)
 def test_other_recordings_are_read_on(program: Program, watch: Callable[..., Watched]) -> None:
     """Whatever is in them: padding, keep-alives with a number, an end that is incomplete."""
     watched = watch(settings=RESUME)
@@ -178,7 +179,6 @@ def test_a_server_that_begins_again_repeats_what_came(program: Program, watch: C
     assert [report.outcomes[RESPONSE_INTERRUPTED] for report in watched.reports] == [{Outcome.VERIFIED: 1}] * 2
 
 
-@pytest.mark.quick_cases(1)
 def test_a_server_that_cuts_again_is_asked_again(program: Program, watch: Callable[..., Watched]) -> None:
     """As long as something new comes, and up to twenty times."""
     watched = watch(settings=RESUME)
@@ -354,7 +354,6 @@ def test_a_failure_of_ours_ends_it(
     assert read.as_seen() == as_plain(program, watch, CUT).as_seen()
 
 
-@pytest.mark.quick_cases(1)
 def test_the_client_retries_the_request(program: Program, watch: Callable[..., Watched]) -> None:
     """As it does any other: a server that is not ready is asked again, and one request was added."""
     watched = watch(settings=RESUME)
@@ -391,7 +390,7 @@ WRONG = {
 }
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("ends", ["lost", "whole"])
 def test_what_does_not_follow_is_not_used(
@@ -424,7 +423,6 @@ def test_what_follows_up_to_a_gap_is_used(program: Program, watch: Callable[...,
     assert read.as_seen()[1] == as_plain(program, watch, CUT).as_seen()[1]
 
 
-@pytest.mark.quick_cases(1)
 def test_a_server_that_brings_nothing_is_asked_twice(program: Program, watch: Callable[..., Watched]) -> None:
     """It answers and is cut off, whatever it repeats: the third time would bring nothing either."""
     for answer in (Answer(), Answer(b"", "whole"), Answer(b": ping\n\n"), Answer(b"".join(FRAMES[3 : AT + 1]))):
@@ -473,7 +471,7 @@ NOT_RESUMED: dict[str, tuple[Settings, dict[str, Any], Answer]] = {
 }
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", NOT_RESUMED)
 def test_nothing_is_asked_for(program: Program, watch: Callable[..., Watched], name: str) -> None:
     """No request is added where nobody wants that, or the response cannot be read on: all is as on the plain SDK."""
@@ -503,7 +501,6 @@ def test_a_cut_that_can_be_read_on_is_counted(program: Program, watch: Callable[
 # --- while the request is under way
 
 
-@pytest.mark.quick_cases(1)
 def test_a_server_that_hangs_is_waited_for_as_long_as_the_client_says(
     program: Program, watch: Callable[..., Watched]
 ) -> None:
@@ -624,7 +621,6 @@ def test_a_span_says_how_many_requests_were_added(program: Program, watch: Calla
     assert [event.attributes["streamwatch.outcome.verified"] for event in span.events if event.attributes] == [1]
 
 
-@pytest.mark.quick_cases(1)
 def test_no_second_stream_is_counted(program: Program, watch: Callable[..., Watched]) -> None:
     """The request for the rest is a part of the stream that it is for."""
     watched = watch(settings=RESUME)

@@ -28,7 +28,7 @@ from streamwatch.sdk import instrumentor, lines, waiting
 pytestmark = [
     pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # trio, of the SDK's own generators
-    pytest.mark.quick_cases(2),  # of which each waits
+    pytest.mark.quick_cases(1),  # each waits, most of them in every loop
 ]
 
 WINDOW = 0.1
@@ -175,7 +175,6 @@ def test_a_reader_who_takes_its_time_takes_none_of_the_window(mode: str, impatie
     assert {"sequence_out_of_order": {"verified": 1}} == outcomes(impatient)
 
 
-@pytest.mark.quick_cases(1)
 @EACH_MODE
 def test_over_tls_too(mode: str, tls: tuple[ssl.SSLContext, ssl.SSLContext], impatient: Watched) -> None:
     """Bytes that are decrypted, or only received, are not waited for at the socket."""
@@ -243,7 +242,7 @@ BLOCKING_CUTS: dict[str, Script] = {
 }
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(3)
 @EACH_MODE
 @pytest.mark.parametrize("cut", CUTS)
 def test_however_the_server_cuts_what_it_writes(cut: str, mode: str, impatient: Watched) -> None:
@@ -300,7 +299,6 @@ def test_a_body_without_chunks(mode: str, impatient: Watched) -> None:
     assert not serving.in_vain
 
 
-@pytest.mark.quick_cases(1)
 @EACH_MODE
 def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> None:
     """Nothing of ours stays on a connection: a stream that waited ends, and the pool has it again."""
@@ -325,7 +323,6 @@ def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> 
 # --- what the application does meanwhile is as without us
 
 
-@pytest.mark.quick_cases(1)
 @EACH_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_the_applications_own_timeout_comes(mode: str, script: Script, watch: Callable[..., Watched]) -> None:
@@ -351,7 +348,6 @@ def test_64_types_of_bodies_are_remembered_as_blocking() -> None:
     assert len(blocking) == 64
 
 
-@pytest.mark.quick_cases(1)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_a_reader_who_is_away_has_no_timeout_and_costs_nothing(mode: str, script: Script, impatient: Watched) -> None:
@@ -397,7 +393,6 @@ async def _scoped(mode: str, seconds: float, reading: Reading, stream: Any) -> s
         return type(error).__name__
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", ["asyncio", "anyio", "trio"])
 @pytest.mark.parametrize("seconds", [0.5, 5.0])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -424,7 +419,6 @@ def test_limits_around_each_step(mode: str, seconds: float, script: Script, watc
 MOMENTS = [WINDOW / 3, WINDOW * 3]
 
 
-@pytest.mark.quick_cases(1)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -503,7 +497,6 @@ def test_the_http_library_sees_a_cancellation(mode: str, script: Script, watch: 
     assert (True, True) == (plain, watched)
 
 
-@pytest.mark.quick_cases(1)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -559,7 +552,7 @@ async def _both(mode: str, consume: Any, seconds: float, close: Any) -> None:
 LEAVINGS = ["close", "close-iterator", "drop", "let-the-loop-end"]
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("how", LEAVINGS)
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])

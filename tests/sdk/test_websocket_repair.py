@@ -34,7 +34,10 @@ from streamwatch.sdk.socket_protocols import PROTOCOLS
 
 WEBSOCKETS = pytest.importorskip("websockets.version").version
 responses = pytest.importorskip("openai.resources.responses.responses")
-pytestmark = pytest.mark.skipif(not hasattr(responses, "ResponsesConnection"), reason="no WebSockets in this release")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(responses, "ResponsesConnection"), reason="no WebSockets in this release"),
+    pytest.mark.quick_cases(1),  # each has a server, and many wait, most of them in both modes
+]
 
 LONG = answered(*(f"Word {number} " for number in range(12)))
 #: Two deltas exchanged, in the middle of the text.
@@ -180,7 +183,6 @@ def test_what_is_held_goes_on_before_the_end_is_told(mode: str, code: int, name:
     assert watched.report.verdict is Verdict.TRUNCATED
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_without_means_nothing_is_waited_for(mode: str, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release of `websockets` whose inside is not known: all goes on as it came, at once."""
@@ -313,7 +315,7 @@ def inside() -> list[tuple[type, str]]:
     return [each for each in found if each[1] != "_leave"]
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(4)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize(("calls", "mode"), [(0, "sync"), (5, "async")])
 @pytest.mark.parametrize("broken", inside(), ids=lambda each: f"{each[0].__name__}.{each[1]}")
@@ -379,7 +381,6 @@ def test_a_connection_that_is_closed_elsewhere_ends_as_without_us(watched: Watch
     assert got == wire(sent)
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_switching_off_in_the_middle_loses_nothing(mode: str, watch: Callable[..., Watched]) -> None:
     """What is held then goes on as it came, before what comes later."""
@@ -502,7 +503,6 @@ def mixed_up(chance: random.Random) -> list[bytes]:
     return messages
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])
 def test_nothing_is_lost_and_nothing_is_made_up(
     repair: str, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
