@@ -139,7 +139,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from helpers import sdk
 
         sdk.read_with_helpers()  # which build most of what the SDK builds, when they are first used
-    gc.collect()
+    # What is garbage by now stays: to look for it takes each process half a second.
     gc.freeze()
     gc.enable()
     if quick.is_quick():
@@ -272,6 +272,8 @@ def watch(
     # What the test dropped is to be recorded in this test, and not in the next one; nor is what it left open that one's.
     settle()
     instrumentor.agent._open.clear()
+    # It is kept for each provider that there was, as an application has one of each.
+    instrumentor.agent._telemetry.clear()
 
 
 @pytest.fixture

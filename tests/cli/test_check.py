@@ -574,7 +574,7 @@ def oracles(shared: Path) -> Iterator[tuple[str, bytes, str]]:
         yield case["id"], wire, case["surface"]
 
 
-@pytest.fixture(params=["own", pytest.param("oracles", marks=[pytest.mark.acceptance, pytest.mark.slow])])
+@pytest.fixture(params=["own", pytest.param("oracles", marks=pytest.mark.acceptance)])
 def malformed(request: pytest.FixtureRequest) -> Iterator[tuple[str, bytes, str]]:
     """Malformed streams of a collection, and their APIs."""
     if request.param == "own":
@@ -584,6 +584,7 @@ def malformed(request: pytest.FixtureRequest) -> Iterator[tuple[str, bytes, str]
     return oracles(request.getfixturevalue("shared"))
 
 
+@pytest.mark.slow  # test_cases.py has the same of the core
 def test_what_is_repaired_shows_nothing_more_to_repair(malformed: Iterator[tuple[str, bytes, str]]) -> None:
     """Every known malformation, with the default policy; what is written reads as the same API again."""
     left = {}
@@ -798,6 +799,7 @@ YAML_BAD = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @needs_yaml
 @pytest.mark.parametrize("case", YAML_BAD)
 def test_yaml_is_read_as_plain_data_only(case: str, tmp_path: Path) -> None:

@@ -288,6 +288,7 @@ def test_a_body_that_drips_is_left() -> None:
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_headers_that_drip_hold_up_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """The question is left to its thread, and no second one is asked meanwhile."""
     monkeypatch.setattr(sources, "SECONDS", 0.3)

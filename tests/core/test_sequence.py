@@ -443,6 +443,7 @@ def test_the_terminal_event_again_is_a_duplicate() -> None:
     assert seen.report.anomalies == {SEQUENCE_DUPLICATE: 1}
 
 
+@pytest.mark.slow
 def test_more_losses_than_are_remembered_are_counted() -> None:
     """299 of them: what is remembered for stragglers is bounded, and the count is not."""
     events = stamped(said(*(str(number) for number in range(3000))))

@@ -245,6 +245,7 @@ def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
     assert set(asked.split(", ")) <= has
 
 
+@pytest.mark.slow
 def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
     """They reach every rule; without an address there is no link."""
     options = Options(keep=("namespace", "service"))
@@ -258,6 +259,7 @@ def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
     assert all(by.startswith("namespace, service") for by in re.findall(r"(?:by|on) \(([^)]*)\)", text))
 
 
+@pytest.mark.slow
 def test_every_duration_can_be_divided() -> None:
     """The tests' own option leaves no window as long as it was, and no threshold changed."""
     slow, fast = ("".join(rules.render(Options(faster=faster)).values()) for faster in (1, 60))

@@ -561,6 +561,7 @@ def through_sdk(watch: Any, directory: Path, mode: str, reads: list[sdk.Read], *
     return watched
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: str) -> None:
     """Masked, with the SDK's version in its header; a replay shows what was reported."""

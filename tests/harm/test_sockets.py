@@ -66,7 +66,7 @@ def test_a_script_is_read_as_a_server_is(code: int, mode: str, reader: SocketRea
     assert [outcome(each, scripted) for each in found] == [outcome(each, real) for each in found]
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["reconnect", "reconnect_async"])
 def test_connections_that_the_sdk_replaces_are_read_one_after_the_other(mode: str, reader: SocketReader) -> None:
     """What stands behind a close is what the next connection says."""
@@ -284,6 +284,7 @@ def judged(cases: list[Case]) -> Tally:
         finder.close()
 
 
+@pytest.mark.slow
 def test_numbers_that_prove_an_order_are_a_repair() -> None:
     """The finder sees repairs, and says that they are."""
     cases = [Case(generated("responses_socket", seed), ("message_late_by_1",), seed, "recv") for seed in range(3)]

@@ -324,6 +324,7 @@ def test_a_seed_makes_the_same_stream_again() -> None:
     assert len({stream.wire for stream in streams}) > 45
 
 
+@pytest.mark.slow
 def test_the_mutations_reach_most_of_what_can_be_found() -> None:
     """Streams that show no anomaly would prove nothing: the kinds that a broken recording can show are met."""
     sources = own()

@@ -385,7 +385,7 @@ def test_long_keys_are_not_kept(length: int, is_learned: bool) -> None:
     assert Counting().learns({**sdk.chat("a")[1], "x" * length: 1}) is is_learned
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_large_shapes_are_not_kept(is_inside: bool) -> None:
     """A template takes up to 32 KiB: with one long name more, none is taken; the same of an object inside."""

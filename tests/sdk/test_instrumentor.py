@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import io
 import logging
 import os
@@ -210,6 +209,7 @@ def test_openai_may_be_imported_before_or_after(order: tuple[str, str]) -> None:
     assert "['complete', 'complete']" == python(program).stdout.strip()
 
 
+@pytest.mark.slow  # test_start.py has it under the agent
 def test_switching_on_imports_nothing_of_openai() -> None:
     """Every Python process that starts pays for what is imported then, and most of them never stream."""
     program = (
@@ -414,7 +414,6 @@ def test_flush_sends_all_that_is_known(off: None, spans: InMemorySpanExporter, t
 
 def test_flush_never_raises(off: None) -> None:
     """It says that not all went out, whatever the provider does; without OpenTelemetry's SDK there is nothing to send."""
-    gc.collect()  # of other tests, providers that are still there would be asked to send as well
     provider = MeterProvider()
 
     class Broken:

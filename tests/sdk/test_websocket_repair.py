@@ -446,6 +446,7 @@ class Fed:
         return got
 
 
+@pytest.mark.slow
 def test_a_connection_watches_256_streams_at_once(watched: Watched) -> None:
     """What is about any other goes on unwatched."""
     fed = Fed()
@@ -454,6 +455,7 @@ def test_a_connection_watches_256_streams_at_once(watched: Watched) -> None:
     assert len(fed.watched._lanes) == 256
 
 
+@pytest.mark.slow
 def test_a_connection_remembers_64_responses_that_have_ended(watched: Watched) -> None:
     """A server that opens no end of them is asked no more of."""
     fed = Fed("openai.resources.realtime.realtime")
