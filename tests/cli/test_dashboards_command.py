@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from apps import pipeline
 from helpers.ports import free_port
 from streamwatch.cli import main
-from streamwatch.cli.dashboards import filling
+from streamwatch.cli.dashboards import command, filling
 from streamwatch.cli.dashboards.filling import Site
 
 ROOT = Path(__file__).parents[2]
@@ -170,8 +170,9 @@ def written(*arguments: object) -> Any:
     return CliRunner().invoke(main, ["dashboards", *map(str, arguments)])
 
 
-def test_what_was_written_is_found_the_same(tmp_path: Path) -> None:
+def test_what_was_written_is_found_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a check afterwards says nothing; with other options, or after an edit, it prints the difference."""
+    monkeypatch.setattr(command, "files", files)
     options = ("--output", tmp_path / "to", "--labels", "job,namespace", "--grafana", "https://grafana.internal/")
     first = written(*options)
     site = Site(("job", "namespace"), grafana="https://grafana.internal")

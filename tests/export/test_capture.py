@@ -131,6 +131,7 @@ def test_masked_streams_of_real_servers_show_the_same(shared: Path) -> None:
         assert_replays(entry["surface"], wire, Request(n=entry["request_n"]))
 
 
+@pytest.mark.slow  # the oracles; a quick run masks cases
 def test_masked_oracles_show_the_same(shared: Path) -> None:
     """Every wire of the oracles."""
     for case in lines(shared / "oracles" / "cases.jsonl"):

@@ -169,7 +169,7 @@ _JSON = st.recursive(
 )
 
 
-@pytest.mark.quick_cases(3)
+@pytest.mark.quick_cases(2)
 @_FORMS
 @pytest.mark.parametrize("api", PLACES)
 @given(payload=st.dictionaries(_NAMES, _JSON, min_size=1, max_size=8), pretty=st.booleans(), escaped=st.booleans())

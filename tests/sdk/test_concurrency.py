@@ -31,7 +31,7 @@ _LETTERS = "abcdefghij"
 THREADS = 64
 STREAMS_EACH = 3
 #: Tasks that read from one client at once.
-TASKS = examples(200, 50)
+TASKS = examples(200, 30)
 
 
 def broken(name: str) -> list[bytes]:
