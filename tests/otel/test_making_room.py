@@ -72,15 +72,10 @@ def said(first: int) -> str:
     "start",
     [
         "start_http_server(first)",
-        *(
-            pytest.param(start, marks=pytest.mark.slow)
-            for start in (
-                "start_http_server(first, addr='localhost')",
-                "start_http_server(port=first, addr='127.0.0.1', registry=REGISTRY)",
-                "start_wsgi_server(first, '0.0.0.0')",
-                "exposition.start_http_server(first)",
-            )
-        ),
+        "start_http_server(first, addr='localhost')",
+        "start_http_server(port=first, addr='127.0.0.1', registry=REGISTRY)",
+        "start_wsgi_server(first, '0.0.0.0')",
+        "exposition.start_http_server(first)",
     ],
 )
 def test_the_applications_server_gets_the_port(start: str, ports: range) -> None:
