@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from helpers import quick
 from helpers.ports import block
 from streamwatch.core.report import Report
+from streamwatch.otel import listening
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.sdk.interruption import is_interruption
@@ -35,6 +36,7 @@ dependencies.version = functools.cache(dependencies.version)  # type: ignore[att
 
 # A server that is told to end looks for that twice a second, and more than a hundred of the tests have one.
 socketserver.BaseServer.serve_forever.__defaults__ = (0.05,)
+listening._LOOK = 0.05
 
 #: Material for acceptance, of which this repository holds no copy.
 SHARED = Path(__file__).parents[2] / "shared"

@@ -174,7 +174,7 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow  # test_top_open.py shows one in a quick run
 @pytest.mark.parametrize(
     ("sent", "before", "beyond"),
     [(0, "starting", "unanswered"), (1, "flowing", "silent")],

@@ -348,6 +348,7 @@ def test_64_types_of_bodies_are_remembered_as_blocking() -> None:
     assert len(blocking) == 64
 
 
+@pytest.mark.slow  # it takes longer than a client waits
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_a_reader_who_is_away_has_no_timeout_and_costs_nothing(mode: str, script: Script, impatient: Watched) -> None:
