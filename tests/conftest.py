@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import socketserver
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from opentelemetry.instrumentation import dependencies
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -22,6 +24,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from helpers import quick
 from helpers.ports import block
 from streamwatch.core.report import Report
+from streamwatch.otel import listening
 from streamwatch.sdk import instrumentor
 from streamwatch.sdk.instrumentor import StreamwatchInstrumentor
 from streamwatch.sdk.interruption import is_interruption
@@ -30,6 +33,10 @@ pytest_plugins = ["pytester"]
 
 # The release of the client stays the same, and to find it out takes 2 ms each time that Streamwatch is switched on.
 dependencies.version = functools.cache(dependencies.version)  # type: ignore[attr-defined]
+
+# A server that is told to end looks for that twice a second, and more than a hundred of the tests have one.
+socketserver.BaseServer.serve_forever.__defaults__ = (0.05,)
+listening._LOOK = 0.05
 
 #: Material for acceptance, of which this repository holds no copy.
 SHARED = Path(__file__).parents[2] / "shared"
@@ -134,9 +141,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from helpers import sdk
 
         sdk.read_with_helpers()  # which build most of what the SDK builds, when they are first used
-    gc.collect()
+    # What is garbage by now stays: to look for it takes each process half a second.
     gc.freeze()
     gc.enable()
+    if quick.is_quick():
+        gc.set_threshold(10_000, *gc.get_threshold()[1:])  # as often as by default costs a run 3 s
 
 
 def settle() -> None:
@@ -217,10 +226,18 @@ def metrics() -> InMemoryMetricReader:
     return InMemoryMetricReader()
 
 
+@pytest.fixture(scope="session")
+def resource() -> Resource:
+    """What telemetry is of: this process, whichever test it is in. To find out starts threads, twice for each test."""
+    return Resource.create()
+
+
 @pytest.fixture
-def providers(spans: InMemorySpanExporter, metrics: InMemoryMetricReader) -> Iterator[dict[str, Any]]:
+def providers(
+    resource: Resource, spans: InMemorySpanExporter, metrics: InMemoryMetricReader
+) -> Iterator[dict[str, Any]]:
     """Where telemetry goes in a test."""
-    tracer_provider, meter_provider = TracerProvider(), MeterProvider([metrics])
+    tracer_provider, meter_provider = TracerProvider(resource=resource), MeterProvider([metrics], resource)
     tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
     yield {"tracer_provider": tracer_provider, "meter_provider": meter_provider}
     tracer_provider.shutdown()
@@ -257,6 +274,8 @@ def watch(
     # What the test dropped is to be recorded in this test, and not in the next one; nor is what it left open that one's.
     settle()
     instrumentor.agent._open.clear()
+    # It is kept for each provider that there was, as an application has one of each.
+    instrumentor.agent._telemetry.clear()
 
 
 @pytest.fixture

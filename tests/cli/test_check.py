@@ -432,7 +432,7 @@ def test_what_clients_get_stands_side_by_side(tmp_path: Path) -> None:
     assert "The harbour is quiet." in shown
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("api", ["chat", "completions", "responses", "assistants"])
 def test_every_reader_reads_a_healthy_stream(api: str) -> None:
     """The careful ones get the same with Streamwatch and without; every reader is there, and has a name of its own."""
@@ -584,6 +584,7 @@ def malformed(request: pytest.FixtureRequest) -> Iterator[tuple[str, bytes, str]
     return oracles(request.getfixturevalue("shared"))
 
 
+@pytest.mark.slow  # test_cases.py has the same of the core
 def test_what_is_repaired_shows_nothing_more_to_repair(malformed: Iterator[tuple[str, bytes, str]]) -> None:
     """Every known malformation, with the default policy; what is written reads as the same API again."""
     left = {}
@@ -798,6 +799,7 @@ YAML_BAD = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @needs_yaml
 @pytest.mark.parametrize("case", YAML_BAD)
 def test_yaml_is_read_as_plain_data_only(case: str, tmp_path: Path) -> None:

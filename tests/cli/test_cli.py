@@ -76,6 +76,7 @@ def test_the_list_is_data_for_programs() -> None:
 # --- explain
 
 
+@pytest.mark.quick_cases(12)
 @_EACH
 def test_every_kind_is_explained(kind: AnomalyKind) -> None:
     """What it is, how bad, where, what is done about it and when, and what proves it."""
@@ -89,6 +90,7 @@ def test_every_kind_is_explained(kind: AnomalyKind) -> None:
     assert kind.evidence.meaning in unfolded
 
 
+@pytest.mark.quick_cases(12)
 @_EACH
 def test_an_explanation_is_data_for_programs(kind: AnomalyKind) -> None:
     """The record of the list, and what is known beside it."""
@@ -136,6 +138,7 @@ def test_what_is_published_of_an_issue_is_told(issue: Issue) -> None:
     assert all(f"does not help: {name}, fails {ratio:.0%}" in output for name, ratio in issue.dead_ends)
 
 
+@pytest.mark.quick_cases(12)
 @_EACH
 def test_who_sends_it_and_what_helps_is_told(kind: AnomalyKind) -> None:
     """What an application sees, who was reported to send it, in how many recordings it is, and what to do."""
@@ -195,6 +198,7 @@ def endpoint() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("form", ["{}", "http://{}", "http://{}/metrics"])
 def test_what_was_measured_stands_beside_what_was_published(form: str, endpoint: str) -> None:
     """Asked of one endpoint, in whatever way its address is written."""

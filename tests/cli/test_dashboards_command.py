@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import re
@@ -17,7 +18,8 @@ from click.testing import CliRunner
 from apps import pipeline
 from helpers.ports import free_port
 from streamwatch.cli import main
-from streamwatch.cli.dashboards.filling import Site, files
+from streamwatch.cli.dashboards import command, filling
+from streamwatch.cli.dashboards.filling import Site
 
 ROOT = Path(__file__).parents[2]
 TEAMS = ("job", "namespace", "cluster", "team")
@@ -25,6 +27,12 @@ LABELS = [("job",), TEAMS, ("namespace", "service")]
 FULL = Site(TEAMS, "https://git.internal/me/streamwatch", "", "https://grafana.internal/g", "prom-1", 0.999)
 
 each_labels = pytest.mark.parametrize("labels", LABELS, ids="-".join)
+
+
+@functools.cache
+def files(site: Site) -> dict[str, str]:
+    """The files for a site, of which several tests ask something."""
+    return filling.files(site)
 
 
 def boards(site: Site) -> dict[str, Any]:
@@ -162,8 +170,9 @@ def written(*arguments: object) -> Any:
     return CliRunner().invoke(main, ["dashboards", *map(str, arguments)])
 
 
-def test_what_was_written_is_found_the_same(tmp_path: Path) -> None:
+def test_what_was_written_is_found_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a check afterwards says nothing; with other options, or after an edit, it prints the difference."""
+    monkeypatch.setattr(command, "files", files)
     options = ("--output", tmp_path / "to", "--labels", "job,namespace", "--grafana", "https://grafana.internal/")
     first = written(*options)
     site = Site(("job", "namespace"), grafana="https://grafana.internal")
@@ -222,7 +231,7 @@ def test_the_provisioning_names_the_folder(tmp_path: Path) -> None:
 )
 def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
     """Evaluated by jsonnet itself: dashboards, records and alerts are those of the files."""
-    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    document = pytest.importorskip("helpers.documents").document
     jsonnet = shutil.which("jsonnet")
     if not jsonnet:
         pytest.skip("jsonnet is not installed")
@@ -237,7 +246,7 @@ def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
     mixin = json.loads(ran.stdout)
 
     assert {f"dashboards/{name}": one for name, one in mixin["grafanaDashboards"].items()} == boards(site)
-    groups = {name: yaml.safe_load(text)["groups"] for name, text in rule_files(site).items()}
+    groups = {name: document(text)["groups"] for name, text in rule_files(site).items()}
     assert mixin["prometheusAlerts"]["groups"] == groups.pop("rules/streamwatch-alerts.yml")
     assert sorted(mixin["prometheusRules"]["groups"], key=str) == sorted(itertools.chain(*groups.values()), key=str)
 
@@ -245,6 +254,7 @@ def test_the_mixin_gives_the_same(site: Site, tmp_path: Path) -> None:
 # --- Prometheus
 
 
+@pytest.mark.quick_cases(1)
 @each_labels
 def test_promtool_finds_nothing_to_complain_of(labels: tuple[str, ...], tmp_path: Path) -> None:
     """With every lint it has."""

@@ -139,6 +139,7 @@ def test_the_rows_of_the_table_are_whole(error: KnownError) -> None:
             ast.parse(body)
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_is_answered_in_fifteen_lines(kind: str) -> None:
     """What it is, what an application sees, what is repaired, what to do; and how to get the rest."""

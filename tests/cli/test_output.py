@@ -61,12 +61,14 @@ def test_the_doctor_writes_ascii() -> None:
     assert b" -> " in done.stdout
 
 
+@pytest.mark.slow
 def test_letters_of_utf8_stay_as_they_are() -> None:
     """Nothing is replaced where nothing has to be."""
     assert "'zzz▁→'".encode() in run("explain", "zzz▁→", encoding="utf-8").stderr
     assert b"'zzz_->'" in run("explain", "zzz▁→", encoding="latin-1").stderr
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.skipif(os.name == "nt", reason="a shell of its own")
 @pytest.mark.parametrize("arguments", ["kinds", "kinds --json", "explain --more 'order mismatch'"])
 def test_a_reader_may_stop_early(arguments: str) -> None:

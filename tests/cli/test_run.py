@@ -80,6 +80,7 @@ def test_signals_reach_the_application_itself() -> None:
         assert -signal.SIGTERM == process.wait(60)
 
 
+@pytest.mark.slow  # test_known_issues.py starts the same in a quick run
 def test_streamwatch_is_on_in_the_application() -> None:
     """With our distro, as nothing else was named."""
     try:

@@ -288,6 +288,7 @@ def test_a_body_that_drips_is_left() -> None:
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.slow
 def test_headers_that_drip_hold_up_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """The question is left to its thread, and no second one is asked meanwhile."""
     monkeypatch.setattr(sources, "SECONDS", 0.3)
@@ -672,7 +673,7 @@ def test_a_prometheus_has_to_be_named() -> None:
 # --- in a terminal
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="terminals")
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_a_key_ends_it_and_the_terminal_is_as_before(key: bytes) -> None:

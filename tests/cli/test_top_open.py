@@ -94,6 +94,7 @@ class _Held:
         yield from sdk.healthy("chat")[1:]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_stream_that_hangs_is_shown_while_it_hangs(as_json: bool) -> None:
     """By the real reader of Prometheus, over HTTP."""

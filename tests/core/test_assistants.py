@@ -216,6 +216,7 @@ def test_a_run_that_failed_did_not_fail_as_a_stream() -> None:
     assert (seen.report.verdict, seen.report.anomalies) == (Verdict.COMPLETE, {})
 
 
+@pytest.mark.quick_cases(40)
 @pytest.mark.parametrize("value", [None, 7, [], {}, "x", True])
 @pytest.mark.parametrize("member", ["id", "model", "object", "delta", "error"])
 @pytest.mark.parametrize("name", ["thread.message.delta", "thread.message.odd", "thread.odd", "error", None])
@@ -266,6 +267,7 @@ def said(events: list[tuple[str, Any]]) -> str:
     )
 
 
+@pytest.mark.quick_cases(1)
 @_NEEDS_RUNS
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])

@@ -119,6 +119,7 @@ def test_a_response_that_does_not_begin_with_its_first_event_waits_for_it(first:
     assert resumed.ready
 
 
+@pytest.mark.slow  # the test below has one of 4096
 @pytest.mark.parametrize(("back", "known"), [(2049, True), (2050, False)])
 def test_a_duplicate_is_known_for_2049_events_at_the_least(back: int, known: bool) -> None:
     """Digests are forgotten when there are more than 4,096, down to the latest half."""
@@ -129,12 +130,14 @@ def test_a_duplicate_is_known_for_2049_events_at_the_least(back: int, known: boo
     assert (SEQUENCE_UNUSABLE in seen.report.anomalies) != known
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("last", "known"), [(4095, True), (4096, False)])
 def test_a_duplicate_is_known_for_4096_events_at_the_most(last: int, known: bool) -> None:
     """Just before digests are forgotten every event is known."""
     assert (SEQUENCE_DUPLICATE in of_numbers(*range(4, last + 1), 4).report.anomalies) == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("back", "known"), [(2048, True), (2049, False)])
 def test_a_duplicate_is_known_where_the_last_event_came_early(back: int, known: bool) -> None:
     """Digests are forgotten on the way through the window too."""
@@ -155,6 +158,7 @@ def test_a_duplicate_from_before_a_gap_is_known_if_the_gap_is_not_too_wide(missi
     assert handed_on(seen) == [4, 5, after, after + 1] + [5] * (not known)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("gaps", "remembered"), [(256, True), (257, False)])
 def test_a_straggler_into_the_oldest_of_256_gaps_is_one(gaps: int, remembered: bool) -> None:
     """One gap more, and the oldest is forgotten: the straggler then has a number that cannot be."""
@@ -169,6 +173,7 @@ def test_every_gap_is_counted_however_many() -> None:
     assert of_numbers(*runs_of_five(400), window_events=1).report.anomalies[SEQUENCE_GAP] == 400
 
 
+@pytest.mark.slow
 def test_1024_distances_and_delays_are_kept_and_the_greatest_is_known_of_all() -> None:
     """A stream with more is described well enough."""
     pairs = [number ^ 1 for number in range(4, 4 + 2 * 1100)]
@@ -307,6 +312,7 @@ def test_arguments_that_are_forgotten_leave_room_for_others() -> None:
     assert seen.report.anomalies[TOOL_CALL_ARGUMENTS_INVALID] == 1
 
 
+@pytest.mark.slow
 def test_1024_calls_are_remembered_of_all_choices() -> None:
     """The API gives 128 choices; a server that makes up calls in each of them gets them passed on."""
     wire = [

@@ -50,7 +50,7 @@ def test_a_case_is_found_repaired_and_judged(case: Case, loads: Loads) -> None:
     assert {kind: seen.outcome(kind) for kind in expected} == expected
 
 
-@pytest.mark.quick_cases(25)
+@pytest.mark.quick_cases(12)
 @_EACH
 @_PARSED
 def test_the_cut_of_the_wire_makes_no_difference(case: Case, loads: Loads) -> None:
@@ -62,7 +62,7 @@ def test_the_cut_of_the_wire_makes_no_difference(case: Case, loads: Loads) -> No
         assert see(case, split(case.wire, f"{case.name} {seed}"), loads=loads).comparable() == whole
 
 
-@pytest.mark.quick_cases(40)
+@pytest.mark.quick_cases(20)
 @pytest.mark.parametrize("case", [case for case in CASES if case.wire.endswith(DONE)], ids=repr)
 def test_what_follows_done_makes_no_difference(case: Case) -> None:
     """No release of the SDK reads beyond [DONE]: what stands there is neither handed on nor reported."""
@@ -73,7 +73,7 @@ def test_what_follows_done_makes_no_difference(case: Case) -> None:
 
 
 #: Frames that the decoder repairs before it is asked whether it may.
-@pytest.mark.quick_cases(25)
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @_PARSED
 def test_observing_hands_on_the_events_as_they_came(case: Case, loads: Loads) -> None:
@@ -85,6 +85,7 @@ def test_observing_hands_on_the_events_as_they_came(case: Case, loads: Loads) ->
 
 
 # No SSE parser sees the event behind a byte order mark, and so no observer either.
+@pytest.mark.quick_cases(75)
 @pytest.mark.parametrize("case", [case for case in CASES if case.name != "payload-after-a-byte-order-mark"], ids=repr)
 def test_observing_finds_what_repairing_finds(case: Case) -> None:
     """The shadow of a repair: the same kinds, counts and outcomes, and it says that nothing was applied."""
@@ -96,6 +97,7 @@ def test_observing_finds_what_repairing_finds(case: Case) -> None:
     assert (observed.applied, repaired.applied) == (False, True)
 
 
+@pytest.mark.quick_cases(75)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_nothing_is_left_to_repair_in_a_repaired_stream(case: Case) -> None:
     """What was handed on, sent again and watched again, shows nothing whose repair was applied."""

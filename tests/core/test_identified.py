@@ -52,6 +52,7 @@ def test_a_delta_that_is_lost_is_seen_at_the_end_of_its_text(at: int) -> None:
     assert seen.report.anomalies == {RESPONSE_TEXT_LOST: 1}
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_bounded() -> None:
     """Ids, turns and texts without end: the oldest are forgotten, and every event goes on."""
     count = 3 * max(identified.MAX_OPEN, identified.MAX_RECENT)

@@ -99,6 +99,7 @@ LARGE_EVENTS: dict[str, tuple[str, Callable[[int], Payload]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "payload"), LARGE_EVENTS.values(), ids=LARGE_EVENTS)
 def test_no_long_value_is_kept(api: str, payload: Callable[[int], Payload]) -> None:
     """A hundred of 100,000 characters each: of a value that may be long nothing stays, or an alias of it."""
@@ -107,6 +108,7 @@ def test_no_long_value_is_kept(api: str, payload: Callable[[int], Payload]) -> N
     assert whole < len(LARGE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "kept_of_each"), [(128, 64 * 256), (129, 2048), (4000, 6144)])
 def test_of_the_text_of_a_choice_a_few_short_pieces_are_kept(length: int, kept_of_each: int) -> None:
     """64 of 128 characters; a longer one is summed at once, and the first one alone is kept to compare it."""

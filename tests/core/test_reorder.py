@@ -69,7 +69,7 @@ _EACH_SORT = pytest.mark.parametrize("sort", SORTS, ids=repr)
 # --- the order bar
 
 
-@pytest.mark.quick_cases(14)
+@pytest.mark.quick_cases(7)
 @_EACH_SORT
 @pytest.mark.parametrize("between", READS.values(), ids=READS)
 def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float | None) -> None:
@@ -83,7 +83,7 @@ def test_one_event_late_at_any_place_is_put_in_order(sort: Sort, between: float 
             assert read.report.outcomes[SEQUENCE_OUT_OF_ORDER].keys() == {Outcome.VERIFIED}
 
 
-@pytest.mark.quick_cases(20)
+@pytest.mark.quick_cases(10)
 @_EACH_SORT
 @pytest.mark.parametrize("places", [2, 4, 8, 16, 32])
 def test_jitter_is_put_in_order(sort: Sort, places: int) -> None:
@@ -94,6 +94,7 @@ def test_jitter_is_put_in_order(sort: Sort, places: int) -> None:
         assert mixed(sort, order, between).marks == list(range(count)), order
 
 
+@pytest.mark.quick_cases(14)
 @_EACH_SORT
 def test_frames_without_a_number_do_not_matter(sort: Sort) -> None:
     """Keep-alives, comments and a vendor's own frames, anywhere between numbered events that are mixed up."""
@@ -105,6 +106,7 @@ def test_frames_without_a_number_do_not_matter(sort: Sort) -> None:
         assert read.marks == list(range(count)), order
 
 
+@pytest.mark.quick_cases(14)
 @_EACH_SORT
 def test_one_number_lost_besides_costs_nothing_else(sort: Sort) -> None:
     """All that came is there, and in order."""
@@ -268,7 +270,7 @@ def test_what_is_no_number_is_an_event_without_one(number: object) -> None:
 _WITH_ROOM = [sort for sort in SORTS if sort.api != "responses" and sort.member not in ("index", "chunk_index", "id")]
 
 
-@pytest.mark.quick_cases(13)
+@pytest.mark.quick_cases(7)
 @pytest.mark.parametrize("sort", _WITH_ROOM, ids=repr)
 @pytest.mark.parametrize("extra", ["constant", "of the choice", "of arrival", "of tokens", "the same"])
 def test_of_several_fields_the_one_that_orders_is_gone_by(sort: Sort, extra: str) -> None:
@@ -358,7 +360,7 @@ def test_frames_between_events_that_two_numbers_order_keep_their_places() -> Non
 # --- a healthy stream never waits
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("sort", [sort for sort in SORTS if sort.says_its_start], ids=repr)
 def test_nothing_is_held_while_order_is_intact(sort: Sort) -> None:
     """Every event of a healthy numbered stream goes on as soon as its last byte has come, from the first one on."""

@@ -48,7 +48,7 @@ from streamwatch.core.vocabulary import Outcome
 # --- numbers that are no order
 
 
-@pytest.mark.quick_cases(5)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("api", ["responses", "chat", "completions"])
 @pytest.mark.parametrize("junk", JUNK)
 def test_numbers_that_are_no_order_change_nothing(junk: str, api: str) -> None:
@@ -384,6 +384,7 @@ def test_numbers_that_go_down_from_the_start_are_none() -> None:
     assert SEQUENCE_OUT_OF_ORDER not in seen.report.anomalies
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("name", ["seq", "id"])
 @pytest.mark.parametrize("head", [0, 1, 2])
 @pytest.mark.parametrize("last", [0, 3, 996])
@@ -442,6 +443,7 @@ def test_the_terminal_event_again_is_a_duplicate() -> None:
     assert seen.report.anomalies == {SEQUENCE_DUPLICATE: 1}
 
 
+@pytest.mark.slow
 def test_more_losses_than_are_remembered_are_counted() -> None:
     """299 of them: what is remembered for stragglers is bounded, and the count is not."""
     events = stamped(said(*(str(number) for number in range(3000))))

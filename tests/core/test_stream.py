@@ -256,6 +256,7 @@ def test_json_is_what_the_sdk_takes_for_json(text: str, loads: Callable[[bytes],
     assert repr(seen.value) == repr(expected)
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize("case", HEALTHY, ids=repr)
 def test_nothing_of_a_healthy_stream_is_held(case: Case) -> None:
     """Every event is there as soon as its last byte is, whatever the bytes that follow."""
@@ -268,6 +269,7 @@ def test_nothing_of_a_healthy_stream_is_held(case: Case) -> None:
         assert stream.deadline is None
 
 
+@pytest.mark.quick_cases(75)
 @pytest.mark.parametrize("case", [case for case in CASES if b"\r" not in case.wire], ids=repr)
 def test_events_that_somebody_else_decoded_are_watched_too(case: Case) -> None:
     """A decoder of the client's own: the same rules, the same verdict; framing is not ours to see then."""

@@ -154,6 +154,7 @@ def test_hazards_and_kinds_without_a_repair_are_no_cases() -> None:
     assert ANY_FAULT not in watch("chat", body(said("One"))).report.cases
 
 
+@pytest.mark.quick_cases(150)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])
 def test_the_headline_and_the_condition_are_one(case: Case, repair: str) -> None:

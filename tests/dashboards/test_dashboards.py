@@ -325,6 +325,7 @@ def evaluated(tmp_path: Path, expression: str, value: float, series: dict[str, s
     assert 0 == said.returncode, said.stdout + said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "whole", "low", "high"),
     [(8, 10, 0.4902, 0.9433), (0, 10, 0, 0.2775), (10, 10, 0.7225, 1), (50, 100, 0.4038, 0.5962), (1, 1, 0.2065, 1)],
@@ -343,6 +344,7 @@ def test_no_part_is_a_share_of_nothing(tmp_path: Path) -> None:
     evaluated(tmp_path, promql.wilson(nothing, ten, "+"), 0.2775)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("part", "whole", "verdict"), [(10, 10, 0), (40, 80, -1), (60, 80, 0), (66, 80, 0), (70, 80, 1), (99, 100, 1)]
 )
@@ -358,6 +360,7 @@ def test_a_difference_is_said_only_when_it_is_shown(tmp_path: Path, part: int, w
     evaluated(tmp_path, f"(({found}) == bool 1) - (({found}) == bool -1)", verdict)
 
 
+@pytest.mark.slow
 def test_what_a_total_grew_by_is_the_difference_of_two_values(tmp_path: Path) -> None:
     """A new one grew by all it has, one that began anew by what it has now; and as much in an earlier window."""
     total = total_of(STREAM_TOTALS)
@@ -376,6 +379,7 @@ def test_what_a_total_grew_by_is_the_difference_of_two_values(tmp_path: Path) ->
 CHOSEN = {"job": ".+", "instance": ".+", "__interval": "5m"}
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("model", "streams"), [(".*", 30), ("a", 10), ("(a|b)", 15), ("nobody", None)])
 def test_a_graph_is_of_services_until_a_model_is_chosen(tmp_path: Path, model: str, streams: int | None) -> None:
     """It reads the sums of services, or what models have, and never adds one to the other."""

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-
 from dashboards import alerts, inhibitions
 from dashboards.records import MODEL, Options
+from helpers.documents import document
 from helpers.ports import free_port
 from streamwatch.cli.dashboards import filling
 
@@ -40,7 +39,7 @@ def test_an_inhibition_is_of_alerts_that_are_there_and_have_its_labels(one: inhi
 def test_other_labels_reach_the_rules() -> None:
     """A cause in one namespace keeps nothing quiet in another."""
     text = filling.files(filling.Site(("namespace", "service")))["alertmanager/inhibit_rules.yaml"]
-    assert all(rule["equal"][:2] == ["namespace", "service"] for rule in yaml.safe_load(text)["inhibit_rules"])
+    assert all(rule["equal"][:2] == ["namespace", "service"] for rule in document(text)["inhibit_rules"])
 
 
 @pytest.fixture(scope="module")

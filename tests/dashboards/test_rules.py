@@ -17,6 +17,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 from apps import pipeline
 from dashboards import alerts, looks, names, rules, runbooks
 from dashboards.records import Options, Record
+from helpers.documents import document
 from streamwatch.cli.dashboards import filling
 from streamwatch.cli.kinds.explanations import EXPLANATIONS
 from streamwatch.core.kinds import KINDS, STREAM_STALLED
@@ -244,6 +245,7 @@ def test_a_counter_is_asked_for_labels_that_it_has(rule: Record) -> None:
     assert set(asked.split(", ")) <= has
 
 
+@pytest.mark.slow
 def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
     """They reach every rule; without an address there is no link."""
     options = Options(keep=("namespace", "service"))
@@ -257,6 +259,7 @@ def test_labels_that_tell_services_apart_and_addresses_can_be_chosen() -> None:
     assert all(by.startswith("namespace, service") for by in re.findall(r"(?:by|on) \(([^)]*)\)", text))
 
 
+@pytest.mark.slow
 def test_every_duration_can_be_divided() -> None:
     """The tests' own option leaves no window as long as it was, and no threshold changed."""
     slow, fast = ("".join(rules.render(Options(faster=faster)).values()) for faster in (1, 60))
@@ -311,7 +314,7 @@ def test_every_alert_is_tested_to_fire_and_to_be_silent() -> None:
     """A case that fires, with all that is said; cases that must not: restarts, little traffic, no data at all."""
     assert NAMES == [path.stem for path in TESTS]
     for path in TESTS:
-        cases = yaml.safe_load(path.read_text("utf-8"))["tests"]
+        cases = document(path.read_text("utf-8"))["tests"]
         told = [alert for case in cases for test in case.get("alert_rule_test", ()) for alert in test["exp_alerts"]]
         assert any(alert["exp_annotations"] for alert in told)
         asked = [[test["exp_samples"] for test in case.get("promql_expr_test", ())] for case in cases]

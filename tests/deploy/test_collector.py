@@ -12,8 +12,7 @@ import pytest
 
 from apps import pipeline
 from dashboards.inhibitions import INHIBITIONS
-
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+from helpers.documents import document
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COLLECTOR = DEPLOY / "collector"
@@ -48,6 +47,7 @@ def validated(names: list[str], folder: Path, environ: dict[str, str]) -> subpro
     return subprocess.run(command, env={**plain, **ours}, capture_output=True, text=True, check=False, timeout=60)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("names", SETS.values(), ids=SETS)
 def test_the_collector_takes_the_configuration(names: list[str], tmp_path: Path) -> None:
     """Each set of files that README.md names is valid, and says nothing that the collector has to warn of."""
@@ -56,6 +56,7 @@ def test_the_collector_takes_the_configuration(names: list[str], tmp_path: Path)
     assert (0, "") == (said.returncode, said.stderr)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(("name", "variable"), [("agent", "GATEWAY_ENDPOINT"), ("gateway", "TRACES_ENDPOINT")])
 def test_a_site_that_names_no_destination_is_told_so(name: str, variable: str, tmp_path: Path) -> None:
     """Traces that would go nowhere are an error at the start, not a queue that fills."""
@@ -87,7 +88,7 @@ def test_ports_are_on_loopback_and_no_secret_is_in_a_file(file: Path) -> None:
 
 def test_the_manifest_builds_what_is_configured_and_nothing_else() -> None:
     """Every part of a pipeline is built in; a part that no configuration names is not."""
-    manifest = yaml.safe_load((COLLECTOR / "builder.yaml").read_text())
+    manifest = document((COLLECTOR / "builder.yaml").read_text())
     built = {
         re.sub(r"(receiver|processor|exporter|extension)$", "", part["gomod"].split()[0].rsplit("/", 1)[1])
         for kind in ("receivers", "processors", "exporters", "extensions")
@@ -97,7 +98,7 @@ def test_the_manifest_builds_what_is_configured_and_nothing_else() -> None:
         name.split("/")[0].replace("_", "")
         for file in files()
         for kind in ("receivers", "processors", "exporters", "extensions")
-        for name in yaml.safe_load(file.read_text()).get(kind, {})
+        for name in document(file.read_text()).get(kind, {})
     }
 
     # A module's name is not its part's in two cases; `debug` is for the person who looks for a fault.
@@ -119,7 +120,7 @@ def test_prometheus_scrapes_every_port_that_a_process_may_take() -> None:
     """The ports of the distro, and what the collector's configuration serves."""
     from streamwatch.otel import endpoint
 
-    jobs = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    jobs = document((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
     common = (COLLECTOR / "common.yaml").read_text()
 
@@ -145,7 +146,7 @@ def test_an_alert_of_each_severity_reaches_the_receiver() -> None:
     """The route takes every alert there is."""
     amtool = shutil.which("amtool") or pytest.skip("amtool is not installed")
     file = DEPLOY / "alertmanager" / "alertmanager.yml"
-    rules = yaml.safe_load((DEPLOY.parent / "dashboards" / "rules" / "streamwatch-alerts.yml").read_text())
+    rules = document((DEPLOY.parent / "dashboards" / "rules" / "streamwatch-alerts.yml").read_text())
     severities = {rule["labels"]["severity"] for group in rules["groups"] for rule in group["rules"]}
 
     assert {"critical", "warning", "info"} == severities

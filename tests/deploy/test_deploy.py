@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
-
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from apps.otlp_sink import Sink
+from helpers.documents import document, documents
 from helpers.listening import Listener, serving
 from helpers.ports import free_port
 from helpers.programs import loaded
@@ -33,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = ("scrape", "collector")
-COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text("utf-8"))
+COMPOSE = document((DEPLOY / "compose" / "compose.yaml").read_text("utf-8"))
 SERVICES = COMPOSE["services"]
 
 needs_e2e = pytest.mark.skipif(not os.environ.get("STREAMWATCH_E2E"), reason="STREAMWATCH_E2E is not set")
@@ -105,10 +103,10 @@ def test_docker_finds_nothing_to_complain_of() -> None:
 def test_grafana_finds_the_traces_that_exemplars_name() -> None:
     """The data source has the address that Tempo listens on, and the exemplars its uid."""
     provisioning = ROOT / "dashboards" / "provisioning" / "datasources" / "streamwatch.yaml"
-    sources = {one["type"]: one for one in yaml.safe_load(provisioning.read_text("utf-8"))["datasources"]}
+    sources = {one["type"]: one for one in document(provisioning.read_text("utf-8"))["datasources"]}
     (destination,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert {"name": "trace_id", "datasourceUid": sources["tempo"]["uid"]} == destination
-    tempo = yaml.safe_load((DEPLOY / "compose" / "tempo.yaml").read_text("utf-8"))
+    tempo = document((DEPLOY / "compose" / "tempo.yaml").read_text("utf-8"))
     assert sources["tempo"]["url"].endswith(f":{tempo['server']['http_listen_port']}")
     listens = tempo["distributor"]["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"]
     assert listens.rpartition(":")[2] == SERVICES["collector"]["environment"]["TRACES_ENDPOINT"].rpartition(":")[2]
@@ -133,14 +131,14 @@ def test_generated_resources_are_fresh() -> None:
 def test_wrapped_rules_are_the_rules() -> None:
     """The spec of a PrometheusRule is what Prometheus reads from the file."""
     for source in (ROOT / "dashboards" / "rules").glob("*.yml"):
-        resource = yaml.safe_load((KUBERNETES / "base" / "rules" / source.name).read_text("utf-8"))
-        assert yaml.safe_load(source.read_text("utf-8")) == resource["spec"]
+        resource = document((KUBERNETES / "base" / "rules" / source.name).read_text("utf-8"))
+        assert document(source.read_text("utf-8")) == resource["spec"]
 
 
 def test_every_file_is_named_in_its_kustomization() -> None:
     """What lies there and is not named would silently not be applied."""
     for kustomization in KUBERNETES.rglob("kustomization.yaml"):
-        said = yaml.safe_load(kustomization.read_text("utf-8"))
+        said = document(kustomization.read_text("utf-8"))
         named = {*said.get("resources", ()), *(patch["path"] for patch in said.get("patches", ()) if "path" in patch)}
         there = {
             path.relative_to(kustomization.parent).as_posix()
@@ -152,7 +150,7 @@ def test_every_file_is_named_in_its_kustomization() -> None:
 
 def test_every_dashboard_is_a_config_map_that_grafana_takes() -> None:
     """None is forgotten, none is larger than a ConfigMap may be, and each has the sidecar's label."""
-    said = yaml.safe_load((ROOT / "dashboards" / "kustomization.yaml").read_text("utf-8"))
+    said = document((ROOT / "dashboards" / "kustomization.yaml").read_text("utf-8"))
     assert {"grafana_dashboard": "1"} == said["generatorOptions"]["labels"]
     listed = [name for one in said["configMapGenerator"] for name in one["files"]]
     assert {f"json/{path.name}" for path in (ROOT / "dashboards" / "json").glob("*.json")} == set(listed)
@@ -166,7 +164,7 @@ def kustomized(folder: str | Path) -> list[dict[str, Any]]:
     if not kustomize and not kubectl:
         pytest.skip("neither kustomize nor kubectl is installed")
     command = [kustomize, "build"] if kustomize else [kubectl, "kustomize"]
-    return list(yaml.safe_load_all(run(*command, KUBERNETES / folder)))
+    return documents(run(*command, KUBERNETES / folder))
 
 
 @pytest.mark.slow
@@ -191,7 +189,7 @@ def test_the_example_builds() -> None:
 def test_the_collector_listens_beyond_its_pod_on_what_is_declared() -> None:
     """Every address that has a variable is opened by it, or nothing outside would reach the collector."""
     config = (KUBERNETES / "collector" / "config.yaml").read_text("utf-8")
-    collector = yaml.safe_load((KUBERNETES / "collector" / "collector.yaml").read_text("utf-8"))
+    collector = document((KUBERNETES / "collector" / "collector.yaml").read_text("utf-8"))
     opened = {one["name"] for one in collector["spec"]["env"] if one["value"].startswith("0.0.0.0")}
     assert set(re.findall(r"\$\{env:(\w+(?:_LISTEN|_HOST))\b", config)) == opened
     without_default = set(re.findall(r"\$\{env:(\w+)\}", config))
@@ -290,6 +288,7 @@ def test_the_image_has_what_streamwatch_requires() -> None:
     assert all(hashes for _, hashes in have.values())
 
 
+@pytest.mark.slow
 def test_nothing_at_run_time_imports_what_the_command_line_is_made_of() -> None:
     """The image has none of it."""
     watching = "import streamwatch, streamwatch.otel.distro, streamwatch.otel.prometheus_reader, streamwatch.sdk.instrumentor, sys"
@@ -303,11 +302,11 @@ def test_nothing_at_run_time_imports_what_the_command_line_is_made_of() -> None:
 
 def variables(overlay: str) -> dict[str, str]:
     """The environment of a watched container: what the Instrumentation says, then what the operator adds itself."""
-    resource = yaml.safe_load((KUBERNETES / "base" / "instrumentation.yaml").read_text("utf-8"))
+    resource = document((KUBERNETES / "base" / "instrumentation.yaml").read_text("utf-8"))
     env = list(resource["spec"]["python"]["env"])
-    said = yaml.safe_load((KUBERNETES / overlay / "kustomization.yaml").read_text("utf-8"))
+    said = document((KUBERNETES / overlay / "kustomization.yaml").read_text("utf-8"))
     for patch in (one["patch"] for one in said["patches"] if "patch" in one):
-        env += [step["value"] for step in yaml.safe_load(patch) if step["path"] == "/spec/python/env/-"]
+        env += [step["value"] for step in document(patch) if step["path"] == "/spec/python/env/-"]
     operator = dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "otlp")
     operator["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
     operator["OTEL_RESOURCE_ATTRIBUTES"] = "k8s.pod.name=chat-0,service.instance.id=chat.chat-0.chat"
@@ -419,7 +418,7 @@ POD = {
 
 def relabelings() -> list[dict[str, Any]]:
     """Those of the PodMonitor as Prometheus has them, behind the container label that its operator puts first."""
-    monitor = yaml.safe_load((KUBERNETES / "scrape" / "podmonitor.yaml").read_text("utf-8"))
+    monitor = document((KUBERNETES / "scrape" / "podmonitor.yaml").read_text("utf-8"))
     names = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     container = {"source_labels": ["__meta_kubernetes_pod_container_name"], "target_label": "container"}
@@ -431,7 +430,7 @@ def prometheus(folder: Path, targets: list[dict[str, Any]]) -> Iterator[str]:
     """A Prometheus that discovers these targets; its address."""
     (folder / "targets.json").write_text(json.dumps(targets), "utf-8")
     job = {"job_name": "pods", "file_sd_configs": [{"files": ["targets.json"]}], "relabel_configs": relabelings()}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}), "utf-8")
+    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [job]}), "utf-8")  # which is YAML
     address = f"127.0.0.1:{free_port()}"
     command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     process = subprocess.Popen([*command, f"--web.listen-address={address}"], stderr=subprocess.DEVNULL)

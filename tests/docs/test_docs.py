@@ -16,7 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ import pytest
 from click.testing import CliRunner
 
 from docs.site.examples import OF_TIME
+from helpers import quick
 from helpers.listening import Listener, serving
 from helpers.tutorial import TEXT
 from streamwatch.cli import COMMANDS, main
@@ -92,10 +93,10 @@ def tokens(page: Path) -> list[markdown_it.token.Token]:  # type: ignore[name-de
     return markdown_it.MarkdownIt("commonmark").enable("table").parse(page.read_text("utf-8"))  # type: ignore[no-any-return]
 
 
-def blocks(*languages: str) -> list[Block]:
-    """All blocks in some languages."""
+def blocks(*languages: str, pages: Sequence[Path] = PAGES) -> list[Block]:
+    """All blocks in some languages, or those of some pages."""
     found = []
-    for page in PAGES:
+    for page in pages:
         before = None
         for token in tokens(page):
             if token.type == "fence" and token.info.split(" ")[0] in languages:
@@ -146,7 +147,8 @@ def ran(words: list[str], environ: dict[str, str], folder: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", blocks("python", "py"), ids=repr)
+# To find the blocks takes a second, which each process of a quick run would spend in vain.
+@pytest.mark.parametrize("block", [] if quick.is_quick() else blocks("python", "py"), ids=repr)
 def test_python_runs(block: Block, environ: dict[str, str], tmp_path: Path) -> None:
     """In a process of its own, its tests included; or it stands in a program that another test runs."""
     reason = re.match(r"not run: (.+)", block.comment, re.DOTALL)
@@ -320,27 +322,34 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize("block", blocks("console"), ids=repr)
-def test_commands_are_there(block: Block) -> None:
+@each_page
+def test_commands_are_there(page: Path) -> None:
     """Programs, subcommands, options, targets, modules, settings and paths; ours that work offline say the same."""
-    for command, output in commands(block.text):
-        for words in simple(command):
-            assert complaint([*words]) == "", command
-        if block.comment.startswith("not run:"):
-            continue
-        if re.fullmatch(r"streamwatch [^|>&]*", command) and (words := shlex.split(command))[1] in OFFLINE:
-            result = CliRunner().invoke(main, words[1:])
-            assert result.exit_code == 0, command
-            wanted = ".*".join(re.escape(part) for part in re.split(r"^\.\.\.$", output, flags=re.MULTILINE))
-            assert not output or re.fullmatch(wanted, result.stdout.strip("\n"), re.DOTALL), command
+    for block in blocks("console", pages=[page]):
+        for command, output in commands(block.text):
+            for words in simple(command):
+                assert complaint([*words]) == "", (block, command)
+            if block.comment.startswith("not run:"):
+                continue
+            if re.fullmatch(r"streamwatch [^|>&]*", command) and (words := shlex.split(command))[1] in OFFLINE:
+                assert_says(words[1:], output)
 
 
-@pytest.mark.parametrize("block", blocks("sh", "bash"), ids=repr)
-def test_lines_of_shell_are_commands(block: Block) -> None:
+def assert_says(words: list[str], output: str) -> None:
+    """A command of ours ends well, and says what stands below it, if anything does; `...` stands for the rest."""
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, words
+    wanted = ".*".join(re.escape(part) for part in re.split(r"^\.\.\.$", output, flags=re.MULTILINE))
+    assert not output or re.fullmatch(wanted, result.stdout.strip("\n"), re.DOTALL), words
+
+
+@each_page
+def test_lines_of_shell_are_commands(page: Path) -> None:
     """The same for blocks without a prompt."""
-    for line in block.text.replace("\\\n", " ").splitlines():
-        for words in simple(line):
-            assert complaint([*words]) == "", line
+    for block in blocks("sh", "bash", pages=[page]):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            for words in simple(line):
+                assert complaint([*words]) == "", (block, line)
 
 
 def test_what_is_wrong_is_noticed() -> None:
@@ -365,19 +374,20 @@ def test_what_is_wrong_is_noticed() -> None:
 # --- data
 
 
-@pytest.mark.parametrize("block", blocks("yaml", "json", "toml"), ids=repr)
-def test_data_is_data(block: Block) -> None:
+@each_page
+def test_data_is_data(page: Path) -> None:
     """YAML, TOML and JSON are valid: a document, or one a line."""
-    if block.language == "yaml":
-        yaml = pytest.importorskip("yaml")
-        assert list(yaml.safe_load_all(block.text))
-    elif block.language == "toml":
-        assert pytest.importorskip("tomllib").loads(block.text)
-    else:
-        try:
-            json.loads(block.text)
-        except ValueError:
-            assert all(json.loads(line) for line in block.text.splitlines() if line != "...")
+    for block in blocks("yaml", "json", "toml", pages=[page]):
+        if block.language == "yaml":
+            yaml = pytest.importorskip("yaml")
+            assert list(yaml.safe_load_all(block.text)), block
+        elif block.language == "toml":
+            assert pytest.importorskip("tomllib").loads(block.text), block
+        else:
+            try:
+                json.loads(block.text)
+            except ValueError:
+                assert all(json.loads(line) for line in block.text.splitlines() if line != "..."), block
 
 
 # --- prose
@@ -467,6 +477,7 @@ def test_every_attribute_is_explained_and_no_other() -> None:
     assert written | exported | set(COMMON) | {"streamwatch.outcome.*"} == set(ATTRIBUTES)
 
 
+@pytest.mark.quick_cases(16)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.name not in OF_TIME], ids=repr)
 def test_an_example_shows_the_repair(kind: AnomalyKind) -> None:
     """A kind with a repair is repaired in its example, one line at least differs, and no two of them look alike."""

@@ -98,13 +98,14 @@ def assert_replays(api: str, wire: bytes, request: Request, error: BaseException
 # --- what a masked body keeps
 
 
-@pytest.mark.quick_cases(60)
+@pytest.mark.quick_cases(20)
 @pytest.mark.parametrize("case", CASES, ids=repr)
 def test_a_masked_case_shows_the_same(case: Any) -> None:
     """Length, structure, verdict, kinds, counts, outcomes."""
     assert_replays(case.api, case.wire, case.request, case.error)
 
 
+@pytest.mark.quick_cases(14)
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_a_masked_recording_shows_the_same(name: str) -> None:
     """Length, structure, verdict, kinds, counts, outcomes."""
@@ -130,6 +131,7 @@ def test_masked_streams_of_real_servers_show_the_same(shared: Path) -> None:
         assert_replays(entry["surface"], wire, Request(n=entry["request_n"]))
 
 
+@pytest.mark.slow  # the oracles; a quick run masks cases
 def test_masked_oracles_show_the_same(shared: Path) -> None:
     """Every wire of the oracles."""
     for case in lines(shared / "oracles" / "cases.jsonl"):
@@ -227,6 +229,7 @@ def test_nothing_that_was_said_is_left(where: str) -> None:
     assert payloads(masked) == payloads(wire)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("arguments", [_CALL, json.dumps({"Жук": "Жук²🙂"}, ensure_ascii=False), "Жук ² Жук", "QZJ: 9"])
 def test_arguments_cut_anywhere_say_nothing(arguments: str) -> None:
     """In two fragments, cut at every place, an escape's own middle included: JSON stays JSON, and no letter stays."""
@@ -559,6 +562,7 @@ def through_sdk(watch: Any, directory: Path, mode: str, reads: list[sdk.Read], *
     return watched
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_an_anomalous_stream_becomes_a_file(watch: Any, tmp_path: Path, mode: str) -> None:
     """Masked, with the SDK's version in its header; a replay shows what was reported."""

@@ -130,7 +130,7 @@ _SEEDS = (None, 1, 2)
 _FORMS = pytest.mark.parametrize("form", [SENTENCE, ID_LIKE, NUMBER], ids=["sentence", "id", "number"])
 
 
-@pytest.mark.quick_cases(20)
+@pytest.mark.quick_cases(8)
 @_FORMS
 @pytest.mark.parametrize("pretty", [False, True], ids=["line", "lines"])
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -169,7 +169,7 @@ _JSON = st.recursive(
 )
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(2)
 @_FORMS
 @pytest.mark.parametrize("api", PLACES)
 @given(payload=st.dictionaries(_NAMES, _JSON, min_size=1, max_size=8), pretty=st.booleans(), escaped=st.booleans())

@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from conftest import Watched, settle
 from helpers import sdk
-from helpers.quick import examples
+from helpers.quick import examples, is_quick
 from streamwatch.core.kinds import CONTENT_ABSENT, KINDS, SEQUENCE_GAP, AnomalyKind
 from streamwatch.core.kinds import TOOL_CALL_INDEX_REUSED as REUSED
 from streamwatch.core.known_issues import ISSUES
@@ -595,7 +595,7 @@ def planted(value: Any, draw: Any, share: float) -> Any:
 
 @given(data=st.data(), api=st.sampled_from(["chat", "responses"]), policy=st.sampled_from(["default", "all", "none"]))
 @hypothesis_settings(
-    max_examples=examples(150),
+    max_examples=6 if is_quick() else 150,  # each exports all that there is
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -160,4 +160,4 @@ def everything(extra: Path | None = None, every: int = 1) -> list[Stream]:
     """Return all streams that are not generated; of the large collections, every so many-th."""
     found = [*own(), *oracles(), *field_cases()]
     folders = [extra] if extra else [SHARED / "corpus", SHARED / "corpus_2026_11"]
-    return [*found, *(stream for folder in folders for stream in corpus(folder))]
+    return [*found, *(stream for folder in folders for stream in corpus(folder, every))]

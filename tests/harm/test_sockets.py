@@ -43,7 +43,7 @@ def reader() -> Any:
 # --- the connections
 
 
-@pytest.mark.quick_cases(4)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", [mode for mode in SOCKET_MODES if "reconnect" not in mode])
 @pytest.mark.parametrize("code", [code for code in CODES if code != 1005])  # `websockets` sends no such close
 def test_a_script_is_read_as_a_server_is(code: int, mode: str, reader: SocketReader) -> None:
@@ -66,6 +66,7 @@ def test_a_script_is_read_as_a_server_is(code: int, mode: str, reader: SocketRea
     assert [outcome(each, scripted) for each in found] == [outcome(each, real) for each in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["reconnect", "reconnect_async"])
 def test_connections_that_the_sdk_replaces_are_read_one_after_the_other(mode: str, reader: SocketReader) -> None:
     """What stands behind a close is what the next connection says."""
@@ -283,6 +284,7 @@ def judged(cases: list[Case]) -> Tally:
         finder.close()
 
 
+@pytest.mark.slow
 def test_numbers_that_prove_an_order_are_a_repair() -> None:
     """The finder sees repairs, and says that they are."""
     cases = [Case(generated("responses_socket", seed), ("message_late_by_1",), seed, "recv") for seed in range(3)]
@@ -294,11 +296,12 @@ def test_numbers_that_prove_an_order_are_a_repair() -> None:
 # --- the search, and the tables
 
 
+@pytest.mark.slow  # test_harm.py judges some sessions in a quick run
 @pytest.mark.parametrize("policy", ["default", "none"])
 def test_nobody_is_harmed_over_websockets(policy: str) -> None:
     """At level default a reader ends the same, or the numbers prove it wrong; with `none` nothing differs."""
     options = Options(
-        seed=1, count=150 if quick.is_quick() else 9000, policy=policy, apis=tuple(SOCKETS), recorded=False
+        seed=1, count=60 if quick.is_quick() else 9000, policy=policy, apis=tuple(SOCKETS), recorded=False
     )
     tally = searched(options)
     expected = {"kept", "left", "repaired"} if policy == "default" else {"kept", "left"}

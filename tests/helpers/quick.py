@@ -6,6 +6,7 @@ draws fewer examples for it, always the same ones. What stays out altogether is 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ T = TypeVar("T")
 #: Of so many examples a quick run draws one; and it draws this many at least.
 SHARE, FEWEST = 10, 6
 #: Cases that are items of their own, as they need a fixture: of a test without a mark, so many are drawn.
-MOST_ITEMS = 3
+MOST_ITEMS = 2
 #: Cases in one item at most: items are what the processes of a run share.
 MOST_CASES = 150
 #: Failed cases after which the others of an item are not run.
@@ -126,12 +127,19 @@ def _is_plain(test: pytest.Item, case: Any) -> bool:
         return False
     if inspect.iscoroutinefunction(test.obj) or inspect.isasyncgenfunction(test.obj):
         return False
-    arguments = {name for name, each in inspect.signature(test.obj).parameters.items() if each.default is each.empty}
+    arguments = _needed(test.obj)
     marks = [mark for mark in test.own_markers if mark.name != "quick_cases"]
     direct = all(mark.name == "parametrize" and not mark.kwargs.get("indirect") for mark in marks)
     # The parameters of a fixture are among those of the case, too.
     named = {name for mark in test.iter_markers("parametrize") for name in _names(mark.args[0])}
     return direct and arguments == set(case.params) and arguments <= named
+
+
+@functools.cache
+def _needed(test: Callable[..., object]) -> frozenset[str]:
+    """Return the arguments that a test has to be given: to read a signature takes longer than to compare a case."""
+    parameters = inspect.signature(test).parameters
+    return frozenset(name for name, each in parameters.items() if each.default is each.empty)
 
 
 def _names(arguments: str | Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ def load_run() -> Any:
 run = load_run()
 
 
-@pytest.mark.quick_cases(22)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("fault", list(faults()), ids=lambda fault: fault.name)
 def test_a_stream_that_the_plain_sdk_reads_is_read_with_streamwatch(

@@ -365,6 +365,7 @@ def test_a_warning_reaches_stderr_past_handlers_that_show_nothing(
 # -- whole processes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # the process that forks below serves its metrics in a quick run
 def test_an_application_with_nothing_configured_serves_its_metrics(ports: range) -> None:
     """No word on stderr, no connection error, and neither openai nor an OTLP exporter is imported."""
     ran = instrumented(
@@ -375,6 +376,7 @@ def test_an_application_with_nothing_configured_serves_its_metrics(ports: range)
     assert ("3.0 []\n", "") == (ran.stdout, ran.stderr)
 
 
+@pytest.mark.slow  # without a process, the tests above have it
 def test_a_busy_port_costs_a_process_nothing_but_the_port(ports: range) -> None:
     """The warning is on stderr although nobody configured logging, and every exporter goes on."""
     with taken(ports[0]):

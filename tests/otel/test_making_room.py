@@ -67,19 +67,15 @@ def said(first: int) -> str:
     return f"streamwatch: the application serves port {first} itself; Streamwatch's metrics are in its registry"
 
 
+@pytest.mark.slow  # the tests at the end make room in this process
 @pytest.mark.parametrize(
     "start",
     [
         "start_http_server(first)",
-        *(
-            pytest.param(start, marks=pytest.mark.slow)
-            for start in (
-                "start_http_server(first, addr='localhost')",
-                "start_http_server(port=first, addr='127.0.0.1', registry=REGISTRY)",
-                "start_wsgi_server(first, '0.0.0.0')",
-                "exposition.start_http_server(first)",
-            )
-        ),
+        "start_http_server(first, addr='localhost')",
+        "start_http_server(port=first, addr='127.0.0.1', registry=REGISTRY)",
+        "start_wsgi_server(first, '0.0.0.0')",
+        "exposition.start_http_server(first)",
     ],
 )
 def test_the_applications_server_gets_the_port(start: str, ports: range) -> None:

@@ -94,7 +94,7 @@ NEEDS = {
 }
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow  # the test above has one need in a quick run: a scrape
 @pytest.mark.parametrize("need", NEEDS.values(), ids=NEEDS)
 def test_the_providers_are_there_before_anything_can_tell(need: str, ports: range) -> None:
     """Whoever needs them first, and a number is counted from the first one on."""
@@ -106,6 +106,7 @@ def test_the_providers_are_there_before_anything_can_tell(need: str, ports: rang
     assert [f"False True {'hits' in need}"] == ran(code, ports)
 
 
+@pytest.mark.slow
 def test_to_import_the_libraries_is_not_to_use_them(ports: range) -> None:
     """None of what is late is imported with them but their own, and their classes are as they were soon after."""
     code = f"""
@@ -143,7 +144,7 @@ CLIENTS = {
 }
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow  # in a quick run test_known_issues.py watches one
 @pytest.mark.parametrize("made", CLIENTS.values(), ids=CLIENTS)
 def test_the_first_client_is_watched(made: str, ports: range) -> None:
     """And not before: none of the agent is there."""
@@ -208,7 +209,7 @@ def test_what_the_environment_said_at_the_start_counts(ports: range) -> None:
     assert ["True ['late', 'console']"] == ran(code, ports, OTEL_SERVICE_NAME="early")
 
 
-@pytest.mark.slow  # test_distro.py and test_forks.py have a forked child in a quick run
+@pytest.mark.slow  # test_distro.py has a forked child in a quick run
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_an_endpoint_before_it_has_anything_to_serve(ports: range) -> None:
     """On a port of its own, with what it counts itself."""
@@ -249,6 +250,7 @@ def test_a_thread_that_records_while_another_one_is_asked_loses_nothing(ports: r
     assert ["['1.0']"] == ran(code, ports)
 
 
+@pytest.mark.slow
 def test_a_terminal_has_its_lines_without_any_stream(ports: range) -> None:
     """The first line is there at the start, before the program has done anything."""
     done = subprocess.run(

@@ -39,7 +39,7 @@ def lacks(kind: AnomalyKind) -> list[str]:
     return [step for step, is_done in steps.items() if not is_done]
 
 
-@pytest.mark.quick_cases(16)
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
 def test_a_kind_is_whole(kind: AnomalyKind) -> None:
     """A row, a rule, a case, an explanation, and the pages that are made of them."""

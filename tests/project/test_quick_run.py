@@ -52,6 +52,7 @@ def test_all_ran():
 """
 
 
+@pytest.mark.quick_cases(1)
 @conftests
 def test_cases_run_together_and_are_named_where_they_fail(conftest: str, pytester: pytest.Pytester) -> None:
     """All of them, 150 in an item; tests with a fixture stay as they are, and a case that skips is told."""
@@ -80,6 +81,7 @@ def test_of_many_cases(letter, number, tmp_path):
 """
 
 
+@pytest.mark.quick_cases(1)
 @conftests
 def test_a_test_may_say_how_many_of_its_cases_run(conftest: str, pytester: pytest.Pytester) -> None:
     """So many, always the same ones, and of each parameter more values than one."""

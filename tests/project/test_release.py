@@ -30,7 +30,10 @@ MADE = (
     "## [0.1.0] - 2025-12-24\n\n### Added\n\n- The first thing.\n"
 )
 
-pytestmark = pytest.mark.skipif(not shutil.which("git") or not PROGRAM.exists(), reason="takes git and a checkout")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("git") or not PROGRAM.exists(), reason="takes git and a checkout"),
+    pytest.mark.quick_cases(1),  # each makes a repository
+]
 Release = Callable[..., "Done"]
 
 

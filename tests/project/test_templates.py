@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
+from helpers.documents import document
 from streamwatch.cli import COMMANDS
 from streamwatch.core.settings import Settings
-
-yaml = pytest.importorskip("yaml")
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github"
@@ -25,13 +24,13 @@ each_text = pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
 
 def fields(path: Path) -> list[dict[str, Any]]:
     """The fields of a form that somebody fills in."""
-    return [field for field in yaml.safe_load(path.read_text("utf-8"))["body"] if field["type"] != "markdown"]
+    return [field for field in document(path.read_text("utf-8"))["body"] if field["type"] != "markdown"]
 
 
 @each_form
 def test_a_form_is_one(path: Path) -> None:
     """It has a name, a description and a body; each field a type, a label, and an id that no other has."""
-    form = yaml.safe_load(path.read_text("utf-8"))
+    form = document(path.read_text("utf-8"))
 
     assert {"name", "description", "body"} <= set(form)
     assert {field["type"] for field in form["body"]} <= {"markdown", "textarea", "input", "dropdown", "checkboxes"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-yaml = pytest.importorskip("yaml")
+from helpers.documents import document
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".github" / "workflows"
@@ -36,7 +36,7 @@ MAY_WRITE = {
 
 def jobs(path: Path) -> dict[str, dict[str, Any]]:
     """The jobs of a workflow."""
-    found: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text("utf-8"))["jobs"]
+    found: dict[str, dict[str, Any]] = document(path.read_text("utf-8"))["jobs"]
     return found
 
 
@@ -130,7 +130,7 @@ def test_nights_have_what_takes_long() -> None:
 @each_workflow
 def test_a_workflow_has_no_right_that_no_job_asks_for(path: Path) -> None:
     """None by itself; a job reads the checkout, and writes only what the table says."""
-    workflow = yaml.safe_load(path.read_text("utf-8"))
+    workflow = document(path.read_text("utf-8"))
 
     assert workflow["permissions"] == {}
     assert {"group", "cancel-in-progress"} == set(workflow["concurrency"])

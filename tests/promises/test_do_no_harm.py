@@ -82,9 +82,9 @@ SPARED = {
 }
 Way = tuple[str, int]
 #: How a stream is read: mode, and bytes in a read, where 0 is one read an event.
-WAYS: tuple[Way, ...] = (("sync", 0), ("sync", 7), ("async", 0), ("async", 7))
+WAYS: list[Way] = sample([("sync", 7), ("sync", 0), ("async", 0), ("async", 7)], 2)
 #: The call from which on a function fails, and how streams are read then. The third call is in the middle of one.
-FAILURES = {"at once": (1, WAYS), "later": (3, WAYS[1:2])}
+FAILURES = {"at once": (1, WAYS), "later": (3, WAYS[:1])}
 #: One failure in one way of reading: when, the call from which on a function fails, and how streams are read.
 TRIES = [(when, fails_from, way) for when, (fails_from, ways) in FAILURES.items() for way in ways]
 
@@ -358,7 +358,7 @@ def _no_exceptions_in_the_log() -> Iterator[None]:
 # --- the properties
 
 
-@pytest.mark.quick_cases(48)
+@pytest.mark.quick_cases(20)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize("name", sample(list(FUNCTIONS), 240))
 def test_the_application_never_notices_a_failing_function(
@@ -400,7 +400,7 @@ def test_what_is_held_is_not_lost_by_a_failing_function(
 ) -> None:
     """An event that waits for its turn is delivered once, whatever fails meanwhile."""
     watch()
-    failing = sample(sorted(reached["disordered"]), 60)
+    failing = sample(sorted(reached["disordered"]), 20)
     wrong = {name: harm(name, "disordered", plain, mended)[1] for name in failing}
 
     assert {} == {name: found for name, found in wrong.items() if found}

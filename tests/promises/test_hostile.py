@@ -196,7 +196,7 @@ def test_what_is_no_event_costs_nothing(filler: bytes) -> None:
 NUMBERS = [10**400, -1, -(10**30), 2**53, 2**63, 1.5, 5.0, float("inf"), float("nan"), True, "5", "", None, [], {}]
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(3)
 @pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API")
 @pytest.mark.parametrize("number", NUMBERS, ids=repr)
 @pytest.mark.parametrize("mode", sdk.MODES)
@@ -290,7 +290,7 @@ IN_PARTS = [
 ]
 
 
-@pytest.mark.quick_cases(20)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize(("name", "size"), sample(IN_PARTS, 30))
 def test_the_application_gets_what_the_plain_sdk_gives(

@@ -125,7 +125,7 @@ def streams() -> Iterator[tuple[str, str, bytes, Request]]:
 STREAMS = {name: (api, wire, request) for name, api, wire, request in streams()}
 
 
-@pytest.mark.quick_cases(50)
+@pytest.mark.quick_cases(25)
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", STREAMS)
 def test_nothing_is_lost_at_any_line(name: str, policy: str) -> None:

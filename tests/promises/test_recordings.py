@@ -45,7 +45,7 @@ def test_the_files_are_those_that_are_built() -> None:
     }
 
 
-@pytest.mark.quick_cases(24)
+@pytest.mark.quick_cases(12)
 @_EACH
 @pytest.mark.parametrize("loads", parsers(), ids=lambda loads: loads.__module__.partition(".")[0])
 def test_no_fault_is_found_however_it_is_cut(name: str, loads: Callable[[bytes], Any]) -> None:
@@ -59,7 +59,7 @@ def test_no_fault_is_found_however_it_is_cut(name: str, loads: Callable[[bytes],
         assert watch(recorded_api(name), reads, request=request, loads=loads).comparable() == whole.comparable()
 
 
-@pytest.mark.quick_cases(14)
+@pytest.mark.quick_cases(7)
 @_EACH
 def test_nothing_is_held(name: str) -> None:
     """Every event is there with its last byte; only a usage that comes too early makes one chunk wait for the next."""
@@ -146,7 +146,7 @@ def assert_same_through_sdk(name: str, api: str, wire: bytes) -> Report:
     return seen[-1]
 
 
-@pytest.mark.quick_cases(14)
+@pytest.mark.quick_cases(7)
 @_EACH
 def test_the_application_gets_the_same_chunks(name: str) -> None:
     """Through the SDK: type and data of every chunk, with Streamwatch and without."""

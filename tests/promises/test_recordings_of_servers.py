@@ -49,7 +49,7 @@ def test_every_recording_is_in_the_index() -> None:
     assert len(HEALTHY) + len(CUT) >= len(INDEX) - 2  # and LiteLLM's two errors
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", INDEX)
 def test_what_is_found_is_what_is_known(name: str) -> None:
     """Verdict and kinds as in the index, however the bytes are cut into reads."""
@@ -62,6 +62,7 @@ def test_what_is_found_is_what_is_known(name: str) -> None:
         assert watch(api, reads, request=request).comparable() == whole.comparable()
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize("name", HEALTHY)
 def test_no_fault_is_found_on_healthy_runs(name: str) -> None:
     """But for what a server is known to leave out; and that is repaired for the SDK's helper, which needs it."""
@@ -105,7 +106,7 @@ def test_a_cut_is_a_truncation(name: str, error: ConnectionError | None) -> None
     assert "stream_truncated" in seen.faults
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", [name for name in HEALTHY if name not in KNOWN])
 def test_the_application_gets_the_same_chunks(name: str) -> None:
     """Through the SDK: type and data of every chunk, with Streamwatch and without."""

@@ -165,8 +165,8 @@ def of(watched: Watched) -> tuple[Report, Times]:
     return report, report.times
 
 
-@pytest.mark.quick_cases(3)
-@pytest.mark.parametrize("mode", [MODES[0], *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES[1:])])
+@pytest.mark.slow  # each takes seconds; test_times.py has what a quick run has of it
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_each_row_is_seen_while_it_lasts_and_kept_afterwards(row: Row, mode: str, stalling: Watched) -> None:
     """The state of an open stream by the first scrape beyond the threshold, and its times when it has ended."""

@@ -52,7 +52,7 @@ def wire(fault: Fault, shape: Shape, seed: int) -> tuple[list[streams.Event], li
     return healthy, faults.broken(fault, healthy, rng)
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("fault", "shape"), EACH, ids=[f"{fault.name}-{shape.value}" for fault, shape in EACH])
 def test_cases_are_what_was_broken_and_end_as_the_reader_did(fault: Fault, shape: Shape, level: str) -> None:

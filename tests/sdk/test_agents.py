@@ -71,6 +71,7 @@ def turned(events: list[Payload]) -> list[str]:
         return [event.type for event in stream]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 def test_a_healthy_session_is_clean_and_untouched(mode: str, watched: Watched) -> None:
     """Every event as it came, under the name of its API."""

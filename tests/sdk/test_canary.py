@@ -269,6 +269,7 @@ def test_no_connection_has_moved() -> None:
     assert not found, f"openai {openai.__version__} has moved:\n" + "\n".join(f"- {each}" for each in found)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -137,7 +137,7 @@ def check(api: str, made: Any, payload: Any) -> bool:
 # --- the same object
 
 
-@pytest.mark.quick_cases(13)
+@pytest.mark.quick_cases(5)
 @pytest.mark.parametrize("name", SERVED)
 def test_recorded_chunks_are_the_sdks_own(name: str) -> None:
     """Whatever a server sends: read twice, the second time with what was learned the first time."""
@@ -386,7 +386,7 @@ def test_long_keys_are_not_kept(length: int, is_learned: bool) -> None:
     assert Counting().learns({**sdk.chat("a")[1], "x" * length: 1}) is is_learned
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("is_inside", [False, True])
 def test_large_shapes_are_not_kept(is_inside: bool) -> None:
     """A template takes up to 32 KiB: with one long name more, none is taken; the same of an object inside."""
@@ -652,7 +652,7 @@ def test_who_comes_between_before_the_first_read_finds_the_sdks_own_type(watched
     assert {ChatCompletionChunk} == set(casts)
 
 
-@pytest.mark.quick_cases(16)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("api", STREAMED)
 @pytest.mark.parametrize("name", ["thread.run.created", "error", "other"])
 @pytest.mark.parametrize("data", ['{"id": "a"}', "[1]", '"text"', "7", "true", "null", "[]", '{"type": "error"}'])

@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from conftest import Watched
 from helpers import sdk
+from helpers.quick import examples
 from streamwatch.core.vocabulary import Verdict
 from streamwatch.sdk import instrumentor
 
@@ -29,6 +30,8 @@ from streamwatch.sdk import instrumentor
 _LETTERS = "abcdefghij"
 THREADS = 64
 STREAMS_EACH = 3
+#: Tasks that read from one client at once.
+TASKS = examples(200, 30)
 
 
 def broken(name: str) -> list[bytes]:
@@ -175,10 +178,10 @@ async def _leave(shared: Any, name: str, patience: float) -> str:
 
 @pytest.mark.skipif(sdk.VERSION < (1, 10), reason="streams of this release cannot be closed")
 async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(patient: Callable[[], Watched]) -> None:
-    """Timeouts hit some of 200 streams of one client anywhere: those are abandoned, the others whole, all counted."""
+    """Timeouts hit some streams of one client anywhere: those are abandoned, the others whole, all counted."""
     watched = patient()
     shared, chance = async_client(pause=0.0005), random.Random(1)
-    patience = [chance.choice((60.0, chance.uniform(0.001, 0.3))) for _ in range(200)]
+    patience = [chance.choice((60.0, chance.uniform(0.001, 0.3))) for _ in range(TASKS)]
     names = [f"<{number}>" for number in range(len(patience))]
     asked = [_leave(shared, *each) for each in zip(names, patience, strict=True)]
     results = await asyncio.gather(*asked, return_exceptions=True)
@@ -199,11 +202,11 @@ async def test_tasks_that_are_cancelled_at_any_moment_harm_no_other(patient: Cal
     assert not instrumentor.agent.any_open
 
 
-async def test_200_tasks_on_one_client_are_counted_exactly(patient: Callable[[], Watched]) -> None:
+async def test_tasks_on_one_client_are_counted_exactly(patient: Callable[[], Watched]) -> None:
     """All of them whole, and each its own."""
     watched = patient()
     shared = async_client(pause=0.0)
-    names = [f"<{number}>" for number in range(200)]
+    names = [f"<{number}>" for number in range(TASKS)]
 
     async def read(name: str) -> str:
         return text_of([chunk async for chunk in await ask(shared, name)])

@@ -286,7 +286,7 @@ def answer(chunk: Any) -> Any:
 # --- dicts
 
 
-@pytest.mark.quick_cases(75)
+@pytest.mark.quick_cases(10)
 @pytest.mark.parametrize("delta", DELTAS, ids=str)
 @pytest.mark.parametrize("name", DICTS)
 def test_dicts_answer_for_a_content(filled: Maker, name: str, delta: Any) -> None:
@@ -297,7 +297,7 @@ def test_dicts_answer_for_a_content(filled: Maker, name: str, delta: Any) -> Non
         assert chunk.choices[0].delta.content is None
 
 
-@pytest.mark.quick_cases(45)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("delta", DELTAS, ids=str)
 @pytest.mark.parametrize("name", WRITTEN)
 def test_what_is_written_is_as_it_came(filled: Maker, name: str, delta: Any) -> None:

@@ -209,6 +209,7 @@ def test_openai_may_be_imported_before_or_after(order: tuple[str, str]) -> None:
     assert "['complete', 'complete']" == python(program).stdout.strip()
 
 
+@pytest.mark.slow  # test_start.py has it under the agent
 def test_switching_on_imports_nothing_of_openai() -> None:
     """Every Python process that starts pays for what is imported then, and most of them never stream."""
     program = (
@@ -229,6 +230,7 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     assert "['streamwatch', 'streamwatch.version']" == python(program).stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_process_without_openai_is_none_the_wiser() -> None:
     """No warning, no exception, on or off."""
     program = (
@@ -412,18 +414,20 @@ def test_flush_sends_all_that_is_known(off: None, spans: InMemorySpanExporter, t
 
 def test_flush_never_raises(off: None) -> None:
     """It says that not all went out, whatever the provider does; without OpenTelemetry's SDK there is nothing to send."""
+    provider = MeterProvider()
 
     class Broken:
         def force_flush(self, timeout_millis: float) -> bool:
             raise TimeoutError("the back end does not answer")
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(MeterProvider(), name)
+            return getattr(provider, name)
 
     streamwatch.instrument(meter_provider=Broken())
     assert not streamwatch.flush(0.1)
 
 
+@pytest.mark.slow
 def test_flush_without_anything_to_send_is_done() -> None:
     """Before anything is switched on, and where OpenTelemetry is off."""
     program = "import streamwatch; print(streamwatch.flush()); streamwatch.instrument(); print(streamwatch.flush())"

@@ -229,6 +229,7 @@ def test_an_alarm_reaches_the_application_as_often_as_without_us(handle: Any, wa
     assert 0 == watched.internal_errors()
 
 
+@pytest.mark.slow
 def test_an_exception_from_another_thread_reaches_the_application(
     watched: Watched, request: pytest.FixtureRequest
 ) -> None:

@@ -282,7 +282,7 @@ async def test_an_asynchronous_stream_ends_once(
     check(watched, verdict, responses)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("read", [cancelled, timed_out])
 @EACH_API
 async def test_a_cancelled_stream_is_abandoned(read: AsyncConsumer, api: str, watched: Watched) -> None:

@@ -25,6 +25,7 @@ JSON = st.recursive(
 BETWEEN = st.sampled_from([b"", b": keep-alive\n\n", b"event: ping\n", b"id: 7\n", b"retry: 10\n", b"\n\n"])
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("repair", ["none", "default"])
 def test_any_json_comes_as_the_plain_sdk_gives_it(mode: str, repair: str) -> None:

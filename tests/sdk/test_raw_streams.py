@@ -86,7 +86,7 @@ def test_a_body_that_is_left_is_abandoned(mode: str, way: str, watch: Callable[.
     assert [report.verdict for report in watched.reports] == [Verdict.ABANDONED, Verdict.COMPLETE]
 
 
-@pytest.mark.quick_cases(24)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("recorded", own(), ids=lambda each: each.name)
 def test_what_is_found_is_what_the_core_finds(recorded: Any, watch: Callable[..., Watched]) -> None:
     """In every recording, as lines and as bytes: nothing is repaired, and nothing changed."""

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import Watched
 from helpers.keeper import EVENTS, FRAMES, Answer, Asked, Keeper, changed, rest
+from helpers.quick import sample
 from helpers.sdk import MODES, VERSION, Body, httpx
 from recordings.build import RECORDINGS
 from streamwatch import Settings, StreamWatch
@@ -22,7 +23,10 @@ from streamwatch.core.settings import Policy
 from streamwatch.core.vocabulary import Condition, Outcome, Resumed, Verdict
 from streamwatch.sdk import resuming
 
-pytestmark = pytest.mark.skipif(VERSION < (1, 84), reason="responses in the background are younger")
+pytestmark = [
+    pytest.mark.skipif(VERSION < (1, 84), reason="responses in the background are younger"),
+    pytest.mark.quick_cases(1),  # each asks a server, most of them in both modes
+]
 
 RESUME = Settings(resume=True)
 ASKED: dict[str, Any] = {"model": "m", "input": "x", "stream": True, "background": True}
@@ -123,12 +127,12 @@ def as_plain(program: Program, watch: Callable[..., Watched], *script: Any, **mo
 # --- what is read on
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("ends", ["lost", "whole"])
 def test_a_cut_at_any_place_is_read_on(program: Program, watch: Callable[..., Watched], ends: str) -> None:
     """After each event, and inside the bytes of each: the program gets all that the whole stream gives."""
     watched = watch(settings=RESUME)
-    places = [(at, torn) for at in range(1, len(FRAMES)) for torn in (0, 7 if at % 2 else len(FRAMES[at]) - 1)]
+    every = [(at, torn) for at in range(1, len(FRAMES)) for torn in (0, 7 if at % 2 else len(FRAMES[at]) - 1)]
+    places = sample(every, 6)
 
     for at, torn in places:
         read = program.read(Answer(b"".join(FRAMES[:at]) + FRAMES[at][:torn], ends), rest)
@@ -386,7 +390,7 @@ WRONG = {
 }
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", WRONG)
 @pytest.mark.parametrize("ends", ["lost", "whole"])
 def test_what_does_not_follow_is_not_used(
@@ -467,7 +471,7 @@ NOT_RESUMED: dict[str, tuple[Settings, dict[str, Any], Answer]] = {
 }
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("name", NOT_RESUMED)
 def test_nothing_is_asked_for(program: Program, watch: Callable[..., Watched], name: str) -> None:
     """No request is added where nobody wants that, or the response cannot be read on: all is as on the plain SDK."""

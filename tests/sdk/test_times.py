@@ -79,7 +79,7 @@ def test_a_model_may_think_before_its_first_chunk(mode: str, stalling: Watched) 
     assert LONG <= (seen.first_chunk or 0)
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("end", [sdk.cut_off(), b""], ids=["reset", "end of the body"])
 def test_silence_before_a_cut_is_part_of_the_duration(mode: str, end: Any, stalling: Watched) -> None:
@@ -174,7 +174,7 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow  # test_top_open.py shows one in a quick run
 @pytest.mark.parametrize(
     ("sent", "before", "beyond"),
     [(0, "starting", "unanswered"), (1, "flowing", "silent")],

@@ -69,6 +69,7 @@ def test_a_private_name_in_a_string_is_noticed(source: str) -> None:
     assert names_in(source, set()) == (set(), {"_client"})
 
 
+@pytest.mark.slow  # reads the whole source
 def test_what_is_said_to_be_something_else_is_there() -> None:
     """Every exception is needed: the string stands in that module, the public name somewhere."""
     texts = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}

@@ -28,7 +28,7 @@ from streamwatch.sdk import instrumentor, lines, waiting
 pytestmark = [
     pytest.mark.skipif(not sdk.HAS_RESPONSES, reason="this release has no Responses API"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # trio, of the SDK's own generators
-    pytest.mark.quick_cases(6),
+    pytest.mark.quick_cases(1),  # each waits, most of them in every loop
 ]
 
 WINDOW = 0.1
@@ -188,6 +188,7 @@ def test_over_tls_too(mode: str, tls: tuple[ssl.SSLContext, ssl.SSLContext], imp
         assert not serving.in_vain
 
 
+@pytest.mark.quick_cases(2)
 @EACH_MODE
 def test_what_comes_within_the_window_is_waited_for_over_tls(
     mode: str, tls: tuple[ssl.SSLContext, ssl.SSLContext], watched: Watched
@@ -241,6 +242,7 @@ BLOCKING_CUTS: dict[str, Script] = {
 }
 
 
+@pytest.mark.quick_cases(3)
 @EACH_MODE
 @pytest.mark.parametrize("cut", CUTS)
 def test_however_the_server_cuts_what_it_writes(cut: str, mode: str, impatient: Watched) -> None:
@@ -297,7 +299,6 @@ def test_a_body_without_chunks(mode: str, impatient: Watched) -> None:
     assert not serving.in_vain
 
 
-@pytest.mark.quick_cases(2)
 @EACH_MODE
 def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> None:
     """Nothing of ours stays on a connection: a stream that waited ends, and the pool has it again."""
@@ -322,7 +323,6 @@ def test_a_connection_serves_the_next_request(mode: str, impatient: Watched) -> 
 # --- what the application does meanwhile is as without us
 
 
-@pytest.mark.quick_cases(3)
 @EACH_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_the_applications_own_timeout_comes(mode: str, script: Script, watch: Callable[..., Watched]) -> None:
@@ -348,7 +348,7 @@ def test_64_types_of_bodies_are_remembered_as_blocking() -> None:
     assert len(blocking) == 64
 
 
-@pytest.mark.quick_cases(2)
+@pytest.mark.slow  # it takes longer than a client waits
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
 def test_a_reader_who_is_away_has_no_timeout_and_costs_nothing(mode: str, script: Script, impatient: Watched) -> None:
@@ -394,7 +394,6 @@ async def _scoped(mode: str, seconds: float, reading: Reading, stream: Any) -> s
         return type(error).__name__
 
 
-@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("mode", ["asyncio", "anyio", "trio"])
 @pytest.mark.parametrize("seconds", [0.5, 5.0])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -421,7 +420,6 @@ def test_limits_around_each_step(mode: str, seconds: float, script: Script, watc
 MOMENTS = [WINDOW / 3, WINDOW * 3]
 
 
-@pytest.mark.quick_cases(3)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -500,7 +498,6 @@ def test_the_http_library_sees_a_cancellation(mode: str, script: Script, watch: 
     assert (True, True) == (plain, watched)
 
 
-@pytest.mark.quick_cases(3)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("moment", MOMENTS, ids=["held", "handed-on"])
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])
@@ -556,6 +553,7 @@ async def _both(mode: str, consume: Any, seconds: float, close: Any) -> None:
 LEAVINGS = ["close", "close-iterator", "drop", "let-the-loop-end"]
 
 
+@pytest.mark.quick_cases(2)
 @EACH_ASYNC_MODE
 @pytest.mark.parametrize("how", LEAVINGS)
 @pytest.mark.parametrize("script", [GAP, BLOCKING_CUTS["before a chunk ends"]], ids=["outside", "at-the-gate"])

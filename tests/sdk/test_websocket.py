@@ -83,7 +83,7 @@ def test_an_order_that_is_not_the_servers_is_counted_and_left(mode: str, watch: 
     assert (second.verdict, set(second.anomalies)) == (Verdict.TRUNCATED, {STREAM_TRUNCATED})
 
 
-@pytest.mark.quick_cases(6)
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize(
     ("code", "name"), [(1000, "ConnectionClosedOK"), (1011, "ConnectionClosedError"), (1006, "ConnectionClosedError")]
@@ -102,7 +102,7 @@ def test_a_response_that_is_cut_is_truncated(mode: str, code: int, name: str, at
 CODES = {1000: "1000", 1001: "1001", 1006: "1006", 1008: "1008", 1011: "1011", 1013: "1013", 3999: "3xxx", 4001: "4xxx"}
 
 
-@pytest.mark.quick_cases(8)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("api", ["responses", "realtime"])

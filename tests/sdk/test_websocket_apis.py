@@ -58,7 +58,7 @@ def read(url: str, name: str, mode: str, count: int) -> list[bytes]:
         return [connection.recv_bytes() for _ in range(count)]
 
 
-@pytest.mark.quick_cases(16)
+@pytest.mark.quick_cases(6)
 @API
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])

@@ -34,7 +34,10 @@ from streamwatch.sdk.socket_protocols import PROTOCOLS
 
 WEBSOCKETS = pytest.importorskip("websockets.version").version
 responses = pytest.importorskip("openai.resources.responses.responses")
-pytestmark = pytest.mark.skipif(not hasattr(responses, "ResponsesConnection"), reason="no WebSockets in this release")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(responses, "ResponsesConnection"), reason="no WebSockets in this release"),
+    pytest.mark.quick_cases(1),  # each has a server, and many wait, most of them in both modes
+]
 
 LONG = answered(*(f"Word {number} " for number in range(12)))
 #: Two deltas exchanged, in the middle of the text.
@@ -50,7 +53,7 @@ def number_of(message: bytes) -> int:
     return number
 
 
-@pytest.mark.quick_cases(10)
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("mode", sdk.MODES)
 @pytest.mark.parametrize("at", range(len(LONG) - 1))
 def test_what_comes_a_place_early_is_put_in_order(at: int, mode: str, watched: Watched) -> None:
@@ -312,7 +315,7 @@ def inside() -> list[tuple[type, str]]:
     return [each for each in found if each[1] != "_leave"]
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(4)
 @pytest.mark.internal_errors_expected
 @pytest.mark.parametrize(("calls", "mode"), [(0, "sync"), (5, "async")])
 @pytest.mark.parametrize("broken", inside(), ids=lambda each: f"{each[0].__name__}.{each[1]}")
@@ -443,6 +446,7 @@ class Fed:
         return got
 
 
+@pytest.mark.slow
 def test_a_connection_watches_256_streams_at_once(watched: Watched) -> None:
     """What is about any other goes on unwatched."""
     fed = Fed()
@@ -451,6 +455,7 @@ def test_a_connection_watches_256_streams_at_once(watched: Watched) -> None:
     assert len(fed.watched._lanes) == 256
 
 
+@pytest.mark.slow
 def test_a_connection_remembers_64_responses_that_have_ended(watched: Watched) -> None:
     """A server that opens no end of them is asked no more of."""
     fed = Fed("openai.resources.realtime.realtime")
@@ -500,14 +505,13 @@ def mixed_up(chance: random.Random) -> list[bytes]:
     return messages
 
 
-@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("repair", ["none", "default", "all"])
 def test_nothing_is_lost_and_nothing_is_made_up(
     repair: str, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever comes, and whenever waiting ends: all of it goes on, but what came twice; the rest is as it came."""
     watch(repair=repair)
-    for seed in range(examples(100, 30)):
+    for seed in range(examples(100)):
         chance = random.Random(seed)
         messages = mixed_up(chance)
         coming = iter(messages)

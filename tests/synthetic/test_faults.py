@@ -125,7 +125,7 @@ def test_chat_chunks_without_a_number_never_change_places(fault: Fault, shape: S
             assert sorted(places) == places
 
 
-@pytest.mark.quick_cases(12)
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(("fault", "shape"), CASES)
 def test_each_fault_is_found_as_the_kinds_it_names(fault: Fault, shape: Shape) -> None:
     """Wherever the seed puts it, Streamwatch finds it; on the healthy stream it finds none of it."""

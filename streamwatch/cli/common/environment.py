@@ -71,13 +71,22 @@ def address(url: str) -> str:
 
 def scrub(text: str, environ: Mapping[str, str]) -> str:
     """Return a text without the secrets of the environment, without credentials in addresses, without keys."""
-    secrets = {value for name, value in environ.items() if _SECRET.search(name) and len(value) >= _SHORTEST_SECRET}
+    return without(secrets(environ), text)
+
+
+def secrets(environ: Mapping[str, str]) -> list[str]:
+    """Return what no text may show, the longest first: one may be a part of another."""
+    found = {value for name, value in environ.items() if _SECRET.search(name)}
     for name, value in environ.items():
         if name.endswith("_HEADERS"):  # a list of name=value: each is a secret of its own
-            secrets |= {pair.partition("=")[2].strip() for pair in value.split(",")}
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, _HIDDEN)
+            found |= {pair.partition("=")[2].strip() for pair in value.split(",")}
+    return sorted((secret for secret in found if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
+
+
+def without(hidden: list[str], text: str) -> str:
+    """Return a text without these secrets, without credentials in addresses, without keys."""
+    for secret in hidden:
+        text = text.replace(secret, _HIDDEN)
     return _KEYS.sub(_HIDDEN, _USERINFO.sub("", text))
 
 

@@ -60,7 +60,7 @@ def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passe
     """  # noqa: D301 -- click keeps the lines after this character as they are
     if not as_json:
         click.echo("Starting an application with your environment ...", err=True)
-    seen = _scrubbed(examine(os.environ, network=network), os.environ)
+    seen = _scrubbed(examine(os.environ, network=network), environment.secrets(os.environ))
     if as_json:
         click.echo(json.dumps(seen, indent=2))
     else:
@@ -68,13 +68,13 @@ def doctor(network: bool, as_json: bool) -> None:  # noqa: FBT001 -- click passe
     sys.exit(1 if seen["problems"] else 0)
 
 
-def _scrubbed(value: Any, environ: Mapping[str, str]) -> Any:
+def _scrubbed(value: Any, secrets: list[str]) -> Any:
     """Return the same without secrets, wherever in it."""
     if isinstance(value, str):
-        return environment.scrub(value, environ)
+        return environment.without(secrets, value)
     if isinstance(value, dict):
-        return {name: _scrubbed(one, environ) for name, one in value.items()}
-    return [_scrubbed(one, environ) for one in value] if isinstance(value, list) else value
+        return {name: _scrubbed(one, secrets) for name, one in value.items()}
+    return [_scrubbed(one, secrets) for one in value] if isinstance(value, list) else value
 
 
 def examine(environ: Mapping[str, str], *, network: bool = False) -> dict[str, Any]:
