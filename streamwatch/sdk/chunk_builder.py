@@ -221,13 +221,21 @@ class EventTypes:
                 if not constructs_as_known(stream, cast_to):
                     break
                 if name not in self._types:
-                    self._types[name] = self._sent_event(*self._builders(name, cast_to), cast_to)
+                    self._types[name] = self._made_for(name, cast_to)
                 return self._types[name]
         return self._plain
 
     def close(self) -> None:
         """Leave the SDK's classes as they were."""
         self._dict_forms.remove()
+
+    def _made_for(self, name: str, cast_to: Any) -> type[Event]:
+        plain, filled = self._builders(name, cast_to)
+        event_type: Any = self._sent_event(plain, filled)
+        if plain is not None and filled is not None:
+            event_type.cast = self._cast_event(event_type)
+            event_type.built_as = self._built_as(plain, filled, cast_to, event_type.cast)
+        return event_type  # type: ignore[no-any-return]
 
     def _builders(self, name: str, cast_to: Any) -> tuple[Build | None, Build | None]:
         """Return how chunks are built: as they came, and so that their dicts answer for a content."""
@@ -248,11 +256,13 @@ class EventTypes:
         finish = partial(_finished, filled, cast_to)
         return plain, ChunkBuilder(filled, cast_to, finish).build if self._builds else finish
 
-    def _sent_event(self, plain: Build | None, filled: Build | None, cast_to: Any = None) -> type[Event]:
+    def _sent_event(self, plain: Build | None, filled: Build | None) -> type[Event]:
         failed, loops, frame = self._failed, self.loops, sys._getframe
 
         class SentEvent(Event, self._own):  # type: ignore[misc, name-defined]
             __slots__ = ()
+
+            built_as: type | None = None
 
             def json(self) -> Any:
                 return self.json_for(frame(1).f_code)
@@ -275,7 +285,12 @@ class EventTypes:
                     failed(error, "building a chunk")
                     return payload
 
-        class CastEvent(SentEvent):
+        return SentEvent
+
+    def _cast_event(self, sent_event: Any) -> type[Event]:
+        loops, frame = self.loops, sys._getframe
+
+        class CastEvent(sent_event):  # type: ignore[misc]
             """An event that the SDK casts to `built_as`, once. Its loop holds it until the next one."""
 
             __slots__ = ()
@@ -288,9 +303,7 @@ class EventTypes:
                     return self
                 return self.json_for(code)
 
-        SentEvent.cast = CastEvent
-        SentEvent.built_as = self._built_as(plain, filled, cast_to, CastEvent) if plain and filled else None
-        return SentEvent
+        return CastEvent
 
     def _built_as(self, plain: Build, filled: Build, cast_to: Any, event_type: type[Event]) -> type:
         """Return a type for the SDK to cast to, by its `ModelBuilderProtocol`: it builds events, and leaves objects."""

@@ -560,8 +560,8 @@ def test_a_dropped_stream_is_counted_when_the_next_one_is_opened(watched: Watche
 
 
 @pytest.mark.slow
-def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> None:
-    """Beyond what the SDK itself holds: ten thousand open streams are to cost 40 MiB."""
+def test_an_open_stream_holds_less_than_3_kib(watch: Callable[..., Watched]) -> None:
+    """Beyond what the SDK itself holds, which is more than Streamwatch leaves it: ten thousand are to cost 30 MiB."""
     client = sdk.client(sdk.healthy("chat"))
 
     def held() -> float:
@@ -588,4 +588,5 @@ def test_an_open_stream_holds_less_than_4_kib(watch: Callable[..., Watched]) -> 
 
     # Streams of openai before 3.52 have a little more for us to hold, up to 4.9 KiB was measured; before 1.40 the JSON of
     # the last chunk is parsed without jiter, which shares the names of its members: up to 6.6 KiB, 8.5 on Python 3.10.
-    assert 0 < watched - plain < (4096 if sdk.VERSION >= (3, 52) else 5632 if sdk.VERSION >= (1, 40) else 10240)
+    assert 0 < plain
+    assert watched - plain < (3072 if sdk.VERSION >= (3, 52) else 5632 if sdk.VERSION >= (1, 40) else 10240)
