@@ -29,7 +29,7 @@ help: ## list the targets
 demo: $(VENV)/demo ## a server that breaks its streams, an application, a live table [SECONDS=n]
 	@$(BIN)/python -m streamwatch.demo $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
 
-test: $(VENV)/dev ## the unit tests in less than two minutes: fewer examples, nothing slow
+test: $(VENV)/dev ## the unit tests in a minute: fewer examples, nothing slow
 	$(BIN)/python -m pytest -n auto -m "not e2e" --quick
 
 test-all: $(VENV)/dev ## all but e2e, with every example: oracles, recordings, and both known issues end to end

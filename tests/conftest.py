@@ -50,7 +50,7 @@ MARKERS = {
 #: Whether all tests run, and none is asked for by its name.
 WHOLE = pytest.StashKey[bool]()
 #: What a whole run takes on two idle cores.
-TAKES = {True: "less than two minutes", False: "some eight minutes"}
+TAKES = {True: "a minute", False: "some eight minutes"}
 
 # The same code gets the same answer in a gate and in a quick run; new examples are looked for wherever else tests run.
 # How long that takes is a matter of what else the machine does.

@@ -230,7 +230,6 @@ def test_importing_the_package_imports_next_to_nothing() -> None:
     assert "['streamwatch', 'streamwatch.version']" == python(program).stdout.strip()
 
 
-@pytest.mark.slow
 def test_a_process_without_openai_is_none_the_wiser() -> None:
     """No warning, no exception, on or off."""
     program = (
