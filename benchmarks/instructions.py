@@ -33,7 +33,7 @@ def read(name: str, chunks: int, streams: int, *, watched: bool) -> None:
 
 
 def instructions(name: str, chunks: int, streams: int, *, watched: bool) -> int:
-    """Return the instructions of a process that reads so many streams."""
+    """Return the instructions of a process that reads a number of streams."""
     program = f"import instructions; instructions.read({name!r}, {chunks}, {streams}, watched={watched})"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
