@@ -64,6 +64,7 @@ ABSORBED = {
     "request_info._joins_fragments",
     "request_info._recovers_output",
     "request_info.is_installed",
+    "request_info._by_name",
     "request_info.opened_by_helper",
     *(
         f"via.{name}" for name in ("path_of", "_named", "_told", "_ordered")
