@@ -371,10 +371,10 @@ class ReorderBuffer:
         return self._stop_waiting(event)
 
     def _go_again(self, event: Event) -> None:
+        into = self._out
         if self._ledger.record(SEQUENCE_DUPLICATE):
-            self._left = [*self._left, event]
-        else:
-            self._out.append(event)
+            into = self._left = self._left or []
+        into.append(event)
 
     def _stop_waiting(self, event: Event) -> _Wait:
         self._waiting_bytes -= len(event.raw)

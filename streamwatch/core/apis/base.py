@@ -38,20 +38,9 @@ class ApiState:
     """
 
     __slots__ = (
-        *(
-            "_clock",
-            "_event_type",
-            "_gone",
-            "_in",
-            "_is_named",
-            "_out",
-            "_waiting_bytes",
-            "agrees",
-            "applies",
-            "counts",
-        ),
-        *("cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "server", "settings"),
-        "waiting",
+        *("_clock", "_event_type", "_gone", "_in", "_is_named", "_out", "_waiting_bytes", "agrees", "applies"),
+        *("counts", "cut_arguments", "done", "error", "id", "ledger", "model", "name", "request", "server"),
+        *("settings", "waiting"),
     )
 
     #: The member in which the protocol promises a number on every event; "" where a relay may stamp events with one,
@@ -180,7 +169,8 @@ class ApiState:
 
     def drop(self, event: Event) -> None:
         """Hand on nothing for this event: it is a repair's wish."""
-        self._gone = [*self._gone, event]
+        self._gone = self._gone or []
+        self._gone.append(event)
         if self.waiting and self.waiting.pop(event, None) is not None:
             self._waiting_bytes -= len(event.raw)
 
