@@ -61,6 +61,7 @@ check: $(VENV)/dev ## codespell, ruff, mypy --strict, the direction of imports, 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tools
+	MYPYPATH=benchmarks $(BIN)/mypy benchmarks
 	$(BIN)/python -m pytest -q tests/project/test_package.py tests/project/test_language.py tests/sdk/test_upstream.py \
 	  tests/promises/test_platforms.py -k "not platforms or asked or where_they_may_fail"
 

@@ -42,7 +42,7 @@ def made(folder: Path, arm: str) -> Path:
     commands = folder / arm.replace(" ", "-") / ("Scripts" if os.name == "nt" else "bin")
     if not (commands / "opentelemetry-instrument").exists():
         venv.create(commands.parent, with_pip=True)
-        install = [commands / "python", "-m", "pip", "install", "--quiet", *PACKAGES[arm], "openai"]
+        install: list[str | Path] = [commands / "python", "-m", "pip", "install", "--quiet", *PACKAGES[arm], "openai"]
         subprocess.run(install, check=True)
     return commands
 
@@ -50,7 +50,7 @@ def made(folder: Path, arm: str) -> Path:
 def cpu_seconds(commands: Path, program: str, variables: dict[str, str]) -> float:
     """Return the CPU time of a process from its start to its end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "PYTHON"))}
-    command = [commands / "opentelemetry-instrument", commands / "python", "-c", program]
+    command: list[str | Path] = [commands / "opentelemetry-instrument", commands / "python", "-c", program]
     process = subprocess.Popen(
         command, env={**clean, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
