@@ -254,8 +254,11 @@ class StreamSession(ObservedStream):
         return getattr(self._event_type, "built_as", None)
 
     def expect_cast(self) -> None:
-        """Take note that the SDK casts what comes to `built_as`."""
-        self.watch.make_of(self._event_type.cast)  # type: ignore[attr-defined] # the same classes have both
+        """Take note that the SDK casts what comes to `built_as`, which takes objects that are ready as well."""
+        try:
+            self.watch.make_of(self._event_type.cast)  # type: ignore[attr-defined] # the same classes have both
+        except Exception as error:
+            self.owner.internal_error(error, "reading a stream")
 
     def begin(self) -> None:
         """Note that the body is read through the session from here on, if nobody has read it already."""
