@@ -116,7 +116,7 @@ class Suite:
         command = [str(self.python), "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"--junitxml={report}"]
         if watched:
             command += ["-p", "streamwatch.testing", "-p", "streams_seen"]
-        command += tests or self.tests
+        command += tests or self._chosen()
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "OTEL_", "STREAMWATCH_"))}
         environment |= {"PYTHONPATH": str(HERE), "STREAMS_SEEN_FILE": str(seen), "STREAMS_SEEN_REPAIR": self.repair}
         log = self.folder / f"{self.release}-{'watched' if watched else 'plain'}{'-again' if tests else ''}.log"
@@ -134,7 +134,18 @@ class Suite:
             raise SystemExit(f"The tests of {self.release} did not run to their end; see {log}.")
         if watched and not tests:
             self.seen = json.loads(seen.read_text("utf-8"))
-        return results(report)
+        found = results(report)
+        if not found:
+            raise SystemExit(f"No test of {self.release} was run; see {log}.")
+        return found
+
+    def _chosen(self) -> list[str]:
+        """The tests that were asked for, with the files that patterns stand for in this release."""
+        return [
+            name
+            for each in self.tests
+            for name in (sorted(str(file.relative_to(self.source)) for file in self.source.glob(each)) or [each])
+        ]
 
 
 def results(report: Path) -> Results:
