@@ -493,6 +493,15 @@ def test_a_message_that_says_text_and_calls_again_opens_nothing(last: Any) -> No
     assert [bool(payload["choices"][0].get("delta")) for payload in seen.payloads] == [True, False]
 
 
+def test_a_call_with_a_long_id_is_known_again() -> None:
+    """Of an id that is long a part is kept."""
+    message = {"content": AGAIN, "tool_calls": [{**CALL, "id": "call_" + "a" * 5000}]}
+    wire = [elsewhere(message=message), elsewhere(message=message, finish_reason="stop")]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert [bool(payload["choices"][0].get("delta")) for payload in seen.payloads] == [True, False]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -159,13 +159,11 @@ class ToolCalls:
         """Return whether the calls of a message were said already, with all their arguments."""
         if not isinstance(calls, list):
             return not calls
-        return all(self._was_said(at, fields) for at, fields in enumerate(calls) if isinstance(fields, dict))
+        return all(self._was_said(at, Fragment(fields)) for at, fields in enumerate(calls) if isinstance(fields, dict))
 
-    def _was_said(self, at: int, fields: dict[str, Any]) -> bool:
-        id, function = fields.get("id"), fields.get("function")
-        call = self._by_id.get(id) if isinstance(id, str) and id else next(iter(self.calls[at : at + 1]), None)
-        arguments = function.get("arguments") if isinstance(function, dict) else None
-        return call is not None and (not arguments or call.arguments == arguments)
+    def _was_said(self, at: int, said: Fragment) -> bool:
+        call = self._by_id.get(said.id) if said.id else next(iter(self.calls[at : at + 1]), None)
+        return call is not None and (not said.arguments or call.arguments == said.arguments)
 
     def end(self) -> None:
         """Take the end of the stream."""
@@ -339,7 +337,8 @@ class ToolCalls:
             return call
         if len(self._by_index) < _MAX_INDEXES:
             self._by_index[index] = call
-            self._shifts = [*self._shifts, index]
+            self._shifts = self._shifts or []
+            self._shifts.append(index)
         return self._placed(fragment, call)
 
     def _without_index(self, fragment: Fragment) -> Call | None:
