@@ -10,8 +10,10 @@ MAX_NUMBER = 2**53
 _MAX_DIGITS = 16
 #: The events that end a response.
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
-#: Members of the events of the Responses API that say what they are about.
-_PLACES = ("item_id", "item", "output_index")
+#: Members of the events of the Responses API that say what they are about, or have a piece of it.
+_PLACES = ("item_id", "item", "output_index", "delta")
+#: Members of a choice that have a piece of the answer: servers write it into `message`, too.
+_PIECES = ("delta", "message")
 
 
 def as_number(value: Any) -> int | None:
@@ -57,13 +59,16 @@ def announces(payload: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _has_role(choice: Any) -> bool:
-    delta = choice.get("delta") if type(choice) is dict else None
-    return type(delta) is dict and bool(delta.get("role"))
+    return type(choice) is dict and any(piece.get("role") for piece in _pieces(choice))
 
 
 def _says_something(choice: Any, beside: str) -> bool:
     if type(choice) is not dict:
         return False
-    delta = choice.get("delta")
-    said = type(delta) is dict and any(value for name, value in delta.items() if name != beside)
-    return bool(said or choice.get("text") or choice.get("finish_reason"))
+    if choice.get("text") or choice.get("finish_reason"):
+        return True
+    return any(value for piece in _pieces(choice) for name, value in piece.items() if name != beside)
+
+
+def _pieces(choice: dict[str, Any]) -> list[dict[str, Any]]:
+    return [piece for name in _PIECES if type(piece := choice.get(name)) is dict]

@@ -113,7 +113,7 @@ class Numbers:
         self._repeats = self._contradictions = self._outliers = 0
         self._spent: dict[int, int] = NOTHING  # far numbers that went on out of turn, and the digests of their events
         self._jump = -1  # the number after the last of them
-        self._stutters = False  # the same event came again before the numbers proved anything
+        self._stutters = False  # the same event came again before the numbers proved anything, or they begin again
         self._stood = False  # another event came under the number of the last one
         self._before = self._settled = -1  # the number that came last, and what was expected when it had its place
 
@@ -278,7 +278,9 @@ class Numbers:
             digest = self.digests[at] if at >= 0 else 0
             if self._explained and at >= 0 and not digest:
                 return Place.NONE  # an event without a number may have been the one with this number
-            return self._again(number, same=digest == hash(event.raw), content=content, stands=stands)
+            same = digest == hash(event.raw)
+            self._stutters = self._stutters or bool(digest and not (same or content or number == before))
+            return self._again(number, same=same, content=content, stands=stands)
         # Numbers that go down are none; a single one may be what was missing at the start.
         return Place.LATE if self.is_proved or self.strays <= self.steps else Place.WRONG
 

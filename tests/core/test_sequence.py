@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -120,6 +122,41 @@ def test_a_keep_alive_may_have_any_number() -> None:
     assert [each["sequence_number"] for each in seen.payloads if each["type"] != "keepalive"] == numbers(EVENTS)
     assert seen.report.anomalies.get(SEQUENCE_UNUSABLE) is None
     assert seen.outcome(SEQUENCE_OUT_OF_ORDER) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("modulus", [4, 5, 9])
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda word: {"choices": [{"index": 0, "delta": {"content": word}}]},
+        lambda word: {"choices": [{"index": 0, "message": {"content": word}}]},
+        lambda word: {"choices": [{"index": 0, "text": word}]},
+        lambda word: {"choices": [], "token": word},
+        lambda word: {"token": word},
+    ],
+    ids=["delta", "message", "text", "beside no choice", "without choices"],
+)
+def test_what_comes_again_under_numbers_that_begin_anew_is_no_duplicate(
+    say: Callable[[str], dict[str, Any]], modulus: int
+) -> None:
+    """Wherever a chunk says it: of a few words, many fall on the number that they had before."""
+    for seed in range(20):
+        chance = random.Random(seed)
+        said = [chunk({"role": "assistant", "content": ""}), *(say(chance.choice("abc")) for _ in range(60))]
+        chunks = [{**each, "sequence_number": at % modulus} for at, each in enumerate(said)]
+        seen = watch("chat", body(chunks))
+
+        assert [each["sequence_number"] for each in seen.payloads] == [each["sequence_number"] for each in chunks]
+
+
+@pytest.mark.parametrize("start", [1, 3])
+def test_a_message_in_place_of_a_delta_says_where_a_stream_begins(start: int) -> None:
+    """By its role, as a delta does: nothing waits for a smaller number."""
+    head = {"index": 0, "message": {"role": "assistant", "content": ""}}
+    read = opened("chat", Request(n=1))
+    read.take(body([{"choices": [head], "sequence_number": start}], done=False))
+
+    assert len(read.gone) == 1
 
 
 def test_a_number_beyond_any_window_is_not_waited_for() -> None:

@@ -88,7 +88,7 @@ class _Calls:
 
     def __init__(self, numbering: str) -> None:
         self.numbering = numbering
-        self.ids: dict[str, Any] = {}
+        self.ids: dict[Any, Any] = {}
         self.used: list[Any] = []
         self.arguments: dict[Any, str] = {}
         self.meant: dict[str, Any] = {}
@@ -114,7 +114,7 @@ class _Calls:
 
     def announces(self, id: Any, name: Any, raw: str) -> bool:
         """Whether a fragment announces a call: by a new id, or by a name after arguments that are whole."""
-        if not name or not (isinstance(id, str) or id is None):
+        if not name or not (isinstance(id, (str, int)) or id is None):  # some servers number their calls
             return False
         if not id:
             before = self.arguments.get(self.meant.get(raw), "")
