@@ -746,6 +746,19 @@ def test_an_item_that_differs_from_what_was_streamed_is_not_closed() -> None:
     assert seen.outcome(RESPONSE_EVENT_MISSING) == {Outcome.UNREPAIRED}
 
 
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize(("came", "closed"), [((), 0), (("Other ",), 0), (("One ", "and all"), 2)], ids=str)
+def test_the_items_of_an_answer_are_closed_all_or_none(came: tuple[str, ...], closed: int, at: int) -> None:
+    """Who takes the items that are done for the answer gets no half of it, where the text of one of them never came."""
+    items = [message(place, *(came if place == at else ("One ", "and all"))) for place in (0, 1)]
+    events = response([*items[0], *items[1]])
+    output = [message(place, "One and all")[-1]["item"] for place in (0, 1)]
+    events[-1] = {**events[-1], "response": {**events[-1]["response"], "output": output}}
+    seen = helped(named(numbered(event for event in events if not event["type"].endswith("done"))))
+
+    assert [each["type"] for each in seen.payloads].count("response.output_item.done") == closed
+
+
 def test_what_closes_an_item_is_what_the_server_left_out() -> None:
     """Member for member, but for the number and for a name that no reader needs."""
     seen = helped(named(without(*CLOSING)), "all")

@@ -134,7 +134,7 @@ class _Item:
             part.get("text", part.get("refusal")) for name in ("content", "summary") for part in final.get(name) or ()
         ]
         said += [final[member] for member in _WHOLE.values() if final.get(member)]
-        return sorted(filter(None, said)) == sorted(filter(None, self.texts.values()))
+        return sorted(filter(None, said), key=str) == sorted(filter(None, self.texts.values()))
 
     def about(self, **more: Any) -> dict[str, Any]:
         """Return the members that say what an event is about."""

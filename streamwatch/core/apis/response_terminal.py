@@ -1,6 +1,6 @@
 """The end of an item, and of the response: what came is compared with what is said to have come.
 
-The terminal event repeats everything. What was not closed is closed from it where it agrees with what was
+The terminal event repeats everything. What was not closed is closed from it where it agrees with all that was
 delivered, an output that it forgot is restored from the items, and all else that contradicts is reported.
 """
 
@@ -112,8 +112,7 @@ def see_output(state: ResponseState, response: dict[str, Any]) -> None:
         return
     pairs = _pairs(state, output)
     known = [(final, item) for final, item in pairs if item is not None]
-    for final, item in known:
-        _finish(state, item, final)
+    _finish_all(state, known)
     for index, (final, other) in enumerate(pairs):
         if other is None:
             _announce_whole(state, final, index)
@@ -168,8 +167,23 @@ def _alike(item: Item, final: dict[str, Any]) -> bool:
     return len(said) >= len(parts) and all(equal)
 
 
-def _finish(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
-    """Compare an item with what was delivered of it, and close it if it is still open."""
+def _was_told(item: Item, final: dict[str, Any]) -> bool:
+    """Return whether something was delivered of each text of an item, and nothing else than the item says."""
+    texts = [said.text for said in said_by(final) if said.text and said.family.is_answer]
+    parts = [part for part in item.parts if part.begun and part.family.is_answer and not part.disputed]
+    told = (part.compare(text) in (Match.EQUAL, Match.TAIL) for part, text in zip(parts, texts, strict=False))
+    return item.is_shown and (item.partial or (len(parts) >= len(texts) and all(told)))
+
+
+def _finish_all(state: ResponseState, items: list[tuple[dict[str, Any], Item]]) -> None:
+    """Finish items, and close the open ones, all or none: a reader may take those that are done for the answer."""
+    closes = all(item.done or _was_told(item, final) for final, item in items)
+    for final, item in items:
+        _finish(state, item, final, closes=closes)
+
+
+def _finish(state: ResponseState, item: Item, final: dict[str, Any], *, closes: bool) -> None:
+    """Compare an item with what was delivered of it, and close it if it is still open and `closes` allows it."""
     if item.done:
         _check_final_id(state, item, final)
     agrees = close_texts(state, item, final, {}, Statement.TERMINAL)
@@ -177,7 +191,7 @@ def _finish(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
     if item.done:
         return
     introduce(state, item, {}, Level.OPT_IN)
-    if state.missing(Level.HELPER if agrees and item.is_shown else Level.NEVER):
+    if state.missing(Level.HELPER if agrees and closes and item.is_shown else Level.NEVER):
         state.put_in("response.output_item.done", output_index=item.index, item=final)
     item.done = True
 
