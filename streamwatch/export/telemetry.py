@@ -178,9 +178,11 @@ class Telemetry:
         """Add to the counters what is new in a report since the last one."""
         recording.see(report)
         series = self._series_of(recording.call, report.response_model)
+        self._add(recording, report, series, self._via(recording.call, report))
+
+    def _add(self, recording: RecordedStream, report: Report, series: Series, via: str) -> None:
         with self._lock:
             add_new(series.chunks, report.chunks, recording.chunks)
-            via = self._via(recording.call, report)
             anomalies = {(kind, via): count for kind, count in report.anomalies.items()}
             add_new(series.anomalies, anomalies, {(kind, via): count for kind, count in recording.anomalies.items()})
         for distance in report.reorder_distances[recording.distances :]:
@@ -198,8 +200,8 @@ class Telemetry:
         try:
             _tell(span, report)
             recording.context = set_span_in_context(span, recording.context)  # for exemplars: this very stream's
-            self.record(recording, report)
             series = self._series_of(recording.call, report.response_model)
+            self._add(recording, report, series, via)
             verdict = report.verdict.value if report.verdict else ""
             with self._lock:
                 series.add_end(report, verdict, via)
