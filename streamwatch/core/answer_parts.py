@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 #: Numbers beyond it are no counters, and JavaScript relays can't carry them exactly.
@@ -14,6 +15,17 @@ TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 _PLACES = ("item_id", "item", "output_index", "delta")
 #: Members of a choice that have a piece of the answer: servers write it into `message`, too.
 _PIECES = ("delta", "message")
+
+
+class Place(enum.Enum):
+    """The place that a number gives its event."""
+
+    NEXT = "it is the event's turn"
+    AHEAD = "others are missing before it"
+    LATE = "what comes after it has gone on already"
+    AGAIN = "the same event came before"
+    NONE = "nothing"
+    WRONG = "these numbers are no order"
 
 
 def as_number(value: Any) -> int | None:

@@ -15,6 +15,17 @@ _NAME = 200
 _CREDIT = 4
 
 
+class Wait:
+    """The wait of a held event: since when, and how many places early it came; `again` if the same came before."""
+
+    __slots__ = ("again", "early", "since")
+
+    def __init__(self, since: float, *, again: bool) -> None:
+        self.since = since
+        self.early: int | None = 0  #: None until it is known where the stream begins
+        self.again = again
+
+
 class Trust:
     """The knowledge about the numbers under one name, of one server and model."""
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamwatch.core import outliers
-from streamwatch.core.answer_parts import TERMINAL, is_content
+from streamwatch.core.answer_parts import TERMINAL, Place, is_content
 from streamwatch.core.candidates import Candidates
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
 from streamwatch.core.nothing import NONE_YET, NOTHING
-from streamwatch.core.patience import Patience, Trust
-from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers, Place
+from streamwatch.core.patience import Patience, Trust, Wait
+from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers
 from streamwatch.core.sse import Event
 
 #: The window of numbers that are not proved: nobody takes a quarter of a second for a stop, and relays mix up what is
@@ -44,17 +44,6 @@ _NONE.expected = object()
 _IN_TURN = (Place.NEXT, Place.AHEAD)
 
 _Places = dict[Numbers, tuple[Place, int]]
-
-
-class _Wait:
-    """The wait of a held event: since when, and how many places early it came; `again` if it was held already."""
-
-    __slots__ = ("again", "early", "since")
-
-    def __init__(self, since: float, *, again: bool) -> None:
-        self.since = since
-        self.early: int | None = 0  # None until it is known where the stream begins
-        self.again = again
 
 
 class ReorderBuffer:
@@ -82,7 +71,7 @@ class ReorderBuffer:
         self._in: dict[Event, None] = NOTHING
         self._out: list[Event] = []
         self._left: list[Event] = NONE_YET
-        self.waiting: dict[Event, _Wait] = NOTHING  #: what is held, in the order of arrival
+        self.waiting: dict[Event, Wait] = NOTHING  #: what is held, in the order of arrival
         self._waiting_bytes = 0
         self._now = 0.0  # when events were last held or let go
         self._followers: list[tuple[int, Event]] = NONE_YET  # of `_waiting`, the number that each goes on behind
@@ -233,6 +222,8 @@ class ReorderBuffer:
         return self._pass(event, places)
 
     def _calls_for_wait(self, each: Numbers, place: Place) -> bool:
+        if place is Place.AGAIN:  # what comes next shows whether it is said again, or whether the numbers begin again
+            return self._numbers is each and self._may_hold and self._ledger.wants(SEQUENCE_DUPLICATE)
         patient = each.patient or not each.begun or len(self._candidates.all) == 1
         return place is Place.AHEAD and patient and self._may_hold
 
@@ -265,9 +256,11 @@ class ReorderBuffer:
         if self._numbers is first and place is Place.LATE and first.is_proved:
             first.stray(number, event)
             self._out.append(event)
-        elif self._numbers is first and place is Place.AGAIN and first.knows_duplicates:
+        elif self._numbers is first and place is Place.AGAIN and first.held and first.knows_duplicates:
             self._go_again(event)
         else:
+            if place is Place.NEXT and self._followers and not first.held:
+                self._let_followers_go(first, all_of_them=True)  # the numbers go on after what was said again
             self._hold(event, places)
             if event.payload.get("type") in TERMINAL and self._numbers is first:
                 self._leave_out(first, in_vain=False)
@@ -282,11 +275,11 @@ class ReorderBuffer:
         event.shared = self._applies
         first = self._candidates.all[0]
         self.waiting = self.waiting or {}
-        wait = self.waiting[event] = _Wait(self._now, again=places[first][0] is Place.AGAIN)
+        wait = self.waiting[event] = Wait(self._now, again=places[first][0] is Place.AGAIN)
         self._waiting_bytes += len(event.raw)
         if self._numbers is first and places[first][0] not in _IN_TURN:
             self._followers = self._followers or []
-            self._followers.append((max(first.highest, first.expected - 1), event))
+            self._followers.append((max(first.highest, first.expected - (not wait.again)), event))
         opens = self._candidates.opens(event.payload)
         for each in self._candidates.all:
             place, number = places[each]
@@ -356,8 +349,8 @@ class ReorderBuffer:
             number, late = numbers.expected, numbers.expected in numbers.late
             event = numbers.release()
 
-    def _let_followers_go(self, numbers: Numbers) -> None:
-        while self._followers and self._followers[0][0] < numbers.expected:
+    def _let_followers_go(self, numbers: Numbers, *, all_of_them: bool = False) -> None:
+        while self._followers and (all_of_them or self._followers[0][0] < numbers.expected):
             event = self._followers[0][1]
             if self.waiting[event].again and numbers.knows_duplicates:
                 self._stop_waiting(event)
@@ -366,7 +359,7 @@ class ReorderBuffer:
                 self._sample(self._now - self._go(event).since, 0)
             del self._followers[0]
 
-    def _go(self, event: Event) -> _Wait:
+    def _go(self, event: Event) -> Wait:
         self._out.append(event)
         return self._stop_waiting(event)
 
@@ -376,7 +369,7 @@ class ReorderBuffer:
             into = self._left = self._left or []
         into.append(event)
 
-    def _stop_waiting(self, event: Event) -> _Wait:
+    def _stop_waiting(self, event: Event) -> Wait:
         self._waiting_bytes -= len(event.raw)
         return self.waiting.pop(event)
 
@@ -400,11 +393,18 @@ class ReorderBuffer:
         if several and numbers.begun:  # these have a window of their own
             self._release(numbers, filled=True)
             return
+        if not numbers.held:
+            self._let_followers_go(numbers, all_of_them=True)
+            return
         self._leave_out(numbers, in_vain=True)
         if in_vain:
             self._lose_patience(numbers)
         elif numbers.misses_any and not numbers.paid and self._is_felt():
             numbers.blame()
+        self._go_on(numbers, in_vain=in_vain)
+
+    def _go_on(self, numbers: Numbers, *, in_vain: bool) -> None:
+        """Hand on what is held without what should come before it: in order, if the numbers are one."""
         if not numbers.late or numbers.may_be_sorted:
             if numbers.held and not numbers.begun:
                 numbers.begin(numbers.lowest)

@@ -8,11 +8,10 @@ it refutes it. An event without a number says nothing.
 
 from __future__ import annotations
 
-import enum
 from array import array
 from typing import Any
 
-from streamwatch.core.answer_parts import MAX_NUMBER, announces, as_number
+from streamwatch.core.answer_parts import MAX_NUMBER, Place, announces, as_number
 from streamwatch.core.nothing import NOTHING
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
@@ -57,17 +56,6 @@ MAX_DIGESTS = 2 * DIGESTS
 _HOLES = 256
 
 
-class Place(enum.Enum):
-    """The place that a number gives its event."""
-
-    NEXT = "it is the event's turn"
-    AHEAD = "others are missing before it"
-    LATE = "what comes after it has gone on already"
-    AGAIN = "the same event came before"
-    NONE = "nothing"
-    WRONG = "these numbers are no order"
-
-
 class Numbers:
     """The numbers under one name: the books of what came, and of what is held.
 
@@ -76,9 +64,9 @@ class Numbers:
     """
 
     __slots__ = (
-        *("_before", "_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps", "_holes_then", "_jump"),
-        *("_lost_patience", "_outliers", "_permuted", "_repeats", "_settled", "_spent", "_stood", "_stutters"),
-        *("_unnumbered", "_unnumbered_at"),
+        *("_again_at", "_before", "_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps"),
+        *("_holes_then", "_jump", "_lost_patience", "_outliers", "_permuted", "_repeats", "_settled", "_spent"),
+        *("_stood", "_stutters", "_unnumbered", "_unnumbered_at"),
         *("begun", "count", "digests", "expected", "falls", "first", "held", "highest", "last", "late", "lowest"),
         *("name", "paid", "patient", "promised", "rises", "strays", "trust", "waited"),
     )
@@ -115,6 +103,7 @@ class Numbers:
         self._jump = -1  # the number after the last of them
         self._stutters = False  # the same event came again before the numbers proved anything, or they begin again
         self._stood = False  # another event came under the number of the last one
+        self._again_at = -1  # what was expected when the same event came again
         self._before = self._settled = -1  # the number that came last, and what was expected when it had its place
 
     # --- what the numbers prove
@@ -213,10 +202,7 @@ class Numbers:
 
     @property
     def knows_duplicates(self) -> bool:
-        """Whether the same event under the same number is a duplicate.
-
-        Not where events of the answer have none: of what is said twice, these would be left over.
-        """
+        """Whether the same event under its number is a duplicate; not where others have none, which would be left."""
         return not (self._stutters or self._explained) and (self.is_proved or self.steps + 1 >= _RUN_DUPLICATE)
 
     @property
@@ -274,15 +260,19 @@ class Numbers:
         if number >= self.expected:
             return self._beyond(number, event, content=content)
         if number >= self.first and not any(start <= number < end for start, end in self._gaps.items()):
-            at = len(self.digests) - (self.expected - number)
-            digest = self.digests[at] if at >= 0 else 0
-            if self._explained and at >= 0 and not digest:
-                return Place.NONE  # an event without a number may have been the one with this number
-            same = digest == hash(event.raw)
-            self._stutters = self._stutters or bool(digest and not (same or content or number == before))
-            return self._again(number, same=same, content=content, stands=stands)
+            return self._gone(number, event, before, content=content)
         # Numbers that go down are none; a single one may be what was missing at the start.
         return Place.LATE if self.is_proved or self.strays <= self.steps else Place.WRONG
+
+    def _gone(self, number: int, event: Event, before: int, *, content: bool) -> Place:
+        """Return what a number says under which an event went on; `before` is the one that came before it."""
+        at = len(self.digests) - (self.expected - number)
+        digest = self.digests[at] if at >= 0 else 0
+        if self._explained and at >= 0 and not digest:
+            return Place.NONE  # an event without a number may have been the one with this number
+        same = digest == hash(event.raw) if digest else None
+        self._stutters = self._stutters or (same is False and not content and number != before)
+        return self._again(number, same=same, content=content, stands=not self.name and number == before)
 
     def _see_start(self, number: int) -> None:
         """Take note that a stream begins lower than others did, or than its opening event."""
@@ -319,19 +309,27 @@ class Numbers:
         """Take note that the event that came last has its place."""
         self._settled = self.expected
 
-    def _again(self, number: int, *, same: bool, content: bool, stands: bool) -> Place:
-        """Return what a number says that came before; `stands`: an `id:` line before may be where it is from."""
+    def _again(self, number: int, *, same: bool | None, content: bool, stands: bool) -> Place:
+        """Return what a number says that came before; `stands`: an `id:` line before may be where it is from.
+
+        `same` says whether the same event came under it; None where nothing is known any more.
+        """
         if same and not (self._contradictions or self._stutters or (stands and self._stood)):
             if self.held or self.knows_duplicates:
+                self._again_at = self.expected
                 return Place.AGAIN
             self._stutters = True
         elif content and not same and not stands:
-            self._contradictions += 1
-            wrong = self.held or not self.is_proved or self._contradictions > _CONTRADICTIONS
-            return Place.WRONG if wrong else Place.NONE
+            return self._contradicted(restarts=same is False and self._again_at == self.expected)
         self._stood = self._stood or (stands and not same)
         self._repeats += 1
         return Place.WRONG if self._repeats > _REPEATS * (self.count + len(self.held)) else Place.NONE
+
+    def _contradicted(self, *, restarts: bool) -> Place:
+        """Return what a number says that came with another event; `restarts`: right after what seemed a repeat."""
+        self._contradictions += 1
+        wrong = self.held or restarts or not self.is_proved or self._contradictions > _CONTRADICTIONS
+        return Place.WRONG if wrong else Place.NONE
 
     def _outlier(self, number: int, event: Event, *, content: bool) -> Place:
         """Return what a number says that no window can wait for."""

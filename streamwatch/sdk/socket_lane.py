@@ -86,12 +86,13 @@ class LaneStream(ObservedStream):
         elif type(number) is int:
             self._count(number)
         watch, pending = self.watch, self.pending
+        held = watch.holding
         pending[event] = None
         watch.receive_event(event)
         if now > self._due:
             self._tick(now)
         ready = watch.ready
-        if len(ready) == 1 and ready[0] is event and not self.holds:
+        if len(ready) == 1 and ready[0] is event and not (held or self.holds):
             ready.clear()
             pending.clear()
             return True

@@ -149,6 +149,45 @@ def test_what_comes_again_under_numbers_that_begin_anew_is_no_duplicate(
         assert [each["sequence_number"] for each in seen.payloads] == [each["sequence_number"] for each in chunks]
 
 
+@pytest.mark.parametrize("same", range(1, 8))
+@pytest.mark.parametrize("name", ["sequence_number", "id"])
+def test_numbers_that_begin_anew_with_the_same_words_repeat_nothing(same: int, name: str) -> None:
+    """Its numbers go on after what a relay sends again; another word under an old number says that it sent nothing."""
+    words, order = "abcdefghi" + "abcdefghi"[:same] + "klm", [*range(9), *range(same + 3)]
+    said = [chunk({"content": word}) for word in words]
+    stamps = [{"id": number} if name == "id" else {} for number in order]
+    members = [{} if name == "id" else {name: number} for number in order]
+    wire = b"".join(sse(each | more, **stamp) for each, more, stamp in zip(said, members, stamps, strict=True))
+    seen = watch("chat", wire + DONE)
+
+    assert "".join(each["choices"][0]["delta"]["content"] for each in seen.payloads) == words
+    assert SEQUENCE_DUPLICATE not in seen.report.anomalies
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+@pytest.mark.parametrize("repeated", [[8], [0], [5, 6, 7], [8, 8]])
+def test_what_comes_again_waits_for_what_comes_next(repeated: list[int], keep_alive: bool) -> None:
+    """It is dropped where the numbers go on, at the end, and after the window; what comes next never waits."""
+    for next_one in ([9, 10], [], None):
+        read = opened("chat", Request(n=1))
+        for place in [*range(9), *repeated]:
+            read.take(sse({**STAMPED[place], "mark": place}))
+        if keep_alive:
+            read.take(b": keep-alive\n\n")
+        assert read.marks == list(range(9))
+        assert read.stream.holding
+        for place in next_one or ():
+            read.take(sse({**STAMPED[place], "mark": place}))
+        if next_one is None:
+            read.take(b": keep-alive\n\n", after=2.5)
+            assert not read.stream.holding
+        read.close()
+
+        assert read.marks == [*range(9), *(next_one or ())]
+        assert read.longest == 0
+        assert read.counts()["sequence_duplicate"] == len(repeated)
+
+
 @pytest.mark.parametrize("start", [1, 3])
 def test_a_message_in_place_of_a_delta_says_where_a_stream_begins(start: int) -> None:
     """By its role, as a delta does: nothing waits for a smaller number."""
