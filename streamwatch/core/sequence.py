@@ -203,7 +203,12 @@ class Numbers:
     @property
     def knows_duplicates(self) -> bool:
         """Whether the same event under its number is a duplicate; not where others have none, which would be left."""
-        return not (self._stutters or self._explained) and (self.is_proved or self.steps + 1 >= _RUN_DUPLICATE)
+        steps, holes = self._shape()
+        may_stand = not self.promised and steps < _STEPS_A_LOSS * (
+            holes - 1
+        )  # tokens are counted so: up, or not at all
+        runs = self.is_proved or self.steps + 1 >= _RUN_DUPLICATE
+        return runs and not (may_stand or self._stutters or self._explained)
 
     @property
     def _goes_down(self) -> bool:
@@ -310,10 +315,7 @@ class Numbers:
         self._settled = self.expected
 
     def _again(self, number: int, *, same: bool | None, content: bool, stands: bool) -> Place:
-        """Return what a number says that came before; `stands`: an `id:` line before may be where it is from.
-
-        `same` says whether the same event came under it; None where nothing is known any more.
-        """
+        """Return what a number says that came before; `same` is None if that is forgotten, `stands` by an old `id:`."""
         if same and not (self._contradictions or self._stutters or (stands and self._stood)):
             if self.held or self.knows_duplicates:
                 self._again_at = self.expected

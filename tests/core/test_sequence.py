@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Callable
@@ -366,6 +367,16 @@ def test_equal_chunks_under_a_number_that_stands_still_are_no_duplicates(values:
     chunks = [{**chunk({"content": "ha "}), "seq": value} for value in values for _ in range(2)]
 
     assert len(watch("chat", body([*chunks, *TEXT])).payloads) == len(chunks) + len(TEXT)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_chunks_under_a_count_of_tokens_are_no_duplicates(seed: int) -> None:
+    """It goes up by ones for a while, and by more; a chunk without a new token has the number of the one before."""
+    chance = random.Random(seed)
+    counts = [*range(4), 6, *itertools.accumulate((chance.choice([0, 2, 3]) for _ in range(40)), initial=9)]
+    chunks = [{**chunk({"content": "ha "}), "seq": count} for count in counts]
+
+    assert len(watch("chat", body(chunks)).payloads) == len(chunks)
 
 
 @pytest.mark.parametrize("run", [2, 3, 4])
