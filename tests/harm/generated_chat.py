@@ -29,6 +29,8 @@ _WORDS = (
         "{}",
     ),
 )
+#: Texts that have all of these words; the others go on and on in two, so that many deltas say the same.
+_MANY_WORDS = 0.8
 CUSTOM_TOOL = {"type": "custom", "custom": {"name": "patch"}}
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
@@ -58,7 +60,8 @@ def chat(seed: int) -> Stream:
 
 def words(rng: Random, count: int) -> list[str]:
     """Return `count` deltas of prose, which join to it."""
-    return [("" if place == 0 else " ") + rng.choice(_WORDS) for place in range(count)]
+    known = _WORDS if rng.random() < _MANY_WORDS else rng.sample(_WORDS, 2)
+    return [("" if place == 0 else " ") + rng.choice(known) for place in range(count)]
 
 
 def pieces(rng: Random, text: str) -> list[str]:
