@@ -79,6 +79,28 @@ def numbers_on_some(events: Events, chance: Chance) -> Events | None:
 
 
 @change(*_RESPONSES)
+def numbers_left_at_zero(events: Events, chance: Chance) -> Events | None:
+    """Events of two types have 0 for a number: what a bridge has not set."""
+    types = sorted({event.type for event in events if _has_number(event)})
+    if len(types) < 3:
+        return None
+    unset = {chance.pick(types[1:], "one"), chance.pick(types[1:], "other")}
+    return on_payloads(events, lambda payload, _: payload["type"] in unset and setting("sequence_number", 0)(payload))
+
+
+@change(*_RESPONSES)
+def numbers_of_each_item(events: Events, chance: Chance) -> Events | None:
+    """Each item has numbers of its own."""
+    count = [-1]
+
+    def edit(payload: Any, _place: int) -> bool:
+        count[0] = 0 if payload.get("type") == "response.output_item.added" else count[0] + 1
+        return setting("sequence_number", count[0])(payload)
+
+    return on_payloads(events, edit)
+
+
+@change(*_RESPONSES)
 def number_far_ahead(events: Events, chance: Chance) -> Events | None:
     """One event has a number that is higher than all others."""
     places = [place for place, event in enumerate(events) if _has_number(event)][1:-1]
