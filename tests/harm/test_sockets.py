@@ -271,7 +271,7 @@ def test_what_harms_a_session_is_found(
     names = (change,) if change else ()
     modes = itertools.cycle(["bytes", "recv", "iterate_async"])
     every = (Case(generated(api, seed), names, seed, mode) for seed, mode in zip(range(60), modes))
-    tally = judged(list(itertools.islice((case for case in every if case.stream() is not None), 12)))
+    tally = judged(list(itertools.islice((case for case in every if case.stream() is not None), 20)))
     assert readers <= harmed(tally)
 
 
