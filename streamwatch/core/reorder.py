@@ -279,7 +279,7 @@ class ReorderBuffer:
         self._waiting_bytes += len(event.raw)
         if self._numbers is first and places[first][0] not in _IN_TURN:
             self._followers = self._followers or []
-            self._followers.append((max(first.highest, first.expected - (not wait.again)), event))
+            self._followers.append((max(first.highest, first.expected - (0 if wait.again else 1)), event))
         opens = self._candidates.opens(event.payload)
         for each in self._candidates.all:
             place, number = places[each]

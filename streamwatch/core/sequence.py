@@ -204,9 +204,8 @@ class Numbers:
     def knows_duplicates(self) -> bool:
         """Whether the same event under its number is a duplicate; not where others have none, which would be left."""
         steps, holes = self._shape()
-        may_stand = not self.promised and steps < _STEPS_A_LOSS * (
-            holes - 1
-        )  # tokens are counted so: up, or not at all
+        # A count of tokens, which nobody promised either, goes up by more than one or stands still.
+        may_stand = not self.promised and steps < _STEPS_A_LOSS * (holes - 1)
         runs = self.is_proved or self.steps + 1 >= _RUN_DUPLICATE
         return runs and not (may_stand or self._stutters or self._explained)
 
@@ -257,11 +256,10 @@ class Numbers:
         self._pass_spent()
         # Whatever was expected since then has come, and gone on at once.
         before, self._before = self._before if self.expected == self._settled else self.expected - 1, number
-        stands = not self.name and number == before
         if self._belies_announcement(number, event):
             return Place.WRONG
         if number in self.held:
-            return self._again(number, same=self.held[number].raw == event.raw, content=content, stands=stands)
+            return self._again(number, before, same=self.held[number].raw == event.raw, content=content)
         if number >= self.expected:
             return self._beyond(number, event, content=content)
         if number >= self.first and not any(start <= number < end for start, end in self._gaps.items()):
@@ -277,7 +275,7 @@ class Numbers:
             return Place.NONE  # an event without a number may have been the one with this number
         same = digest == hash(event.raw) if digest else None
         self._stutters = self._stutters or (same is False and not content and number != before)
-        return self._again(number, same=same, content=content, stands=not self.name and number == before)
+        return self._again(number, before, same=same, content=content)
 
     def _see_start(self, number: int) -> None:
         """Take note that a stream begins lower than others did, or than its opening event."""
@@ -314,8 +312,9 @@ class Numbers:
         """Take note that the event that came last has its place."""
         self._settled = self.expected
 
-    def _again(self, number: int, *, same: bool | None, content: bool, stands: bool) -> Place:
-        """Return what a number says that came before; `same` is None if that is forgotten, `stands` by an old `id:`."""
+    def _again(self, number: int, before: int, *, same: bool | None, content: bool) -> Place:
+        """Return what a number says that came already; `same` is None where nobody knows any more with which event."""
+        stands = not self.name and number == before  # the `id:` line before may be where it is from
         if same and not (self._contradictions or self._stutters or (stands and self._stood)):
             if self.held or self.knows_duplicates:
                 self._again_at = self.expected

@@ -86,7 +86,7 @@ class LaneStream(ObservedStream):
         elif type(number) is int:
             self._count(number)
         watch, pending = self.watch, self.pending
-        held = watch.holding
+        held = self.holds  # a message that waited may be dropped now, while this one goes straight on
         pending[event] = None
         watch.receive_event(event)
         if now > self._due:

@@ -85,7 +85,9 @@ def numbers_left_at_zero(events: Events, chance: Chance) -> Events | None:
     if len(types) < 3:
         return None
     unset = {chance.pick(types[1:], "one"), chance.pick(types[1:], "other")}
-    return on_payloads(events, lambda payload, _: payload["type"] in unset and setting("sequence_number", 0)(payload))
+    return on_payloads(
+        events, lambda payload, _: payload.get("type") in unset and setting("sequence_number", 0)(payload)
+    )
 
 
 @change(*_RESPONSES)

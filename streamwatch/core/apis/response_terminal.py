@@ -191,7 +191,7 @@ def _finish(state: ResponseState, item: Item, final: dict[str, Any], *, closes: 
     if item.done:
         return
     introduce(state, item, {}, Level.OPT_IN)
-    if state.missing(Level.HELPER if agrees and closes and item.is_shown else Level.NEVER):
+    if state.missing(Level.HELPER if agrees and closes else Level.NEVER):
         state.put_in("response.output_item.done", output_index=item.index, item=final)
     item.done = True
 
