@@ -211,12 +211,13 @@ class EventTypes:
         self.loops = _loops_of(sys.modules.get(own.__module__))  #: the code of the SDK that makes chunks of events
         self._dict_forms = DictForms(failed)
         self._plain = self._sent_event(None, None)
+        self._casts: tuple[tuple[str, str], ...] = _CASTS
         self._types: dict[str, type[Event]] = {}
 
     def of(self, stream: Any) -> type[Event]:
         """Return the class of the events of a stream of the SDK."""
         cast_to = getattr(stream, "_cast_to", None)
-        for module, name in _CASTS if cast_to is not None else ():
+        for module, name in self._casts if cast_to is not None else ():
             if getattr(sys.modules.get(module), name, None) is cast_to:
                 if not constructs_as_known(stream, cast_to):
                     break
@@ -226,7 +227,8 @@ class EventTypes:
         return self._plain
 
     def close(self) -> None:
-        """Leave the SDK's classes as they were."""
+        """Leave the SDK's classes as they were; a stream that another thread is just opening is the SDK's."""
+        self._casts = ()
         self._dict_forms.remove()
 
     def _made_for(self, name: str, cast_to: Any) -> type[Event]:

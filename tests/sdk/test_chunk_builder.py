@@ -564,6 +564,14 @@ def test_only_the_sdks_own_sorts_are_built(types: EventTypes) -> None:
     assert types.of(Stream(ChatCompletionChunk)) is types.of(Stream(ChatCompletionChunk))
 
 
+def test_after_the_end_nothing_is_built_and_no_class_is_touched(types: EventTypes) -> None:
+    """Another thread may be opening a stream while Streamwatch is switched off."""
+    before = vars(ChatCompletionChunk).copy()
+    types.close()
+    assert types.of(Stream(ChatCompletionChunk)) is types.of(object())
+    assert vars(ChatCompletionChunk) == before
+
+
 def test_who_stands_between_is_noticed_on_one_client_alone(types: EventTypes) -> None:
     """A client whose own method was exchanged, as tests and proxies do."""
     stream = Stream(ChatCompletionChunk)
