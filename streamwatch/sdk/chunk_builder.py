@@ -17,6 +17,7 @@ import contextlib
 import inspect
 import json
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from types import CodeType, FunctionType
@@ -213,6 +214,7 @@ class EventTypes:
         self._plain = self._sent_event(None, None)
         self._casts: tuple[tuple[str, str], ...] = _CASTS
         self._types: dict[str, type[Event]] = {}
+        self._lock = threading.RLock()  # a signal handler may open a stream, and switch Streamwatch off
 
     def of(self, stream: Any) -> type[Event]:
         """Return the class of the events of a stream of the SDK."""
@@ -221,15 +223,25 @@ class EventTypes:
             if getattr(sys.modules.get(module), name, None) is cast_to:
                 if not constructs_as_known(stream, cast_to):
                     break
-                if name not in self._types:
-                    self._types[name] = self._made_for(name, cast_to)
-                return self._types[name]
+                return self._types.get(name) or self._first_of(name, cast_to)
         return self._plain
 
     def close(self) -> None:
-        """Leave the SDK's classes as they were; a stream that another thread is just opening is the SDK's."""
-        self._casts = ()
-        self._dict_forms.remove()
+        """Leave the SDK's classes as they were; what a stream gets that another thread is just opening is the SDK's."""
+        with self._lock:
+            self._casts = ()
+            self._dict_forms.remove()
+
+    def after_fork(self) -> None:
+        """Forget the threads of the parent, one of which may have held the lock."""
+        self._lock = threading.RLock()
+
+    def _first_of(self, name: str, cast_to: Any) -> type[Event]:
+        """Return the class for the first stream of a sort; several threads may come at once, or after the end."""
+        with self._lock:
+            if self._casts and name not in self._types:
+                self._types[name] = self._made_for(name, cast_to)
+            return self._types.get(name, self._plain)
 
     def _made_for(self, name: str, cast_to: Any) -> type[Event]:
         plain, filled = self._builders(name, cast_to)

@@ -293,6 +293,8 @@ class Agent:
         self._collected = SimpleQueue()
         for telemetry in self._telemetry.values():
             telemetry.forget()
+        if self.is_patched:
+            self._event_types.after_fork()
 
     def _at_exit(self) -> None:
         for stream in self._streams():

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat.chat_completion_chunk import ChatCompletionChunk, Choice, ChoiceDelta
 from opentelemetry.sdk.metrics import MeterProvider
 
 from conftest import Watched
@@ -370,8 +372,9 @@ def test_greenlets_are_kept_apart(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("repair", ["default", "none"])
 def test_switching_on_and_off_while_streams_are_read_harms_none(repair: str, watch: Callable[..., Watched]) -> None:
-    """Every application gets all its chunks, whoever switches what on meanwhile."""
+    """Every application gets all its chunks, whoever switches what on meanwhile, and no class stays changed."""
     shared, done = client(), threading.Event()
+    before = [vars(cls).copy() for cls in (ChatCompletionChunk, Choice, ChoiceDelta)]
     names = [f"<{number}>" for number in range(100)]
 
     def toggle() -> None:
@@ -390,3 +393,31 @@ def test_switching_on_and_off_while_streams_are_read_harms_none(repair: str, wat
 
     # In order where a stream was watched, as it came where not: nothing is lost and nothing is there twice.
     assert [sorted(name + _LETTERS) for name in names] == [sorted(text) for text in texts]
+    assert before == [vars(cls).copy() for cls in (ChatCompletionChunk, Choice, ChoiceDelta)]
+
+
+_FORK = """
+import os, signal, threading, time
+import openai._streaming
+from streamwatch import StreamwatchInstrumentor
+from streamwatch.sdk.instrumentor import agent
+StreamwatchInstrumentor().instrument()
+taken = threading.Event()
+opening = threading.Thread(target=lambda: (agent._event_types._lock.acquire(), taken.set(), time.sleep(60)), daemon=True)
+opening.start()
+taken.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    StreamwatchInstrumentor().uninstrument()
+    os._exit(0)
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_forked_while_a_stream_was_opened_can_open_its_own() -> None:
+    """The thread that was opening it is not there to go on."""
+    done = subprocess.run([sys.executable, "-c", _FORK], capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
