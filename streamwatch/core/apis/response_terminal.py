@@ -191,17 +191,30 @@ def _finish(state: ResponseState, item: Item, final: dict[str, Any], *, closes: 
     if item.done:
         return
     introduce(state, item, {}, Level.OPT_IN)
-    if state.missing(Level.HELPER if agrees and closes else Level.NEVER):
-        state.put_in("response.output_item.done", output_index=item.index, item=final)
+    if state.missing(Level.HELPER if agrees and closes and _is_same(item, final) else Level.NEVER):
+        own = key_of(final.get("id")) == item.key
+        state.put_in("response.output_item.done", output_index=item.index, item=final if own else final | {"id": item.id})
     item.done = True
 
 
+def _is_same(item: Item, final: dict[str, Any]) -> bool:
+    """Return whether an item can be done as a terminal event says it: the helper refuses another call, or another id.
+
+    The id that an item was announced with can be written over; by its call id an application answers a call.
+    """
+    is_same_call = item.type not in CALLS or final.get("call_id") == item.call_id
+    return is_same_call and (item.id is not None or item.key is None)
+
+
 def _check_final_id(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
-    """Compare the id of an item with the one that it was done with: the SDK's helper refuses a call under two."""
+    """Compare the id of an item with the one that it was done with.
+
+    The SDK's helper knows a call by its call id, and refuses it under two ids; with another call id it is another call.
+    """
     if item.key is None or not final.get("id") or key_of(final["id"]) == item.key:
         return
-    call = item.type in CALLS and item.id is not None
-    if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if call else Level.NEVER):
+    is_refused = item.type in CALLS and _is_same(item, final)
+    if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if is_refused else Level.NEVER):
         final["id"] = item.id
 
 
