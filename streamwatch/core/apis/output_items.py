@@ -161,6 +161,7 @@ class Item:
     __slots__ = (
         *("announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
         *("missed", "order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
+        "unread",
     )
 
     def __init__(self, head: dict[str, Any], index: int, *, partial: bool = False) -> None:
@@ -180,6 +181,7 @@ class Item:
         self.reference: dict[str, Any] | None = NOTHING
         self.strayed = False  #: its events come under the index of another item
         self.shows_parts = False  #: the server announces its parts
+        self.unread = False  #: something came that may be text of it, in a form or at a place that is none of its own
         self.told = _NOTHING
         self.done = False
         self.finished: dict[str, Any] | None = None

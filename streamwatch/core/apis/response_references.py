@@ -25,9 +25,11 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
     """Return the item that an event about this type of item is about; None where nobody announced it."""
     key, index = key_of(payload.get("item_id")), payload.get("output_index")
     named = state.items.by_id(payload.get("item_id"))
-    if named is not None and named.fits(type_):
-        return named
     there = state.items.at(index) if is_index(index) else state.items.only_open(type_)
+    if named is not None and named.fits(type_):
+        # Who keeps the id of the last item for too long counts on: nothing comes of an item that is done.
+        is_over = named.done and there is not None and there.announced and not there.done and there.type == type_
+        return there if is_over else named
     if there is not None and there.fits(type_):
         if key in (None, there.key) or (not there.done and (is_index(index) or there.announced)):
             return there
@@ -47,6 +49,8 @@ def item_of(
     """
     item = find(state, payload, type_) or _item_that_said(state, family, said)
     if item is None:
+        if len(state.items):
+            state.misread(payload)
         head = {"id": payload.get("item_id"), "type": type_, "name": payload.get("name")}
         return meet(state, payload, head, payload.get("output_index"))
     settle(state, item, payload)
@@ -78,6 +82,8 @@ def settle(state: ResponseState, item: Item, payload: dict[str, Any], *, is_of_t
         state.items.bind(item, key)
     elif key not in (None, item.key):
         _name(state, item, payload)
+    if is_of_text and key is not None and (other := state.items.at(payload.get("output_index"))) not in (None, item):
+        other.unread = True  # an id and a place contradict each other: what is handed on by the id may be of the place
     place(state, item, payload)
     if is_of_text:
         item.refer(payload)

@@ -20,7 +20,7 @@ class ResponseState(ApiState):
 
     __slots__ = (
         *("_first_number", "_number", "_unordered", "answered", "counts_deltas", "items", "kept", "open"),
-        *("partial", "unproved"),
+        *("partial", "unproved", "unread"),
     )
 
     number_member = "sequence_number"
@@ -32,6 +32,7 @@ class ResponseState(ApiState):
         self.answered = False  #: something came that answers: text, a call, an image ...
         self.counts_deltas = False  #: the server counts deltas where the index of a part belongs
         self.kept = 0  #: bytes of finished items
+        self.unread = False  #: something came that may be text of any item
         self.unproved = 0  #: parts with text that was put in, and that only its source says
         self.open: dict[tuple[Any, Any, Any], Part] = {}  #: by type, output index and index of the part
         self._number: Any = None
@@ -83,6 +84,14 @@ class ResponseState(ApiState):
         if part.item_id is not None and len(self.open) < _MAX_OPEN and part.is_open and not item.partial:
             self.open[where] = part
             part.listened = True
+
+    def misread(self, payload: dict[str, Any]) -> None:
+        """Take note of an event that may carry text of an item, which nobody knows to read: it is not lost."""
+        named = self.items.by_id(payload.get("item_id")), self.items.at(payload.get("output_index"))
+        for item in named:
+            if item is not None:
+                item.unread = True
+        self.unread = self.unread or named == (None, None)
 
     def forget(self, part: Part) -> None:
         """Look closely at what comes of a text from now on."""

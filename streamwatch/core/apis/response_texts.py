@@ -31,6 +31,8 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     """Look at a piece of a text, and return whether it goes on."""
     delta = payload.get("delta")
     if not isinstance(delta, str):
+        if delta is not None or family.member in payload:
+            state.misread(payload)
         _refer(state, family, payload)
         return True
     where = type_, payload.get("output_index"), payload.get("content_index", payload.get("summary_index"))
@@ -38,6 +40,7 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     part = part_of(state, payload, family, item, closes=False)
     if not part.is_open and part.source and state.ledger.wants(RESPONSE_TEXT_LOST):
         return False  # it was taken for lost, and put in when its text closed: now it comes late
+    item.unread = item.unread or not part.is_open or item.done  # behind the end of a text another one may be meant
     if not (item.announced and part.announced):
         introduce(state, item, payload)
         _introduce_part(state, item, part)
@@ -123,7 +126,7 @@ def close_texts(
     agrees = True
     for said in list(said_by(final)):
         parts = left.get(said.family)
-        part = parts.pop(0) if parts else _unheard(state, item, said)
+        part = _said_of(parts, said) if parts else _unheard(state, item, said)
         if part is not None and not item.partial:
             _hear(state, item, part, said.text, payload, at)
             agrees = agrees and not part.disputed
@@ -133,6 +136,13 @@ def close_texts(
     for part in unsaid:
         _miss(state, part, final)
     return agrees and not any(part.begun for part in unsaid)
+
+
+def _said_of(parts: list[Part], said: Said) -> Part:
+    """Return the part of a text that an item says, and take it from `parts`: the one that has it, else the first."""
+    found = next((part for part in parts if part.begun and part.compare(said.text) is Match.EQUAL), parts[0])
+    parts.remove(found)
+    return found
 
 
 def _unheard(state: ResponseState, item: Item, said: Said) -> Part | None:
@@ -188,6 +198,8 @@ def _restore_tail(
     state: ResponseState, item: Item, part: Part, said: str, payload: dict[str, Any], at: Statement
 ) -> None:
     """Put the tail of a text in before what closes it, and all that has to come before a text."""
+    if state.unread or item.unread:
+        return  # it may have come elsewhere
     level = _level(state, item, part, at)
     if not state.record(RESPONSE_TEXT_LOST, level):
         part.disputed = True

@@ -70,6 +70,8 @@ _ABOUT_ITEMS = {
     "response.apply_patch_call_operation_diff": "apply_patch_call",
     "response.reasoning_part": "reasoning",  # vLLM's own, beside the parts of the API (vllm#24938)
 }
+#: Pieces of an answer that are no text, and say of no item that they are of it.
+_SOUND = "response.audio."
 #: What servers and relays call an event that keeps the connection open, however they write it: OpenAI sends
 #: `keepalive`, a gateway `response.keep_alive`, Azure an event of that name with {}.
 _KEEPALIVES = frozenset({"keepalive"})
@@ -174,6 +176,8 @@ class Responses(ResponseState):
             self._known = True
         else:
             self._foreign = True
+        if "delta" in type_ and not type_.startswith(_SOUND):
+            self.misread(payload)
         if type_ == "error":
             self._see_error()
         elif name == _NOTE or name in _ABOUT_ITEMS:
