@@ -122,13 +122,18 @@ def see_output(state: ResponseState, response: dict[str, Any]) -> None:
 
 def _restore_output(state: ResponseState, response: dict[str, Any]) -> None:
     """Restore an output that was forgotten from the items that are done."""
-    items = [item.finished for item in state.items.by_place()]
+    items = [None if _went_on(item) else item.finished for item in state.items.by_place()]
     whole = all(item is not None for item in items)
     recovered = response.get("output") is None and state.request.recovers_output
     if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if whole and not recovered else Level.NEVER):
         response["output"] = items
     if any(not item.done for item in state.items):
         state.record(RESPONSE_EVENT_MISSING, Level.NEVER)
+
+
+def _went_on(item: Item) -> bool:
+    """Return whether more of an item came after what was said to be the whole of it."""
+    return any(0 < part.agreed < len(part.text) for part in item.parts)
 
 
 def _by_ids(state: ResponseState, final: dict[str, Any], left: dict[Item, None]) -> Item | None:

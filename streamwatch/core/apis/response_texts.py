@@ -24,6 +24,9 @@ from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING, RESPONSE_TERMINAL_MISMATCH, RESPONSE_TEXT_LOST
 from streamwatch.core.vocabulary import Level
 
+#: How an event says which item it is about.
+_REFERENCE = ("item_id", "output_index")
+
 # --- the events of a text
 
 
@@ -221,6 +224,8 @@ def _level(state: ResponseState, item: Item, part: Part, at: Statement) -> Level
     nameless = not (part.begun or item.is_shown) and item.announcement() is None
     if nameless or state.partial or state.items.astray(part):
         return Level.NEVER  # whose text it is cannot be said, or it may have come elsewhere
+    if not part.begun and len(item.referred()) < len(_REFERENCE):
+        return Level.OPT_IN  # readers know no piece of a text that does not say where it is
     if item.strayed and not item.is_shown:
         return Level.OPT_IN  # it is done where another item is: who looks by the index would not find it there
     if not state.ordered or (at is Statement.TERMINAL and not part.begun):
