@@ -70,6 +70,20 @@ def announces(payload: dict[str, Any], other: dict[str, Any]) -> bool:
     return type(item) is dict and type(id) is str and item.get("id") == id
 
 
+def ends(payload: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether a chunk ends what another one has a piece of, and so stands behind it."""
+    choices, others = payload.get("choices"), other.get("choices")
+    if type(choices) is not list or type(others) is not list:
+        return False
+    if not choices:
+        return bool(payload.get("usage")) and is_content(other)
+    ended = [choice.get("index") for choice in choices if type(choice) is dict and choice.get("finish_reason")]
+    return bool(ended) and any(
+        _says_something(choice, "role") and not choice.get("finish_reason") and choice.get("index") in ended
+        for choice in others
+    )
+
+
 def _has_role(choice: Any) -> bool:
     return type(choice) is dict and any(piece.get("role") for piece in _pieces(choice))
 

@@ -208,7 +208,7 @@ class ReorderBuffer:
         for each in list(self._candidates.all):
             number = each.of(event)
             place = Place.NONE if number is None else each.place(number, event, content=content)
-            if number is None and says:
+            if number is None and says and (each.name or not event.inherits_id):
                 each.note_unnumbered()
             if place is Place.WRONG:
                 self._refute(each)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from streamwatch.core.answer_parts import MAX_NUMBER, Place, announces, as_number
+from streamwatch.core.answer_parts import MAX_NUMBER, Place, announces, as_number, ends
 from streamwatch.core.nothing import NOTHING
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
@@ -247,8 +247,10 @@ class Numbers:
     # --- where an event belongs
 
     def of(self, event: Event) -> int | None:
-        """Return the number of an event."""
-        return as_number(event.payload.get(self.name) if self.name else event.id)
+        """Return the number of an event; an `id:` line that stands before another one says nothing of it."""
+        if self.name:
+            return as_number(event.payload.get(self.name))
+        return None if event.inherits_id else as_number(event.id)
 
     def place(self, number: int, event: Event, *, content: bool) -> Place:
         """Return where an event belongs. `content` says that it is not a keep-alive."""
@@ -256,7 +258,7 @@ class Numbers:
         self._pass_spent()
         # Whatever was expected since then has come, and gone on at once.
         before, self._before = self._before if self.expected == self._settled else self.expected - 1, number
-        if self._belies_announcement(number, event):
+        if self._belies(number, event):
             return Place.WRONG
         if number in self.held:
             return self._again(number, before, same=self.held[number].raw == event.raw, content=content)
@@ -289,11 +291,15 @@ class Numbers:
             self.strays += 1
             self._count(self._spent.pop(self.expected))
 
-    def _belies_announcement(self, number: int, event: Event) -> bool:
-        """Return whether an event would go before what announces its item: a count that restarts, and no order."""
+    def _belies(self, number: int, event: Event) -> bool:
+        """Return whether an event would go before what announces its item, or that it ends: a count that restarts.
+
+        A bridge writes 0 into chunks that it makes up itself, such as the last one.
+        """
         if not self.held or number > self.highest or (self.begun and self.is_proved):
             return False
-        return any(place > number and announces(held.payload, event.payload) for place, held in self.held.items())
+        after = [held.payload for place, held in self.held.items() if place > number]
+        return any(announces(payload, event.payload) or ends(event.payload, payload) for payload in after)
 
     def _beyond(self, number: int, event: Event, *, content: bool) -> Place:
         if number in self._spent:
@@ -318,6 +324,8 @@ class Numbers:
         if same and not (self._contradictions or self._stutters or (stands and self._stood)):
             if self.held or self.knows_duplicates:
                 self._again_at = self.expected
+                if content:
+                    self.note_unnumbered()  # where the next number is missing, it may be this event's
                 return Place.AGAIN
             self._stutters = True
         elif content and not same and not stands:

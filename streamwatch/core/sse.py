@@ -50,7 +50,7 @@ class Event:
     a content, which the payload lacks.
     """
 
-    __slots__ = ("added", "data", "event", "fills_content", "id", "payload", "raw", "retry", "shared")
+    __slots__ = ("_inherits_id", "added", "data", "event", "fills_content", "id", "payload", "raw", "retry", "shared")
 
     def __init__(
         self,
@@ -71,8 +71,17 @@ class Event:
         self.fills_content = False
 
     @property
+    def inherits_id(self) -> bool:
+        """Whether the `id:` line stands before another event: it counts until the next one."""
+        return getattr(self, "_inherits_id", False)  # hardly any event has one: nothing is spent on the others
+
+    @inherits_id.setter
+    def inherits_id(self, value: bool) -> None:
+        self._inherits_id = value
+
+    @property
     def number(self) -> int | None:
-        """The number in the event's `id:` line, where it is one."""
+        """The number in the `id:` line that counts for the event, where it is one."""
         text = self.id or ""
         return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
@@ -259,7 +268,7 @@ class Decoder:
         events: list[Event] = []
         name, retry = "", None
         data: list[bytes] = []
-        done = False
+        done = is_named = False
         for at, line in enumerate(lines, 1):
             if not line:
                 last = closing and at == len(lines)
@@ -268,8 +277,10 @@ class Decoder:
                     raw = b"[DONE]" if alone else b"\n".join(data)
                     event = self.event_type(raw.decode(), raw, name or None, self._last_id, retry)
                     event.added = alone or last
+                    if self._last_id and not is_named:
+                        event.inherits_id = True
                     events.append(event)
-                name, data, retry, done = "", [], None, False
+                name, data, retry, done, is_named = "", [], None, False, False
                 continue
             field, _, value = line.partition(b":")
             value = self._value(line, field, value)
@@ -278,6 +289,7 @@ class Decoder:
             elif field == b"event":
                 name = value.decode()
             elif field == b"id":
+                is_named = True
                 self._last_id = self._last_id if b"\0" in value else value.decode()
             elif field == b"retry":
                 retry = _integer(value, retry)
