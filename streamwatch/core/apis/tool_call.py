@@ -66,6 +66,7 @@ class Call:
         "_parses",
         "_pieces",
         "again",
+        "goes_on_nameless",
         "header",
         "id",
         "id_changes",
@@ -85,6 +86,7 @@ class Call:
         self.name = name
         self.size = 0  #: characters of the arguments
         self.id_changes = False  #: a continuation had another id
+        self.goes_on_nameless = False  #: arguments of it came without a name: a name is a header's alone
         self.is_made_up = False  #: a repair wrote some of its arguments: that they parse proves nothing
         self.is_typed = False  #: a repair put its type in
         self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name

@@ -119,6 +119,7 @@ class ToolCalls:
         if not arguments.isascii() and "\ufffd" in arguments:
             return False
         call.add(arguments)
+        call.goes_on_nameless = True
         return True
 
     def see(self, delta: dict[str, Any], *, mixed: bool = False) -> None:
@@ -257,8 +258,10 @@ class ToolCalls:
         """Return whether another id and a name open a call: not while the arguments of the same tool are open."""
         if fragment.name != call.name:
             return True
-        # Some servers give each fragment an id of its own: one that is empty, or says all again, opens nothing.
-        nothing_new = not fragment.says_arguments or fragment.arguments == call.arguments
+        # Some servers give each fragment an id of its own: one that is empty, or says all again, opens nothing, unless
+        # names are in headers alone, and the arguments are whole.
+        is_header = call.goes_on_nameless and call.parses() is True
+        nothing_new = not (fragment.says_arguments or is_header) or fragment.arguments == call.arguments
         if call.id_changes and (call.parses() is None or nothing_new):
             return False
         return call.size > 0 and call.parses() is not False

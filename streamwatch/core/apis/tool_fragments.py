@@ -164,10 +164,13 @@ class FragmentRules:
         name = fragment.name
         if name and call.name:
             again = name == call.name and name in self._tools and name + name not in self._tools
+            again = again and not call.goes_on_nameless  # where names are in headers alone, it begins something else
             if self._ledger.record(TOOL_CALL_NAME_REPEATED, None if again else Level.NEVER):
                 del fragment.function["name"]
         elif name:
             call.name = name
+        elif call.name and fragment.says_arguments:
+            call.goes_on_nameless = True
 
     def _arguments(self, call: Call, fragment: Fragment) -> None:
         function = fragment.function
