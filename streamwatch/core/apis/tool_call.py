@@ -75,6 +75,7 @@ class Call:
         "is_typed",
         "moves",
         "name",
+        "object",
         "places",
         "size",
         "twin",
@@ -91,6 +92,8 @@ class Call:
         self.is_typed = False  #: a repair put its type in
         self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name
         self.moves: tuple[tuple[str, dict[str, Any]], ...] = ()  #: what that lacks, and where it came later
+        #: the function with arguments that are an object and no string, and may be all of them; it waits, too
+        self.object: dict[str, Any] | None = None
         #: functions with arguments that may be said twice, in events that wait; None while there are none, as of hardly
         #: any call
         self.places: list[dict[str, Any]] | None = None

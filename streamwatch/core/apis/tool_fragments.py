@@ -164,9 +164,9 @@ class FragmentRules:
         name = fragment.name
         if name and call.name:
             again = name == call.name and name in self._tools and name + name not in self._tools
-            again = again and not call.goes_on_nameless  # where names are in headers alone, it begins something else
+            again = again and not (call.goes_on_nameless or _is_more(call, fragment))
             if self._ledger.record(TOOL_CALL_NAME_REPEATED, None if again else Level.NEVER):
-                del fragment.function["name"]
+                del fragment.function["name"]  # where it begins something else, the helper parses nothing of both
         elif name:
             call.name = name
         elif call.name and fragment.says_arguments:
@@ -182,17 +182,37 @@ class FragmentRules:
         if arguments == {}:  # nothing yet, or no arguments: only the end would say which
             self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
         elif not isinstance(arguments, str):
-            only = isinstance(arguments, (dict, list)) and not call.size
-            fragment.arguments = json.dumps(arguments, ensure_ascii=False)
-            call.is_made_up = True
-            if self._ledger.record(TOOL_CALL_MALFORMED, Level.DEFAULT if only else Level.NEVER):
-                function["arguments"] = fragment.arguments
+            self._object(call, fragment, arguments)
+        elif arguments and call.object is not None:
+            self._leave_object(call)
         if "\ufffd" in fragment.arguments:
             self._ledger.record(CONTENT_UNDECODABLE, Level.NEVER)
         if self._checks and fragment.arguments:
             self._see_repeats(call, fragment)
         else:
             call.add(fragment.arguments)
+
+    def _object(self, call: Call, fragment: Fragment, arguments: Any) -> None:
+        """Take arguments that are no string: they are written as one where they are all that comes of the call.
+
+        Of objects that come in parts some programs make one; no string is a part of it.
+        """
+        fragment.arguments = json.dumps(arguments, ensure_ascii=False)
+        call.is_made_up = True
+        if call.object is None and not call.size and isinstance(arguments, (dict, list)):
+            if self._ledger.wants(TOOL_CALL_MALFORMED):
+                call.object = fragment.function
+                self._await(call)
+                return
+        elif call.object is not None:
+            self._leave_object(call)
+        self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
+
+    def _leave_object(self, call: Call) -> None:
+        """Leave arguments that are an object as they came: they are not all that comes of the call."""
+        call.object = None
+        self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
+        self._settle(call)
 
     def _join(self, first: Any, second: Any) -> bool:
         """Join two fragments of one call: readers that take one a chunk lose the second, and old helpers both."""
@@ -254,6 +274,9 @@ class FragmentRules:
 
     def _settle(self, call: Call) -> None:
         """Close what is in question of a call; what is left of it is arguments."""
+        if call.object is not None and self._ledger.record(TOOL_CALL_MALFORMED):
+            call.object["arguments"] = json.dumps(call.object["arguments"], ensure_ascii=False)
+        call.object = None
         if call.again:
             call.add(call.again)
         call.again = ""
@@ -278,6 +301,11 @@ def _make_whole(call: Call, header: dict[str, Any]) -> None:
             later[name] = there[name]
         there[name] = said
     call.moves = ()
+
+
+def _is_more(call: Call, fragment: Fragment) -> bool:
+    """Return whether a fragment has further arguments, where those of its call are whole: another call begins."""
+    return call.object is not None or (fragment.says_arguments and call.parses() is True)
 
 
 def _irregular(call: Call, fragment: Fragment) -> list[tuple[dict[str, Any], str]]:
