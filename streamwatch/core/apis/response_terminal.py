@@ -198,7 +198,9 @@ def _finish(state: ResponseState, item: Item, final: dict[str, Any], *, closes: 
     introduce(state, item, {}, Level.OPT_IN)
     if state.missing(Level.HELPER if agrees and closes and _is_same(item, final) else Level.NEVER):
         own = key_of(final.get("id")) == item.key
-        state.put_in("response.output_item.done", output_index=item.index, item=final if own else final | {"id": item.id})
+        state.put_in(
+            "response.output_item.done", output_index=item.index, item=final if own else final | {"id": item.id}
+        )
     item.done = True
 
 

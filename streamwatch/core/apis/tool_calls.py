@@ -240,7 +240,19 @@ class ToolCalls:
             return self._with_another_id(fragment, call)
         if self._is_second(fragment, call):
             return self._reused(fragment, call)
-        return self._placed(fragment, call)
+        return self._placed(fragment, self._shifted_to(fragment) if call.parses() is True else call)
+
+    def _shifted_to(self, fragment: Fragment) -> Call:
+        """Return the call that more arguments are of under the index of one that is whole.
+
+        Where arguments came under another index than their header, the next ones do so too.
+        """
+        call = self._by_index[fragment.index]  # type: ignore[index]
+        bare = self._shifts and fragment.says_arguments and not (fragment.id or fragment.name)
+        meant = self._meant(fragment) if bare else None
+        if meant in (None, call):
+            return call
+        return meant if self._ledger.record(TOOL_CALL_INDEX_SPARSE) else call
 
     def _with_another_id(self, fragment: Fragment, call: Call) -> Call | None:
         other = self._by_id.get(fragment.id)
@@ -337,8 +349,9 @@ class ToolCalls:
         if call is None or not wanted:
             if wanted:
                 self._ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
-            return call
-        if len(self._by_index) < _MAX_INDEXES:
+            # Under the index that another call was given its readers would take them for that call's.
+            return self._opened(fragment, self._free()) if wanted and index in self._taken else call
+        if fragment.says_arguments and len(self._by_index) < _MAX_INDEXES:  # a blank one says nothing of the next
             self._by_index[index] = call
             self._shifts = self._shifts or []
             self._shifts.append(index)
@@ -376,7 +389,8 @@ class ToolCalls:
                 return None
             self._change_id(fragment, last)
             return last
-        return last if last.parses() is not True else None
+        names_it = not (last.name or fragment.id or fragment.says_arguments)
+        return last if names_it or last.parses() is not True else None
 
     def _goes_on_with_name(self, call: Call, fragment: Fragment) -> bool:
         """Return whether a name may be a call's: the same, or the rest of it, if only both together are a tool."""
