@@ -63,15 +63,20 @@ def is_content(payload: dict[str, Any], *, beside_role: bool = False) -> bool:
     return any(name in payload for name in _PLACES) or type(payload.get("response")) is dict
 
 
-def announces(payload: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Return whether an event announces the item that another one is about, and so stands before it."""
+def stands_behind(payload: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether an event is about an item that another one announces, or ends what that has a piece of."""
+    return _announces(other, payload) or _ends(payload, other)
+
+
+def _announces(payload: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether an event announces the item that another one is about."""
     item = payload.get("item") if payload.get("type") == "response.output_item.added" else None
     id = other.get("item_id")
     return type(item) is dict and type(id) is str and item.get("id") == id
 
 
-def ends(payload: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Return whether a chunk ends what another one has a piece of, and so stands behind it."""
+def _ends(payload: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether a chunk ends what another one has a piece of; a bridge numbers what it makes up itself with 0."""
     choices, others = payload.get("choices"), other.get("choices")
     if type(choices) is not list or type(others) is not list:
         return False

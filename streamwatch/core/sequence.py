@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from streamwatch.core.answer_parts import MAX_NUMBER, Place, announces, as_number, ends
+from streamwatch.core.answer_parts import MAX_NUMBER, Place, as_number, stands_behind
 from streamwatch.core.nothing import NOTHING
 from streamwatch.core.patience import Trust
 from streamwatch.core.sse import Event
@@ -66,7 +66,7 @@ class Numbers:
     __slots__ = (
         *("_again_at", "_before", "_blamed", "_contradictions", "_explained", "_far", "_forgotten", "_gaps"),
         *("_holes_then", "_jump", "_lost_patience", "_outliers", "_permuted", "_repeats", "_settled", "_spent"),
-        *("_stood", "_stutters", "_unnumbered", "_unnumbered_at"),
+        *("_stutters", "_unnumbered", "_unnumbered_at"),
         *("begun", "count", "digests", "expected", "falls", "first", "held", "highest", "last", "late", "lowest"),
         *("name", "paid", "patient", "promised", "rises", "strays", "trust", "waited"),
     )
@@ -102,7 +102,6 @@ class Numbers:
         self._spent: dict[int, int] = NOTHING  # far numbers that went on out of turn, and the digests of their events
         self._jump = -1  # the number after the last of them
         self._stutters = False  # the same event came again before the numbers proved anything, or they begin again
-        self._stood = False  # another event came under the number of the last one
         self._again_at = -1  # what was expected when the same event came again
         self._before = self._settled = -1  # the number that came last, and what was expected when it had its place
 
@@ -247,7 +246,7 @@ class Numbers:
     # --- where an event belongs
 
     def of(self, event: Event) -> int | None:
-        """Return the number of an event; an `id:` line that stands before another one says nothing of it."""
+        """Return the number of an event."""
         if self.name:
             return as_number(event.payload.get(self.name))
         return None if event.inherits_id else as_number(event.id)
@@ -261,7 +260,7 @@ class Numbers:
         if self._belies(number, event):
             return Place.WRONG
         if number in self.held:
-            return self._again(number, before, same=self.held[number].raw == event.raw, content=content)
+            return self._again(same=self.held[number].raw == event.raw, content=content)
         if number >= self.expected:
             return self._beyond(number, event, content=content)
         if number >= self.first and not any(start <= number < end for start, end in self._gaps.items()):
@@ -277,7 +276,7 @@ class Numbers:
             return Place.NONE  # an event without a number may have been the one with this number
         same = digest == hash(event.raw) if digest else None
         self._stutters = self._stutters or (same is False and not content and number != before)
-        return self._again(number, before, same=same, content=content)
+        return self._again(same=same, content=content)
 
     def _see_start(self, number: int) -> None:
         """Take note that a stream begins lower than others did, or than its opening event."""
@@ -292,14 +291,10 @@ class Numbers:
             self._count(self._spent.pop(self.expected))
 
     def _belies(self, number: int, event: Event) -> bool:
-        """Return whether an event would go before what announces its item, or that it ends: a count that restarts.
-
-        A bridge writes 0 into chunks that it makes up itself, such as the last one.
-        """
+        """Return whether an event would go before what comes before it by what it says: a count that restarts."""
         if not self.held or number > self.highest or (self.begun and self.is_proved):
             return False
-        after = [held.payload for place, held in self.held.items() if place > number]
-        return any(announces(payload, event.payload) or ends(event.payload, payload) for payload in after)
+        return any(place > number and stands_behind(event.payload, held.payload) for place, held in self.held.items())
 
     def _beyond(self, number: int, event: Event, *, content: bool) -> Place:
         if number in self._spent:
@@ -318,19 +313,17 @@ class Numbers:
         """Take note that the event that came last has its place."""
         self._settled = self.expected
 
-    def _again(self, number: int, before: int, *, same: bool | None, content: bool) -> Place:
+    def _again(self, *, same: bool | None, content: bool) -> Place:
         """Return what a number says that came already; `same` is None where nobody knows any more with which event."""
-        stands = not self.name and number == before  # the `id:` line before may be where it is from
-        if same and not (self._contradictions or self._stutters or (stands and self._stood)):
+        if same and not (self._contradictions or self._stutters):
             if self.held or self.knows_duplicates:
                 self._again_at = self.expected
                 if content:
                     self.note_unnumbered()  # where the next number is missing, it may be this event's
                 return Place.AGAIN
             self._stutters = True
-        elif content and not same and not stands:
+        elif content and not same:
             return self._contradicted(restarts=same is False and self._again_at == self.expected)
-        self._stood = self._stood or (stands and not same)
         self._repeats += 1
         return Place.WRONG if self._repeats > _REPEATS * (self.count + len(self.held)) else Place.NONE
 

@@ -234,6 +234,11 @@ class Decoder:
             return False
         return self._ledger.record(SSE_EVENT_UNTERMINATED, None if can_be_read(event, payload) else Level.OPT_IN)
 
+    def take_id(self, event: Event) -> None:
+        """Take note of the `id:` line that counts for an event that somebody else decoded: it may stand before it."""
+        if event.id:
+            event.inherits_id, self._last_id = event.id == self._last_id, event.id
+
     def _start(self, head: bytes) -> bytes:
         """Return the first bytes of the body without a byte order mark, if there are enough to know."""
         if len(head) < len(_BOM) and _BOM.startswith(head):

@@ -181,6 +181,7 @@ class StreamWatch:
         if self._at < len(self._queue):
             while self.more():
                 pass
+        self._decoder.take_id(event)
         self._current = event
         if not self._step(event) or self.holding:
             self._see_what_is_held()

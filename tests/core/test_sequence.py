@@ -39,6 +39,7 @@ from helpers.stream_builders import (
     said,
     sse,
     stamped,
+    usage_chunk,
     watch,
 )
 from streamwatch.core.kinds import KINDS, SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
@@ -245,6 +246,50 @@ def test_an_id_line_counts_until_the_next_one() -> None:
 
     assert [each.get("mark") for each in seen.payloads] == [*range(9), None, 9, 10, None, None, None, *range(11, 14)]
     assert seen.report.anomalies.get(SEQUENCE_UNUSABLE) is None
+
+
+@pytest.mark.parametrize("id", [None, 2], ids=["no id line", "its own"])
+def test_an_event_without_an_id_line_is_not_the_one_before_it_again(id: int | None) -> None:
+    """Two pieces that say the same, of which the second has no line of its own; with the same line it is the first."""
+    pieces = [("oh", 0), ("he", 1), ("ha", 2), ("ha", id), ("!", 3), ("?", 4)]
+    wire = b"".join(sse(chunk({"content": text}), id=number) for text, number in pieces) + DONE
+    text = [payload["choices"][0]["delta"]["content"] for payload in watch("chat", wire).payloads]
+
+    assert text == ["oh", "he", "ha", *(["ha"] if id is None else []), "!", "?"]
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_what_comes_again_has_the_number_that_is_missing_behind_it(repeats: int) -> None:
+    """A number that stands still, and then goes on as if it had counted: every event is one of its own."""
+    events = response(message(0, "b", *["r"] * (repeats + 1), "!"))
+    counts = [*range(6), *[5] * repeats, *range(6 + repeats, len(events))]
+    wire = [{**event, "sequence_number": number} for event, number in zip(events, counts, strict=True)]
+    seen = watch("responses", named(wire))
+
+    assert seen.payloads == wire
+    assert not seen.faults
+
+
+@pytest.mark.parametrize("last", [chunk({}, "stop"), usage_chunk()], ids=["finish", "usage"])
+def test_what_ends_an_answer_goes_before_none_of_it(last: dict[str, Any]) -> None:
+    """A bridge counts its pieces from 1, and leaves the 0 in the chunk that it makes up itself."""
+    wire = [{**chunk({"content": text}), "chunk_index": at} for at, text in enumerate(("Hel", "lo", "!"), 1)]
+    wire.append({**last, "chunk_index": 0})
+    seen = watch("chat", body(wire))
+
+    assert seen.payloads == wire
+    assert SEQUENCE_OUT_OF_ORDER not in seen.report.anomalies
+
+
+def test_another_choice_may_end_before_a_piece() -> None:
+    """By its number it comes first, and it ends nothing that the piece is of."""
+    wire = [chunk({"role": "assistant"}, index=index) for index in (0, 1)]
+    wire += [chunk({"content": text}, index=index) for text in WORDS for index in (0, 1)]
+    end = [chunk({}, "stop", index=1), chunk({"content": "!"}), chunk({}, "stop")]
+    wire = [{**each, "chunk_index": at} for at, each in enumerate([*wire, *end])]
+    seen = watch("chat", body([*wire[:-3], wire[-2], wire[-3], wire[-1]]), request=Request(n=2))
+
+    assert seen.payloads == wire
 
 
 def test_numbers_that_come_at_last_are_gone_by() -> None:

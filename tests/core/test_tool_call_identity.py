@@ -94,6 +94,65 @@ def test_a_new_id_and_more_arguments_after_whole_ones_open_a_call() -> None:
     assert seen.outcome(TOOL_CALL_INDEX_REUSED) == VERIFIED
 
 
+@pytest.mark.parametrize("accumulated", [True, False])
+@pytest.mark.parametrize("blank", [False, True])
+def test_where_names_are_in_headers_alone_a_name_opens_a_call(blank: bool, accumulated: bool) -> None:
+    """Each fragment has an id of its own, and the header of the second call no arguments yet: only it has a name."""
+    calls = [each for text in (PARIS, ROME) for each in renamed(tool_call(0, "call_a", "weather", "", *list(text)))]
+    calls = [{**each, "id": f"call_{number}"} for number, each in enumerate(calls)]
+    calls += [fragment(0, "", id="call_last")] if blank else []
+    seen = seen_of(*calls, accumulated=accumulated)
+
+    assert [(call.name, call.arguments) for call in by_index(seen)] == [("weather", PARIS), ("weather", ROME)]
+    assert seen.outcome(TOOL_CALL_INDEX_REUSED) == VERIFIED
+
+
+@pytest.mark.parametrize("again", [tool_call(0, "call_a", "weather", PARIS), [fragment(0, ROME, name="weather")]])
+@pytest.mark.parametrize("first", [[PARIS], ['{"city":', '"Paris"}'], ['{"city":']], ids=len)
+def test_a_name_beside_other_arguments_is_not_one_that_is_repeated(first: list[str], again: list[Payload]) -> None:
+    """Joined, both names are of no tool, and the helper parses nothing; with one of them it would raise."""
+    seen = seen_of(*tool_call(0, "call_a", "weather", "", *first), *again, accumulated=True)
+    (call,) = read("chat", seen.delivered).said[0].calls
+
+    assert call.name == "weatherweather"
+    assert TOOL_CALL_NAME_REPEATED not in seen.report.outcomes or seen.outcome(TOOL_CALL_NAME_REPEATED) == UNREPAIRED
+
+
+def test_arguments_one_place_before_their_headers_are_theirs() -> None:
+    """Headers at the places of tools, arguments at those of calls: what is whole takes no more of them."""
+    first, second = tool_call(1, "call_a", "weather", "", PARIS), tool_call(2, "call_b", "time", "", "{}")
+    for call in (first, second):
+        call[1]["index"] -= 1
+    seen = seen_of(*first, *second)
+
+    assert by_index(seen) == [Call("call_a", "weather", PARIS), Call("call_b", "time", "{}")]
+    assert seen.outcome(TOOL_CALL_INDEX_SPARSE) == VERIFIED
+
+
+def test_arguments_of_which_nobody_knows_whose_they_are_are_no_other_calls() -> None:
+    """Both headers are there, and the place before them: it is the first call's new place, and not its arguments."""
+    wire = [*tool_call(1, "call_a", "weather", ""), *tool_call(2, "call_b", "time", "")]
+    seen = seen_of(*wire, fragment(0, PARIS), fragment(1, "{}"))
+
+    assert by_index(seen) == [Call("call_a", "weather", "{}"), Call("call_b", "time", ""), Call("", "", PARIS)]
+
+
+def test_a_blank_fragment_says_nothing_of_an_index() -> None:
+    """A header that is late: what comes under that index afterwards is another call's."""
+    late = [fragment(1, ""), fragment(1, '{"city":'), fragment(1, "", id="call_b", name="time"), fragment(1, '"Rome"}')]
+    seen = seen_of(*tool_call(0, "call_a", "weather", "", PARIS), *late)
+
+    assert by_index(seen) == [Call("call_a", "weather", PARIS), Call("call_b", "time", ROME)]
+
+
+def test_a_name_behind_whole_arguments_is_their_calls() -> None:
+    """Without an index: it has no id of its own, and that call has no name yet."""
+    wire = [fragment(None, PARIS, id="call_a"), fragment(None, "", name="weather")]
+    seen = seen_of(*wire)
+
+    assert by_index(seen) == [Call("call_a", "weather", PARIS)]
+
+
 def test_a_call_whose_id_changes_and_that_is_said_twice_is_one_call() -> None:
     """Told as what it is: arguments that are said again."""
     wire = renamed(tool_call(0, "call_a", "weather", *list(PARIS), PARIS), name="weather")

@@ -749,3 +749,17 @@ def test_arguments_that_are_whole_become_text(before: str, arguments: object, me
     assert fragments_of(seen)[1][0]["function"] == {"arguments": mended}
     # That what was written here parses proves nothing.
     assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNVERIFIED if isinstance(mended, str) else Outcome.UNREPAIRED}
+
+
+@pytest.mark.parametrize("accumulated", [True, False])
+@pytest.mark.parametrize("more", [[{"b": 1}], [{"a": 1, "b": 1}], [{"b": 1}, {"c": 1}], ['{"b": 1}']], ids=str)
+def test_objects_that_come_in_parts_stay_objects(more: list[Any], accumulated: bool) -> None:
+    """Programs that know them make one of all; the first alone would be a call that nobody made."""
+    wire = [fragment(0, None, id="call_a", name="weather"), *(fragment(0, None) for _ in more)]
+    for each, arguments in zip(wire, [{"a": 1}, *more], strict=True):
+        each["function"]["arguments"] = arguments
+    seen = watch("chat", body(called(*wire)), request=Request(accumulated=accumulated))
+    fragments = [each for payload in seen.payloads for each in payload["choices"][0]["delta"].get("tool_calls") or ()]
+
+    assert [each["function"]["arguments"] for each in fragments] == [{"a": 1}, *more]
+    assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED}

@@ -27,9 +27,7 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
     named = state.items.by_id(payload.get("item_id"))
     there = state.items.at(index) if is_index(index) else state.items.only_open(type_)
     if named is not None and named.fits(type_):
-        # Who keeps the id of the last item for too long counts on: nothing comes of an item that is done.
-        is_over = named.done and there is not None and there.announced and not there.done and there.type == type_
-        return there if is_over else named
+        return _still_open(named, there, type_)
     if there is not None and there.fits(type_):
         if key in (None, there.key) or (not there.done and (is_index(index) or there.announced)):
             return there
@@ -38,6 +36,16 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
     # Nothing comes of an item that is done: it is another one, and not one that has another id.
     stray = state.items.stray(index, type_)
     return stray if stray is not None and (key is None or stray.key in (None, key)) else None
+
+
+def _still_open(named: Item, there: Item | None, type_: str) -> Item:
+    """Return the item that an event names, or the one at its place where the other is done: nothing comes of that.
+
+    A relay keeps the id of an item for too long, and counts on.
+    """
+    if there is None or not named.done or there.done or not there.announced or there.type != type_:
+        return named
+    return there
 
 
 def item_of(

@@ -240,17 +240,16 @@ class ToolCalls:
             return self._with_another_id(fragment, call)
         if self._is_second(fragment, call):
             return self._reused(fragment, call)
-        return self._placed(fragment, self._shifted_to(fragment) if call.parses() is True else call)
+        return self._placed(fragment, self._shifted_on(fragment, call) if self._shifts else call)
 
-    def _shifted_to(self, fragment: Fragment) -> Call:
-        """Return the call that more arguments are of under the index of one that is whole.
+    def _shifted_on(self, fragment: Fragment, call: Call) -> Call:
+        """Return the call that more arguments are of under the index of `call`.
 
-        Where arguments came under another index than their header, the next ones do so too.
+        Where arguments came under another index than their header, the next ones do so too: a whole call takes no more.
         """
-        call = self._by_index[fragment.index]  # type: ignore[index]
-        bare = self._shifts and fragment.says_arguments and not (fragment.id or fragment.name)
-        meant = self._meant(fragment) if bare else None
-        if meant in (None, call):
+        bare = fragment.says_arguments and not (fragment.id or fragment.name)
+        meant = self._meant(fragment) if bare and call.parses() is True else None
+        if meant is None or meant is call:
             return call
         return meant if self._ledger.record(TOOL_CALL_INDEX_SPARSE) else call
 
@@ -389,13 +388,12 @@ class ToolCalls:
                 return None
             self._change_id(fragment, last)
             return last
-        names_it = not (last.name or fragment.id or fragment.says_arguments)
-        return last if names_it or last.parses() is not True else None
+        return last if _is_open_to(fragment, last) else None
 
     def _goes_on_with_name(self, call: Call, fragment: Fragment) -> bool:
         """Return whether a name may be a call's: the same, or the rest of it, if only both together are a tool."""
         tools, name = self._tools, fragment.name
-        if name in ("", call.name):
+        if name in ("", call.name) or _names(fragment, call):
             return True
         joined = call.name + name in tools and not (call.name in tools and name in tools)
         return joined and not fragment.id and not call.size
@@ -449,3 +447,13 @@ class ToolCalls:
         same = fragment.name == other.name and fragment.arguments == other.arguments and is_json(fragment.arguments)
         wanted = same and self._ledger.wants(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
         return wanted and self._ledger.record(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
+
+
+def _names(fragment: Fragment, call: Call) -> bool:
+    """Return whether a fragment has nothing but the name that a call with an id lacks."""
+    return bool(call.id and not call.name and fragment.name) and not (fragment.id or fragment.says_arguments)
+
+
+def _is_open_to(fragment: Fragment, call: Call) -> bool:
+    """Return whether a call takes a fragment without an index: its arguments are not whole, or its name is late."""
+    return call.parses() is not True or _names(fragment, call)
