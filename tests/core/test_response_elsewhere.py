@@ -232,3 +232,15 @@ def test_what_went_on_behind_its_end_is_no_output(item: list[Payload]) -> None:
 
     assert seen.payloads[-1]["response"]["output"] == []
     assert seen.outcome(RESPONSE_TERMINAL_MISMATCH) == {Outcome.UNREPAIRED}
+
+
+def test_what_was_put_in_as_lost_is_not_said_again_when_its_part_is_announced_at_last() -> None:
+    """Its closing event came first, and its place is closed by then."""
+    events = response(parts(("One ", "two."), ("Three ", "four.")))
+    second = [event for event in events if event.get("content_index") == 1]
+    added, first, last, *closing = second
+    others = [event for event in events if event.get("content_index") != 1]
+    wire = numbered([*others[:-2], *closing, added, first, last, *others[-2:]])
+    seen = watch("responses", named(wire))
+
+    assert "".join(deltas(seen)) == "One two.Three four."

@@ -763,3 +763,14 @@ def test_objects_that_come_in_parts_stay_objects(more: list[Any], accumulated: b
 
     assert [each["function"]["arguments"] for each in fragments] == [{"a": 1}, *more]
     assert seen.outcome(TOOL_CALL_MALFORMED) == {Outcome.UNREPAIRED}
+
+
+def test_pieces_of_an_object_without_an_index_are_of_the_last_call() -> None:
+    """All of them, or none: a call of which some have an index would be two."""
+    wire = [fragment(0, None, id="call_a", name="weather"), *(fragment(None, None) for _ in range(3))]
+    for each in wire:
+        each["function"]["arguments"] = {"input": "a"}
+    seen = watch("chat", body(called(*wire)))
+    fragments = [each for payload in seen.payloads for each in payload["choices"][0]["delta"].get("tool_calls") or ()]
+
+    assert [each["index"] for each in fragments] == [0, 0, 0, 0]

@@ -17,6 +17,7 @@ import streamwatch.testing
 from . import (  # noqa: F401 -- fill the table
     changes_calls,
     changes_chat,
+    changes_elsewhere,
     changes_responses,
     changes_snapshots,
     changes_sockets,

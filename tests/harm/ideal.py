@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from .ideal_calls import by_announcement, with_headers, with_listed_calls, with_text_arguments
 from .ideal_chat import as_asked, for_helper, names_once, with_deltas, with_usage, with_whole_messages
 from .ideal_frames import reframed
-from .ideal_items import by_announcements, by_identity, by_texts, in_parts
+from .ideal_items import by_announcements, by_identity, by_places, by_texts, in_parts
 from .ideal_order import STAMPS, in_order, said_once
 from .ideal_protocol import announced_first, with_protocol, without_bare_lifecycle
 from .ideal_texts import with_output, with_tails
@@ -67,6 +67,7 @@ def _improved(stream: Stream, events: Events, helper: bool) -> Iterator[tuple[st
         if helper:
             yield "for the helper", without_bare_lifecycle(events)
         yield "by the ids of items", by_identity(events)
+        yield "by the places of items that are open", by_places(events)
         yield "by the texts of items", by_texts(events)
         yield "by the ids of items that are there", by_identity(events, everywhere=False)
         yield "by what was announced last", by_announcements(events)

@@ -278,7 +278,10 @@ def _held(events: Events, late: dict[Any, tuple[list[Place], str, str]]) -> list
     edits: dict[Place, Any] = {}
     for places, id, name in late.values():
         functions = [fragments[place].get("function") for place in places]
-        arguments = "".join(f.get("arguments") or "" for f in functions if isinstance(f, dict))
+        pieces = [f.get("arguments") or "" for f in functions if isinstance(f, dict)]
+        if not all(isinstance(piece, str) for piece in pieces):
+            continue
+        arguments = "".join(pieces)
         edits |= dict.fromkeys(places[:-1], None)
         edits[places[-1]] = _header(id, name, arguments)
     kept = _rewritten(events, edits)

@@ -36,6 +36,25 @@ def by_identity(events: Events, *, everywhere: bool = True) -> Events:
     return result
 
 
+def by_places(events: Events) -> Events:
+    """Return the events with the id of the open item at their place, where the id that they have is one's that is done."""
+    places: dict[Any, dict[str, Any]] = {}
+    done: set[Any] = set()
+    result = []
+    for event in events:
+        payload = event.payload if event.is_object else {}
+        item, id, index = payload.get("item"), payload.get("item_id"), payload.get("output_index")
+        if isinstance(item, dict) and event.type == "response.output_item.added":
+            places[index] = item
+        elif isinstance(item, dict) and event.type == "response.output_item.done":
+            done.add(item.get("id"))
+        there = places.get(index, {})
+        known = next((item for item in places.values() if item.get("id") == id), {})
+        is_over = id in done and there.get("id") not in done and there.get("type") == known.get("type")
+        result.append(event.holding({**payload, "item_id": there["id"]}) if is_over and there.get("id") else event)
+    return result
+
+
 def by_announcements(events: Events) -> Events:
     """Return the events with the index of the item that was announced last under the index they name; ids stay."""
     meant: dict[Any, int] = {}

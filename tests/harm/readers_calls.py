@@ -27,6 +27,23 @@ def calls_by_index(stream: Chunks) -> Any:
 
 
 @reader("chat", "calls")
+def calls_of_objects(stream: Chunks) -> Any:
+    """Join arguments that are strings, and merge those that are objects, of which the strings are joined too."""
+    calls: dict[Any, list[Any]] = {}
+    for chunk in stream:
+        for choice in chunk.choices:
+            for call in (choice.delta.tool_calls if choice.delta else None) or []:
+                kept = calls.setdefault((choice.index, call.index), [None, "", {}])
+                arguments = call.function.arguments if call.function else None
+                kept[0] = call.id or kept[0]
+                for name, value in arguments.items() if isinstance(arguments, dict) else ():
+                    text = isinstance(value, str)
+                    kept[2][name] = kept[2].get(name, "") + value if text else value
+                kept[1] += arguments if isinstance(arguments, str) else ""
+    return [calls[key] for key in sorted(calls)]
+
+
+@reader("chat", "calls")
 def calls_by_id(stream: Chunks) -> Any:
     """Keep a call under its id, and what has none under the last one."""
     calls: dict[Any, list[Any]] = {}

@@ -195,7 +195,7 @@ def announced_part(state: ResponseState, payload: dict[str, Any], family: Family
     """Return the part that is announced; its index is its place in the list of parts, as the SDK's helper has it."""
     index = payload.get(key)
     known = item.part(key, index)
-    if known is not None and not known.done:
+    if known is not None and (not known.done or known.source):  # what was taken for lost may begin at last
         known.counted = -1  # what came before the announcement says nothing of how its deltas are counted
         return known
     position = item.count_of(key)

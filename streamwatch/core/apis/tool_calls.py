@@ -402,11 +402,12 @@ class ToolCalls:
         """Return the last call, if no other one can be meant by arguments that say neither index nor id."""
         if not self.calls:
             return None
-        last = self.calls[-1]
-        if not fragment.says_arguments and isinstance(fragment.function.get("arguments", ""), (str, type(None))):
+        last, arguments = self.calls[-1], fragment.function.get("arguments")
+        if not fragment.says_arguments and isinstance(arguments, (str, type(None))):
             return last
         others = any(call.parses() is not True for call in self.calls[:-1])
         goes_on = last.parses() is not True and last.goes_on_with(fragment.arguments)
+        goes_on = goes_on or (last.is_made_up and isinstance(arguments, dict))  # objects come in parts as well
         return last if goes_on and not others else None
 
     def _placed(self, fragment: Fragment, call: Call) -> Call:

@@ -1,0 +1,152 @@
+"""What servers and relays do that puts a text elsewhere than where it belongs: another name, form, type, id or place.
+
+Nothing is lost by any of it for a program that knows the dialect.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .changes import Events, change, on_calls, on_payloads, setting
+from .changes_responses import renumbered
+from .wire import Chance
+
+_CHAT, _RESPONSES = ("chat",), ("responses",)
+#: What relays call the deltas that clients know best; those of others they write with another dot.
+_OTHER_NAMES = {
+    "response.output_text.delta": "response.text.delta",
+    "response.function_call_arguments.delta": "response.function_call.delta",
+}
+
+
+def _type(payload: Any) -> str:
+    return payload["type"] if isinstance(payload.get("type"), str) else ""
+
+
+def _is_delta(payload: Any) -> bool:
+    return _type(payload).endswith(".delta") and isinstance(payload.get("delta"), str)
+
+
+@change(*_RESPONSES, undo="proved")
+def deltas_under_another_name(events: Events, chance: Chance) -> Events | None:
+    """The deltas have a name of the relay's own; all other events have theirs."""
+    return on_payloads(
+        events,
+        lambda p, _: (
+            _is_delta(p) and setting("type", _OTHER_NAMES.get(p["type"], p["type"].replace(".delta", "_delta")))(p)
+        ),
+    )
+
+
+@change(*_RESPONSES, undo="proved")
+def deltas_that_are_objects(events: Events, chance: Chance) -> Events | None:
+    """A delta is an object that has the text."""
+    return on_payloads(
+        events, lambda p, _: _is_delta(p) and setting("delta", {"type": "text_delta", "text": p["delta"]})(p)
+    )
+
+
+@change(*_RESPONSES, undo="proved")
+def calls_announced_as_messages(events: Events, chance: Chance) -> Events | None:
+    """An item that turns out to be a call is announced as a message."""
+    return on_payloads(
+        events,
+        lambda p, _: (
+            _type(p) == "response.output_item.added"
+            and isinstance(p.get("item"), dict)
+            and p["item"].get("type") == "function_call"
+            and setting("type", "message")(p["item"])
+        ),
+    )
+
+
+@change(*_RESPONSES, undo="proved")
+def parts_announced_at_0(events: Events, chance: Chance) -> Events | None:
+    """Every part of an item is announced as its first one."""
+    return on_payloads(
+        events, lambda p, _: _type(p) == "response.content_part.added" and setting("content_index", 0)(p)
+    )
+
+
+@change(*_RESPONSES, undo="proved")
+def item_id_of_the_first_on_deltas(events: Events, chance: Chance) -> Events | None:
+    """A relay keeps the first id of each sort of item, and writes it into all deltas of that sort."""
+    first: dict[str, Any] = {}
+    return on_payloads(
+        events,
+        lambda p, _: (
+            _is_delta(p) and "item_id" in p and setting("item_id", first.setdefault(p["type"], p["item_id"]))(p)
+        ),
+    )
+
+
+@change(*_RESPONSES, undo="proved")
+def call_ids_unlike_in_terminal(events: Events, chance: Chance) -> Events | None:
+    """The last event has calls under ids and call ids that nobody has heard of."""
+
+    def edit(payload: Any, _place: int) -> bool:
+        response = payload.get("response")
+        output = response.get("output") if isinstance(response, dict) and _type(payload) == "response.completed" else ()
+        calls = [item for item in output or () if isinstance(item, dict) and "call_id" in item]
+        for place, item in enumerate(calls):
+            item.update(id=f"fc_other_{place}", call_id=f"call_other_{place}")
+        return bool(calls)
+
+    return on_payloads(events, edit)
+
+
+@change(*_RESPONSES, undo="proved")
+def texts_closed_with_their_first_piece(events: Events, chance: Chance) -> Events | None:
+    """The closing events of a text come behind its first piece, and say no more than it; the output is forgotten."""
+    places = [place for place, event in enumerate(events) if event.is_object and _is_delta(event.payload)]
+    names = {event.payload.get("item_id") for event in events if event.is_object and _is_delta(event.payload)}
+    if len(places) < 2 or len(names) != 1:
+        return None
+    first, last = places[0], places[-1]
+    piece, whole = (events[first].payload["delta"], "".join(events[place].payload["delta"] for place in places))
+    closing = [event for event in events[last + 1 :] if event.is_object and _type(event.payload).endswith(".done")]
+    early = [event.edited(lambda p: _say(p, whole, piece)) for event in closing]
+    others = [event for event in events[first + 1 :] if event not in closing]
+    forgotten = [
+        event.edited(lambda p: p["response"].update(output=[]))
+        if event.is_object and _type(event.payload) == "response.completed"
+        else event
+        for event in others
+    ]
+    return renumbered([*events[: first + 1], *early, *forgotten])
+
+
+def _say(value: Any, whole: str, piece: str) -> None:
+    """Write a piece wherever a value says the whole text."""
+    for name, said in list(value.items()) if isinstance(value, dict) else list(enumerate(value)):
+        if said == whole:
+            value[name] = piece
+        elif isinstance(said, (dict, list)):
+            _say(said, whole, piece)
+
+
+@change(*_CHAT, undo="proved")
+def call_arguments_objects_in_parts(events: Events, chance: Chance) -> Events | None:
+    """Each fragment has a piece of the arguments in an object, which programs merge."""
+    pieces: Counter[Any] = Counter()
+
+    def count(call: Any, _first: bool, choice: Any) -> bool:
+        pieces[choice.get("index"), call.get("index")] += bool(_arguments_of(call))
+        return False
+
+    def edit(call: Any, _first: bool, choice: Any) -> bool:
+        arguments = _arguments_of(call)
+        if arguments is None or pieces[choice.get("index"), call.get("index")] < 2:  # in one piece it is another change
+            return False
+        call["function"]["arguments"] = {"input": arguments} if arguments else {}
+        return True
+
+    on_calls(events, count)
+    return on_calls(events, edit)
+
+
+def _arguments_of(call: Any) -> str | None:
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
+    return arguments if isinstance(arguments, str) else None
