@@ -27,7 +27,7 @@ def text_by_deltas(stream: Events) -> Any:
 
 
 @reader("responses", "answer")
-def pieces_by_any_name(stream: Events) -> Any:
+def text_by_any_name(stream: Events) -> Any:
     """Join the pieces of all texts, whatever their events are called, and whether a piece is an object."""
     deltas = [getattr(event, "delta", None) for event in stream if "delta" in event.type and "audio" not in event.type]
     pieces = [delta.get("text") if isinstance(delta, dict) else getattr(delta, "text", delta) for delta in deltas]
