@@ -93,6 +93,8 @@ def _check_ids(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
         bound = item.id is None or final.get("encrypted_content")
         if state.record(RESPONSE_REFERENCE_INVALID, Level.NEVER if bound else Level.HELPER):
             final["id"] = item.id
+    elif not id and item.id is not None and state.record(RESPONSE_REFERENCE_INVALID, Level.HELPER):
+        final["id"] = item.id  # the helper refuses what is done without the id that it was announced with
     if call_id and item.call_id is not None and call_id != item.call_id:
         state.record(RESPONSE_REFERENCE_INVALID, Level.NEVER)
 
@@ -132,8 +134,8 @@ def _restore_output(state: ResponseState, response: dict[str, Any]) -> None:
 
 
 def _went_on(item: Item) -> bool:
-    """Return whether more of an item came after what was said to be the whole of it."""
-    return any(0 < part.agreed < len(part.text) for part in item.parts)
+    """Return whether more of an item came than what was said to be the whole of it."""
+    return any(part.disputed or 0 < part.agreed < len(part.text) for part in item.parts)
 
 
 def _by_ids(state: ResponseState, final: dict[str, Any], left: dict[Item, None]) -> Item | None:
@@ -218,9 +220,11 @@ def _check_final_id(state: ResponseState, item: Item, final: dict[str, Any]) -> 
 
     The SDK's helper knows a call by its call id, and refuses it under two ids; with another call id it is another call.
     """
-    if item.key is None or not final.get("id") or key_of(final["id"]) == item.key:
+    if item.key is None or key_of(final.get("id")) == item.key:
         return
     is_refused = item.type in CALLS and _is_same(item, final)
+    if not (final.get("id") or is_refused):
+        return
     if state.record(RESPONSE_TERMINAL_MISMATCH, Level.HELPER if is_refused else Level.NEVER):
         final["id"] = item.id
 

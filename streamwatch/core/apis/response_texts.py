@@ -43,7 +43,9 @@ def see_delta(state: ResponseState, type_: str, family: Family, payload: dict[st
     part = part_of(state, payload, family, item, closes=False)
     if not part.is_open and part.source and state.ledger.wants(RESPONSE_TEXT_LOST):
         return False  # it was taken for lost, and put in when its text closed: now it comes late
-    item.unread = item.unread or not part.is_open or item.done  # behind the end of a text another one may be meant
+    if item.done or not part.is_open:
+        item.unread = True  # behind the end of a text another one may be meant
+        _dispute(state, part, Match.OTHER)
     if not (item.announced and part.announced):
         introduce(state, item, payload)
         _introduce_part(state, item, part)
