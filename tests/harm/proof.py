@@ -186,7 +186,19 @@ def arguments_proved(reader: Reader, stream: Stream, plain: Outcome, watched: Ou
         return False
     characters, words = wire_calls(stream.events)
     told = [word for row in rows for word in row[:-1] if isinstance(word, str) and word]
-    return "".join(sorted("".join(row[-1] or "" for row in rows))) == characters and set(told) <= words | {"function"}
+    known = words | {"function"}
+    return "".join(sorted("".join(row[-1] or "" for row in rows))) == characters and all(
+        _is_joined(word, known) for word in told
+    )
+
+
+def _is_joined(word: str, words: set[str]) -> bool:
+    """Whether a word is one of several, or some of them in a row, as programs join what comes in pieces."""
+    ends = {0}
+    for at in range(len(word)):
+        if at in ends:
+            ends |= {at + len(each) for each in words if each and word.startswith(each, at)}
+    return len(word) in ends
 
 
 # --- 5. what somebody judged

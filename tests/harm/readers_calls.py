@@ -33,13 +33,13 @@ def calls_of_objects(stream: Chunks) -> Any:
     for chunk in stream:
         for choice in chunk.choices:
             for call in (choice.delta.tool_calls if choice.delta else None) or []:
-                kept = calls.setdefault((choice.index, call.index), [None, "", {}])
+                kept = calls.setdefault((choice.index, call.index), [None, {}, ""])
                 arguments = call.function.arguments if call.function else None
                 kept[0] = call.id or kept[0]
                 for name, value in arguments.items() if isinstance(arguments, dict) else ():
                     text = isinstance(value, str)
-                    kept[2][name] = kept[2].get(name, "") + value if text else value
-                kept[1] += arguments if isinstance(arguments, str) else ""
+                    kept[1][name] = kept[1].get(name, "") + value if text else value
+                kept[2] += arguments if isinstance(arguments, str) else ""
     return [calls[key] for key in sorted(calls)]
 
 
