@@ -1,9 +1,11 @@
-"""The instructions that a whole stream takes, plain and watched, by valgrind: neither load nor caches change them.
+"""The instructions that a whole stream takes, plain and watched, and how often it finds something in no near cache.
+
+Counted by valgrind, which no load changes; the caches are those that it simulates, and not the machine's.
 
 python benchmarks/instructions.py [--name chat] [--chunks 5]
 
 What a stream takes is the difference of two processes that read some streams, and more of them. Each runs about fifty
-times slower than without valgrind: some minutes in all.
+times slower than without valgrind: a quarter of an hour in all.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from pathlib import Path
 
 import workload
 
+#: The caches that are simulated, of bytes, ways and bytes a line: those of a core of an AMD EPYC, second level last.
+CACHES = ("--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64")
 #: Streams that each of the two processes reads after its first ones, in which all is cached that will be.
 FEWER, MORE, FIRST = 20, 60, 20
 
@@ -32,15 +36,18 @@ def read(name: str, chunks: int, streams: int, *, watched: bool) -> None:
         read_one()
 
 
-def instructions(name: str, chunks: int, streams: int, *, watched: bool) -> int:
-    """Return the instructions of a process that reads a number of streams."""
+def counted(name: str, chunks: int, streams: int, *, watched: bool) -> tuple[int, int]:
+    """Return the instructions of a process that reads a number of streams, and its misses in the second level."""
     program = f"import instructions; instructions.read({name!r}, {chunks}, {streams}, watched={watched})"
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", f"--log-file={log}"]
+        valgrind = ["valgrind", "--tool=callgrind", "--cache-sim=yes", *CACHES]
+        valgrind += [f"--callgrind-out-file={folder}/out", f"--log-file={log}"]
         subprocess.run([*valgrind, sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
-        (counted,) = re.findall(r"Collected : (\d+)", log.read_text())
-    return int(counted)
+        (found,) = re.findall(r"Collected : ([\d ]+)", log.read_text())
+    # Ir Dr Dw, then misses: of instructions, reads and writes, in the first level and in the last.
+    instructions, *_, of_instructions, of_reads, of_writes = map(int, found.split())
+    return instructions, of_instructions + of_reads + of_writes
 
 
 def main() -> None:
@@ -52,17 +59,17 @@ def main() -> None:
         sys.exit("valgrind is not installed: `apt-get install valgrind`, or your system's way")
     with ThreadPoolExecutor(2) as pool:
         counts = {
-            (watched, streams): pool.submit(instructions, arguments.name, arguments.chunks, streams, watched=watched)
+            (watched, streams): pool.submit(counted, arguments.name, arguments.chunks, streams, watched=watched)
             for watched in (False, True)
             for streams in (FEWER, MORE)
         }
-    plain, watched = (
-        (counts[arm, MORE].result() - counts[arm, FEWER].result()) / (MORE - FEWER) for arm in (False, True)
-    )
-    shown = f"{arguments.name}, {arguments.chunks} chunks"
-    print(
-        f"{shown}: plain {plain / 1e6:.2f} million instructions, watched {watched / 1e6:.2f}, x {watched / plain:.2f}"
-    )
+    print(f"{arguments.name}, {arguments.chunks} chunks, a stream:")
+    for place, what in enumerate(("instructions", "second-level misses")):
+        plain, watched = (
+            (counts[arm, MORE].result()[place] - counts[arm, FEWER].result()[place]) / (MORE - FEWER)
+            for arm in (False, True)
+        )
+        print(f"{what:20} plain {plain:12,.0f}   watched {watched:12,.0f}   x {watched / plain:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Numbers that stand alone: a wrong one looks like an event that came early.
+"""Numbers that are wrong: one that stands alone looks like an event that came early, one that repeats like a copy.
 
 Where what should stand before such an event never comes, nothing but the number itself says that it belongs behind
 what came after it. It goes on as it came.
@@ -9,7 +9,20 @@ from __future__ import annotations
 from itertools import accumulate
 
 from streamwatch.core.answer_parts import TERMINAL
+from streamwatch.core.patience import Wait
 from streamwatch.core.sequence import Numbers
+from streamwatch.core.sse import Event
+
+
+def let_repeats_stand(numbers: Numbers, followers: list[tuple[int, Event]], waiting: dict[Event, Wait]) -> None:
+    """Take events that came again for those that never came, where there are as many of them: a number stood still.
+
+    `followers` are those that wait behind a number, and `waiting` says how.
+    """
+    again = [waiting[event] for behind, event in followers if behind == numbers.expected and waiting[event].again]
+    if len(again) >= min(numbers.held) - numbers.expected:
+        for wait in again:
+            wait.again = False
 
 
 def leave_out(numbers: Numbers, *, in_vain: bool) -> bool:

@@ -86,8 +86,7 @@ class ReorderBuffer:
         """Return the events that may go on now that `event` came.
 
         A list that is returned is the stage's own, here as in `flush` and `expire`: who takes the events empties
-        it, and until then they are pending. In one piece: every numbered chunk passes here, and a call costs as much as
-        all that is done for a chunk whose turn it is.
+        it, and until then they are pending. In one piece: every numbered chunk passes here, and calls cost as much.
         """
         payload, numbers = event.payload, self._numbers
         if payload is not None and not self._in:
@@ -409,6 +408,7 @@ class ReorderBuffer:
             if numbers.held and not numbers.begun:
                 numbers.begin(numbers.lowest)
             if numbers.held and numbers.expected not in numbers.held:
+                outliers.let_repeats_stand(numbers, self._followers, self.waiting)
                 numbers.skip_to(min(numbers.held))
             self._release(numbers, filled=False, sure=True)
         elif in_vain:

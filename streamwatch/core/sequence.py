@@ -318,8 +318,6 @@ class Numbers:
         if same and not (self._contradictions or self._stutters):
             if self.held or self.knows_duplicates:
                 self._again_at = self.expected
-                if content:
-                    self.note_unnumbered()  # where the next number is missing, it may be this event's
                 return Place.AGAIN
             self._stutters = True
         elif content and not same:

@@ -50,7 +50,7 @@ class Event:
     a content, which the payload lacks.
     """
 
-    __slots__ = ("_inherits_id", "added", "data", "event", "fills_content", "id", "payload", "raw", "retry", "shared")
+    __slots__ = ("added", "data", "event", "fills_content", "id", "inherited", "payload", "raw", "retry", "shared")
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class Event:
     @property
     def inherits_id(self) -> bool:
         """Whether the `id:` line stands before another event: it counts until the next one."""
-        return getattr(self, "_inherits_id", False)  # hardly any event has one: nothing is spent on the others
+        return getattr(self, "inherited", False)  # hardly any event has one: nothing is spent on the others
 
     @inherits_id.setter
     def inherits_id(self, value: bool) -> None:
-        self._inherits_id = value
+        self.inherited = value
 
     @property
     def number(self) -> int | None:

@@ -21,9 +21,10 @@ def by_announcement(events: Events) -> Iterator[Events]:
     """Return the events with the indexes that the announcements give to their calls.
 
     All calls anew, 0, 1, 2, where an id that comes again may be the call that it was; or those alone that come under
-    the index of another one, under the next number or after the highest; or anew, but for those without an index.
+    the index of another one, under the next number or after the highest; or anew, but for those without an index; or
+    anew, where each fragment has an id and a name, and another call begins when the arguments of one are whole.
     """
-    for numbering in ("anew", "by id", "next", "highest", "those that have one"):
+    for numbering in ("anew", "by id", "next", "highest", "those that have one", "as they get whole"):
         choices: dict[Any, _Calls] = {}
 
         def edit(choice: Any, choices: dict[Any, _Calls] = choices, numbering: str = numbering) -> None:
@@ -116,7 +117,7 @@ class _Calls:
         """Whether a fragment announces a call: by a new id, or by a name after arguments that are whole."""
         if not name or not (isinstance(id, (str, int)) or id is None):  # some servers number their calls
             return False
-        if not id:
+        if not id or self.numbering == "as they get whole":
             before = self.arguments.get(self.meant.get(raw), "")
             return raw not in self.meant or (before.strip().startswith("{") and parses(before))
         if id not in self.ids or self.numbering == "by id":
@@ -126,7 +127,7 @@ class _Calls:
 
     def next(self, index: Any) -> Any:
         """Return the index of a call that is announced under an index."""
-        if self.numbering in ("anew", "by id", "those that have one") or not isinstance(index, int):
+        if self.numbering not in ("next", "highest") or not isinstance(index, int):
             return len(self.used)
         if index not in self.used:
             return index
