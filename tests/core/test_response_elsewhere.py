@@ -244,3 +244,24 @@ def test_what_was_put_in_as_lost_is_not_said_again_when_its_part_is_announced_at
     seen = watch("responses", named(wire))
 
     assert "".join(deltas(seen)) == "One two.Three four."
+
+
+@pytest.mark.parametrize("in_done", [True, False])
+@pytest.mark.parametrize("item", [message(0, *WORDS), function_call(0, "weather", *ARGUMENTS)], ids=["text", "call"])
+def test_an_item_without_its_id_at_the_end_has_the_one_that_it_was_announced_with(
+    item: list[Payload], in_done: bool
+) -> None:
+    """For the helper, which refuses a call without it, and any item that is done without it."""
+    events = numbered(response(item))
+    nameless = {name: value for name, value in item[-1]["item"].items() if name != "id"}
+    wire = [
+        {**event, "item": nameless} if event["type"].endswith("item.done") and in_done else event for event in events
+    ]
+    wire[-1] = {**wire[-1], "response": {**wire[-1]["response"], "output": [nameless]}}
+    seen, plain = watch("responses", named(wire), request=HELPER), watch("responses", named(wire))
+    (done,) = [event["item"] for event in seen.payloads if event["type"] == "response.output_item.done"]
+    (said,) = seen.payloads[-1]["response"]["output"]
+
+    assert done == item[-1]["item"]
+    assert said == (nameless if item[0]["item"]["type"] == "message" else item[-1]["item"])
+    assert plain.payloads == wire

@@ -118,11 +118,12 @@ def test_a_name_beside_other_arguments_is_not_one_that_is_repeated(first: list[s
     assert TOOL_CALL_NAME_REPEATED not in seen.report.outcomes or seen.outcome(TOOL_CALL_NAME_REPEATED) == UNREPAIRED
 
 
-def test_arguments_one_place_before_their_headers_are_theirs() -> None:
+@pytest.mark.parametrize("pieces", [[PARIS], ['{"city":', '"Paris"}'], list(PARIS)], ids=len)
+def test_arguments_one_place_before_their_headers_are_theirs(pieces: list[str]) -> None:
     """Headers at the places of tools, arguments at those of calls: what is whole takes no more of them."""
-    first, second = tool_call(1, "call_a", "weather", "", PARIS), tool_call(2, "call_b", "time", "", "{}")
-    for call in (first, second):
-        call[1]["index"] -= 1
+    first, second = tool_call(1, "call_a", "weather", "", *pieces), tool_call(2, "call_b", "time", "", "{", "}")
+    for each in (*first[1:], *second[1:]):
+        each["index"] -= 1
     seen = seen_of(*first, *second)
 
     assert by_index(seen) == [Call("call_a", "weather", PARIS), Call("call_b", "time", "{}")]

@@ -199,13 +199,12 @@ class FragmentRules:
         """
         fragment.arguments = json.dumps(arguments, ensure_ascii=False)
         call.is_made_up = True
-        if call.object is None and not call.size and isinstance(arguments, (dict, list)):
-            if self._ledger.wants(TOOL_CALL_MALFORMED):
-                call.object = fragment.function
-                self._await(call)
-                return
-        elif call.object is not None:
+        if call.object is not None:
             self._leave_object(call)
+        elif not call.size and isinstance(arguments, (dict, list)) and self._ledger.wants(TOOL_CALL_MALFORMED):
+            call.object = fragment.function
+            self._await(call)
+            return
         self._ledger.record(TOOL_CALL_MALFORMED, Level.NEVER)
 
     def _leave_object(self, call: Call) -> None:
