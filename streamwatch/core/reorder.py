@@ -86,7 +86,7 @@ class ReorderBuffer:
         """Return the events that may go on now that `event` came.
 
         A list that is returned is the stage's own, here as in `flush` and `expire`: who takes the events empties
-        it, and until then they are pending. In one piece: every numbered chunk passes here, and calls cost as much.
+        it, and until then they are pending. In one piece: every numbered chunk passes here, and a call costs as much.
         """
         payload, numbers = event.payload, self._numbers
         if payload is not None and not self._in:

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from .changes import Events, change, on_calls, on_payloads, setting
-from .changes_responses import renumbered
+from .changes_responses import members, renumbered, type_of
 from .wire import Chance
 
 _CHAT, _RESPONSES = ("chat",), ("responses",)
@@ -20,53 +20,41 @@ _OTHER_NAMES = {
 }
 
 
-def _type(payload: Any) -> str:
-    return payload["type"] if isinstance(payload.get("type"), str) else ""
-
-
 def _is_delta(payload: Any) -> bool:
-    return _type(payload).endswith(".delta") and isinstance(payload.get("delta"), str)
+    return type_of(payload).endswith(".delta") and isinstance(payload.get("delta"), str)
 
 
-@change(*_RESPONSES, undo="proved")
-def deltas_under_another_name(events: Events, chance: Chance) -> Events | None:
-    """The deltas have a name of the relay's own; all other events have theirs."""
-    return on_payloads(
-        events,
-        lambda p, _: (
-            _is_delta(p) and setting("type", _OTHER_NAMES.get(p["type"], p["type"].replace(".delta", "_delta")))(p)
-        ),
-    )
+def _is_called(payload: Any) -> bool:
+    """Return whether an event announces a call."""
+    item = payload.get("item")
+    announces = type_of(payload) == "response.output_item.added" and isinstance(item, dict)
+    return announces and item.get("type") == "function_call"
 
 
-@change(*_RESPONSES, undo="proved")
-def deltas_that_are_objects(events: Events, chance: Chance) -> Events | None:
-    """A delta is an object that has the text."""
-    return on_payloads(
-        events, lambda p, _: _is_delta(p) and setting("delta", {"type": "text_delta", "text": p["delta"]})(p)
-    )
+# --- events, each alone
+
+members(
+    "deltas_under_another_name",
+    _is_delta,
+    lambda p: setting("type", _OTHER_NAMES.get(p["type"], p["type"].replace(".delta", "_delta")))(p),
+    "proved",
+)
+members(
+    "deltas_that_are_objects",
+    _is_delta,
+    lambda p: setting("delta", {"type": "text_delta", "text": p["delta"]})(p),
+    "proved",
+)
+members("calls_announced_as_messages", _is_called, lambda p: setting("type", "message")(p["item"]), "proved")
+members(
+    "parts_announced_at_0",
+    lambda p: type_of(p) == "response.content_part.added",
+    setting("content_index", 0),
+    "proved",
+)
 
 
-@change(*_RESPONSES, undo="proved")
-def calls_announced_as_messages(events: Events, chance: Chance) -> Events | None:
-    """An item that turns out to be a call is announced as a message."""
-    return on_payloads(
-        events,
-        lambda p, _: (
-            _type(p) == "response.output_item.added"
-            and isinstance(p.get("item"), dict)
-            and p["item"].get("type") == "function_call"
-            and setting("type", "message")(p["item"])
-        ),
-    )
-
-
-@change(*_RESPONSES, undo="proved")
-def parts_announced_at_0(events: Events, chance: Chance) -> Events | None:
-    """Every part of an item is announced as its first one."""
-    return on_payloads(
-        events, lambda p, _: _type(p) == "response.content_part.added" and setting("content_index", 0)(p)
-    )
+# --- several events
 
 
 @change(*_RESPONSES, undo="proved")
@@ -87,7 +75,9 @@ def call_ids_unlike_in_terminal(events: Events, chance: Chance) -> Events | None
 
     def edit(payload: Any, _place: int) -> bool:
         response = payload.get("response")
-        output = response.get("output") if isinstance(response, dict) and _type(payload) == "response.completed" else ()
+        output = (
+            response.get("output") if isinstance(response, dict) and type_of(payload) == "response.completed" else ()
+        )
         calls = [item for item in output or () if isinstance(item, dict) and "call_id" in item]
         for place, item in enumerate(calls):
             item.update(id=f"fc_other_{place}", call_id=f"call_other_{place}")
@@ -105,12 +95,12 @@ def texts_closed_with_their_first_piece(events: Events, chance: Chance) -> Event
         return None
     first, last = places[0], places[-1]
     piece, whole = (events[first].payload["delta"], "".join(events[place].payload["delta"] for place in places))
-    closing = [event for event in events[last + 1 :] if event.is_object and _type(event.payload).endswith(".done")]
+    closing = [event for event in events[last + 1 :] if event.is_object and type_of(event.payload).endswith(".done")]
     early = [event.edited(lambda p: _say(p, whole, piece)) for event in closing]
     others = [event for event in events[first + 1 :] if event not in closing]
     forgotten = [
         event.edited(lambda p: p["response"].update(output=[]))
-        if event.is_object and _type(event.payload) == "response.completed"
+        if event.is_object and type_of(event.payload) == "response.completed"
         else event
         for event in others
     ]

@@ -13,23 +13,24 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed")
 Fits = Callable[[Any], Any]
 
 
-def _type(payload: Any) -> str:
+def type_of(payload: Any) -> str:
+    """Return the type of an event."""
     return payload["type"] if isinstance(payload.get("type"), str) else ""
 
 
 def _delta(payload: Any) -> bool:
-    return _type(payload).endswith(".delta")
+    return type_of(payload).endswith(".delta")
 
 
 def _closing(payload: Any) -> bool:
-    return _type(payload).endswith(".done")
+    return type_of(payload).endswith(".done")
 
 
 def _about_item(payload: Any) -> bool:
     return "item_id" in payload
 
 
-def _members(name: str, fits: Fits, edit: Callable[[Any], Any], undo: str) -> None:
+def members(name: str, fits: Fits, edit: Callable[[Any], Any], undo: str) -> None:
     """Add a change of the events that fit."""
 
     def run(events: Events, chance: Chance) -> Events | None:
@@ -40,26 +41,24 @@ def _members(name: str, fits: Fits, edit: Callable[[Any], Any], undo: str) -> No
 
 # --- identities
 
-_members("item_id_absent", _about_item, removing("item_id"), "proved")
-_members("item_id_absent_on_deltas", _delta, removing("item_id"), "proved")
-_members("item_id_null", _about_item, setting("item_id", None), "proved")
-_members("item_id_empty", _about_item, setting("item_id", ""), "proved")
-_members("item_id_number", _about_item, setting("item_id", 5), "proved")
-_members(
-    "item_id_other_on_closing", lambda p: _about_item(p) and _closing(p), setting("item_id", "msg_other"), "proved"
-)
-_members("output_index_absent", _about_item, removing("output_index"), "proved")
-_members("output_index_null", _about_item, setting("output_index", None), "proved")
-_members("output_index_0", lambda p: "output_index" in p, setting("output_index", 0), "proved")
-_members("content_index_absent", lambda p: "content_index" in p, removing("content_index"), "proved")
-_members("content_index_0", lambda p: "content_index" in p, setting("content_index", 0), "proved")
-_members(
+members("item_id_absent", _about_item, removing("item_id"), "proved")
+members("item_id_absent_on_deltas", _delta, removing("item_id"), "proved")
+members("item_id_null", _about_item, setting("item_id", None), "proved")
+members("item_id_empty", _about_item, setting("item_id", ""), "proved")
+members("item_id_number", _about_item, setting("item_id", 5), "proved")
+members("item_id_other_on_closing", lambda p: _about_item(p) and _closing(p), setting("item_id", "msg_other"), "proved")
+members("output_index_absent", _about_item, removing("output_index"), "proved")
+members("output_index_null", _about_item, setting("output_index", None), "proved")
+members("output_index_0", lambda p: "output_index" in p, setting("output_index", 0), "proved")
+members("content_index_absent", lambda p: "content_index" in p, removing("content_index"), "proved")
+members("content_index_0", lambda p: "content_index" in p, setting("content_index", 0), "proved")
+members(
     "output_index_0_on_closing", _closing, lambda p: "output_index" in p and setting("output_index", 0)(p), "proved"
 )
 
 
 def _shifted(name: str, member: str, fits: Fits, undo: str = "proved") -> None:
-    _members(
+    members(
         name,
         lambda p: isinstance(p.get(member), int) and fits(p),
         lambda p: not p.update({member: p[member] + 1}),
@@ -95,7 +94,7 @@ def output_index_of_next_on_item_done(events: Events, chance: Chance) -> Events 
     return on_payloads(
         events,
         lambda p, _: (
-            _type(p) == "response.output_item.done"
+            type_of(p) == "response.output_item.done"
             and type(p.get("output_index")) is int
             and not p.update(output_index=p["output_index"] + 1)
         ),
@@ -124,7 +123,7 @@ def _has(events: Events, index: int) -> bool:
 def item_id_other_in_item_done(events: Events, chance: Chance) -> Events | None:
     """The item has another id when it is done; what it encrypts belongs to that one."""
     return on_payloads(
-        events, lambda p, _: _type(p) == "response.output_item.done" and setting("id", "item_done")(p["item"])
+        events, lambda p, _: type_of(p) == "response.output_item.done" and setting("id", "item_done")(p["item"])
     )
 
 
@@ -133,7 +132,7 @@ def item_ids_other_in_terminal(events: Events, chance: Chance) -> Events | None:
     """Items have other ids in the last event, as with gateways that make them up."""
 
     def edit(payload: Any, _place: int) -> bool:
-        output = payload["response"].get("output") if _type(payload) in _ENDS else None
+        output = payload["response"].get("output") if type_of(payload) in _ENDS else None
         for place, item in enumerate(output or ()):
             item["id"] = f"item_{place}"
         return bool(output)
@@ -144,7 +143,7 @@ def item_ids_other_in_terminal(events: Events, chance: Chance) -> Events | None:
 @change(*_RESPONSES)
 def response_id_other_in_terminal(events: Events, chance: Chance) -> Events | None:
     """The response has another id in the last event."""
-    return on_payloads(events, lambda p, _: _type(p) in _ENDS and setting("id", "resp_other")(p["response"]))
+    return on_payloads(events, lambda p, _: type_of(p) in _ENDS and setting("id", "resp_other")(p["response"]))
 
 
 @change(*_RESPONSES)
@@ -159,7 +158,7 @@ def call_id_other_in_done(events: Events, chance: Chance) -> Events | None:
     return on_payloads(
         events,
         lambda p, _: (
-            _type(p) == "response.output_item.done"
+            type_of(p) == "response.output_item.done"
             and "call_id" in p["item"]
             and setting("call_id", "call_2")(p["item"])
         ),
@@ -310,16 +309,16 @@ def item_of_unknown_type(events: Events, chance: Chance) -> Events | None:
 
 # --- members
 
-_members("logprobs_absent_on_events", lambda p: "logprobs" in p, removing("logprobs"), "raises")
-_members("members_of_vendor_on_events", lambda p: True, setting("x_vendor", {"id": "v", "item_id": "v"}), "raises")
-_members("obfuscation_everywhere", _delta, setting("obfuscation", "abc"), "raises")
+members("logprobs_absent_on_events", lambda p: "logprobs" in p, removing("logprobs"), "raises")
+members("members_of_vendor_on_events", lambda p: True, setting("x_vendor", {"id": "v", "item_id": "v"}), "raises")
+members("obfuscation_everywhere", _delta, setting("obfuscation", "abc"), "raises")
 
 
 def _response(name: str, edit: Callable[[Any], Any], undo: str, ends: bool = True) -> None:
     """Add a change of the response in lifecycle events."""
-    _members(
+    members(
         name,
-        lambda p: isinstance(p.get("response"), dict) and (_type(p) in _ENDS) == ends,
+        lambda p: isinstance(p.get("response"), dict) and (type_of(p) in _ENDS) == ends,
         lambda p: edit(p["response"]),
         undo,
     )
@@ -356,7 +355,7 @@ def texts_other_when_done(events: Events, chance: Chance) -> Events | None:
 
 def _longer(value: Any, tail: str | None) -> bool:
     """Alter every text of a closing event; whether there was one."""
-    if not (_closing(value) or _type(value) in _ENDS):
+    if not (_closing(value) or type_of(value) in _ENDS):
         return False
     found = [False]
 

@@ -25,9 +25,9 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
     """Return the item that an event about this type of item is about; None where nobody announced it."""
     key, index = key_of(payload.get("item_id")), payload.get("output_index")
     named = state.items.by_id(payload.get("item_id"))
-    there = state.items.at(index) if is_index(index) else state.items.only_open(type_)
     if named is not None and named.fits(type_):
-        return _still_open(named, there, type_)
+        return _still_open(state, named, index, type_)
+    there = _at(state, index, type_)
     if there is not None and there.fits(type_):
         if key in (None, there.key) or (not there.done and (is_index(index) or there.announced)):
             return there
@@ -38,12 +38,18 @@ def find(state: ResponseState, payload: dict[str, Any], type_: str) -> Item | No
     return stray if stray is not None and (key is None or stray.key in (None, key)) else None
 
 
-def _still_open(named: Item, there: Item | None, type_: str) -> Item:
-    """Return the item that an event names, or the one at its place where the other is done: nothing comes of that.
+def _at(state: ResponseState, index: Any, type_: str) -> Item | None:
+    """Return the item at an index; where there is none, the only one that is open."""
+    return state.items.at(index) if is_index(index) else state.items.only_open(type_)
+
+
+def _still_open(state: ResponseState, named: Item, index: Any, type_: str) -> Item:
+    """Return the item that an event names, or the open one at its place where that is done: nothing comes of it.
 
     A relay keeps the id of an item for too long, and counts on.
     """
-    if there is None or not named.done or there.done or not there.announced or there.type != type_:
+    there = _at(state, index, type_) if named.done else None
+    if there is None or there.done or not there.announced or there.type != type_:
         return named
     return there
 

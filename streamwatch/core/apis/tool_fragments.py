@@ -164,9 +164,10 @@ class FragmentRules:
         name = fragment.name
         if name and call.name:
             again = name == call.name and name in self._tools and name + name not in self._tools
+            # Where it begins something else, the helper parses nothing of both, and raises without it.
             again = again and not (call.goes_on_nameless or _is_more(call, fragment))
             if self._ledger.record(TOOL_CALL_NAME_REPEATED, None if again else Level.NEVER):
-                del fragment.function["name"]  # where it begins something else, the helper parses nothing of both
+                del fragment.function["name"]
         elif name:
             call.name = name
         elif call.name and fragment.says_arguments:
