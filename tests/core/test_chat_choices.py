@@ -138,6 +138,36 @@ def test_nothing_goes_on_with_a_choice_that_has_ended(role: Payload) -> None:
     assert seen.outcome(CHOICE_INDEX_INVALID) == UNREPAIRED
 
 
+@pytest.mark.parametrize("first", [{"role": "assistant"}, {"role": "assistant", "content": ""}], ids=["role", "empty"])
+def test_a_choice_that_opens_with_its_role_alone_is_one_although_the_first_has_ended(first: Payload) -> None:
+    """A gateway that asks twice sends one answer after the other."""
+    second = [chunk(delta, index=1) for delta in (first, {"content": "tw"}, {"content": "o"})]
+    wire = [*said("One"), *second, chunk({}, "stop", index=1)]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert seen.payloads == wire
+    assert seen.outcome(CHOICE_INDEX_INVALID) == UNREPAIRED
+
+
+def test_an_end_behind_the_end_opens_no_choice() -> None:
+    """What says nothing is no answer, whatever index it has."""
+    seen = watch("chat", body([*said("One"), chunk({}, "stop", index=1)]), request=Request(n=1))
+
+    assert set(indexes(seen.payloads)) == {0}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=str)
+def test_choices_in_one_chunk_are_several_whatever_was_asked(order: tuple[int, int]) -> None:
+    """One choice has one place in a chunk, with a role or without."""
+    pairs = [{"content": "a"}, {"content": "b"}]
+    wire = [chunk(delta, index=order[0]) for delta in pairs]
+    for payload in wire:
+        payload["choices"] += chunk({"content": "other"}, index=order[1])["choices"]
+    wire += [chunk({}, "stop", index=index) for index in order]
+
+    assert watch("chat", body(wire), request=Request(n=1)).payloads == wire
+
+
 @pytest.mark.parametrize("index", [None, "0", 0.5, [], ...], ids=str)
 def test_an_index_that_is_no_number_stays_where_the_helper_does_not_read(index: object) -> None:
     """What is null or absent stays so; the helper needs a place in its list."""

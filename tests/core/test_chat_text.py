@@ -275,6 +275,18 @@ def test_a_chunk_that_says_nothing_is_of_no_completion(empty: Payload) -> None:
     assert STREAM_SPLICED not in watch("chat", body(wire)).report.anomalies
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_choices_that_have_an_id_each_are_one_answer_in_turn(shared: bool) -> None:
+    """A gateway that asks once for each choice hands on the ids that it gets; ids that share a choice are spliced."""
+    pieces = [{**chunk({"content": word}, index=at % 2), "id": "ab"[at % 2]} for at, word in enumerate("abcdef")]
+    pieces += [{**chunk({"content": "g"}, index=1), "id": "a"}] if shared else []
+    wire = [*pieces, *({**chunk({}, "stop", index=index), "id": "ab"[index]} for index in (0, 1))]
+    seen = watch("chat", body(wire), request=Request(n=2))
+
+    assert seen.payloads == wire
+    assert (STREAM_SPLICED in seen.report.anomalies) == shared
+
+
 def test_an_id_that_comes_back_is_another_completion_in_between() -> None:
     """Chunks of two answers in one stream; only told, for nothing tells whose is whose."""
     wire = [{**each, "id": id} for id, each in zip("aba", texts("One", "two", "three"), strict=True)]

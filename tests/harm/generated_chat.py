@@ -81,6 +81,9 @@ class _Chat:
         self.rng = rng
         self.says = rng.choice(_SAYS)
         self.n = rng.choice((1, 1, 1, 1, 2, 3)) if self.says in ("text", "calls", "reasoning") else 1
+        self.is_asked = rng.random() < 0.7  # by the program, and not by a gateway, how many choices it wants
+        self.in_order = rng.random() < 0.3  # one choice after the other
+        self.has_own_ids = rng.random() < 0.2  # each choice was asked for by a request of its own
         self.usage = rng.random() < 0.5
         self.first = rng.choice(
             ({"content": ""}, {"content": ""}, {"content": None}, {}, {"content": "", "refusal": None})
@@ -100,7 +103,7 @@ class _Chat:
             chunks.append({**self.head, "choices": [], "usage": self.tokens(len(chunks))})
         events = [Event(chunk, tag=str(place)) for place, chunk in enumerate(chunks)]
         request: Payload = {"model": self.head["model"]}
-        request |= {"n": self.n} if self.n > 1 else {}
+        request |= {"n": self.n} if self.n > 1 and self.is_asked else {}
         request |= {"stream_options": {"include_usage": True}} if self.usage else {}
         request |= {"logprobs": True} if self.says == "logprobs" else {}
         request |= {"tools": [CUSTOM_TOOL] if self.says == "custom" else TOOLS} if self.has_calls else {}
@@ -113,6 +116,8 @@ class _Chat:
 
     def in_turn(self, choices: list[list[Payload]]) -> list[Payload]:
         """Return the chunks of all choices: one after the other, or as a server that computes all at once sends them."""
+        if self.in_order:
+            return [chunk for choice in choices for chunk in choice]
         chunks = [choice.pop(0) for choice in choices]
         while any(choices):
             chunks.append(self.rng.choice([choice for choice in choices if choice]).pop(0))
@@ -121,7 +126,8 @@ class _Chat:
     def chunk(self, index: int, delta: Payload, finish: str | None = None, **more: Any) -> Payload:
         """Return a chunk of one choice."""
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **more}
-        return {**self.head, "choices": [choice]}
+        own = {"id": f"{self.head['id']}-{index}"} if self.has_own_ids else {}
+        return {**self.head, **own, "choices": [choice]}
 
     def choice(self, index: int) -> Iterator[Payload]:
         """Return the chunks of one choice."""

@@ -158,11 +158,22 @@ def _is_more(call: Any, other: Any) -> bool:
 
 
 def as_asked(events: Events, request: dict[str, Any]) -> Events:
-    """Return the events under index 0, where one answer was asked for."""
+    """Return the events under index 0, where one answer was asked for, and nothing says that somebody asked for more."""
     prompts = request.get("prompt")
-    if (request.get("n") or 1) != 1 or (isinstance(prompts, list) and len(prompts) > 1):
+    if (request.get("n") or 1) != 1 or (isinstance(prompts, list) and len(prompts) > 1) or _are_whole(events):
         return events
     return _edited(events, lambda choice, _: choice.update(index=0))
+
+
+def _are_whole(events: Events) -> bool:
+    """Return whether there are several choices, in order, each with its role and its end: a gateway asked for them."""
+    roles, ends = [], []
+    for event in events:
+        for choice in event.payload.get("choices") or () if event.is_object else ():
+            if isinstance(choice, dict) and isinstance(choice.get("delta"), dict):
+                roles += [choice.get("index")] if choice["delta"].get("role") else []
+                ends += [choice.get("index")] if choice.get("finish_reason") else []
+    return len(roles) > 1 and roles == list(range(len(roles))) and set(roles) == set(ends)
 
 
 def _choices(events: Events) -> Events:

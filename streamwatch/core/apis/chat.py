@@ -182,15 +182,15 @@ class Chat(ChatState):
             rule(chunk, choices, self)
         carried = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
         for choice in choices:
-            carried = self._see_choice(choice, event)
+            carried = self._see_choice(choice, choices, event)
         metadata(chunk, choices, self)
         self.count(carried)
         keepalive(event, choices, self)
         self._keep(event, choices)
         return self.passes
 
-    def _see_choice(self, choice: dict[str, Any], event: Event) -> ChunkType:
-        state = self.choice(choice_index(choice, self))
+    def _see_choice(self, choice: dict[str, Any], choices: list[dict[str, Any]], event: Event) -> ChunkType:
+        state = self.choice(choice_index(choice, choices, self))
         if state is None:
             return ChunkType.OTHER
         before = state.finish_reason

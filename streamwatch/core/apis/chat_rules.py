@@ -7,7 +7,7 @@ from typing import Any
 
 from streamwatch.core.apis.base import kept
 from streamwatch.core.apis.chat_choice import Choice, says_calls, type_of
-from streamwatch.core.apis.chat_state import ChatState
+from streamwatch.core.apis.chat_state import MAX_CHOICES, ChatState
 from streamwatch.core.apis.chat_text import REPLAY_WHOLE
 from streamwatch.core.fingerprints import server_of
 from streamwatch.core.kinds import (
@@ -109,8 +109,10 @@ def spliced(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatStat
 
 def _see_identity(id: Any, model: Any, choices: list[dict[str, Any]], chat: ChatState) -> None:
     """Look at a chunk with another id or another model than the one before it."""
+    has_own = _has_own_id(kept(id), choices, chat)
     if id and id != chat.raw_id and id in chat.past_ids:
-        chat.record(STREAM_SPLICED, Level.NEVER)
+        if not has_own:
+            chat.record(STREAM_SPLICED, Level.NEVER)
     elif _is_another_completion(id, model, choices, chat) and chat.record(STREAM_SPLICED):
         _restart(chat)
     chat.ids_hold = chat.ids_hold or (bool(id) and id == chat.raw_id)
@@ -118,6 +120,18 @@ def _see_identity(id: Any, model: Any, choices: list[dict[str, Any]], chat: Chat
         chat.past_ids = (*chat.past_ids, chat.raw_id)[-_MAX_IDS:] if chat.raw_id else ()
         chat.raw_id = id
     chat.raw_model = kept(model) or chat.raw_model
+
+
+def _has_own_id(id: str, choices: list[dict[str, Any]], chat: ChatState) -> bool:
+    """Return whether every choice has had one id only: a gateway that asks once for each hands on an id of each."""
+    ids = chat.ids_by_choice
+    for choice in choices if id and ids is not None else ():
+        index, ids = choice.get("index"), ids or {}
+        if type(index) is not int or len(ids) >= MAX_CHOICES or ids.setdefault(index, id) != id:
+            ids = None
+            break
+    chat.ids_by_choice = ids
+    return ids is not None
 
 
 def usage(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: ChatState) -> None:
@@ -217,8 +231,11 @@ def is_empty(choice: dict[str, Any]) -> bool:
 # --- rules of a choice
 
 
-def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
-    """Return the index of the choice that is meant: it is below the number of choices that were asked for."""
+def choice_index(choice: dict[str, Any], beside: list[dict[str, Any]], chat: ChatState) -> int:
+    """Return the index of the choice that is meant: it is below the number of choices that were asked for.
+
+    `beside` are all choices of its chunk: one choice has one place there.
+    """
     index, asked = choice.get("index"), chat.asked
     if type(index) is not int:
         only = asked == 1 or (asked is None and not any(chat.choices))
@@ -227,7 +244,8 @@ def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
         return 0
     if 0 <= index and (asked is None or index < asked):
         return index
-    several = asked != 1 or index in chat.choices or len(chat.choices) > 1 or _opens(choice, index, chat)
+    several = asked != 1 or index in chat.choices or len(chat.choices) > 1 or len(beside) > 1
+    several = several or _opens(choice, index, chat)
     if several and index != chat.other_index:
         chat.record(CHOICE_INDEX_INVALID, Level.NEVER)  # a choice that somebody on the way asked for
         return index
@@ -240,15 +258,14 @@ def choice_index(choice: dict[str, Any], chat: ChatState) -> int:
 def _opens(choice: dict[str, Any], index: int, chat: ChatState) -> bool:
     """Return whether a choice beyond those asked for is one of its own: the next in order, and it opens as choices do.
 
-    While the first one is being written it has a role of its own; when that has ended nothing can go on with it.
+    It has a role of its own; and when the first one has ended nothing can go on with that.
     """
     first = chat.choices.get(0)
     if first is None or index != len(chat.choices):
         return False
-    if first.finish_reason is not None:
-        return says_something(choice)
     delta = choice.get("delta")
-    return isinstance(delta, dict) and bool(delta.get("role"))
+    has_role = isinstance(delta, dict) and bool(delta.get("role"))
+    return has_role or (first.finish_reason is not None and says_something(choice))
 
 
 def delta_missing(choice: dict[str, Any], state: Choice, chat: ChatState) -> None:

@@ -9,6 +9,7 @@ from streamwatch.core.apis.chat_choice import Choice
 from streamwatch.core.apis.doubts import Doubts
 from streamwatch.core.apis.tool_call import Budget
 from streamwatch.core.context import Context
+from streamwatch.core.nothing import NOTHING
 
 _OBJECTS = {"chat": "chat.completion.chunk", "completions": "text_completion"}
 #: Choices that are remembered; the API gives 128 at most. A server that makes up more gets them passed on.
@@ -26,8 +27,8 @@ class ChatState(ApiState):
 
     __slots__ = (
         *("_budget", "any_audio", "any_choices", "any_id", "any_unknown", "any_usage", "asked", "choices", "created"),
-        *("doubts", "finishes", "ids_hold", "is_foreign", "last_empty", "object", "other_index", "passes", "past_ids"),
-        *("raw_id", "raw_model", "repeats_role", "speaks"),
+        *("doubts", "finishes", "ids_by_choice", "ids_hold", "is_foreign", "last_empty", "object", "other_index"),
+        *("passes", "past_ids", "raw_id", "raw_model", "repeats_role", "speaks"),
     )
 
     number_member = ""
@@ -49,6 +50,7 @@ class ChatState(ApiState):
         self.raw_id = self.raw_model = ""  #: as they came; `id` and `model` are those handed on
         self.past_ids: tuple[str, ...] = ()
         self.ids_hold = False  #: two chunks in a row had the same id: not each has its own
+        self.ids_by_choice: dict[int, str] | None = NOTHING  #: None where one choice came under several
         self.repeats_role = False
         self.finishes = 0
         self.last_empty: int | None = None  #: the hash of the last chunk, if it was empty
