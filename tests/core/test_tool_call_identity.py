@@ -84,6 +84,19 @@ def test_a_call_whose_id_changes_is_one_call(name: str, pieces: list[str]) -> No
     assert TOOL_CALL_INDEX_REUSED not in reader.report.anomalies
 
 
+@pytest.mark.parametrize("pieces", [["{}"], ['{"city":', '"Paris"}']], ids=len)
+def test_the_rest_of_a_name_opens_no_call_under_another_id(pieces: list[str]) -> None:
+    """Each fragment has an id of its own; only both pieces of the name together are a tool, which is said from then on."""
+    wire = renamed(tool_call(0, "call_a", "weather", *pieces), name="weather")
+    wire[0]["function"]["name"], wire[1]["function"]["name"] = "wea", "ther"
+    reader, helper = (seen_of(*wire, accumulated=each) for each in (False, True))
+
+    assert handed_on(reader) == wire
+    assert TOOL_CALL_INDEX_REUSED not in reader.report.anomalies
+    (call,) = read("chat", helper.delivered).said[0].calls
+    assert call == Call("call_a", "weather", "".join(pieces))
+
+
 def test_a_new_id_and_more_arguments_after_whole_ones_open_a_call() -> None:
     """The same tool twice, under one index: joined they would be no JSON."""
     calls = [*renamed(tool_call(0, "call_a", "weather", *list(PARIS)), name="weather")]

@@ -123,6 +123,11 @@ class Call:
         if len(pieces) > _MAX_PIECES:
             self._pieces = ["".join(pieces)]
 
+    def has_rest(self, name: str, tools: frozenset[str]) -> bool:
+        """Return whether a name is the rest of the call's: both together name a tool, and not each of them."""
+        known = self.name
+        return not self.size and known + name in tools and not (known in tools and name in tools)
+
     def drop_header(self) -> None:
         """Wait no longer for what the first fragment lacks: nothing is moved into it."""
         self.header = None

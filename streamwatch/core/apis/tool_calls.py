@@ -264,11 +264,10 @@ class ToolCalls:
         self._change_id(fragment, call)
         return self._placed(fragment, call)
 
-    @staticmethod
-    def _is_new(fragment: Fragment, call: Call) -> bool:
+    def _is_new(self, fragment: Fragment, call: Call) -> bool:
         """Return whether another id and a name open a call: not while the arguments of the same tool are open."""
         if fragment.name != call.name:
-            return True
+            return not call.has_rest(fragment.name, self._tools)
         # Some servers give each fragment an id of its own: one that is empty, or says all again, opens nothing, unless
         # names are in headers alone, and the arguments are whole.
         is_header = call.goes_on_nameless and call.parses() is True
@@ -391,12 +390,10 @@ class ToolCalls:
         return last if _is_open_to(fragment, last) else None
 
     def _goes_on_with_name(self, call: Call, fragment: Fragment) -> bool:
-        """Return whether a name may be a call's: the same, or the rest of it, if only both together are a tool."""
-        tools, name = self._tools, fragment.name
-        if name in ("", call.name) or _names(fragment, call):
+        """Return whether a name may be a call's: the same, or the rest of it."""
+        if fragment.name in ("", call.name) or _names(fragment, call):
             return True
-        joined = call.name + name in tools and not (call.name in tools and name in tools)
-        return joined and not fragment.id and not call.size
+        return not fragment.id and call.has_rest(fragment.name, self._tools)
 
     def _meant(self, fragment: Fragment) -> Call | None:
         """Return the last call, if no other one can be meant by arguments that say neither index nor id."""
