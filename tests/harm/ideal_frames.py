@@ -27,8 +27,7 @@ def reframed(events: Events) -> Iterator[tuple[str, Events]]:
             some = closed.edited(lambda payload, empty=empty: _fill(payload, empty))  # type: ignore[misc]
             yield f"with its last event closed, and empty {' and '.join(empty)} in it", [*events[:-1], some]
     yield "without what is no object", [event for event in events if not _is_nothing(event)]
-    once = [_once(event) for event in events]
-    yield "without a second prefix", once
+    yield "without a second prefix", [each for event in events for each in _once(event)]
 
 
 def _fill(payload: Any, empty: dict[str, Any]) -> None:
@@ -49,9 +48,9 @@ def _is_nothing(event: Event) -> bool:
     return True
 
 
-def _once(event: Event) -> Event:
+def _once(event: Event) -> list[Event]:
+    """Return what is written in an event without a second prefix: more than one, where it has several frames."""
     written = event.written()
     if b"data: data: " not in written:
-        return event
-    (found,) = parsed(written.replace(b"data: data: ", b"data: ", 1))
-    return replace(found, tag=event.tag)
+        return [event]
+    return [replace(found, tag=event.tag) for found in parsed(written.replace(b"data: data: ", b"data: ", 1))]

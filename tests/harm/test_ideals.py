@@ -94,3 +94,11 @@ def test_the_last_event_is_closed_and_may_have_what_is_read_bare() -> None:
     deltas = [events[0].payload["choices"][0]["delta"] for label, events in found.items() if "last event" in label]
     assert deltas == [{}, {"content": ""}, {"tool_calls": []}, {"content": "", "tool_calls": []}]
     assert all(events[0].written().endswith(b"\n\n") for label, events in found.items() if "last event" in label)
+
+
+def test_a_frame_with_two_prefixes_may_stand_beside_another_one() -> None:
+    """What one event was written as is read again as all the frames that it has."""
+    event = Event({"n": 1}, raw=b': ping\n\ndata: {"n": 0}\n\ndata: data: {"n": 1}\n\n', tag="0")
+    once = dict(reframed([event]))["without a second prefix"]
+    assert [each.payload["n"] for each in once if each.is_object] == [0, 1]
+    assert {each.tag for each in once} == {"0"}
