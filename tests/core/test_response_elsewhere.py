@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from helpers.stream_builders import Payload, Seen, function_call, message, named, numbered, response, watch
+from helpers.stream_builders import Payload, Seen, function_call, message, named, numbered, reasoning, response, watch
 from streamwatch.core.kinds import (
     RESPONSE_EVENT_MISSING,
     RESPONSE_REFERENCE_INVALID,
@@ -150,6 +150,34 @@ def test_the_id_of_an_item_that_is_done_gives_way_to_the_place_of_an_open_one(re
 
     assert seen.payloads == numbered(calls)
     assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
+
+
+def test_an_id_that_two_items_have_is_written_nowhere() -> None:
+    """A server announces a call under the id of the item before it, and makes up its own then: that one says which."""
+    calls = response(function_call(0, "weather", *ARGUMENTS), function_call(1, "time", "{", "}"))
+    wire = numbered(calls)
+    (announced,) = (e for e in wire if e["type"] == "response.output_item.added" and e["output_index"] == 1)
+    announced["item"]["id"] = "fc_0"
+    seen = watch("responses", named(wire))
+
+    assert seen.payloads == wire
+    assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.UNREPAIRED}
+
+
+def test_the_id_of_an_item_that_is_open_stays_whatever_the_place_and_the_type_say() -> None:
+    """A counter that all items share closes one that thinks under the place of the next, as if it had answered."""
+    first, second = reasoning(0, "Hm"), message(1, *WORDS)
+    closing = [
+        {"type": "response.output_text.done", "item_id": "rs_0", "output_index": 1, "content_index": 0, "text": "Hm"},
+        {**first[-1], "output_index": 1},
+    ]
+    items = [*(e for e in first[:-1] if not e["type"].endswith(".done")), *second[:-3], *closing, *second[-3:]]
+    whole = response(first, second)
+    seen = watch("responses", named(numbered([*whole[:2], *items, whole[-1]])))
+
+    closed = [event for event in seen.payloads if event["type"] == "response.output_text.done"]
+    assert [(event["item_id"], event["text"]) for event in closed] == [("rs_0", "Hm"), ("msg_1", "".join(WORDS))]
+    assert deltas(seen) == [event["delta"] for event in items if "delta" in event]
 
 
 def test_where_an_id_and_a_place_contradict_each_other_nothing_is_said_twice() -> None:

@@ -70,6 +70,21 @@ def item_id_of_the_first_on_deltas(events: Events, chance: Chance) -> Events | N
 
 
 @change(*_RESPONSES, undo="proved")
+def call_announced_under_the_id_before(events: Events, chance: Chance) -> Events | None:
+    """A server announces a call before it makes up its id: under that of the item before it."""
+    last: list[Any] = []
+
+    def edit(payload: Any, _place: int) -> bool:
+        if type_of(payload) != "response.output_item.added" or not isinstance(payload.get("item"), dict):
+            return False
+        item, before = payload["item"], list(last)
+        last[:] = [item.get("id")]
+        return bool(before and _is_called(payload) and setting("id", before[0])(item))
+
+    return on_payloads(events, edit)
+
+
+@change(*_RESPONSES, undo="proved")
 def call_ids_unlike_in_terminal(events: Events, chance: Chance) -> Events | None:
     """The last event has calls under ids and call ids that nobody has heard of."""
 

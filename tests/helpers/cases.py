@@ -302,9 +302,9 @@ CONTENT = [
     ),
     chat(
         "content-null-beside-tool-calls",
-        {a.CONTENT_NULL: UNVERIFIED},
+        {a.CONTENT_NULL: UNREPAIRED},
         [
-            begin(content=None),
+            begin(),
             chunk({"content": None, "tool_calls": tool_call(0, "c", "weather")}),
             chunk({"content": None, "tool_calls": [fragment(0, PARIS)]}, "tool_calls"),
         ],

@@ -411,6 +411,15 @@ class OutputItems:
         self._shared = self._shared or {}
         self._shared[key] = None
 
+    def takes_id(self, item: Item, id: Any) -> bool:
+        """Return whether an item that was announced under the id of another one has this id, now that it is said."""
+        if key_of(item.id) not in self._shared:
+            return False
+        if (kept := kept_index(id)) is not None:
+            item.id = kept
+            self.bind(item, key_of(id))
+        return True
+
     def bind(self, item: Item, key: Hashable) -> None:
         """Know an item by an id from now on."""
         if key is not None and key not in self._by_key:

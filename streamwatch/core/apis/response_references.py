@@ -154,7 +154,10 @@ def place(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
 def _name(state: ResponseState, item: Item, payload: dict[str, Any]) -> None:
     """Set the id of an event right that is about an item by its place and its type: nobody announced that id."""
     level = Level.DEFAULT if item.announced and is_index(payload.get("output_index")) else Level.HELPER
-    if item.id is None or not item.is_shown:
+    named = state.items.by_id(payload["item_id"])
+    if named is not None and not named.done:
+        level = Level.NEVER  # it may be meant all the same
+    elif item.id is None or not item.is_shown or state.items.takes_id(item, payload["item_id"]):
         level = Level.NEVER
     if not item.partial and state.record(RESPONSE_REFERENCE_INVALID, level):
         payload["item_id"] = item.id
