@@ -188,6 +188,32 @@ def test_where_indexes_are_missing_too_an_unfinished_call_goes_on(accumulated: b
     assert TOOL_CALL_ID_CHANGED in seen.report.anomalies
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("arguments", [PARIS, "print(2)"])
+@pytest.mark.parametrize("first", ["", None, ..., "import os"], ids=["empty", "null", "absent", "no JSON"])
+def test_a_whole_call_goes_on_with_none_where_indexes_are_missing(first: Any, arguments: str, together: bool) -> None:
+    """Two calls of one tool, of which the first takes no arguments, or no JSON: another id is another call."""
+    header = fragment(None, "", id="call_a", name="weather")
+    header["function"] = {"name": "weather", **({} if first is ... else {"arguments": first})}
+    calls = [header, fragment(None, arguments, id="call_b", name="weather")]
+    wire = [
+        begin(content=None),
+        *(chunk({"tool_calls": each}) for each in ([calls] if together else [[c] for c in calls])),
+    ]
+    seen = watch("chat", body([*wire, chunk({}, "tool_calls")]), request=Request(n=1, tools=TOOLS))
+
+    assert [(each["id"], each["index"]) for each in handed_on(seen)] == [("call_a", 0), ("call_b", 1)]
+
+
+@pytest.mark.parametrize(("second", "indexes"), [(ROME, [0, 1]), (PARIS, [0, 0]), ("", [0, 0])])
+def test_a_whole_call_under_the_id_of_a_whole_one_is_another(second: str, indexes: list[int]) -> None:
+    """Servers give a call the name of its tool as its id; what says the same again is no other call."""
+    calls = [fragment(None, arguments, id="weather", name="weather") for arguments in (PARIS, second)]
+    seen = seen_of(*calls)
+
+    assert [each["index"] for each in handed_on(seen)] == indexes
+
+
 @pytest.mark.parametrize("accumulated", [True, False])
 def test_whose_the_arguments_are_that_follow_two_headers_is_not_guessed(accumulated: bool) -> None:
     """OmniRoute#11144: both calls open under 0, and their arguments come under 0 and 1. Others mean the last call by 0."""

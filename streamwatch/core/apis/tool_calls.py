@@ -375,19 +375,18 @@ class ToolCalls:
         """Return the call that a fragment without index goes on with by its id or name."""
         call = self._by_id.get(fragment.id) if fragment.id else None
         if call is not None:
-            return None if self._is_second(fragment, call) else call
+            return None if self._is_second(fragment, call) or _follows_whole(fragment, call) else call
         if not self.calls or not (fragment.id or fragment.name):
             return None
         last = self.calls[-1]
         if not self._goes_on_with_name(last, fragment):
             return None
-        if fragment.id and last.id:
-            # Where ids differ there are two calls, except for a piece of arguments that belongs to what is open.
-            if not (fragment.says_arguments and (not last.size or last.parses() is False)):
-                return None
-            self._change_id(fragment, last)
-            return last
-        return last if _is_open_to(fragment, last) else None
+        if not (fragment.id and last.id):
+            return last if _is_open_to(fragment, last) else None
+        if not _is_piece(fragment, last):
+            return None
+        self._change_id(fragment, last)
+        return last
 
     def _goes_on_with_name(self, call: Call, fragment: Fragment) -> bool:
         """Return whether a name may be a call's: the same, or the rest of it."""
@@ -445,6 +444,21 @@ class ToolCalls:
         same = fragment.name == other.name and fragment.arguments == other.arguments and is_json(fragment.arguments)
         wanted = same and self._ledger.wants(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
         return wanted and self._ledger.record(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
+
+
+def _follows_whole(fragment: Fragment, call: Call) -> bool:
+    """Return whether a header has arguments where those of its id are whole: servers make ids of the name of a tool."""
+    more = fragment.name and fragment.says_arguments and fragment.arguments != call.arguments
+    return bool(more) and call.parses() is True
+
+
+def _is_piece(fragment: Fragment, call: Call) -> bool:
+    """Return whether arguments under another id are a piece of what is open: else two ids are two calls."""
+    if not fragment.says_arguments or (call.size and call.parses() is not False):
+        return False
+    # A header is a piece only where its arguments go on with those before; without any, where they are not whole.
+    goes_on = call.goes_on_with(fragment.arguments) if call.size else begins_json(fragment.arguments)
+    return goes_on or not fragment.name
 
 
 def _names(fragment: Fragment, call: Call) -> bool:
