@@ -59,6 +59,10 @@ _HEADERS = (
 #: What the header `server` begins with where the server itself names its software in it, and that name.
 _SOFTWARE = ((b"llama.cpp", "llama_cpp"),)
 _NO_TOOLS: frozenset[str] = frozenset()
+#: The most choices that the API gives.
+_MOST_CHOICES = 128
+#: Members that servers know and the SDK does not, and small numbers in them: they ask for no choices.
+_NO_COUNTS = frozenset(("top_k", "seed", "logprobs", "top_logprobs", "prompt_logprobs", "min_tokens", "max_tokens"))
 _REQUEST_IDS = (b"x-request-id", b"apim-request-id", b"request-id", b"cf-ray")
 _INSTALLED = tuple(
     {path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -102,11 +106,11 @@ def describe(stream: Any, version: str, loads: Callable[[bytes], Any] = json.loa
     headers = _attempt(lambda: _by_name(raw), {})
     via = _attempt(lambda: path_of(raw), ())
     api, call = _call(url, body, stream, version, headers, via)
-    n, choice = body.get("n"), body.get("tool_choice")
+    n, choice = _choices(stream, body, api), body.get("tool_choice")
     accumulated = _attempt(lambda: opened_by_helper(request, api), default=False) or False
     known = Request(
         model=call.request_model,
-        n=n if type(n) is int else 1 if body else None,
+        n=n,
         prompts=_prompts(body) if api == "completions" else None,
         tools=tools_of(body),
         names_tool=isinstance(choice, dict),
@@ -276,6 +280,31 @@ def _provider_in(headers: dict[bytes, bytes]) -> str:
             return provider
     software = headers.get(b"server", b"")
     return next((provider for start, provider in _SOFTWARE if software.startswith(start)), "")
+
+
+def _choices(stream: Any, body: dict[str, Any], api: str) -> int | None:
+    """Return how many choices each prompt gets; None where nobody knows.
+
+    Servers take the number under names of their own, as `num_return_sequences`, and a list of prompts as well.
+    """
+    n = body.get("n")
+    extra = getattr(getattr(stream, "_options", None), "extra_json", None)
+    own = {name: value for name, value in extra.items() if name not in ("n", "prompt")} if isinstance(extra, dict) else {}
+    lists = api == "completions" and any(isinstance(value, (list, tuple)) for value in own.values())
+    if n in (None, 1) and (lists or _may_count(own)):
+        return None
+    return n if type(n) is int else 1 if body else None
+
+
+def _may_count(members: dict[str, Any], depth: int = 3) -> bool:
+    """Return whether a member has a number that may be one of choices, itself or in what it holds."""
+    return any(
+        1 < value <= _MOST_CHOICES
+        if type(value) is int
+        else isinstance(value, dict) and depth > 0 and _may_count(value, depth - 1)
+        for name, value in members.items()
+        if name not in _NO_COUNTS
+    )
 
 
 def _prompts(body: dict[str, Any]) -> int | None:

@@ -71,6 +71,41 @@ def test_a_chat_completion_has_one_choice_unless_more_was_asked(n: int | None, k
     assert (request.n, request.prompts, request.accumulated, request.joins_fragments) == (known, None, False, True)
 
 
+@pytest.mark.parametrize(
+    ("extra", "known"),
+    [
+        ({"num_return_sequences": 2}, None),
+        ({"google": {"candidate_count": 2}}, None),
+        ({"n": 2}, 2),
+        ({"n": 2, "n_cmpl": 2}, 2),
+        ({"n": None, "n_cmpl": 2}, None),
+        ({"num_return_sequences": 1, "do_sample": True, "top_k": 40, "provider": {"order": ["a", "b"]}}, 1),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, 1),
+    ],
+    ids=str,
+)
+def test_how_many_choices_a_server_s_own_members_ask_for_is_not_known(extra: dict[str, Any], known: int | None) -> None:
+    """They may come under any name: a small number in a member that the SDK does not know may be theirs."""
+    client = sdk.client([body(said("One"))])
+    request = asked(lambda: list(client.chat.completions.create(model="m", messages=[], stream=True, extra_body=extra)))
+
+    assert request.n == known
+
+
+@pytest.mark.parametrize("extra", [{"prompt_embeds": ["x", "y"]}, {"n_cmpl": 2}], ids=str)
+def test_texts_that_a_server_s_own_members_ask_for_stay_apart(extra: dict[str, Any]) -> None:
+    """vLLM takes a list of embedded prompts, llama.cpp another name for `n`."""
+    pieces = [completion(text, index=index) for text, index in zip("abcd", (0, 1, 0, 1), strict=True)]
+    client = sdk.client([body([*pieces, *(completion("", "stop", index=index) for index in range(2))])])
+    texts: dict[int, str] = {}
+    with reports("default"):
+        for each in client.completions.create(model="m", prompt="", stream=True, extra_body=extra):
+            for choice in each.choices:
+                texts[choice.index] = texts.get(choice.index, "") + choice.text
+
+    assert texts == {0: "ac", 1: "bd"}
+
+
 def read_by_helper(reads: list[bytes]) -> Any:
     """Read a stream with the SDK's accumulating helper; its completion."""
     client = sdk.client(reads)
