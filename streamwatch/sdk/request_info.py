@@ -289,7 +289,9 @@ def _choices(stream: Any, body: dict[str, Any], api: str) -> int | None:
     """
     n = body.get("n")
     extra = getattr(getattr(stream, "_options", None), "extra_json", None)
-    own = {name: value for name, value in extra.items() if name not in ("n", "prompt")} if isinstance(extra, dict) else {}
+    own = (
+        {name: value for name, value in extra.items() if name not in ("n", "prompt")} if isinstance(extra, dict) else {}
+    )
     lists = api == "completions" and any(isinstance(value, (list, tuple)) for value in own.values())
     if n in (None, 1) and (lists or _may_count(own)):
         return None

@@ -150,6 +150,8 @@ def test_a_delta_that_does_not_say_what_it_is_can_be_told_by_what_it_carries() -
         ("thread.message.seen", {"id": "msg_1", "object": "thread.message"}),
         ("thread.message.seen", {"id": "msg_1", "object": ["thread.message.delta"]}),
         ("thread.run.chunk", {"id": "run_1", "delta": {}}),
+        ("thread.message.metadata.delta", {"id": "msg_1", "delta": {"metadata": {}}}),
+        ("thread.message.reasoning.delta", assistant_delta("Hm") | {"object": "thread.message.reasoning.delta"}),
         ("thread.", {}),
     ],
 )

@@ -24,6 +24,9 @@ _NAMES = frozenset(
     | {f"thread.message.{verb}" for verb in ["created", "in_progress", "delta", "completed", "incomplete"]}
 )
 
+#: What relays call a delta.
+_CHUNK = "thread.message.chunk"
+
 
 class Assistants(ApiState):
     """The state of one streamed run."""
@@ -53,8 +56,8 @@ class Assistants(ApiState):
         self.drop(event)
 
     def _known(self, payload: dict[str, Any], name: str) -> str:
-        """Return what an event with a relay's own name is: it stands in its `object`, or in what it carries."""
+        """Return what an event with a relay's own name is: its `object` says so, or relays are known for the name."""
         known = payload.get("object")
         if not isinstance(known, str) or known not in _NAMES:
-            known = "thread.message.delta" if name.startswith("thread.message.") and "delta" in payload else None
+            known = "thread.message.delta" if name == _CHUNK and "delta" in payload else None
         return known if self.record(PAYLOAD_INVALID, Level.DEFAULT if known else Level.NEVER) and known else name
