@@ -1543,8 +1543,11 @@ def test_a_text_is_put_in_as_the_server_s_own_events_say_where_it_is() -> None:
         (put_in,) = [e for e in seen.payloads if e not in events]
         deltas = [e for e in events if e["type"].endswith("delta")]
 
-        assert put_in.keys() | {"sequence_number"} == deltas[0].keys()
-        assert {k: v for k, v in put_in.items() if k != "delta"}.items() <= deltas[0].items()
+        own = ("delta", "sequence_number")
+        assert put_in.keys() == deltas[0].keys()
+        assert {k: v for k, v in put_in.items() if k not in own}.items() <= deltas[0].items()
+        before = seen.payloads[seen.payloads.index(put_in) - 1]
+        assert put_in["sequence_number"] == before["sequence_number"]
 
 
 def test_reasoning_without_parts_is_healthy() -> None:

@@ -63,12 +63,10 @@ class ResponseState(ApiState):
     def put_in(self, type_: str, **payload: Any) -> None:
         """Hand on an event that never came.
 
-        It has no number, as each belongs to an event of the server's. The SDK's helper compares them where it was
-        asked to start after one, so it gets the number before: a client that resumes after that misses nothing.
+        It has the number of the event before it, where events have any: a program compares them, as the SDK's helper
+        does, and a client that resumes after that one misses nothing.
         """
-        number = {}
-        if self.ledger.accumulated and is_index(self._number):
-            number = {"sequence_number": max(self._number - 1, 0)}
+        number = {"sequence_number": max(self._number - 1, 0)} if is_index(self._number) else {}
         self.insert({"type": type_, **number, **payload})
 
     # --- items and texts
