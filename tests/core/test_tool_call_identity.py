@@ -53,7 +53,7 @@ def by_index(seen: Seen) -> list[Call]:
 
 def handed_on(seen: Seen) -> list[Payload]:
     """All fragments that were handed on."""
-    deltas = [payload["choices"][0]["delta"] for payload in seen.payloads]
+    deltas = [payload["choices"][0]["delta"] for payload in seen.payloads if payload.get("choices")]
     return [each for delta in deltas for each in delta.get("tool_calls") or ()]
 
 
@@ -224,6 +224,27 @@ def test_whose_the_arguments_are_that_follow_two_headers_is_not_guessed(accumula
     kept = [{k: v for k, v in each.items() if k != "type"} for each in handed_on(seen)]
     assert kept == [{k: v for k, v in each.items() if k != "type"} for each in wire]
     assert seen.outcome(TOOL_CALL_INDEX_REUSED) == UNREPAIRED
+
+
+BETWEEN = {
+    "finish": chunk({}, "tool_calls"),
+    "an event of the server's own": {"type": "mcp_tool_result", "name": "weather", "result": "12 degrees"},
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=list(BETWEEN))
+def test_another_round_of_calls_counts_from_0_again(between: Payload) -> None:
+    """A gateway calls the tools itself: who empties the list after each round finds each call at its place."""
+    rounds = [[fragment(0, PARIS, id="call_a", name="weather")], [fragment(0, ROME, id="call_b", name="weather")]]
+    chunks = [chunk({"tool_calls": calls}) for calls in rounds]
+    wire = [begin(content=None), chunks[0], between, chunks[1], chunk({}, "tool_calls")]
+    reader, helper = (
+        watch("chat", body(wire), request=Request(n=1, tools=TOOLS, accumulated=each)) for each in (False, True)
+    )
+
+    assert reader.payloads == wire
+    assert reader.outcome(TOOL_CALL_INDEX_REUSED) == UNREPAIRED
+    assert [each["index"] for each in handed_on(helper)] == [0, 1]
 
 
 def test_a_second_header_after_arguments_opens_a_call_whose_tail_comes_under_its_own_index() -> None:

@@ -79,7 +79,10 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
     said = chunk.get("choices", _ABSENT)
     if said is _ABSENT:
         chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
-        chat.any_unknown = chat.any_unknown or not is_ping(chunk)
+        if not is_ping(chunk):
+            chat.any_unknown = True
+            for state in chat.choices.values():
+                state.calls.end_round()
     chat.any_choices = chat.any_choices or said is not _ABSENT
     if said is _ABSENT or said is None:
         if chat.record(CHOICES_EMPTY):

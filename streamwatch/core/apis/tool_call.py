@@ -72,6 +72,7 @@ class Call:
         "id_changes",
         "index",
         "is_made_up",
+        "is_over",
         "is_typed",
         "moves",
         "name",
@@ -88,6 +89,7 @@ class Call:
         self.size = 0  #: characters of the arguments
         self.id_changes = False  #: a continuation had another id
         self.goes_on_nameless = False  #: arguments of it came without a name: a name is a header's alone
+        self.is_over = False  #: its round has ended: what comes behind that may be of the next one
         self.is_made_up = False  #: a repair wrote some of its arguments: that they parse proves nothing
         self.is_typed = False  #: a repair put its type in
         self.header: dict[str, Any] | None = None  #: its first fragment, which waits for an id or a name

@@ -55,6 +55,9 @@ class NoCalls:
     def finish(self, delta: Any) -> None:
         """Take the finish_reason."""
 
+    def end_round(self) -> None:
+        """Take what stands between two rounds of calls."""
+
     def end(self) -> None:
         """Take the end of the stream."""
 
@@ -147,6 +150,7 @@ class ToolCalls:
     def finish(self, delta: Any) -> None:
         """Take the finish_reason: nothing waits beyond it, and a call without arguments may get an empty object."""
         self._rules.end()
+        self.end_round()
         if not isinstance(delta, dict) or not isinstance(delta.get("tool_calls"), (list, type(None))):
             return
         for call in self.calls:
@@ -155,6 +159,11 @@ class ToolCalls:
                 call.add("{}")
                 more = {"index": call.index, "function": {"arguments": "{}"}}
                 delta["tool_calls"] = [*(delta.get("tool_calls") or ()), more]
+
+    def end_round(self) -> None:
+        """Take what stands between two rounds of calls: a finish_reason, or an event that only the server knows."""
+        for call in self.calls:
+            call.is_over = True
 
     def were_said(self, calls: Any) -> bool:
         """Return whether the calls of a message were said already, with all their arguments."""
@@ -298,7 +307,8 @@ class ToolCalls:
         return both and known + name not in self._tools and call.parses() is True
 
     def _reused(self, fragment: Fragment, call: Call) -> Call | None:
-        wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED)
+        # Who takes that for the end of a round counts from 0 again, as the server does.
+        wanted = self._ledger.record(TOOL_CALL_INDEX_REUSED, Level.HELPER if call.is_over else None)
         # Two headers, and no arguments yet: nothing says which of them those that follow under this index are of.
         unclear = call.parses() is False or call.size == len(fragment.arguments) == 0
         if wanted and (unclear or self._are_mixed):
