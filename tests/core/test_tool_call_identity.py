@@ -29,7 +29,7 @@ from streamwatch.core.vocabulary import Outcome, Verdict
 
 often = hypothesis_settings(max_examples=examples(150), deadline=None)
 TOOLS = frozenset({"weather", "time", "search"})
-PARIS, ROME = '{"city":"Paris"}', '{"city":"Rome"}'
+PARIS, ROME, OSLO = '{"city":"Paris"}', '{"city":"Rome"}', '{"city":"Oslo"}'
 A = tool_call(0, "call_a", "weather", '{"city":', '"Paris"}')
 UNREPAIRED, VERIFIED, FAILED = {Outcome.UNREPAIRED}, {Outcome.VERIFIED}, {Outcome.FAILED}
 
@@ -235,16 +235,16 @@ BETWEEN = {
 @pytest.mark.parametrize("between", BETWEEN.values(), ids=list(BETWEEN))
 def test_another_round_of_calls_counts_from_0_again(between: Payload) -> None:
     """A gateway calls the tools itself: who empties the list after each round finds each call at its place."""
-    rounds = [[fragment(0, PARIS, id="call_a", name="weather")], [fragment(0, ROME, id="call_b", name="weather")]]
-    chunks = [chunk({"tool_calls": calls}) for calls in rounds]
-    wire = [begin(content=None), chunks[0], between, chunks[1], chunk({}, "tool_calls")]
+    calls = [fragment(0, city, id=f"call_{at}", name="weather") for at, city in enumerate((PARIS, ROME, OSLO))]
+    rounds = [[chunk({"tool_calls": [call]}), between] for call in calls]
+    wire = [begin(content=None), *(each for pair in rounds for each in pair)]
     reader, helper = (
         watch("chat", body(wire), request=Request(n=1, tools=TOOLS, accumulated=each)) for each in (False, True)
     )
 
     assert reader.payloads == wire
     assert reader.outcome(TOOL_CALL_INDEX_REUSED) == UNREPAIRED
-    assert [each["index"] for each in handed_on(helper)] == [0, 1]
+    assert [each["index"] for each in handed_on(helper)] == [0, 1, 2]
 
 
 def test_a_second_header_after_arguments_opens_a_call_whose_tail_comes_under_its_own_index() -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from .changes import Events, add, change, on_calls, on_deltas, removing, setting
-from .wire import Chance
+from .wire import Chance, Event, made
 
 _CHAT = ("chat",)
 
@@ -197,6 +197,37 @@ def call_name_in_pieces(events: Events, chance: Chance) -> Events | None:
 
     result = on_calls(events, edit)
     return None if rest else result
+
+
+# --- rounds
+
+
+@change(*_CHAT, undo="helper")
+def calls_in_rounds(events: Events, chance: Chance) -> Events | None:
+    """A gateway calls the tools itself: each call is of a round of its own, which a finish_reason ends."""
+    result: Events = []
+    known: set[Any] = set()
+    choices = [c for event in events if event.is_object for c in event.payload.get("choices") or ()]
+    if any(not isinstance(choice, dict) or choice.get("index") != 0 for choice in choices):
+        return None
+    for event in events:
+        header = _only_header(event)
+        if header is not None and header.get("index") not in known:
+            if known:
+                end = {"index": 0, "delta": {}, "finish_reason": "tool_calls"}
+                result.append(made({**event.payload, "choices": [end]}))
+            known.add(header.get("index"))
+        result.append(event)
+    counted = on_calls(result, lambda call, _first, _choice: setting("index", 0)(call))
+    return counted if len(known) > 1 else None
+
+
+def _only_header(event: Event) -> Any:
+    """Return the header of a call that an event of a single choice has."""
+    choices = event.payload.get("choices") if event.is_object else None
+    delta = choices[0].get("delta") if choices and len(choices) == 1 else None
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    return calls[0] if calls and len(calls) == 1 and calls[0].get("id") else None
 
 
 # --- arguments

@@ -27,6 +27,25 @@ def calls_by_index(stream: Chunks) -> Any:
 
 
 @reader("chat", "calls")
+def calls_by_round(stream: Chunks) -> Any:
+    """Keep the calls of the first choice in a list, which a finish_reason empties, as an agent does that calls them."""
+    rounds: list[Any] = []
+    calls: list[list[str]] = []
+    for chunk in stream:
+        for choice in chunk.choices[:1]:
+            for call in (choice.delta.tool_calls if choice.delta else None) or []:
+                if call.index == len(calls):
+                    calls.append(["", ""])
+                kept = calls[call.index]
+                kept[0] += (call.function.name if call.function else None) or ""
+                kept[1] += (call.function.arguments if call.function else None) or ""
+            if choice.finish_reason and calls:
+                rounds.append(calls)
+                calls = []
+    return rounds
+
+
+@reader("chat", "calls")
 def calls_of_objects(stream: Chunks) -> Any:
     """Join arguments that are strings, and merge those that are objects, of which the strings are joined too."""
     calls: dict[Any, list[Any]] = {}

@@ -198,6 +198,8 @@ class Chat(ChatState):
         if before is not None and carried not in _SILENT and says_something(choice):
             self.record(FINISH_REASON_PREMATURE, Level.NEVER)
         finish_reason(choice, state, self)
+        if choice.get("finish_reason"):
+            state.calls.end_round()
         if before is not None or state.finish_reason is None:
             return carried
         state.text.end()

@@ -150,7 +150,6 @@ class ToolCalls:
     def finish(self, delta: Any) -> None:
         """Take the finish_reason: nothing waits beyond it, and a call without arguments may get an empty object."""
         self._rules.end()
-        self.end_round()
         if not isinstance(delta, dict) or not isinstance(delta.get("tool_calls"), (list, type(None))):
             return
         for call in self.calls:
@@ -314,7 +313,7 @@ class ToolCalls:
         if wanted and (unclear or self._are_mixed):
             self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
             return self._placed(fragment, call)
-        return self._opened(fragment, self._free() if wanted else fragment.index)
+        return self._opened(fragment, self._free() if wanted else call.index if call.is_over else fragment.index)
 
     def _at_new_index(self, fragment: Fragment, index: int) -> Call | None:
         other = self._by_id.get(fragment.id) if fragment.id else None
