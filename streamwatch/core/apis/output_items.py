@@ -138,8 +138,9 @@ class Part:
             self.reference = {self.key: kept_index(said)} if self.key in payload else {}
 
     def is_next(self, index: int) -> bool:
-        """Return whether an index counts the deltas of this part, as some servers have it."""
-        return index == self.last + 1 and len(self.text) == self.counted
+        """Return whether an index counts the deltas of this part, as some servers have it; or its announcement, too."""
+        follows = index == self.last + 1 or (index == self.own_index + 1 and not self.begun)
+        return follows and len(self.text) == self.counted
 
     def compare(self, said: str) -> Match:
         """Return how a text that is said compares with what was delivered."""
