@@ -199,6 +199,21 @@ def test_no_piece_is_put_in_that_does_not_say_where_it_is(members: tuple[str, ..
     assert deltas(seen) == []
 
 
+def test_a_text_that_is_closed_as_one_of_another_sort_is_not_lost() -> None:
+    """A server sends what a model thinks, and closes it as a summary."""
+    item = reasoning(0, *WORDS)
+    pieces = [
+        without(event, "summary_index", type="response.reasoning_text.delta", content_index=0)
+        if event["type"].endswith("text.delta")
+        else event
+        for event in item
+    ]
+    seen = watch("responses", named(numbered(response(pieces))))
+
+    assert deltas(seen) == list(WORDS)
+    assert RESPONSE_TEXT_LOST not in seen.report.anomalies
+
+
 # --- the end
 
 

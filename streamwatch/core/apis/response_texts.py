@@ -203,7 +203,7 @@ def _restore_tail(
     state: ResponseState, item: Item, part: Part, said: str, payload: dict[str, Any], at: Statement
 ) -> None:
     """Put the tail of a text in before what closes it, and all that has to come before a text."""
-    if state.unread or item.unread:
+    if state.unread or item.unread or (not part.begun and _came_as_another(item, part, said)):
         return  # it may have come elsewhere
     level = _level(state, item, part, at)
     if not state.record(RESPONSE_TEXT_LOST, level):
@@ -219,6 +219,12 @@ def _restore_tail(
     tail = said[len(part.text) :]
     state.put_in(f"{part.family.name}.delta", **_where(item, part), delta=tail, **part.family.more())
     state.deliver(part, tail, at)
+
+
+def _came_as_another(item: Item, part: Part, said: str) -> bool:
+    """Return whether a text came as one of another sort: what a model thinks, closed as a summary of that."""
+    others = (other for other in item.parts if other.begun and other.family is not part.family)
+    return any(other.compare(said) is Match.EQUAL for other in others)
 
 
 def _level(state: ResponseState, item: Item, part: Part, at: Statement) -> Level:
