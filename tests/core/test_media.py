@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.stream_builders import DONE, Payload, named, watch
+from helpers.stream_builders import DONE, Payload, named, sse, watch
 from streamwatch.core.kinds import ERROR_IN_STREAM, STREAM_TRUNCATED
 from streamwatch.core.vocabulary import ChunkType, Verdict
 
@@ -74,3 +74,32 @@ def test_an_error_is_an_error_and_no_chunk(name: str) -> None:
     assert seen.report.verdict is Verdict.ERROR
     assert set(seen.report.anomalies) == {ERROR_IN_STREAM}
     assert sum(seen.report.chunks.values()) == len(events) - 1
+
+
+FOREIGN = {
+    "chunks": [
+        {"object": "transcription.chunk", "choices": [{"delta": {"content": word}}]} for word in ("One ", "two")
+    ],
+    "texts": [{"text": "One "}, {"text": "two"}],
+    "images": [{"created": 1, "data": [{"b64_json": "AAAA"}]}],
+}
+
+
+@pytest.mark.parametrize("api", ["images", "transcriptions"])
+@pytest.mark.parametrize("events", FOREIGN.values(), ids=list(FOREIGN))
+@pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
+def test_of_a_server_s_own_protocol_no_end_is_known(api: str, events: list[Payload], done: bytes) -> None:
+    """vLLM and others send events of their own: nothing is missing where the body ends."""
+    seen = watch(api, b"".join(map(sse, events)) + done)
+
+    assert seen.payloads == events
+    assert seen.report.verdict is Verdict.COMPLETE
+    assert seen.report.anomalies == {}
+
+
+def test_an_answer_of_which_a_documented_part_came_is_cut() -> None:
+    """One documented event says which protocol it is; and nothing at all is no answer in any."""
+    events = [{"type": "transcript.text.delta", "delta": "One"}, {"text": "two"}]
+
+    assert watch("transcriptions", b"".join(map(sse, events))).report.verdict is Verdict.TRUNCATED
+    assert watch("transcriptions", b"").report.verdict is Verdict.EMPTY

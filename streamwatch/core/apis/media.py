@@ -15,20 +15,25 @@ _ENDS = {
     "images": frozenset({"image_generation.completed", "image_edit.completed"}),
     "transcriptions": frozenset({"transcript.text.done"}),
 }
+#: What the types of documented events begin with.
+_BEGINNINGS = ("image_generation.", "image_edit.", "transcript.")
 
 
 class Media(ApiState):
     """The state of one streamed image or transcription."""
 
-    __slots__ = ("_finished",)
+    __slots__ = ("_finished", "_is_documented")
 
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
         self._finished = False
+        self._is_documented = False  # an event came that the reference has
 
     def see(self, event: Event) -> None:
         payload = event.payload
         type_ = payload.get("type")
+        if isinstance(type_, str) and type_.startswith(_BEGINNINGS):
+            self._is_documented = True
         if type_ in _ENDS[self.name]:
             self._finished = True
             self.count(ChunkType.FINISH)
@@ -38,3 +43,8 @@ class Media(ApiState):
 
     def finished(self) -> bool:
         return self._finished
+
+    @property
+    def knows_no_end(self) -> bool:
+        """Whether the server speaks a protocol of its own, as vLLM does where it transcribes."""
+        return not self._is_documented
