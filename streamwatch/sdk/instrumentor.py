@@ -368,6 +368,7 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
     original = stream_class.__init__
     wanted = True
 
+    @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if not wanted:  # an outer wrapper may call this after Streamwatch was switched off
@@ -380,7 +381,6 @@ def _wrap(stream_class: Any, stock: type, cast_to: CastTo) -> Callable[[], None]
         except Exception as error:
             agent.internal_error(error, "opening a stream")
 
-    __init__.__doc__ = original.__doc__
     stream_class.__init__ = __init__
     if not hasattr(stream_class, "_cast_to"):
         stream_class._cast_to = cast_to

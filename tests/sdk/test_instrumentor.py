@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import logging
 import os
@@ -159,6 +160,17 @@ def test_another_wrapper_on_top_survives(watch: Callable[..., Watched]) -> None:
     finally:
         watch.stop()  # type: ignore[attr-defined]
         _streaming.Stream.__init__ = ORIGINALS[0]  # type: ignore[method-assign]
+
+
+def test_the_sdk_s_classes_say_how_they_are_called(off: None) -> None:
+    """Who wraps them, or writes stubs of them, asks for that."""
+    classes = (openai.Stream, openai.AsyncStream)
+    plain = [inspect.signature(cls) for cls in classes]
+    StreamwatchInstrumentor().instrument()
+    try:
+        assert [inspect.signature(cls) for cls in classes] == plain
+    finally:
+        StreamwatchInstrumentor().uninstrument()
 
 
 def test_the_stream_object_stays_the_sdks_own(watched: Watched) -> None:
