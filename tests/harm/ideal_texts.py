@@ -41,14 +41,14 @@ Key = tuple[str, Any, Any]
 def with_tails(events: Events) -> Iterator[Events]:
     """Return the events with a delta before each closing event whose text the deltas only begin.
 
-    The delta has no number, or that of the event before it, or after it: nothing says which. A delta of a text that is
+    The delta has the number of the event before it, or after it: nothing says which, and programs compare them. A delta of a text that is
     closed and whole comes too late, and goes. What the terminal event alone says may be left to who reads that.
     """
-    for numbering, ends in product(("none", "before", "after"), (_ENDS, ())):
+    for numbering, ends in product(("before", "after"), (_ENDS, ())):
         yield _Tails(events, numbering, ends).events()
     for count in range(1, _SOME_TAILS + 1):
-        yield _Tails(events, "none", _ENDS, range(count)).events()
-        yield _Tails(events, "none", _ENDS, range(count, len(events))).events()
+        yield _Tails(events, "before", _ENDS, range(count)).events()
+        yield _Tails(events, "before", _ENDS, range(count, len(events))).events()
 
 
 class _Tails:
@@ -183,7 +183,7 @@ def _tail(family: str, about: dict[str, Any], text: str, numbering: str, before:
     payload: dict[str, Any] = {"type": f"{family}.delta", **about, "delta": text}
     if family == "response.output_text":
         payload["logprobs"] = []
-    near = after if numbering == "after" else before[-1] if before and numbering == "before" else None
+    near = after if numbering == "after" else before[-1] if before else None
     found = number(near, "sequence_number") if near is not None else None
     if found is not None:
         payload["sequence_number"] = found
