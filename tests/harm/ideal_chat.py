@@ -88,14 +88,15 @@ def _calls(choice: Any, seen: dict[Any, Any]) -> None:
 
 
 def _ids(choice: Any, seen: dict[Any, Any]) -> None:
-    """Take out the ids that continuations repeat; whether a name goes on where it repeats nothing says."""
+    """Take out the ids that continuations repeat, or have alone; whether a name goes on where it repeats nothing says."""
     delta = choice.get("delta")
     calls = delta.get("tool_calls") if isinstance(delta, dict) else None
     for call in calls if isinstance(calls, list) else ():
         if isinstance(call, dict) and isinstance(call.get("id"), str):
             known = seen.setdefault((choice.get("index"), call.get("index")), call["id"])
             if seen.setdefault(("seen", choice.get("index"), call.get("index")), call) is not call:
-                if known == call["id"]:
+                function = call.get("function")
+                if known == call["id"] or not (isinstance(function, dict) and function.get("name")):
                     del call["id"]
                 call.pop("type", None)
 

@@ -107,7 +107,15 @@ def _counts(came: list[int], unnumbered: int = 0) -> bool:
     """
     if len(came) < 3 or came == sorted(came, reverse=True):  # what counts down may count what is left
         return False
-    return max(came) - min(came) + 1 <= len(came) + unnumbered + max(2, len(came) // 4)
+    # Where the first ones prove the order, more may be missing later: losses, or what a gateway put together.
+    missing = len(came) if _begins_with_proof(came) else max(2, len(came) // 4)
+    return max(came) - min(came) + 1 <= len(came) + unnumbered + missing
+
+
+def _begins_with_proof(came: list[int]) -> bool:
+    """Whether the first numbers, a run's length or more of them, are a permutation of consecutive integers."""
+    first = (came[:length] for length in range(_RUN, len(came) + 1))
+    return any(max(some) - min(some) + 1 == len(some) and some != sorted(some) for some in first)
 
 
 def _with_repeats(kept: list[tuple[Event, int | None, bool]], stay: int) -> Iterator[tuple[Event, int | None]]:
