@@ -184,7 +184,8 @@ def _delta_with_content(model: Any, made: Any, *, nulls: bool) -> Any:
         return made
     if "content" not in made:
         return DeltaDict(made)
-    says_nothing = not any(value for name, value in made.items() if name != "role")
+    said = {**model.__dict__, **(getattr(model, "model_extra", None) or {})}  # what is not included stands there too
+    says_nothing = not any(value for name, value in said.items() if name != "role")
     return NullDeltaDict(made) if nulls and says_nothing else made
 
 

@@ -62,7 +62,12 @@ _NO_TOOLS: frozenset[str] = frozenset()
 #: The most choices that the API gives.
 _MOST_CHOICES = 128
 #: Members that servers know and the SDK does not, and small numbers in them: they ask for no choices.
-_NO_COUNTS = frozenset(("top_k", "seed", "logprobs", "top_logprobs", "prompt_logprobs", "min_tokens", "max_tokens"))
+_NO_COUNTS = frozenset(
+    (
+        *("top_k", "seed", "logprobs", "top_logprobs", "prompt_logprobs", "min_tokens", "max_tokens", "priority"),
+        *("thinking_budget", "budget_tokens"),
+    )
+)
 _REQUEST_IDS = (b"x-request-id", b"apim-request-id", b"request-id", b"cf-ray")
 _INSTALLED = tuple(
     {path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib", "purelib", "platlib")}

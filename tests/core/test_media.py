@@ -76,10 +76,12 @@ def test_an_error_is_an_error_and_no_chunk(name: str) -> None:
     assert sum(seen.report.chunks.values()) == len(events) - 1
 
 
+CHUNKS = [
+    {"object": "transcription.chunk", "choices": [{"delta": {"content": word}, "finish_reason": end}]}
+    for word, end in (("One ", None), ("two", None), ("", "stop"))
+]
 FOREIGN = {
-    "chunks": [
-        {"object": "transcription.chunk", "choices": [{"delta": {"content": word}}]} for word in ("One ", "two")
-    ],
+    "chunks": CHUNKS,
     "texts": [{"text": "One "}, {"text": "two"}],
     "images": [{"created": 1, "data": [{"b64_json": "AAAA"}]}],
 }
@@ -89,7 +91,7 @@ FOREIGN = {
 @pytest.mark.parametrize("events", FOREIGN.values(), ids=list(FOREIGN))
 @pytest.mark.parametrize("done", [b"", DONE], ids=["", "[DONE]"])
 def test_of_a_server_s_own_protocol_no_end_is_known(api: str, events: list[Payload], done: bytes) -> None:
-    """vLLM and others send events of their own: nothing is missing where the body ends."""
+    """vLLM sends chunks with an end of their own, others texts or images alone: nothing is missing there."""
     seen = watch(api, b"".join(map(sse, events)) + done)
 
     assert seen.payloads == events
@@ -97,9 +99,22 @@ def test_of_a_server_s_own_protocol_no_end_is_known(api: str, events: list[Paylo
     assert seen.report.anomalies == {}
 
 
-def test_an_answer_of_which_a_documented_part_came_is_cut() -> None:
-    """One documented event says which protocol it is; and nothing at all is no answer in any."""
-    events = [{"type": "transcript.text.delta", "delta": "One"}, {"text": "two"}]
-
+@pytest.mark.parametrize(
+    "events",
+    [
+        CHUNKS[:2],
+        [{"type": "transcript.text.delta", "delta": "One"}, {"text": "two"}],
+        [{"type": "ping"}],
+        [{"object": "error", "message": "no"}],
+        [{"detail": "no"}],
+    ],
+    ids=str,
+)
+def test_an_answer_that_lacks_the_end_of_its_protocol_is_cut(events: list[Payload]) -> None:
+    """vLLM's chunks have a finish_reason; one documented event says which protocol it is; a ping says nothing."""
     assert watch("transcriptions", b"".join(map(sse, events))).report.verdict is Verdict.TRUNCATED
+
+
+def test_nothing_is_no_answer() -> None:
+    """In no protocol."""
     assert watch("transcriptions", b"").report.verdict is Verdict.EMPTY

@@ -152,6 +152,20 @@ def test_the_id_of_an_item_that_is_done_gives_way_to_the_place_of_an_open_one(re
     assert seen.outcome(RESPONSE_REFERENCE_INVALID) == {Outcome.VERIFIED}
 
 
+def test_items_that_share_an_id_keep_it_for_who_reads_whole_items() -> None:
+    """Events have ids of their own; the items are done under the one that they were announced with."""
+    calls = response(function_call(0, "weather", *ARGUMENTS), function_call(1, "time", "{", "}"))
+    wire = numbered(calls)
+    for event in wire:
+        for item in (event.get("item"), *event.get("response", {}).get("output", ())):
+            if item is not None:
+                item["id"] = "fc"
+    for request in (None, HELPER):
+        seen = watch("responses", named(wire), request=request)
+        assert [e for e in seen.payloads if "item_id" not in e] == [e for e in wire if "item_id" not in e]
+        assert RESPONSE_TERMINAL_MISMATCH not in seen.report.anomalies
+
+
 def test_an_id_that_two_items_have_is_written_nowhere() -> None:
     """A server announces a call under the id of the item before it, and makes up its own then: that one says which."""
     calls = response(function_call(0, "weather", *ARGUMENTS), function_call(1, "time", "{", "}"))

@@ -262,19 +262,18 @@ def test_references_that_are_wrong_are_set_right(member: str) -> None:
         assert watch("responses", named(wrong)).payloads == wrong
 
 
-@pytest.mark.parametrize("first", [0, 1])
-def test_a_content_index_that_counts_deltas_is_set_right(first: int) -> None:
-    """The part that is open is the one that is meant; vLLM counted its announcement, too, and went on to its end."""
+def test_a_content_index_that_counts_deltas_is_set_right() -> None:
+    """The part that is open is the one that is meant."""
     events = answered("One ", "two ", "three")
-    counting, number = [], first
+    counting, number = [], 0
     for event in events:
-        if event["type"] == "response.output_text.delta" or (number > first and "content_index" in event and first):
+        if event["type"] == "response.output_text.delta":
             event, number = {**event, "content_index": number}, number + 1
         counting.append(event)
     seen = watch("responses", named(counting))
 
     assert seen.payloads == events
-    assert set(seen.report.anomalies) == {RESPONSE_REFERENCE_INVALID}
+    assert RESPONSE_REFERENCE_INVALID in seen.report.anomalies
 
 
 def test_a_delta_behind_its_part_is_set_right_as_those_before_it() -> None:
@@ -316,7 +315,7 @@ def test_an_item_that_is_done_twice_under_another_id_is_one_item() -> None:
 
 
 def test_indexes_that_are_one_too_high_join_no_parts() -> None:
-    """Text came under the index of the next part before that was announced: the one that is open is meant."""
+    """Text came under the index of the next part before that was announced: it is no count of deltas."""
     added, *part, done = message(0, "One")
     content = [*done["item"]["content"], *done["item"]["content"]]
     second = [{**event, "content_index": 1} for event in part]
@@ -330,7 +329,25 @@ def test_indexes_that_are_one_too_high_join_no_parts() -> None:
         if payload["type"] == "response.output_text.delta":
             by_part[payload["content_index"]] = by_part.get(payload["content_index"], "") + payload["delta"]
 
-    assert by_part == {0: "One", 1: "One"}
+    assert by_part == {1: "One", 2: "One"}
+
+
+def test_a_text_under_an_index_that_was_not_announced_joins_no_empty_part() -> None:
+    """The first part is empty, and the item says so: a second one came without its announcement."""
+    events = [e for e in response(message(0, *"ab")) if e["type"] != "response.content_part.added"]
+    item = next(e["item"] for e in events if e["type"] == "response.output_item.done")
+    parts = [{**item["content"][0], "text": ""}, *item["content"]]
+    empty = {**item["content"][0], "text": ""}
+    at = {"item_id": "msg_0", "output_index": 0, "content_index": 0}
+    wire = [{**e, "content_index": 1} if "content_index" in e else e for e in events]
+    wire = [{**e, "item": {**item, "content": parts}} if e["type"].endswith("item.done") else e for e in wire]
+    wire[-1] = {**wire[-1], "response": {**wire[-1]["response"], "output": [{**item, "content": parts}]}}
+    place = next(place for place, e in enumerate(wire) if e["type"].endswith("item.added")) + 1
+    wire.insert(place, {"type": "response.content_part.added", **at, "part": empty})
+    seen = watch("responses", named(numbered(wire)))
+
+    deltas = [(e["content_index"], e["delta"]) for e in seen.payloads if e["type"].endswith("text.delta")]
+    assert deltas == [(1, "a"), (1, "b")]
 
 
 def test_an_empty_output_is_restored_from_the_items() -> None:

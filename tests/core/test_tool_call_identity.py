@@ -205,10 +205,21 @@ def test_a_whole_call_goes_on_with_none_where_indexes_are_missing(first: Any, ar
     assert [(each["id"], each["index"]) for each in handed_on(seen)] == [("call_a", 0), ("call_b", 1)]
 
 
-@pytest.mark.parametrize(("second", "indexes"), [(ROME, [0, 1]), (PARIS, [0, 0]), ("", [0, 0])])
-def test_a_whole_call_under_the_id_of_a_whole_one_is_another(second: str, indexes: list[int]) -> None:
-    """Servers give a call the name of its tool as its id; what says the same again is no other call."""
-    calls = [fragment(None, arguments, id="weather", name="weather") for arguments in (PARIS, second)]
+@pytest.mark.parametrize(
+    ("first", "second", "indexes"),
+    [
+        (PARIS, ROME, [0, 1]),
+        (PARIS, PARIS, [0, 0]),
+        (PARIS, PARIS.replace(":", " : "), [0, 0]),
+        (PARIS, "", [0, 0]),
+        (PARIS, '{"city"', [0, 0]),
+        ("{}", PARIS, [0, 0]),
+    ],
+    ids=str,
+)
+def test_a_whole_call_under_the_id_of_a_whole_one_is_another(first: str, second: str, indexes: list[int]) -> None:
+    """Servers give a call the name of its tool as its id; what says the same again, or for the first time, is none."""
+    calls = [fragment(None, arguments, id="weather", name="weather") for arguments in (first, second)]
     seen = seen_of(*calls)
 
     assert [each["index"] for each in handed_on(seen)] == indexes
@@ -245,6 +256,31 @@ def test_another_round_of_calls_counts_from_0_again(between: Payload) -> None:
     assert reader.payloads == wire
     assert reader.outcome(TOOL_CALL_INDEX_REUSED) == UNREPAIRED
     assert [each["index"] for each in handed_on(helper)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("index", [0, -1])
+def test_a_round_is_numbered_by_itself(index: int) -> None:
+    """Two parallel calls under one index, in each of two rounds."""
+    calls = [fragment(index, PARIS, id=f"call_{at}", name="weather") for at in range(4)]
+    chunks = [chunk({"tool_calls": [call]}) for call in calls]
+    end = chunk({}, "tool_calls")
+    wire = [begin(content=None), *chunks[:2], end, *chunks[2:], end]
+    reader, helper = (
+        watch("chat", body(wire), request=Request(n=1, tools=TOOLS, accumulated=each)) for each in (False, True)
+    )
+
+    assert [each["index"] for each in handed_on(reader)] == [0, 1, 0, 1]
+    assert [each["index"] for each in handed_on(helper)] == [0, 1, 2, 3]
+
+
+def test_tokens_that_are_counted_between_two_calls_end_no_round() -> None:
+    """A frame with the usage alone."""
+    calls = [fragment(0, city, id=f"call_{at}", name="weather") for at, city in enumerate((PARIS, ROME))]
+    first, second = (chunk({"tool_calls": [call]}) for call in calls)
+    wire = [begin(content=None), first, {"usage": {"total_tokens": 3}}, second, chunk({}, "tool_calls")]
+    seen = watch("chat", body(wire), request=Request(n=1, tools=TOOLS))
+
+    assert [each["index"] for each in handed_on(seen)] == [0, 1]
 
 
 def test_a_second_header_after_arguments_opens_a_call_whose_tail_comes_under_its_own_index() -> None:

@@ -81,7 +81,7 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
         chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
         if not is_ping(chunk):
             chat.any_unknown = True
-            for state in chat.choices.values():
+            for state in () if chunk.get("usage") else chat.choices.values():
                 state.calls.end_round()
     chat.any_choices = chat.any_choices or said is not _ABSENT
     if said is _ABSENT or said is None:

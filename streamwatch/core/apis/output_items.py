@@ -138,9 +138,8 @@ class Part:
             self.reference = {self.key: kept_index(said)} if self.key in payload else {}
 
     def is_next(self, index: int) -> bool:
-        """Return whether an index counts the deltas of this part, as some servers have it; or its announcement, too."""
-        follows = index == self.last + 1 or (index == self.own_index + 1 and not self.begun)
-        return follows and len(self.text) == self.counted
+        """Return whether an index counts the deltas of this part, as some servers have it."""
+        return index == self.last + 1 and len(self.text) == self.counted
 
     def compare(self, said: str) -> Match:
         """Return how a text that is said compares with what was delivered."""
@@ -160,7 +159,7 @@ class Item:
     """An output item."""
 
     __slots__ = (
-        *("announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
+        *("alias", "announced", "call_id", "done", "finished", "head", "id", "index", "key", "listed"),
         *("missed", "order", "partial", "parts", "put_in", "reference", "shows_parts", "strayed", "told", "type"),
         "unread",
     )
@@ -169,6 +168,7 @@ class Item:
         self.head = head
         self.index = index
         self.id: str | None = head.get("id")
+        self.alias: Any = None  #: what its events call it, where it was announced under the id of another item
         self.key: Hashable = key_of(self.id)
         self.call_id: str | None = head.get("call_id")
         self.type: str = head.get("type", "")
@@ -207,7 +207,7 @@ class Item:
             reference["output_index"] = kept_index(payload["output_index"])
         id = reference.get("item_id")
         if id:
-            reference["item_id"] = kept_index(id) if type(id) is int else self.id
+            reference["item_id"] = kept_index(id) if type(id) is int else self.alias or self.id
         self.reference = None if reference == self._by_id_and_index() else reference
 
     def referred(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class Item:
         return self._by_id_and_index() if self.reference is None else self.reference
 
     def _by_id_and_index(self) -> dict[str, Any]:
-        return {"item_id": self.id, "output_index": self.index}
+        return {"item_id": self.alias or self.id, "output_index": self.index}
 
     def part(self, key: str, index: Any) -> Part | None:
         """Return the part that the server has under an index; the latest one of several."""
@@ -416,9 +416,9 @@ class OutputItems:
         """Return whether an item that was announced under the id of another one has this id, now that it is said."""
         if key_of(item.id) not in self._shared:
             return False
-        if (kept := kept_index(id)) is not None:
-            item.id = kept
-            self.bind(item, key_of(id))
+        if item.alias is None:
+            item.alias = kept_index(id)
+            self._by_key.setdefault(key_of(id), item)
         return True
 
     def bind(self, item: Item, key: Hashable) -> None:

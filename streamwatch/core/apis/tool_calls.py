@@ -9,6 +9,7 @@ numbered 0, 1, 2 in order of appearance, as OpenAI does. What stands in a fragme
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -313,7 +314,8 @@ class ToolCalls:
         if wanted and (unclear or self._are_mixed):
             self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
             return self._placed(fragment, call)
-        return self._opened(fragment, self._free() if wanted else call.index if call.is_over else fragment.index)
+        renumbered = wanted or (call.is_over and self._is_dense and fragment.index not in range(_MAX_INDEXES))
+        return self._opened(fragment, self._free() if renumbered else fragment.index)
 
     def _at_new_index(self, fragment: Fragment, index: int) -> Call | None:
         other = self._by_id.get(fragment.id) if fragment.id else None
@@ -370,6 +372,8 @@ class ToolCalls:
         if call is None and (fragment.id or fragment.name):
             call = self._opened(fragment, self._free() if wanted else None)
             self._are_numbered = wanted
+            if call is not None and call.id:
+                self._by_id[call.id] = call  # what goes on under an id that comes again is of the last call
         elif call is None:
             # Where nothing proves it, the nearest: without an index it would be of none of those that got theirs here.
             call = self._meant(fragment) or (self._last if self._are_numbered else None)
@@ -423,7 +427,10 @@ class ToolCalls:
         return call
 
     def _free(self) -> int:
-        index, taken = len(self.calls), self._taken
+        # For the helper, which knows of no rounds, all of them are one list.
+        all_are_one = self._ledger.wants(TOOL_CALL_INDEX_REUSED, Level.HELPER)
+        calls = [call for call in self.calls if all_are_one or not call.is_over]
+        index, taken = len(calls), {call.index for call in calls}
         while index in taken:
             index += 1
         return index
@@ -457,9 +464,14 @@ class ToolCalls:
 
 
 def _follows_whole(fragment: Fragment, call: Call) -> bool:
-    """Return whether a header has arguments where those of its id are whole: servers make ids of the name of a tool."""
-    more = fragment.name and fragment.says_arguments and fragment.arguments != call.arguments
-    return bool(more) and call.parses() is True
+    """Return whether a header has whole arguments, and those of its id are: servers make ids of the name of a tool.
+
+    `{}` may stand before the real ones, and what says the same again is no other call.
+    """
+    said, known = fragment.arguments, call.arguments
+    if not (fragment.name and call.parses() and is_json(said)) or known is None:
+        return False
+    return known.strip() != "{}" and json.loads(said) != json.loads(known)
 
 
 def _is_piece(fragment: Fragment, call: Call) -> bool:

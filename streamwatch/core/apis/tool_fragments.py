@@ -168,8 +168,8 @@ class FragmentRules:
             again = again and not (call.goes_on_nameless or _is_more(call, fragment))
             if self._ledger.record(TOOL_CALL_NAME_REPEATED, None if again else Level.NEVER):
                 del fragment.function["name"]
-            if call.has_rest(name, self._tools):
-                call.name += name
+            if call.id_changes and call.has_rest(name, self._tools):
+                call.name += name  # it is what later fragments say as a whole
         elif name:
             call.name = name
         elif call.name and fragment.says_arguments:
