@@ -265,10 +265,15 @@ def test_a_name_in_pieces_is_of_one_call_without_an_index_too() -> None:
     assert [each["index"] for fragments in handed_on(seen) for each in fragments] == [0, 1, 1]
 
 
-@pytest.mark.parametrize(("arguments", "indexes"), [(':"Paris"}', [0, 0]), (PARIS, [0, 1])], ids=["a piece", "whole"])
-def test_a_name_that_is_late_is_of_the_call_whose_arguments_go_on(arguments: str, indexes: list[int]) -> None:
-    """Without an index: no call begins amid the arguments of another one."""
-    pieces = [fragment(None, '{"city"', id="call_0"), fragment(None, arguments, name="weather")]
+@pytest.mark.parametrize(
+    ("first", "arguments", "indexes"),
+    [('{"city"', ':"Paris"}', [0, 0]), ('{"city"', PARIS, [0, 1]), ("", PARIS, [0, 0]), ("", "{}", [0, 0])],
+)
+def test_a_name_that_is_late_is_of_the_call_whose_arguments_go_on(
+    first: str, arguments: str, indexes: list[int]
+) -> None:
+    """Without an index: no call begins amid the arguments of another one, nor is one all id and no name."""
+    pieces = [fragment(None, first, id="call_0"), fragment(None, arguments, name="weather")]
     seen = seen_of(*pieces)
 
     assert [each["index"] for fragments in handed_on(seen) for each in fragments] == indexes

@@ -46,9 +46,9 @@ def with_tails(events: Events) -> Iterator[Events]:
     """
     for numbering, ends in product(("before", "after"), (_ENDS, ())):
         yield _Tails(events, numbering, ends).events()
-    for count in range(1, _SOME_TAILS + 1):
-        yield _Tails(events, "before", _ENDS, range(count)).events()
-        yield _Tails(events, "before", _ENDS, range(count, len(events))).events()
+    for count, ends in product(range(1, _SOME_TAILS + 1), (_ENDS, ())):
+        yield _Tails(events, "before", ends, range(count)).events()
+        yield _Tails(events, "before", ends, range(count, len(events))).events()
 
 
 class _Tails:

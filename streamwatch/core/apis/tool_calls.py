@@ -405,7 +405,7 @@ class ToolCalls:
         """Return whether a name may be a call's: the same, or the rest of it."""
         if fragment.name in ("", call.name) or _names(fragment, call):
             return True
-        is_late = not call.name and call.size > 0 and call.goes_on_with(fragment.arguments)
+        is_late = not call.name and call.goes_on_with(fragment.arguments)
         return not fragment.id and (is_late or call.has_rest(fragment.name, self._tools))
 
     def _meant(self, fragment: Fragment) -> Call | None:
