@@ -25,7 +25,7 @@ from helpers.stream_builders import (
     tool_call,
     watch,
 )
-from streamwatch.core.kinds import CHOICE_INDEX_INVALID, CONTENT_MISPLACED, DELTA_MISSING
+from streamwatch.core.kinds import CHOICE_INDEX_INVALID, CONTENT_MISPLACED, DELTA_MISSING, FINISH_REASON_MISSING
 from streamwatch.core.report import Request
 from streamwatch.core.stream import StreamWatch
 from streamwatch.core.vocabulary import Outcome, Verdict
@@ -147,6 +147,16 @@ def test_a_choice_that_opens_with_its_role_alone_is_one_although_the_first_has_e
 
     assert seen.payloads == wire
     assert seen.outcome(CHOICE_INDEX_INVALID) == UNREPAIRED
+
+
+def test_a_role_behind_the_end_is_no_choice_that_has_to_end() -> None:
+    """A closing chunk that repeats the role, under the next index: it stays, and nothing is missing."""
+    wire = [*said("One"), chunk({"role": "assistant"}, index=1)]
+    seen = watch("chat", body(wire), request=Request(n=1))
+
+    assert seen.payloads == wire
+    assert seen.report.verdict is Verdict.COMPLETE
+    assert FINISH_REASON_MISSING not in seen.report.anomalies
 
 
 def test_an_end_behind_the_end_opens_no_choice() -> None:

@@ -341,13 +341,18 @@ class Chat(ChatState):
         # Audio models and Snowflake never finish a choice, and mean nothing by it.
         if self.any_audio or not self.any_id or self.error:
             return
-        for index, state in self.choices.items():
+        for index, state in self._awaited().items():
             if state.finish_reason is not None:
                 continue
             level = Level.OPT_IN if state.parse() is not False else Level.NEVER
             if self.record(FINISH_REASON_MISSING, level):
                 reason = "tool_calls" if state.calls.calls else "stop"
                 self._insert_finish(index, finish_word(state.native_reason) or reason)
+
+    def _awaited(self) -> dict[int, Choice]:
+        """Return the choices that have to end: one beyond those asked for that says nothing is none."""
+        asked = MAX_CHOICES if self.asked is None else self.asked
+        return {index: state for index, state in self.choices.items() if index < asked or state.is_answered}
 
     def _insert_finish(self, index: int, reason: str) -> None:
         """Put in a chunk that never came, in the shape of the last one."""
@@ -365,7 +370,8 @@ class Chat(ChatState):
 
     def finished(self) -> bool:
         """Return whether every choice has a finish_reason."""
-        finished = bool(self.choices) and all(state.finish_reason for state in self.choices.values())
+        awaited = self._awaited()
+        finished = bool(awaited) and all(state.finish_reason for state in awaited.values())
         return finished and not self._is_of_another_api
 
     @property
