@@ -55,6 +55,8 @@ _LATE = {
 
 #: What waits in this process until something needs it: first the providers, then Streamwatch's instrumentor.
 _waits: list[Once] = []
+#: Of these the instrumentors of HTTP libraries.
+_http: list[LateInstrumentor] = []
 
 
 class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # untyped
@@ -82,11 +84,17 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
                     load(entry_point, **kwargs)
                 except (ImportError, DependencyConflictError) as error:
                     logger.debug("streamwatch: %s is not instrumented: %s", entry_point.name, error)
+            # A client of openai makes one of its HTTP library. What that needs is imported now, while other threads
+            # wait: the SDK looks into modules that are half imported, and raises.
+            for each in _http if entry_point.name == _NAME else ():
+                each.do_if_imported()
 
         library, clients = _LATE[module]
         late = LateInstrumentor(module, library or entry_point.name, clients, instrument)
         late.wait()
-        if entry_point.name == _NAME:
+        if entry_point.name != _NAME:
+            _http.append(late)
+        else:
             _waits.append(late)
             if not late.is_done:
                 summary.start_alone(os.environ)

@@ -41,6 +41,11 @@ class LateInstrumentor(Once):
         if not self.is_done:
             register_post_import_hook(self._library_imported, self._library)
 
+    def do_if_imported(self) -> None:
+        """Load it if its library was imported, before any client of that is made."""
+        if self._library in sys.modules:
+            self.do()
+
     def _library_imported(self, library: Any) -> None:
         classes = [found for name in self._clients if isinstance(found := getattr(library, name, None), type)]
         if classes and not self.is_done:

@@ -273,6 +273,15 @@ def test_a_round_is_numbered_by_itself(index: int) -> None:
     assert [each["index"] for each in handed_on(helper)] == [0, 1, 2, 3]
 
 
+def test_a_call_behind_the_end_under_an_index_of_its_own_keeps_one_of_its_own() -> None:
+    """Both calls end the answer, and the second comes first: two indexes are two calls, whatever round they are of."""
+    calls = [fragment(index, city, id=f"call_{index}", name="weather") for index, city in ((1, PARIS), (0, ROME))]
+    wire = [begin(content=None), *(chunk({"tool_calls": [call]}, "tool_calls") for call in calls)]
+    seen = watch("chat", body(wire), request=Request(n=1, tools=TOOLS))
+
+    assert len({each["index"] for each in handed_on(seen)}) == 2
+
+
 def test_tokens_that_are_counted_between_two_calls_end_no_round() -> None:
     """A frame with the usage alone."""
     calls = [fragment(0, city, id=f"call_{at}", name="weather") for at, city in enumerate((PARIS, ROME))]

@@ -80,15 +80,20 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
     if said is _ABSENT:
         chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
         if not is_ping(chunk):
-            chat.any_unknown = True
-            for state in () if chunk.get("usage") else chat.choices.values():
-                state.calls.end_round()
+            _see_unknown(chunk, chat)
     chat.any_choices = chat.any_choices or said is not _ABSENT
     if said is _ABSENT or said is None:
         if chat.record(CHOICES_EMPTY):
             chunk["choices"] = []
     elif not said and chat.record(CHOICES_EMPTY, Level.NEVER if chunk.get("usage") else Level.OPT_IN):
         chat.passes = False  # chunk.choices[0] is what tutorials say
+
+
+def _see_unknown(chunk: dict[str, Any], chat: ChatState) -> None:
+    """Take note of an event that only the server knows: what a tool gave back, and so the end of a round of calls."""
+    chat.any_unknown = True
+    for state in () if chunk.get("usage") else chat.choices.values():
+        state.calls.end_round()
 
 
 def _restart(chat: ChatState) -> None:

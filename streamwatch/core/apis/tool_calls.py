@@ -315,7 +315,10 @@ class ToolCalls:
             self._ledger.unrepaired(TOOL_CALL_INDEX_REUSED)
             return self._placed(fragment, call)
         renumbered = wanted or (call.is_over and self._is_dense and fragment.index not in range(_MAX_INDEXES))
-        return self._opened(fragment, self._free() if renumbered else fragment.index)
+        # For the helper, which knows of no rounds, all of them are one list.
+        all_are_one = self._ledger.wants(TOOL_CALL_INDEX_REUSED, Level.HELPER)
+        round_ = [known for known in self.calls if all_are_one or not known.is_over]
+        return self._opened(fragment, _free_among(round_) if renumbered else fragment.index)
 
     def _at_new_index(self, fragment: Fragment, index: int) -> Call | None:
         other = self._by_id.get(fragment.id) if fragment.id else None
@@ -427,13 +430,7 @@ class ToolCalls:
         return call
 
     def _free(self) -> int:
-        # For the helper, which knows of no rounds, all of them are one list.
-        all_are_one = self._ledger.wants(TOOL_CALL_INDEX_REUSED, Level.HELPER)
-        calls = [call for call in self.calls if all_are_one or not call.is_over]
-        index, taken = len(calls), {call.index for call in calls}
-        while index in taken:
-            index += 1
-        return index
+        return _free_among(self.calls)
 
     @property
     def _taken(self) -> set[int | None]:
@@ -463,10 +460,18 @@ class ToolCalls:
         return wanted and self._ledger.record(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
 
 
+def _free_among(calls: list[Call]) -> int:
+    """Return the next index that none of these calls has."""
+    index, taken = len(calls), {call.index for call in calls}
+    while index in taken:
+        index += 1
+    return index
+
+
 def _follows_whole(fragment: Fragment, call: Call) -> bool:
     """Return whether a header has whole arguments, and those of its id are: servers make ids of the name of a tool.
 
-    `{}` may stand before the real ones, and what says the same again is no other call.
+    `{}` may stand before the real ones, and the same may be said again.
     """
     said, known = fragment.arguments, call.arguments
     if not (fragment.name and call.parses() and is_json(said)) or known is None:
