@@ -166,6 +166,22 @@ def test_items_that_share_an_id_keep_it_for_who_reads_whole_items() -> None:
         assert RESPONSE_TERMINAL_MISMATCH not in seen.report.anomalies
 
 
+def test_each_event_may_have_an_id_of_its_own_where_the_items_share_one() -> None:
+    """All of them stay as they came; what is put in has the first."""
+    call = function_call(1, "time", "{", "}")
+    lost = [event for event in call if event.get("delta") != "}"]
+    both = numbered(response(function_call(0, "weather", *ARGUMENTS), lost))
+    (announced,) = (e for e in both if e["type"] == "response.output_item.added" and e["output_index"] == 1)
+    announced["item"]["id"] = "fc_0"
+    wire = [
+        {**e, "item_id": "fc_1b"} if e["type"].endswith("arguments.done") and e["output_index"] else e for e in both
+    ]
+    seen = watch("responses", named(wire))
+
+    assert [event for event in seen.payloads if event in wire] == wire
+    assert [event["item_id"] for event in seen.payloads if event not in wire] == ["fc_1"]
+
+
 def test_an_id_that_two_items_have_is_written_nowhere() -> None:
     """A server announces a call under the id of the item before it, and makes up its own then: that one says which."""
     calls = response(function_call(0, "weather", *ARGUMENTS), function_call(1, "time", "{", "}"))
