@@ -8,8 +8,8 @@ How it works. A chunk is the SDK's own in every respect: its classes, its values
 class of its sets of fields says that its dicts answer for a content. The SDK's method that makes a dict of it then
 hands out the delta as a dict that returns "" where `delta["content"]` would raise, and is a plain dict for every other
 question: `get`, `in`, `len`, `==`, loops, copies into another dict, JSON. A null raises nothing, and is returned as ""
-only where the delta says nothing else, and unset fields are left out, as in `to_dict`: elsewhere every delta has a null
-where it has no content, and beside a tool call programs ask for it.
+only where unset fields are left out, as in `to_dict`: elsewhere every delta has a null where it has no content, and
+programs ask for it.
 
 What was tried instead, over 825 healthy recordings:
 
@@ -182,11 +182,9 @@ def _delta_with_content(model: Any, made: Any, *, nulls: bool) -> Any:
     """Return the dict of a delta with an answer for its content; an application's own is left alone."""
     if model.__dict__.get("content", "") is not None:
         return made
-    if "content" not in made:
-        return DeltaDict(made)
-    said = {**model.__dict__, **(getattr(model, "model_extra", None) or {})}  # what is not included stands there too
-    says_nothing = not any(value for name, value in said.items() if name != "role")
-    return NullDeltaDict(made) if nulls and says_nothing else made
+    if "content" in made:
+        return NullDeltaDict(made) if nulls and made["content"] is None else made
+    return DeltaDict(made)
 
 
 @functools.cache  # once in a process

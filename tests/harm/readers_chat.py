@@ -398,20 +398,6 @@ def text_get(chunks: Chunks) -> Any:
     )
 
 
-@dict_reader("chat", "answer")
-def calls_beside_null(chunks: Chunks) -> Any:
-    """Read tool calls where the content is null, of a server that says in each delta whether it is."""
-    text = ""
-    calls: list[Any] = []
-    for chunk in chunks:
-        for choice in chunk["choices"][:1]:
-            if choice["delta"]["content"] is not None:
-                text += choice["delta"]["content"]
-            else:
-                calls += choice["delta"].get("tool_calls") or []
-    return text, calls
-
-
 @dict_reader("chat")
 def whole(chunks: Chunks) -> Any:
     """Pass everything on."""

@@ -302,9 +302,9 @@ CONTENT = [
     ),
     chat(
         "content-null-beside-tool-calls",
-        {a.CONTENT_NULL: UNREPAIRED},
+        {a.CONTENT_NULL: UNVERIFIED},
         [
-            begin(),
+            begin(content=None),
             chunk({"content": None, "tool_calls": tool_call(0, "c", "weather")}),
             chunk({"content": None, "tool_calls": [fragment(0, PARIS)]}, "tool_calls"),
         ],

@@ -147,13 +147,8 @@ def without_content(payload: Any) -> Any:
             yield place
 
 
-def stands_alone(delta: Any) -> bool:
-    """Whether nothing stands beside a null that a program could tell from a text by it."""
-    return not any(value for name, value in delta.items() if name != "role")
-
-
 def check_dict(made: Any, plain: Any, sent: Any, *, nulls: bool) -> None:
-    """A dict is the plain one, but that it returns "" where that one raises, or has a null and nothing else."""
+    """A dict is the plain one, but that it returns "" where that one raises, or has a null that no other stands for."""
     assert made == plain
     assert plain == made
     assert repr(made) == repr(plain)
@@ -167,7 +162,7 @@ def check_dict(made: Any, plain: Any, sent: Any, *, nulls: bool) -> None:
             other.get("content", 0),
             len(other),
         )
-        assert one["content"] == ("" if "content" not in other or (nulls and stands_alone(other)) else None)
+        assert one["content"] == ("" if nulls or "content" not in other else None)
         assert {key: one[key] for key in one if key != "content"} == {
             key: other[key] for key in other if key != "content"
         }
@@ -329,19 +324,6 @@ def test_each_delta_without_content_answers(filled: Maker) -> None:
         assert [choice.delta.content for choice in chunk.choices] == ["a", None, "b", None]
 
 
-def test_a_null_beside_a_call_tells_it_from_a_text(filled: Maker) -> None:
-    """A program that reads dicts asks whether the content is null, and reads the calls then."""
-    arguments, text = "", ""
-    for delta in ({"role": "assistant", "content": None, "tool_calls": [CALL]}, {"content": None}, {"content": "a"}):
-        for chunk in filled(payload(delta)):
-            made = _dump(chunk)(exclude_unset=True)["choices"][0]["delta"]
-            if made["content"] is not None:
-                text += made["content"]
-            else:
-                arguments += made["tool_calls"][0]["function"]["name"]
-    assert (text, arguments) == ("aa", "ff")
-
-
 def test_what_is_picked_by_place_is_as_it_came(filled: Maker) -> None:
     """With pydantic 2, which does not say of which choice a dict is."""
     sent = payload({"content": "a"})
@@ -395,8 +377,7 @@ def test_the_second_chunk_of_a_shape_follows_a_template(filled: Maker, monkeypat
         filled.build(payload(delta))
     monkeypatch.setattr(ChatCompletionChunk, "construct", pytest.fail)
     for delta in DELTAS:
-        is_null = "content" in delta and not stands_alone(delta)
-        assert answer(filled.build(payload(delta))) == (None if is_null else "")
+        assert answer(filled.build(payload(delta))) == ""
 
 
 # --- what an application does with a chunk

@@ -183,17 +183,15 @@ def content(delta: dict[str, Any], ledger: Ledger) -> bool:
     if text is _ABSENT:
         return _without_content(delta, CONTENT_ABSENT, ledger)
     if text is None:
-        # Some programs tell a text from what stands beside it by whether the content is null.
-        stands_alone = not any(value for name, value in delta.items() if name != "role")
-        return _without_content(delta, CONTENT_NULL, ledger, Level.AUTO if stands_alone else Level.OPT_IN)
+        return _without_content(delta, CONTENT_NULL, ledger)
     if not isinstance(text, str):
         content_not_string(delta, text, ledger)
     return False
 
 
-def _without_content(delta: dict[str, Any], kind: AnomalyKind, ledger: Ledger, level: Level = Level.AUTO) -> bool:
+def _without_content(delta: dict[str, Any], kind: AnomalyKind, ledger: Ledger) -> bool:
     # For the helper "" is a text: it would make events that are not there.
-    if not ledger.record(kind, Level.NEVER if ledger.accumulated else level):
+    if not ledger.record(kind, Level.NEVER if ledger.accumulated else Level.AUTO):
         return False
     if ledger.wants(kind, Level.OPT_IN):
         delta["content"] = ""
