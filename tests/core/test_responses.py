@@ -69,6 +69,9 @@ CLOSING = [
 ]
 
 
+DELTA = "response.output_text.delta"
+
+
 def without(*types: str) -> list[Payload]:
     """The events but those of some types, numbered without a gap: a server that never sends them."""
     return numbered([event for event in PLAIN if event["type"] not in types])
@@ -274,6 +277,99 @@ def test_a_content_index_that_counts_deltas_is_set_right() -> None:
 
     assert seen.payloads == events
     assert RESPONSE_REFERENCE_INVALID in seen.report.anomalies
+
+
+def counted(events: list[Payload]) -> list[Payload]:
+    """The events of one item, whose `content_index` counts those about its part, as vLLM up to 0.13 has it."""
+    counting, number = [], 0
+    for event in events:
+        if "content_index" in event:
+            event, number = {**event, "content_index": number}, number + 1
+        counting.append(event)
+    return counting
+
+
+@pytest.mark.parametrize("words", [("One ", "two ", "three"), ("One ", "two"), ("One",)], ids=len)
+@pytest.mark.parametrize("request_", [None, HELPER])
+def test_a_content_index_that_counts_its_announcement_is_set_right(
+    words: tuple[str, ...], request_: Request | None
+) -> None:
+    """The event after the first delta counts on: so nothing is lost, and no part is missing."""
+    events = answered(*words)
+    seen = watch("responses", named(counted(events)), request=request_)
+
+    assert seen.payloads == events
+    assert set(seen.report.anomalies) == {RESPONSE_REFERENCE_INVALID}
+    assert set(seen.report.outcomes[RESPONSE_REFERENCE_INVALID]) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("closing", ["response.output_text.done", "response.content_part.done"])
+def test_a_part_that_closes_under_the_index_of_its_delta_is_one_of_its_own(closing: str) -> None:
+    """Nobody announced it, and the one that was announced is empty: nothing counts."""
+    events = [e for e in answered("One") if e["type"] == closing or not e["type"].endswith("t.done")]
+    second = [{**e, "content_index": 1} if e["type"] in (closing, DELTA) else e for e in events]
+    seen = watch("responses", named(second))
+
+    assert [e.get("content_index") for e in seen.payloads] == [e.get("content_index") for e in second]
+
+
+def test_what_comes_between_decides_nothing_about_the_count() -> None:
+    """A frame of the server's own, and an event of another item."""
+    events = counted(answered("One ", "two"))
+    place = next(place for place, e in enumerate(events) if e["type"] == DELTA) + 1
+    other = {"type": "response.output_item.added", "output_index": 1, "item": {"id": "ws", "type": "web_search_call"}}
+    between = [{"type": "keepalive"}, other]
+    seen = watch("responses", named([*events[:place], *between, *events[place:]]))
+
+    assert [e["content_index"] for e in seen.payloads if e["type"] == DELTA] == [0, 0]
+    assert [e for e in seen.payloads if e in between] == between
+
+
+def test_a_delta_waits_no_longer_than_the_window_for_the_next_one() -> None:
+    """Then it goes on as it came."""
+    events = counted(answered("One ", "two"))
+    place = next(place for place, e in enumerate(events) if e["type"] == DELTA) + 1
+    now = [0.0]
+    watched = StreamWatch("responses", clock=lambda: now[0])
+    watched.receive(named(events[:place]))
+    assert len(watched.ready) == place - 1
+    now[0] = watched.settings.window_seconds + 1
+    watched.expire()
+
+    assert watched.ready[-1].payload == events[place - 1]
+
+
+def test_a_full_window_lets_the_first_delta_go() -> None:
+    """What comes between is kept up to a bound."""
+    events = counted(answered("One ", "two"))
+    place = next(place for place, e in enumerate(events) if e["type"] == DELTA) + 1
+    full = [{"type": "keepalive"}] * 3
+    seen = watch("responses", named([*events[:place], *full, *events[place:]]), window_events=3)
+
+    assert next(e["content_index"] for e in seen.payloads if e["type"] == DELTA) == 1
+
+
+def test_nobody_waits_for_a_count_that_is_not_repaired() -> None:
+    """The policy says so; where repairs only run in shadow, the count is still found."""
+    events = counted(answered("One ", "two"))
+    refused, observed = (
+        watch("responses", named(events), policy) for policy in ("-response_reference_invalid", "none")
+    )
+
+    assert refused.payloads == observed.payloads == events
+    assert RESPONSE_REFERENCE_INVALID in observed.report.anomalies
+    assert RESPONSE_TEXT_LOST not in observed.report.anomalies
+
+
+def test_annotations_are_of_the_part_that_is_counted_in() -> None:
+    """Where deltas are counted, notes are, too."""
+    events = answered("One ", "two")
+    place = next(place for place, e in enumerate(events) if e["type"] == "response.output_text.done")
+    about = {name: events[place][name] for name in ("item_id", "output_index", "content_index")}
+    note = {"type": "response.output_text.annotation.added", **about, "annotation_index": 0, "annotation": {}}
+    wire = [*events[:place], note, *events[place:]]
+
+    assert watch("responses", named(counted(wire))).payloads == wire
 
 
 def test_a_delta_behind_its_part_is_set_right_as_those_before_it() -> None:

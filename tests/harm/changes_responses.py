@@ -89,6 +89,24 @@ def content_index_counts_deltas(events: Events, chance: Chance) -> Events | None
 
 
 @change(*_RESPONSES, undo="proved")
+def content_index_counts_events(events: Events, chance: Chance) -> Events | None:
+    """The index of the part counts the events about it, the announcement of a part with them."""
+    last: dict[Any, Any] = {}
+
+    def count(payload: Any, _: int) -> bool:
+        item = payload.get("item_id")
+        if "content_index" not in payload:
+            return False
+        if type_of(payload) == "response.content_part.added":
+            last[item] = payload["content_index"]
+            return False
+        last[item] = last.get(item, -1) + 1
+        return setting("content_index", last[item])(payload)
+
+    return on_payloads(events, count)
+
+
+@change(*_RESPONSES, undo="proved")
 def output_index_of_next_on_item_done(events: Events, chance: Chance) -> Events | None:
     """An item is done under the index of the next one."""
     return on_payloads(

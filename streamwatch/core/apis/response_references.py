@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamwatch.core.apis.output_items import Item, Match, Part, key_of
-from streamwatch.core.apis.response_families import OTHER, Family, is_index
+from streamwatch.core.apis.response_families import FAMILIES, OTHER, Family, is_index
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.kinds import RESPONSE_REFERENCE_INVALID
 from streamwatch.core.vocabulary import Level
@@ -222,6 +222,50 @@ def _meant(state: ResponseState, item: Item, key: str, index: Any, *, closes: bo
         return still_open
     state.counts_deltas = state.counts_deltas or (still_open.announced and still_open.is_next(index))
     return still_open if still_open.announced and (closes or state.counts_deltas) else None
+
+
+def noted_part(state: ResponseState, payload: dict[str, Any], item: Item) -> Part | None:
+    """Return the part that an annotation belongs to, and set its index right where the server counts there."""
+    index = payload.get("content_index")
+    part = item.part("content_index", index)
+    if part is None and state.counts_deltas and is_index(index):
+        part = item.last_part("content_index")
+        if part is not None:
+            _place_part(state, item, part, payload)
+    return part
+
+
+def may_count(state: ResponseState, payload: dict[str, Any]) -> bool:
+    """Return whether the index of a delta may count the deltas, the announcement of its part included.
+
+    It is the one behind the part that is open, nobody announced a part there, and the one that is open has no text
+    yet: it can be empty, too. vLLM up to 0.13 counts so, in serving_responses.py.
+    """
+    index = payload.get("content_index")
+    if not is_index(index) or index == 0 or state.counts_deltas or state.partial:
+        return False
+    if not state.ledger.wants(RESPONSE_REFERENCE_INVALID):
+        return False  # nobody has to wait for what is not repaired
+    type_ = payload.get("type")
+    family = FAMILIES.get(type_.removesuffix(".delta")) if isinstance(type_, str) and type_.endswith(".delta") else None
+    item = None if family is None else find(state, payload, family.item)
+    if family is None or item is None or item.done:
+        return False
+    part = item.open_part(family.key)
+    return part is not None and part.announced and not part.begun and part.own_index == index - 1
+
+
+def is_about(first: dict[str, Any], payload: dict[str, Any]) -> bool:
+    """Return whether an event is about a part of the item that a delta is about, by their own words."""
+    place = "item_id", "output_index"
+    return "content_index" in payload and all(payload.get(member) == first.get(member) for member in place)
+
+
+def goes_on_counting(first: dict[str, Any], payload: dict[str, Any]) -> bool:
+    """Return whether an event about the text of a delta has the next higher index: it counts, too."""
+    name, type_ = first["type"].removesuffix(".delta"), payload.get("type")
+    wanted = first["type"], f"{name}.done", f"{FAMILIES[name].announcement}.done"
+    return type_ in wanted and is_about(first, payload) and payload["content_index"] == first["content_index"] + 1
 
 
 def _place_part(state: ResponseState, item: Item, part: Part, payload: dict[str, Any]) -> None:

@@ -26,7 +26,19 @@ from typing import Any
 from streamwatch.core.answer_parts import TERMINAL
 from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, told_by
 from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
-from streamwatch.core.apis.response_references import find, introduce, level_of, meet, own_index, place, settle
+from streamwatch.core.apis.response_references import (
+    find,
+    goes_on_counting,
+    introduce,
+    is_about,
+    level_of,
+    may_count,
+    meet,
+    noted_part,
+    own_index,
+    place,
+    settle,
+)
 from streamwatch.core.apis.response_state import ResponseState
 from streamwatch.core.apis.response_terminal import see_item_done, see_output, see_snapshot
 from streamwatch.core.apis.response_texts import see_delta, see_part, see_text_done
@@ -87,8 +99,8 @@ class Responses(ResponseState):
     """The state of one streamed response."""
 
     __slots__ = (
-        *("_began", "_foreign", "_has_head", "_key", "_known", "_last_number", "_late", "_set_aside", "_spliced"),
-        *("_waits", "over", "status", "terminal"),
+        *("_began", "_counting", "_foreign", "_has_head", "_key", "_known", "_last_number", "_late", "_set_aside"),
+        *("_spliced", "_waits", "over", "status", "terminal"),
     )
 
     def __init__(self, name: str, context: Context) -> None:
@@ -104,6 +116,7 @@ class Responses(ResponseState):
         self._spliced = False  # another response began behind the end
         self._last_number: Any = None  # of the terminal event
         self._late: tuple[Any, Any] | None = None  # key and index of an item that is waited for
+        self._counting: dict[str, Any] | None = None  # a delta whose index may count deltas: the next one says
         self._waits = self.ledger.wants(RESPONSE_EVENT_MISSING, Level.HELPER)  # and it was not in vain yet
         self._set_aside: dict[tuple[Any, Any, Any], Part] = NOTHING  # what `open` is when nothing is waited for
 
@@ -128,8 +141,14 @@ class Responses(ResponseState):
     def see(self, event: Event) -> None:
         if self._late is not None:
             self._see_late(event)
+        elif self._counting is not None:
+            self._see_next(event, self._counting)
         elif self._waits and self._must_wait(event.payload):
-            self._wait(event)
+            self._late = key_of(event.payload.get("item_id")), event.payload.get("output_index")
+            self._hold_back(event)
+        elif may_count(self, event.payload):
+            self._counting = event.payload
+            self._hold_back(event)
         else:
             self._take(event)
 
@@ -199,8 +218,7 @@ class Responses(ResponseState):
         if item is None or item.type != type_:
             return
         settle(self, item, payload, is_of_text=False)
-        part = item.part("content_index", payload.get("content_index")) if name == _NOTE else None
-        if part is not None:
+        if name == _NOTE and (part := noted_part(self, payload, item)) is not None:
             part.notes += 1
 
     def _begin(self, payload: dict[str, Any]) -> None:
@@ -392,9 +410,8 @@ class Responses(ResponseState):
         named = item not in CALLS and key_of(payload.get("item_id")) is not None
         return not named and find(self, payload, item) is None
 
-    def _wait(self, event: Event) -> None:
-        payload = event.payload
-        self._late = key_of(payload.get("item_id")), payload.get("output_index")
+    def _hold_back(self, event: Event) -> None:
+        """Hold an event, and look closely at all that come behind it."""
         self._set_aside, self.open = self.open, {}
         self.hold(event)
 
@@ -404,11 +421,11 @@ class Responses(ResponseState):
         if self._late is None:
             return  # the window is full
         payload = event.payload
-        type_ = payload.get("type")
-        if type_ == f"{_ITEM}.added" and self._is_late(payload.get("item"), payload):
+        type_, item = payload.get("type"), payload.get("item")
+        if type_ == f"{_ITEM}.added" and self._is_late(item, payload):
             self._replay([event, *self.held])
-        elif type_ == f"{_ITEM}.done" and self._is_late(payload.get("item"), payload):
-            self._announce_late(payload["item"])
+        elif type_ == f"{_ITEM}.done" and self._is_late(item, payload):
+            self._announce_late(item)
         elif type_ in TERMINAL or type_ == "error":
             self._replay(self.held)
 
@@ -425,8 +442,18 @@ class Responses(ResponseState):
         self._number = last
         self._replay(held)
 
+    def _see_next(self, event: Event, first: dict[str, Any]) -> None:
+        """Hold what comes, until an event about the same item says whether the first delta's index counts deltas."""
+        self.hold(event)
+        if self._counting is None:
+            return  # the window is full
+        payload, type_ = event.payload, event.payload.get("type")
+        self.counts_deltas = goes_on_counting(first, payload)
+        if self.counts_deltas or is_about(first, payload) or type_ in TERMINAL or type_ in (f"{_ITEM}.done", "error"):
+            self._replay(self.held)
+
     def _replay(self, events: list[Event]) -> None:
-        self._late = None
+        self._late = self._counting = None
         self.open = self._set_aside
         for event in dict.fromkeys(events):
             self._take(event)
@@ -434,6 +461,7 @@ class Responses(ResponseState):
     def give_up_waiting(self) -> None:
         if self._late is not None:
             self._waits = False
+        if (self._late or self._counting) is not None:
             self._replay(self.held)
 
     # --- the end
