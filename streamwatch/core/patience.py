@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import functools
 
+from streamwatch.core.nothing import NONE_YET
+
 #: Servers and models that are remembered, the latest ones: an application talks to a handful, a gateway to dozens.
 _SERVERS = 512
 #: Characters of an address or a model that distinguish it from another.
 _NAME = 200
 #: Waits in vain for which a wait that paid makes up: a sender that mixes events up loses one now and then as well.
 _CREDIT = 4
+#: Distances and delays kept between two recordings.
+_SAMPLES = 1024
 
 
 class Wait:
@@ -24,6 +28,34 @@ class Wait:
         self.since = since
         self.early: int | None = 0  #: None until it is known where the stream begins
         self.again = again
+
+
+class Waits:
+    """The waits of the events of one stream: how long each was held, in seconds, and how many places it came early.
+
+    Of the samples the first 1024 are kept: a stream with more is described well enough.
+    """
+
+    __slots__ = ("delays", "distances", "max_delay", "max_distance")
+
+    def __init__(self) -> None:
+        self.delays: list[float] = NONE_YET
+        self.distances: list[int] = NONE_YET
+        self.max_delay = 0.0
+        self.max_distance = 0
+
+    def add(self, delay: float, distance: int) -> None:
+        """Take note of an event that was held for `delay` seconds, and came `distance` places early."""
+        if not delay and not distance:
+            return  # it went on as soon as it came
+        self.max_delay = max(self.max_delay, delay)
+        self.max_distance = max(self.max_distance, distance)
+        if len(self.delays) < _SAMPLES:
+            self.delays = self.delays or []
+            self.delays.append(delay)
+            if distance:
+                self.distances = self.distances or []
+                self.distances.append(distance)
 
 
 class Trust:

@@ -23,7 +23,7 @@ from streamwatch.core.candidates import Candidates
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import SEQUENCE_DUPLICATE, SEQUENCE_GAP, SEQUENCE_OUT_OF_ORDER, SEQUENCE_UNUSABLE
 from streamwatch.core.nothing import NONE_YET, NOTHING
-from streamwatch.core.patience import Patience, Trust, Wait
+from streamwatch.core.patience import Patience, Trust, Wait, Waits
 from streamwatch.core.sequence import DIGESTS, MAX_DIGESTS, Numbers
 from streamwatch.core.sse import Event
 
@@ -36,12 +36,11 @@ _SHORT_BYTES = 1 << 20
 _FELT_SECONDS = 0.05
 #: Numbers in a row that settle where a stream begins which does not say so.
 _RUN_AT_START = 8
-#: Distances and delays kept between two recordings; a stream with more is described well enough.
-_SAMPLES = 1024
 #: What an event is compared with where no numbers are gone by: no number is the expected one.
 _NONE = Numbers("sequence_number", Trust(), 0, promised=False)
 _NONE.expected = object()
 _IN_TURN = (Place.NEXT, Place.AHEAD)
+_NOWHERE = Place.NONE, 0
 
 _Places = dict[Numbers, tuple[Place, int]]
 
@@ -75,10 +74,8 @@ class ReorderBuffer:
         self._waiting_bytes = 0
         self._now = 0.0  # when events were last held or let go
         self._followers: list[tuple[int, Event]] = NONE_YET  # of `_waiting`, the number that each goes on behind
-        self.distances: list[int] = NONE_YET
-        self.delays: list[float] = NONE_YET
-        self.max_distance = 0
-        self.max_delay = 0.0
+        self._doubted: list[Event] = NONE_YET  # came again, and had its time: a copy, unless the number stands still
+        self.waits = Waits()
 
     # --- the stage
 
@@ -117,7 +114,8 @@ class ReorderBuffer:
         """Return what is held, in order, because nothing more comes."""
         self._sweep()
         while self.waiting:
-            self._give_way(in_vain=False)
+            self._give_way(in_vain=False, ended=True)
+        self._drop_doubted()
         if self._candidates.all:
             self._keep_best(in_vain=False)
             self._close(self._numbers)
@@ -154,7 +152,7 @@ class ReorderBuffer:
     @property
     def is_blank(self) -> bool:
         """Whether there are no numbers, and nothing was found that a report should say."""
-        return self.idle and not (self._candidates.promised or self._in or self.delays or self.distances)
+        return self.idle and not (self._candidates.promised or self._in or self.waits.delays or self.waits.distances)
 
     @property
     def contiguous(self) -> bool | None:
@@ -196,6 +194,8 @@ class ReorderBuffer:
         self._numbers = _NONE
         if each.is_relied_on:
             self._record_unusable()
+        self._out += self._doubted  # the number stands still
+        self._doubted = NONE_YET
         if not self._candidates.all:
             self._let_all_go()
 
@@ -216,6 +216,8 @@ class ReorderBuffer:
         if not places:
             return self._without_order(event)
         self._choose()
+        if self._doubted and places.get(self._numbers, _NOWHERE)[0] in _IN_TURN:
+            self._drop_doubted()  # the numbers go on
         if self.waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates.all):
             return self._wait(event, places)
         return self._pass(event, places)
@@ -243,7 +245,7 @@ class ReorderBuffer:
         if not self._candidates.all:
             return self._without_order(event)
         self._choose()
-        return () if dropped else (event,)
+        return self._leave() if dropped else self._with(event)
 
     def _wait(self, event: Event, places: _Places) -> Sequence[Event]:
         """Hold an event, and hand on what may go on with it."""
@@ -303,7 +305,8 @@ class ReorderBuffer:
     def _behind_all(self, event: Event) -> Sequence[Event]:
         """Hand on everything, and then an event that ends what the SDK reads, or that it raises on."""
         while self.waiting:
-            self._give_way(in_vain=False)
+            self._give_way(in_vain=False, ended=True)
+        self._drop_doubted()
         return self._with(event)
 
     def _with(self, event: Event) -> Sequence[Event]:
@@ -341,21 +344,24 @@ class ReorderBuffer:
         while event is not None:
             wait = self._go(event)
             early = number - numbers.first if wait.early is None else wait.early
-            self._sample(self._now - wait.since, early if filled else 0)
+            self.waits.add(self._now - wait.since, early if filled else 0)
             if late:
                 self._record_late(numbers)
             self._let_followers_go(numbers)
             number, late = numbers.expected, numbers.expected in numbers.late
             event = numbers.release()
 
-    def _let_followers_go(self, numbers: Numbers, *, all_of_them: bool = False) -> None:
+    def _let_followers_go(self, numbers: Numbers, *, all_of_them: bool = False, sure: bool = True) -> None:
         while self._followers and (all_of_them or self._followers[0][0] < numbers.expected):
             event = self._followers[0][1]
             if self.waiting[event].again and numbers.knows_duplicates:
                 self._stop_waiting(event)
-                self._go_again(event)
+                if sure or len(self._doubted) >= self._settings.window_events:
+                    self._go_again(event)
+                else:
+                    self._doubted = [*self._doubted, event]
             else:
-                self._sample(self._now - self._go(event).since, 0)
+                self.waits.add(self._now - self._go(event).since, 0)
             del self._followers[0]
 
     def _go(self, event: Event) -> Wait:
@@ -368,6 +374,11 @@ class ReorderBuffer:
             into = self._left = self._left or []
         into.append(event)
 
+    def _drop_doubted(self) -> None:
+        for event in self._doubted:
+            self._go_again(event)
+        self._doubted = NONE_YET
+
     def _stop_waiting(self, event: Event) -> Wait:
         self._waiting_bytes -= len(event.raw)
         return self.waiting.pop(event)
@@ -377,13 +388,13 @@ class ReorderBuffer:
         self._now = self._clock()
         for event in list(self.waiting):
             wait = self._go(event)
-            self._sample(self._now - wait.since, 0)
+            self.waits.add(self._now - wait.since, 0)
         self._followers = NONE_YET
 
-    def _give_way(self, *, in_vain: bool) -> None:
+    def _give_way(self, *, in_vain: bool, ended: bool = False) -> None:
         """Wait no longer for what should come before all that is held.
 
-        `in_vain` says that the window is over, and not the stream.
+        `in_vain` says that the window is over, and `ended` that the stream is.
         """
         self._now = self._clock()
         several = len(self._candidates.all) > 1
@@ -393,7 +404,7 @@ class ReorderBuffer:
             self._release(numbers, filled=True)
             return
         if not numbers.held:
-            self._let_followers_go(numbers, all_of_them=True)
+            self._let_followers_go(numbers, all_of_them=True, sure=ended)
             return
         self._leave_out(numbers, in_vain=True)
         if in_vain:
@@ -486,15 +497,3 @@ class ReorderBuffer:
             self._record_unusable()
         if self._request.starting_after is None and (numbers.is_proved or numbers.is_contiguous):
             numbers.trust.starts = numbers.first
-
-    def _sample(self, delay: float, distance: int) -> None:
-        if not delay and not distance:
-            return  # it went on as soon as it came
-        self.max_delay = max(self.max_delay, delay)
-        self.max_distance = max(self.max_distance, distance)
-        if len(self.delays) < _SAMPLES:
-            self.delays = self.delays or []
-            self.delays.append(delay)
-            if distance:
-                self.distances = self.distances or []
-                self.distances.append(distance)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from streamwatch.core.nothing import NOTHING
+from streamwatch.core.patience import Waits
 from streamwatch.core.sse import Event
 
 
@@ -15,10 +16,7 @@ class Unnumbered:
     __slots__ = ()
 
     waiting: Final[Mapping[Event, object]] = NOTHING
-    distances: Final[Sequence[int]] = ()
-    delays: Final[Sequence[float]] = ()
-    max_distance: Final = 0
-    max_delay: Final = 0.0
+    waits: Final = Waits()
     idle: Final = True
     deadline: Final = None
     contiguous: Final = None

@@ -190,6 +190,58 @@ def test_what_comes_again_waits_for_what_comes_next(repeated: list[int], keep_al
         assert read.counts()["sequence_duplicate"] == len(repeated)
 
 
+def stuck(words: list[str], at: int) -> list[Payload]:
+    """A stream whose number stands still from a place on."""
+    chunks = [{**chunk({"content": word}), "mark": place} for place, word in enumerate(words)]
+    return [{**each, "sequence_number": min(place, at), "mark": min(place, at)} for place, each in enumerate(chunks)]
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 2.5])
+@pytest.mark.parametrize("lets_go", [False, True])
+@pytest.mark.parametrize("end", [["ho"], ["ho", "ho"], []])
+def test_equal_words_under_a_number_that_stands_still_are_no_copies_at_any_pace(
+    after: float, lets_go: bool, end: list[str]
+) -> None:
+    """What is held has its time, and is no copy for that: another word under the number shows that it stands still."""
+    words = [*"abcd", *["ha"] * 4, *end]
+    read = opened("chat", Request(n=1))
+    for payload in stuck(words, 4):
+        read.take(sse(payload), after=after)
+        if lets_go:
+            read.stream.let_go()
+    read.close()
+
+    assert len(read.marks) == (len(words) if end else 5)
+    assert read.counts().get("sequence_duplicate", 0) == (0 if end else 3)
+
+
+@pytest.mark.parametrize("last", ["number", "done", "comment"])
+def test_copies_that_had_their_time_are_dropped_where_the_numbers_go_on(last: str) -> None:
+    """Or where nothing follows."""
+    read = opened("chat", Request(n=1))
+    for place in [*range(9), 8, 8]:
+        read.take(sse({**STAMPED[place], "mark": place}), after=2.5)
+    tail = {"number": sse({**STAMPED[9], "mark": 9}), "done": DONE, "comment": b": keep-alive\n\n"}[last]
+    read.take(tail, after=2.5)
+    read.close()
+
+    assert read.marks == list(range(10 if last == "number" else 9))
+    assert read.counts()["sequence_duplicate"] == 2
+
+
+def test_of_copies_that_had_their_time_no_more_is_kept_than_a_window() -> None:
+    """Those beyond it are dropped at once."""
+    words = [*"abcd", *["ha"] * 9]
+    read = opened("chat", Request(n=1), window_events=3)
+    for payload in stuck(words, 4):
+        read.take(sse(payload), after=2.5)
+    other = {**chunk({"content": "ho"}), "sequence_number": 4, "mark": 4}
+    read.take(sse(other))
+    read.close()
+
+    assert len(read.marks) == 5 + 3 + 1 + 1
+
+
 @pytest.mark.parametrize("start", [1, 3])
 def test_a_message_in_place_of_a_delta_says_where_a_stream_begins(start: int) -> None:
     """By its role, as a delta does: nothing waits for a smaller number."""
@@ -323,8 +375,11 @@ def test_choices_of_any_shape_say_nothing_and_break_nothing(value: object) -> No
     for payload in chunks:
         event = Event("", json.dumps(payload).encode())
         event.payload = payload
-        went += list(reorder.push(event))
-    went += [event for event in reorder.flush() if event not in went]
+        released = reorder.push(event)
+        went += released
+        if isinstance(released, list):
+            released.clear()
+    went += reorder.flush()
     assert [event.payload["mark"] for event in went] == [0, *range(8, 22)]
 
 
