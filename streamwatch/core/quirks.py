@@ -27,6 +27,8 @@ FAILURES = frozenset(
         *("malformed_function_call", "unexpected_tool_call"),
     )
 )
+#: Parts of such a word that say the same, whatever stands beside them: `error_finish` (hermes-agent#92161).
+_FAILING = frozenset(("error", "fail", "failed", "failure", "timeout", "overloaded"))
 #: What other APIs call the same end.
 SYNONYMS: Mapping[str, str] = {
     "eos": "stop",  # Together (recorded)
@@ -60,8 +62,9 @@ def finish_word(finish_reason: str) -> str:
 
 
 def is_failure(finish_reason: str) -> bool:
-    """Return whether a finish reason says that the answer failed."""
-    return finish_reason.lower() in FAILURES
+    """Return whether a finish reason says that the answer failed: by a known word, or by one that every vendor uses."""
+    same = finish_reason.lower().replace("-", "_")
+    return same in FAILURES or not _FAILING.isdisjoint(same.split("_"))
 
 
 # --- the members of a delta
@@ -106,6 +109,8 @@ def says_failure(payload: Mapping[str, Any]) -> bool:
         return True
     if payload.get("success") is False or any(payload.get(name) for name in _ERRORS):
         return True
+    if error_message(payload).lower() in _GOOD_CODES - {""}:
+        return False
     statuses = [payload.get(name) for name in _STATUSES]
     if any(type(status) is int and status >= _FIRST_ERROR_STATUS for status in statuses):
         return True
@@ -132,9 +137,6 @@ def _member(payload: Any, path: tuple[str, ...]) -> Any:
 
 # --- other protocols, by the shape of their events
 
-#: Types of events that only keep a connection open: Anthropic's, and relays'.
-_PINGS = frozenset(("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"))
-
 #: How the `type` or `object` of an event begins: OpenAI's Responses and Assistants APIs, Anthropic's Messages API,
 #: Cohere's chat API.
 _FOREIGN_TYPES = ("response.", "thread.", "message_", "content_block_", "message-", "content-", "tool-call-")
@@ -154,7 +156,28 @@ def is_of_another_api(payload: Mapping[str, Any]) -> bool:
     return any(all(member in payload for member in members) for members in _FOREIGN_MEMBERS)
 
 
-def is_ping(payload: Mapping[str, Any]) -> bool:
-    """Return whether an event without choices says nothing at all."""
-    name = payload.get("type")
-    return not payload or (isinstance(name, str) and name in _PINGS)
+#: What servers and relays call an event that keeps the connection open, without `response.`, hyphens and underscores:
+#: OpenAI sends `keepalive`, a gateway `response.keep_alive`, Azure an event of that name with {}.
+_KEEPALIVE = "keepalive"
+#: The same, if there is nothing else in it: Anthropic's, and relays'.
+_PINGS = frozenset(("ping", "heartbeat"))
+
+
+def is_keepalive(name: Any, payload: Mapping[str, Any]) -> bool:
+    """Return whether an event only keeps the connection open; `name` is its type, or its SSE name if it has none."""
+    word = name.lower().removeprefix("response.").replace("_", "").replace("-", "") if isinstance(name, str) else ""
+    return word == _KEEPALIVE or (word in _PINGS and payload.keys() <= {"type", "sequence_number"})
+
+
+def tells_failure(payload: Mapping[str, Any]) -> bool:
+    """Return whether a payload may say that the request failed: FastAPI's `detail`, or a member of a vendor's own."""
+    detail = payload.get("detail")
+    return (isinstance(detail, (str, list)) and bool(detail)) or says_failure(payload)
+
+
+def show_error(payload: dict[str, Any]) -> None:
+    """Have an error where the SDK looks for it."""
+    error = {key: value for key, value in payload.items() if key != "choices"}
+    error.setdefault("message", error_message(payload) or str(payload.get("detail", "")))
+    payload.clear()
+    payload["error"] = error

@@ -248,6 +248,8 @@ class StreamWatch:
             self._to_api(self._reorder.flush())
             self._show_document()
             self._take(self._api.flush())
+        elif not self._failed:
+            self._api.leave()
         self.verdict = self._judge(error, abandoned=abandoned)
         if self.verdict is Verdict.TRUNCATED and not self._api.cut_arguments:
             self._api.cut_short()

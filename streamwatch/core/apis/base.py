@@ -159,6 +159,9 @@ class ApiState:
     def close(self) -> None:
         """Ask the rules that can only be asked at the end."""
 
+    def leave(self) -> None:
+        """Take note that the reader left: nothing more is looked at."""
+
     # --- what a rule calls
 
     def release(self, event: Event) -> None:

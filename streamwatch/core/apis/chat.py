@@ -27,6 +27,7 @@ from streamwatch.core.apis.chat_rules import (
     is_annotation,
     is_empty,
     keepalive,
+    may_say_failure,
     metadata,
     says_something,
 )
@@ -38,15 +39,17 @@ from streamwatch.core.kinds import (
     CHOICE_INDEX_INVALID,
     CONTENT_ABSENT,
     CONTENT_REPLAYED,
+    ERROR_HIDDEN,
     FINISH_REASON_MISSING,
     FINISH_REASON_PREMATURE,
+    KEEPALIVE_FRAME,
     PROTOCOL_FOREIGN,
     SSE_FRAMING_VARIANT,
     STREAM_SPLICED,
     USAGE_MISPLACED,
 )
 from streamwatch.core.nothing import NOTHING
-from streamwatch.core.quirks import error_message, finish_word, says_failure
+from streamwatch.core.quirks import error_message, finish_word, is_keepalive, says_failure, show_error
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
 
@@ -60,7 +63,7 @@ class Chat(ChatState):
 
     __slots__ = (
         *("_early", "_fills_attributes", "_fills_dicts", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
-        *("_takes_out_text", "_texts", "_usage", "_waits"),
+        *("_shows_errors", "_suspect", "_takes_out_text", "_texts", "_usage", "_waits"),
     )
 
     def __init__(self, name: str, context: Context) -> None:
@@ -70,6 +73,7 @@ class Chat(ChatState):
         self._fills_attributes = wants(CONTENT_ABSENT, Level.OPT_IN) and not self.ledger.accumulated
         self._takes_out_text = wants(CONTENT_REPLAYED) or wants(STREAM_SPLICED)
         self._holds_finish = wants(FINISH_REASON_PREMATURE)
+        self._shows_errors = wants(ERROR_HIDDEN, Level.OPT_IN)
         # Choices below this one come in order; those of several prompts come as they are ready.
         self._waits = min(self.asked or 1, MAX_CHOICES) if name == "chat" else 1
         self._usage: Any = None  # the last one that came, for a last chunk without one
@@ -77,6 +81,7 @@ class Chat(ChatState):
         # Looked at, and waiting for what is in doubt, in the order in which they go on; whether each said something.
         self._line: dict[Event, bool] = NOTHING
         self._last: Event | None = None  # the last of `_line`, which waits for the next chunk
+        self._suspect: Event | None = None  # says that the request failed, unless an answer follows
         self._is_calm = True  # nothing is under way that the shortcut of `push` could miss
         self._texts = self._fragments = 0
 
@@ -151,7 +156,7 @@ class Chat(ChatState):
 
     @property
     def _is_waiting(self) -> bool:
-        return bool(self.doubts) or self._last is not None
+        return bool(self.doubts) or self._last is not None or (self._suspect is not None and self._shows_errors)
 
     def _release_line(self) -> None:
         for event, spoke in self._line.items():
@@ -166,7 +171,7 @@ class Chat(ChatState):
 
     def _settle(self) -> None:
         as_it_came = self.raw_id == self.id and self.raw_model == self.model
-        self._is_calm = as_it_came and not (self.any_usage or self._is_waiting or self._early)
+        self._is_calm = as_it_came and not (self.any_usage or self._is_waiting or self._early or self._suspect)
 
     def _look(self, event: Event) -> bool:
         """Put a chunk through the rules, and return whether it goes on."""
@@ -177,7 +182,14 @@ class Chat(ChatState):
             self.count(ChunkType.OTHER)
             return True
         choices = choices_of(chunk)
+        if not choices and is_keepalive(chunk.get("type") or event.event, chunk):
+            self.count(ChunkType.OTHER)
+            return not self.record(KEEPALIVE_FRAME, Level.HELPER)
         self.speaks = any(map(says_something, choices))
+        if not choices:
+            self._suspect = event if may_say_failure(chunk, event) else self._suspect
+        elif self._suspect is not None and (self.speaks or any(choice.get("finish_reason") for choice in choices)):
+            self._suspect = None
         for rule in CHUNK_RULES:
             rule(chunk, choices, self)
         carried = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
@@ -193,6 +205,8 @@ class Chat(ChatState):
         state = self.choice(choice_index(choice, choices, self))
         if state is None:
             return ChunkType.OTHER
+        if choice.get("error"):  # of one of several upstreams, which may go on (genkit#6079)
+            self._suspect = event
         before = state.finish_reason
         carried = self._see_text(choice, state) if self.name == "completions" else self._see_delta(choice, state, event)
         if before is not None and carried not in _SILENT and says_something(choice):
@@ -323,6 +337,7 @@ class Chat(ChatState):
 
     def _finish_up(self) -> None:
         """Decide what waited for a chunk that never came."""
+        self._convict()
         self._give_up_early()
         if self._last is not None and self._lacks_usage(self._last):
             self._last.payload["usage"] = self._usage
@@ -336,6 +351,19 @@ class Chat(ChatState):
             if state.taken_back and state.finish_reason is None:
                 state.finish_reason = state.taken_back
                 self._insert_finish(index, state.taken_back)
+
+    def _convict(self) -> None:
+        """Count an error that no answer followed, and show it if it was held until now."""
+        suspect, self._suspect = self._suspect, None
+        if suspect is None:
+            return
+        self.error = True
+        shows = suspect in self.waiting and not choices_of(suspect.payload)
+        if self.record(ERROR_HIDDEN, Level.OPT_IN if shows else Level.NEVER):
+            show_error(suspect.payload)
+
+    def leave(self) -> None:
+        self._convict()
 
     def _see_done(self) -> None:
         # Audio models and Snowflake never finish a choice, and mean nothing by it.

@@ -24,12 +24,11 @@ from streamwatch.core.kinds import (
 from streamwatch.core.quirks import (
     FINISH_REASONS,
     PLACEHOLDERS,
-    error_message,
     finish_word,
     is_failure,
     is_of_another_api,
-    is_ping,
-    says_failure,
+    show_error,
+    tells_failure,
 )
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
@@ -50,21 +49,30 @@ def says_something(choice: dict[str, Any]) -> bool:
 
 # --- rules of a chunk
 
+#: How the SSE name of an event begins that may be an error: of one without a name, too, or with that of all events.
+_NAMES_OF_ERRORS = ("error", "message", "data", "chunk", "fail", "exception")
+
 
 def error_hidden(chunk: dict[str, Any], event: Event, chat: ChatState) -> bool:
     """Return whether a chunk is an error in a form that the SDK takes for a chunk without choices."""
-    if chunk.get("choices"):
+    if "choices" in chunk:
         return False
-    named = "choices" not in chunk and (event.event == "error" or chunk.get("type") == "error")
-    said = "choices" not in chunk and ("detail" in chunk or chunk.get("object") == "error")
-    if not (named or said or (not _counts_tokens(chunk.get("usage")) and says_failure(chunk))):
+    if not (event.event == "error" or chunk.get("type") == "error" or chunk.get("object") == "error"):
         return False
     if chat.error_hidden():
-        error = {key: value for key, value in chunk.items() if key != "choices"}
-        error.setdefault("message", error_message(chunk) or str(chunk.get("detail", "")))
-        chunk.clear()
-        chunk["error"] = error
+        show_error(chunk)
     return True
+
+
+def may_say_failure(chunk: dict[str, Any], event: Event) -> bool:
+    """Return whether a chunk without choices says that the request failed, in a vendor's own words.
+
+    Gateways send notes with the same words, of tools that failed, under names of their own or without one: what
+    follows says which it is (nanobot#5562).
+    """
+    if chunk.get("choices") or not (event.event or "error").lower().startswith(_NAMES_OF_ERRORS):
+        return False
+    return not _counts_tokens(chunk.get("usage")) and tells_failure(chunk)
 
 
 def _counts_tokens(usage: Any) -> bool:
@@ -79,7 +87,7 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
     said = chunk.get("choices", _ABSENT)
     if said is _ABSENT:
         chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
-        if not is_ping(chunk):
+        if chunk:
             _see_unknown(chunk, chat)
     chat.any_choices = chat.any_choices or said is not _ABSENT
     if said is _ABSENT or said is None:

@@ -72,6 +72,8 @@ BY_PART = {family.part: family for family in FAMILIES.values() if family.part}
 BY_ITEM = {family.item: family for family in FAMILIES.values() if not family.part}
 #: Calls that an application answers by their call ids.
 CALLS = ("function_call", "custom_tool_call")
+#: The events that announce and close items.
+ITEM = "response.output_item"
 #: The events that announce and close parts, and the member that says which part is meant.
 PARTS = {"response.content_part": "content_index", "response.reasoning_summary_part": "summary_index"}
 #: Types of items that their texts distinguish: one of them cannot be meant where another one is named.

@@ -16,6 +16,7 @@ and a checksum show whether what is repeated equals the deltas.
 | `response_references` | which item and part an event is about; announcements |
 | `response_texts` | deltas, and what is said of them |
 | `response_terminal` | the end of an item, and of the response |
+| `response_waiting` | what waits for a later event to say what it is about |
 """
 
 from __future__ import annotations
@@ -24,24 +25,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamwatch.core.answer_parts import TERMINAL
-from streamwatch.core.apis.output_items import Item, OutputItems, Part, key_of, told_by
-from streamwatch.core.apis.response_families import CALLS, FAMILIES, OTHER, PARTS, family_of, is_index, said_by
-from streamwatch.core.apis.response_references import (
-    find,
-    goes_on_counting,
-    introduce,
-    is_about,
-    level_of,
-    may_count,
-    meet,
-    noted_part,
-    own_index,
-    place,
-    settle,
-)
-from streamwatch.core.apis.response_state import ResponseState
+from streamwatch.core.apis.output_items import Item, OutputItems, key_of, told_by
+from streamwatch.core.apis.response_families import FAMILIES, ITEM, PARTS, is_index, said_by
+from streamwatch.core.apis.response_references import find, noted_part, own_index, place, settle
 from streamwatch.core.apis.response_terminal import see_item_done, see_output, see_snapshot
 from streamwatch.core.apis.response_texts import see_delta, see_part, see_text_done
+from streamwatch.core.apis.response_waiting import WaitingResponse
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import (
     ANSWER_MISSING,
@@ -56,18 +45,17 @@ from streamwatch.core.kinds import (
     RESPONSE_TEXT_LOST,
     STREAM_SPLICED,
 )
-from streamwatch.core.nothing import NOTHING
+from streamwatch.core.quirks import is_keepalive, show_error, tells_failure
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import ChunkType, Level
 
 _LIFECYCLE = ("response.created", "response.in_progress", "response.queued", *TERMINAL)
-_ITEM = "response.output_item"
 _NOTE = "response.output_text.annotation"
 #: What each event counts as that is about a response, an item, a part or a text.
 _TYPES = (
     dict.fromkeys(TERMINAL, ChunkType.FINISH)
     | dict.fromkeys(("response.created", "response.in_progress", "response.queued"), ChunkType.LIFECYCLE)
-    | {f"{name}.{verb}": ChunkType.LIFECYCLE for name in (_ITEM, *PARTS) for verb in ("added", "done")}
+    | {f"{name}.{verb}": ChunkType.LIFECYCLE for name in (ITEM, *PARTS) for verb in ("added", "done")}
     | {f"{name}.done": ChunkType.LIFECYCLE for name in FAMILIES}
     | {f"{name}.delta": family.type for name, family in FAMILIES.items()}
 )
@@ -84,41 +72,30 @@ _ABOUT_ITEMS = {
 }
 #: Pieces of an answer that are no text, and say of no item that they are of it.
 _SOUND = "response.audio."
-#: What servers and relays call an event that keeps the connection open, however they write it: OpenAI sends
-#: `keepalive`, a gateway `response.keep_alive`, Azure an event of that name with {}.
-_KEEPALIVES = frozenset({"keepalive"})
-#: The same, if there is nothing else in it.
-_PINGS = frozenset({"ping", "heartbeat"})
 #: Characters of the id of a response that are kept: encrypted ones have some hundred.
 _MAX_ID = 1024
 #: Characters of a model that are kept.
 _MAX_MODEL = 200
 
 
-class Responses(ResponseState):
+class Responses(WaitingResponse):
     """The state of one streamed response."""
 
     __slots__ = (
-        *("_began", "_counting", "_foreign", "_has_head", "_key", "_known", "_last_number", "_late", "_set_aside"),
-        *("_spliced", "_waits", "over", "status", "terminal"),
+        *("_foreign", "_has_head", "_key", "_known", "_last_number", "_spliced", "_suspect", "status", "terminal"),
     )
 
     def __init__(self, name: str, context: Context) -> None:
         super().__init__(name, context)
-        self.over = False  #: the terminal event came
         self.terminal = ""
         self.status = ""
         self._key: Any = None  # what the id of the response is known again by
-        self._began = False  # an event of this API came
         self._has_head = False  # an event came that holds the response: its beginning, or what follows that
         self._known = False  # an event came that is one of this API
         self._foreign = False  # an event came that is none
         self._spliced = False  # another response began behind the end
+        self._suspect = False  # an event without a type says that the request failed
         self._last_number: Any = None  # of the terminal event
-        self._late: tuple[Any, Any] | None = None  # key and index of an item that is waited for
-        self._counting: dict[str, Any] | None = None  # a delta whose index may count deltas: the next one says
-        self._waits = self.ledger.wants(RESPONSE_EVENT_MISSING, Level.HELPER)  # and it was not in vain yet
-        self._set_aside: dict[tuple[Any, Any, Any], Part] = NOTHING  # what `open` is when nothing is waited for
 
     # --- one event
 
@@ -138,25 +115,15 @@ class Responses(ResponseState):
             pass  # not that shape
         return super().push(event)
 
-    def see(self, event: Event) -> None:
-        if self._late is not None:
-            self._see_late(event)
-        elif self._counting is not None:
-            self._see_next(event, self._counting)
-        elif self._waits and self._must_wait(event.payload):
-            self._late = key_of(event.payload.get("item_id")), event.payload.get("output_index")
-            self._hold_back(event)
-        elif may_count(self, event.payload):
-            self._counting = event.payload
-            self._hold_back(event)
-        else:
-            self._take(event)
-
-    def _take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
         """Look at an event, and hand it on or drop it."""
         payload = event.payload
         type_ = payload.get("type")
         type_ = type_ if isinstance(type_, str) else ""
+        if not type_ and event.event in _TYPES:
+            type_ = event.event
+            if self.record(PAYLOAD_INVALID, Level.HELPER):
+                payload["type"] = type_
         self.count(_TYPES[type_] if type_ in _TYPES else _other_type(type_))
         self.see_number(payload.get("sequence_number"))
         if type_ != "error" and self.error_in_stream(payload):
@@ -172,12 +139,12 @@ class Responses(ResponseState):
         payload = event.payload
         if type_ in _LIFECYCLE:
             return self._see_lifecycle(type_, payload, len(event.raw))
-        if not self._began:
+        if not self.began:
             self._begin(payload)
         name, _, verb = type_.rpartition(".")
         if verb == "delta":
             return see_delta(self, type_, FAMILIES[name], payload)
-        if name == _ITEM:
+        if name == ITEM:
             return self._see_added(payload) if verb == "added" else see_item_done(self, payload, len(event.raw))
         if name in PARTS:
             see_part(self, name, verb, payload)
@@ -188,8 +155,13 @@ class Responses(ResponseState):
     def _see_other(self, type_: str, event: Event) -> bool:
         """Look at any other event, and return whether it goes on: what nobody knows does."""
         payload = event.payload
-        if _is_keepalive(type_, event.event, payload):
+        if is_keepalive(type_ or event.event, payload):
             return self._see_keepalive()
+        ends = _ends_by_status(type_, payload) if not self.over else ""
+        if ends:
+            return self._see_lifecycle(ends, payload, len(event.raw))
+        if not type_:
+            self._see_nameless(event)
         name = type_.rpartition(".")[0]
         if type_.startswith("response."):
             self._known = True
@@ -205,11 +177,21 @@ class Responses(ResponseState):
 
     def _see_keepalive(self) -> bool:
         """Look at a frame that keeps the connection open; the SDK's helper raises on any before the first event."""
-        return not self.record(KEEPALIVE_FRAME, None if self._began else Level.HELPER)
+        return not self.record(KEEPALIVE_FRAME, None if self.began else Level.HELPER)
 
     def _see_error(self) -> None:
         self._known = self.error = True
         self.record(ERROR_IN_STREAM, Level.NEVER)
+
+    def _see_nameless(self, event: Event) -> None:
+        """Look at an event without a type: an error in another form, unless the response goes on to its end."""
+        payload = event.payload
+        if event.event == "error":
+            self._known = True
+            if self.error_hidden():
+                show_error(payload)
+        else:
+            self._suspect = self._suspect or tells_failure(payload)
 
     def _see_about(self, name: str, payload: dict[str, Any]) -> None:
         """Look at an event that says how an item gets on."""
@@ -223,7 +205,7 @@ class Responses(ResponseState):
 
     def _begin(self, payload: dict[str, Any]) -> None:
         """Take note of the first event of this API where it is not `response.created`: resumed, or without a head."""
-        self._known = self._began = True
+        self._known = self.began = True
         number = payload.get("sequence_number")
         if self.request.starting_after is not None or (is_index(number) and number > 0):
             self.partial = True
@@ -242,9 +224,9 @@ class Responses(ResponseState):
             return not self.record(KEEPALIVE_FRAME, Level.HELPER)
         if type_ == "response.created" and self._has_head:
             self._begin_again(response)
-        elif not self._began and type_ not in {"response.created", "response.failed"}:
+        elif not self.began and type_ not in {"response.created", "response.failed"}:
             self._begin(payload)
-        self._began = self._known = self._has_head = True
+        self.began = self._known = self._has_head = True
         self._identify(response)
         listed = response.get("output")
         if type_ in TERMINAL:
@@ -393,80 +375,11 @@ class Responses(ResponseState):
             self.items.move(item, index)
         return True
 
-    # --- an announcement that comes too late
-
-    def _must_wait(self, payload: dict[str, Any]) -> bool:
-        """Return whether to wait for what an event is about.
-
-        Nobody announced it, the SDK's helper would raise, and without its ids nobody can announce it.
-        """
-        if self.partial or not self._began or self.over:
-            return False
-        type_ = payload.get("type")
-        name = type_.rpartition(".")[0] if isinstance(type_, str) else ""
-        item = (family_of(payload.get("part")) if name in PARTS else FAMILIES.get(name, OTHER)).item
-        if not item or not self.ledger.wants(RESPONSE_EVENT_MISSING, level_of(item)):
-            return False
-        named = item not in CALLS and key_of(payload.get("item_id")) is not None
-        return not named and find(self, payload, item) is None
-
-    def _hold_back(self, event: Event) -> None:
-        """Hold an event, and look closely at all that come behind it."""
-        self._set_aside, self.open = self.open, {}
-        self.hold(event)
-
-    def _see_late(self, event: Event) -> None:
-        """Hold what comes, until an event says what the first one of them is about."""
-        self.hold(event)
-        if self._late is None:
-            return  # the window is full
-        payload = event.payload
-        type_, item = payload.get("type"), payload.get("item")
-        if type_ == f"{_ITEM}.added" and self._is_late(item, payload):
-            self._replay([event, *self.held])
-        elif type_ == f"{_ITEM}.done" and self._is_late(item, payload):
-            self._announce_late(item)
-        elif type_ in TERMINAL or type_ == "error":
-            self._replay(self.held)
-
-    def _is_late(self, item: Any, payload: dict[str, Any]) -> bool:
-        key, index = self._late or (None, None)
-        if not isinstance(item, dict):
-            return False
-        return key_of(item.get("id")) == key if key is not None else payload.get("output_index") == index
-
-    def _announce_late(self, said: dict[str, Any]) -> None:
-        held, (_, index) = self.held, self._late or (None, None)
-        last, self._number = self._number, held[0].payload.get("sequence_number")  # it goes before the first of them
-        introduce(self, meet(self, {"output_index": index}, said, index), {"output_index": index})
-        self._number = last
-        self._replay(held)
-
-    def _see_next(self, event: Event, first: dict[str, Any]) -> None:
-        """Hold what comes, until an event about the same item says whether the first delta's index counts deltas."""
-        self.hold(event)
-        if self._counting is None:
-            return  # the window is full
-        payload, type_ = event.payload, event.payload.get("type")
-        self.counts_deltas = goes_on_counting(first, payload)
-        if self.counts_deltas or is_about(first, payload) or type_ in TERMINAL or type_ in (f"{_ITEM}.done", "error"):
-            self._replay(self.held)
-
-    def _replay(self, events: list[Event]) -> None:
-        self._late = self._counting = None
-        self.open = self._set_aside
-        for event in dict.fromkeys(events):
-            self._take(event)
-
-    def give_up_waiting(self) -> None:
-        if self._late is not None:
-            self._waits = False
-        if (self._late or self._counting) is not None:
-            self._replay(self.held)
-
     # --- the end
 
     def close(self) -> None:
+        if self._suspect and not self.over:
+            self._known = self.error_hidden() or True
         if self._foreign and not self._known and not self.error:
             self.record(PROTOCOL_FOREIGN, Level.NEVER)
         if self.status == "completed" and not (self.error or self.partial or self.answered or self.items.answer()):
@@ -489,12 +402,14 @@ class Responses(ResponseState):
 
 def _other_type(type_: str) -> ChunkType:
     """Return what an event counts as that is not known."""
-    return ChunkType.LIFECYCLE if type_.startswith("response.") or type_ in _KEEPALIVES else ChunkType.OTHER
+    return ChunkType.LIFECYCLE if type_.startswith("response.") or type_ == "keepalive" else ChunkType.OTHER
 
 
-def _is_keepalive(type_: str, name: str | None, payload: dict[str, Any]) -> bool:
-    """Return whether an event only keeps the connection open: by its type, or by its SSE name where it has none."""
-    word = (type_ or name or "").lower().removeprefix("response.").replace("_", "").replace("-", "")
-    if word in _KEEPALIVES:
-        return True
-    return word in _PINGS and payload.keys() <= {"type", "sequence_number"}
+def _ends_by_status(type_: str, payload: dict[str, Any]) -> str:
+    """Return the type of the terminal event that `response.done` stands for; "" where it is none.
+
+    Codex proxies close a response as the Realtime API does (9router#2142, oh-my-pi#4692).
+    """
+    response = payload.get("response") if type_ == "response.done" else None
+    status = response.get("status") if isinstance(response, dict) else None
+    return f"response.{status}" if f"response.{status}" in TERMINAL else ""
