@@ -16,6 +16,8 @@ from streamwatch.core.vocabulary import ChunkType
 _CHOICES = ("chat", "completions")
 #: Finish reasons on which the SDK's helper raises.
 _CUT_SHORT = frozenset(("length", "content_filter"))
+#: Chunks without tool calls, on which a program that looks for nothing else has raised already.
+_WITHOUT_CALLS = frozenset((ChunkType.TEXT, ChunkType.REASONING, ChunkType.REFUSAL, ChunkType.ROLE))
 #: The APIs whose first event makes what the others are about.
 _OPENED = ("responses", "assistants")
 
@@ -68,6 +70,12 @@ def _is_whole(call: Any) -> bool:
     function = call.get("function") if type(call) is dict else None
     said = (call.get("id"), function.get("name"), function.get("arguments")) if type(function) is dict else (None,)
     return all(type(word) is str for word in said)
+
+
+def lacked(before: Mapping[ChunkType, int], *, content: bool) -> dict[str, Any]:
+    """Return the members of a delta, each empty, that every chunk before had; `content` says that all had one."""
+    empty: dict[str, Any] = {"content": ""} if content else {}
+    return {**empty, "tool_calls": []} if _WITHOUT_CALLS.isdisjoint(before) else empty
 
 
 def filled(raw: bytes, empty: dict[str, Any]) -> bytes | None:

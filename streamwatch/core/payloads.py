@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from streamwatch.core.kinds import PAYLOAD_INVALID
+from streamwatch.core.last_event import is_error
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import Level
@@ -62,6 +63,27 @@ class Payloads:
         else:
             self._see_broken()
         return raw
+
+    def several(self, event: Event) -> tuple[list[Event], Any]:
+        """Return the events that stand in one, a JSON object on each line of its data; else the error that ends it.
+
+        The blank lines between them were lost (sub2api#1471), and the SDK raises on such an event. [DONE] may be the
+        last. What has its meaning by its name is left alone: only one name came.
+        """
+        *lines, last = event.raw.split(b"\n")
+        said = [self.read(line) for line in (lines if last.strip() == b"[DONE]" else [*lines, last])]
+        if (event.event or "").startswith("thread.") or any(type(each) is not dict for each in said):
+            error = said[-1]
+            fails = type(error) is dict and (is_error(event, error) or error.get("type") == "response.failed")
+            return [], error if fails else None
+        if not self._ledger.record(PAYLOAD_INVALID):
+            return [], None
+        before = None if event.event == "error" else event.event
+        found = [type(event)(raw.decode(), raw, before) for raw in lines]
+        found.append(type(event)(last.decode(), last, event.event))
+        for each in found:
+            each.added = True
+        return found, None
 
     def _see_any(self, value: Any) -> None:
         """Count what an unknown API streams; on what is not JSON the SDK raises, and should."""

@@ -49,10 +49,10 @@ from streamwatch.core.kinds import (
     STREAM_STALLED,
     AnomalyKind,
 )
-from streamwatch.core.last_event import can_be_read, filled, is_error
+from streamwatch.core.last_event import can_be_read, filled, is_error, lacked
 from streamwatch.core.ledger import Ledger
 from streamwatch.core.patience import Patience
-from streamwatch.core.payloads import Payloads
+from streamwatch.core.payloads import BROKEN, Payloads
 from streamwatch.core.reorder import ReorderBuffer
 from streamwatch.core.report import Report, Request, Times
 from streamwatch.core.settings import Settings
@@ -75,9 +75,6 @@ _APIS: Mapping[str, type[ApiState]] = {
 #: Events of one read that are worked through before the reader gets the first of them: a read of a compressed body
 #: can hold 200,000, and a healthy one holds a handful.
 _EVENTS_A_STEP = 64
-
-#: Chunks without tool calls, on which a program that looks for nothing else has raised already.
-_WITHOUT_CALLS = frozenset((ChunkType.TEXT, ChunkType.REASONING, ChunkType.REFUSAL, ChunkType.ROLE))
 
 
 class StreamWatch:
@@ -170,6 +167,7 @@ class StreamWatch:
         if len(queue) == 1:  # as it mostly is
             self._current = event = queue.pop()
             if not self._step(event) or self.holding:
+                self.more()  # it may have been several
                 self._see_what_is_held()
         elif queue:
             self._coalesced += len(queue) - 1
@@ -184,6 +182,7 @@ class StreamWatch:
         self._decoder.take_id(event)
         self._current = event
         if not self._step(event) or self.holding:
+            self.more()
             self._see_what_is_held()
 
     def more(self) -> bool:
@@ -352,6 +351,12 @@ class StreamWatch:
 
     def _readable(self, event: Event, value: Any) -> Event | None:
         """Return an event without a JSON object, or what stands for it; None to drop it."""
+        if value is BROKEN and b"\n" in event.raw:
+            several, error = self._payloads.several(event)
+            if several:
+                self._queue[self._at : self._at] = several
+                return None
+            self._api.error_in_stream({"error": error})
         raw = self._payloads.see(event, value)
         if raw is None:
             return None
@@ -405,12 +410,8 @@ class StreamWatch:
         if self._api.name != "chat" or not self._queue or self.request.accumulated:
             return
         last = self._queue[-1]
-        counts = self._api.chunk_counts()
-        empty: dict[str, Any] = {}
-        if CONTENT_ABSENT not in self.anomalies and CONTENT_NULL not in self.anomalies:
-            empty["content"] = ""
-        if _WITHOUT_CALLS.isdisjoint(counts):
-            empty["tool_calls"] = []
+        content = CONTENT_ABSENT not in self.anomalies and CONTENT_NULL not in self.anomalies
+        empty = lacked(self._api.chunk_counts(), content=content)
         raw = filled(last.raw, empty) if last.added and empty else None
         if raw is not None:
             self._queue[-1] = event = self._event_type(raw.decode(), raw, last.event, last.id, last.retry)
@@ -461,17 +462,13 @@ class StreamWatch:
             counts[ChunkType.OTHER] = counts.get(ChunkType.OTHER, 0) + others
         return counts
 
-    def _events_per_read(self) -> float:
-        came = self.events + self._payloads.others + self.done
-        return came / max(came - self._coalesced, 1)
-
     def report(self, times: Times | None = None, resumed: Sequence[Resumed] = ()) -> Report:
         """Return what is known up to now; complete once the stream is closed, and its `times` are known.
 
         `resumed` is what came of the requests that were added to read the stream on.
         """
         api, order = self._api, self._reorder
-        ended = self.verdict is not None
+        ended, came = self.verdict is not None, self.events + self._payloads.others
         return Report(
             serial=self.serial,
             api=api.name,
@@ -481,7 +478,7 @@ class StreamWatch:
             server=api.server,
             response_id=api.id,
             finish_reasons=api.finish_reasons(),
-            events=self.events + self._payloads.others,
+            events=came,
             chunks=self._chunk_counts(),
             anomalies={kind: count.count for kind, count in self.anomalies.items()},
             outcomes={
@@ -495,7 +492,7 @@ class StreamWatch:
             reorder_max_distance=order.waits.max_distance,
             reorder_max_delay=order.waits.max_delay,
             unwatched=self._unwatched,
-            events_per_read=self._events_per_read(),
+            events_per_read=(came + self.done) / max(came + self.done - self._coalesced, 1),
             resumed=tuple(resumed),
             times=times,
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 import pytest
 
-from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, sse, watch
-from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, PROTOCOL_FOREIGN
+from helpers.stream_builders import DONE, Payload, answered, bare, begin, body, chunk, named, said, settings, sse, watch
+from streamwatch.core.kinds import ANSWER_MISSING, ERROR_HIDDEN, KEEPALIVE_FRAME, PROTOCOL_FOREIGN
 from streamwatch.core.quirks import FAILURES, FINISH_REASONS, NO_ANSWER, PLACEHOLDERS, REASONING, SYNONYMS
 from streamwatch.core.report import Request
+from streamwatch.core.stream import StreamWatch
 from streamwatch.core.vocabulary import ChunkType, Outcome, Verdict
 from streamwatch.export.places import PLACES
 from streamwatch.export.words import OTHER_WORD, finish_reason
@@ -240,3 +242,106 @@ def test_a_member_that_is_no_answer_keeps_its_name_in_a_masked_capture(member: s
     (delta,) = [PLACES["chat"].members["choices"].element.members["delta"]]  # type: ignore[union-attr]
 
     assert member in delta.members, "a member for _DELTA or _REASONING in streamwatch/export/places.py"
+
+
+# --- notes, and errors of choices
+
+NOTES = [
+    ({"tool": "search", "status": "failed"}, "nanobot.tool.progress"),
+    ({"tool": "search", "status": "failed"}, None),
+    ({"success": False, "tool": "search"}, None),
+    ({"detail": "one of two replicas is busy"}, None),
+    ({"detail": ["busy"]}, "message"),
+    ({"code": 10000, "message": "success"}, None),
+    ({"type": "billing", "detail": {"credits": 3}}, None),
+]
+_NOTES = pytest.mark.parametrize(("note", "name"), NOTES, ids=str)
+
+
+@_NOTES
+@pytest.mark.parametrize("repair", ["default", "all"])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_note_that_an_answer_follows_is_no_error(note: Payload, name: str | None, repair: str, place: int) -> None:
+    """A tool of the gateway failed, or one of its upstreams: what follows is handed on, and the note before it."""
+    chunks = said("One ", "two")
+    wire = body(chunks[:place], done=False) + sse(note, event=name) + body(chunks[place:])
+    seen = watch("chat", wire, repair)
+
+    assert seen.report.verdict is Verdict.COMPLETE
+    assert ERROR_HIDDEN not in seen.report.anomalies
+    assert [each for each in seen.payloads if each.get("id")] == watch("chat", body(chunks), repair).payloads
+    assert not any("error" in each for each in seen.payloads)
+
+
+@pytest.mark.parametrize("end", ["done", "body", "reader"])
+@pytest.mark.parametrize("repair", ["default", "all"])
+def test_what_says_failure_is_an_error_where_nothing_follows(end: str, repair: str) -> None:
+    """At [DONE], at the end of the body, and where the reader leaves."""
+    failure = {"success": False, "message": "busy"}
+    stream = StreamWatch("chat", None, settings(repair))
+    stream.receive(body([*said("One")[:2], failure], done=end == "done"))
+    stream.close(abandoned=end == "reader")
+
+    assert stream.report().verdict is Verdict.ERROR
+    assert ERROR_HIDDEN in stream.report().anomalies
+    if end != "reader":
+        last = [event.payload for event in stream.ready if event.payload is not None][-1]
+        assert ("error" in last) == (repair == "all")
+
+
+def test_a_note_waits_no_longer_than_the_window() -> None:
+    """On request, for what follows; then it goes on as it came, and is an error if nothing ever follows."""
+    now = [0.0]
+    failure = {"success": False, "message": "busy"}
+    stream = StreamWatch("chat", None, settings("all"), clock=lambda: now[0])
+    stream.receive(body([*said("One")[:2], failure], done=False))
+    waiting = len(stream.ready)
+    now[0] = stream.settings.window_seconds + 1
+    stream.expire()
+    assert stream.ready[waiting].payload == {**failure, "choices": []}
+    stream.close()
+
+    assert stream.report().verdict is Verdict.ERROR
+    assert "error" not in stream.ready[-1].payload
+
+
+@pytest.mark.parametrize("error", [{"code": 502, "message": "gone"}, "gone"])
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_an_error_of_a_choice_is_one_unless_it_goes_on(error: Any, goes_on: bool) -> None:
+    """Gateways put it beside the finish_reason (genkit#6079); after another upstream took over it is none."""
+    *chunks, last = said("One ", "two")
+    broken = copy.deepcopy(last)
+    broken["choices"][0]["error"] = error
+    wire = [*chunks, broken]
+    if goes_on:
+        broken["choices"][0]["finish_reason"] = None
+        wire.append(last)
+    seen = watch("chat", body(wire), "all")
+
+    assert seen.report.verdict is (Verdict.COMPLETE if goes_on else Verdict.ERROR)
+    assert seen.payloads[-1].keys() == last.keys()
+
+
+@pytest.mark.parametrize(
+    "word", ["network-error", "error_finish", "failed", "timeout", "server_error", "engine_overloaded", "FAIL"]
+)
+def test_a_finish_reason_that_says_failure_is_an_error(word: str) -> None:
+    """However it is written (hermes-agent#92161)."""
+    *chunks, last = said("One")
+    last["choices"][0]["finish_reason"] = word
+
+    assert watch("chat", body([*chunks, last])).report.verdict is Verdict.ERROR
+
+
+@pytest.mark.parametrize(
+    ("frame", "name"), [({}, "keepalive"), ({"x": 1}, "keep-alive"), ({"type": "ping"}, None), ({}, "ping")], ids=str
+)
+def test_a_chunk_that_keeps_the_connection_open_is_told_as_one(frame: Payload, name: str | None) -> None:
+    """By its type, or its name: dropped for the SDK's helper, which iterates over its choices."""
+    chunks = said("One ", "two")
+    wire = body(chunks[:2], done=False) + sse(frame, event=name) + body(chunks[2:])
+    reader, helper = (watch("chat", wire, request=Request(n=1, accumulated=each)) for each in (False, True))
+
+    assert set(reader.report.anomalies) == set(watch("chat", body(chunks)).report.anomalies) | {KEEPALIVE_FRAME}
+    assert frame in reader.payloads
+    assert helper.payloads == watch("chat", body(chunks), request=Request(n=1, accumulated=True)).payloads

@@ -32,6 +32,7 @@ from helpers.stream_builders import (
 )
 from streamwatch.core.kinds import (
     ANSWER_MISSING,
+    ERROR_HIDDEN,
     ERROR_IN_STREAM,
     KEEPALIVE_FRAME,
     KINDS,
@@ -2069,3 +2070,94 @@ def test_an_event_behind_the_end_has_the_index_that_its_item_was_given() -> None
     ]
     assert len(about) == len(said)
     assert {event["output_index"] for event in about} == {2}
+
+
+# --- the end under another name, and payloads without a type
+
+ENDS = {"completed": Verdict.COMPLETE, "incomplete": Verdict.COMPLETE, "failed": Verdict.ERROR}
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_response_done_ends_a_response_as_its_status_says(status: str) -> None:
+    """Codex proxies end it as the Realtime API does (9router#2142)."""
+    *events, last = answered("One")
+    done = {**last, "type": "response.done", "response": {**last["response"], "status": status}}
+    seen = watch("responses", named([*events, done]))
+
+    assert seen.report.verdict is ENDS[status]
+    assert seen.report.finish_reasons == (status,)
+    assert seen.payloads == [*events, done]
+    assert set(seen.report.anomalies) <= {ERROR_IN_STREAM}
+
+
+@pytest.mark.parametrize("response", [None, {}, {"status": "in_progress"}, {"status": 3}])
+def test_response_done_without_a_final_status_ends_nothing(response: Any) -> None:
+    """It is one of the events that nobody knows."""
+    *events, _ = answered("One")
+
+    assert watch("responses", named([*events, {"type": "response.done", "response": response}])).report.verdict is (
+        Verdict.TRUNCATED
+    )
+
+
+def test_response_done_behind_the_end_is_one_event_more() -> None:
+    """It is handed on, and nothing is made of it."""
+    events = answered("One")
+    wire = [*events, {**events[-1], "type": "response.done", "sequence_number": len(events)}]
+    seen = watch("responses", named(wire))
+
+    assert (seen.payloads, seen.report.verdict, seen.report.anomalies) == (wire, Verdict.COMPLETE, {})
+
+
+@pytest.mark.parametrize("request_", [None, HELPER])
+def test_payloads_without_a_type_are_what_their_events_are_called(request_: Request | None) -> None:
+    """The SDK's helper gets the type (cc-switch#5083)."""
+    events = answered("One ", "two")
+    bare = [{name: value for name, value in event.items() if name != "type"} for event in events]
+    wire = b"".join(sse(each, event=event["type"]) for each, event in zip(bare, events, strict=True))
+    seen = watch("responses", wire, request=request_)
+
+    assert seen.payloads == (events if request_ else bare)
+    assert seen.report.verdict is Verdict.COMPLETE
+    assert set(seen.report.anomalies) == {PAYLOAD_INVALID}
+
+
+@pytest.mark.parametrize(
+    ("failure", "name"),
+    [({"code": "rate_limit", "message": "slow"}, "error"), ({"detail": "no"}, None), ({"success": False}, None)],
+    ids=str,
+)
+def test_a_failure_without_a_type_is_an_error_where_nothing_follows(failure: Payload, name: str | None) -> None:
+    """Shown on request, where its name says that it is one."""
+    events = answered("One")
+    wire = named(events[:3]) + sse(failure, event=name)
+    for repair in ("default", "all"):
+        seen = watch("responses", wire, repair)
+        assert seen.report.verdict is Verdict.ERROR
+        assert ERROR_HIDDEN in seen.report.anomalies
+        assert ("error" in seen.payloads[-1]) == (repair == "all" and name == "error")
+    if name is None:
+        seen = watch("responses", wire + named(events[3:]))
+        assert (seen.report.verdict, set(seen.report.anomalies)) == (Verdict.COMPLETE, set())
+
+
+@pytest.mark.parametrize("first", [0, 7, 2**31, 2**52])
+def test_a_lost_tail_is_put_in_wherever_the_numbers_begin(first: int) -> None:
+    """They order the events up to where JavaScript counts exactly."""
+    events = [{**event, "sequence_number": first + at} for at, event in enumerate(answered("One ", "two"))]
+    lost = next(at for at, event in enumerate(events) if event.get("delta") == "two")
+    wire = [*events[:lost], *({**e, "sequence_number": e["sequence_number"] - 1} for e in events[lost + 1 :])]
+    seen = watch("responses", named(wire))
+
+    assert "".join(e["delta"] for e in seen.payloads if e["type"] == DELTA) == "One two"
+    assert seen.outcome(RESPONSE_TEXT_LOST) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("notes", range(5))
+def test_events_without_a_number_make_up_for_no_loss(notes: int) -> None:
+    """What the gap took is counted once, as the gap."""
+    events = answered("One ", "two", "three")
+    lost = next(at for at, event in enumerate(events) if event.get("delta") == "two")
+    wire = [*events[:lost], *[{"type": "codex.rate_limits"}] * notes, *events[lost + 1 :]]
+
+    assert set(watch("responses", named(wire)).report.anomalies) == {SEQUENCE_GAP}

@@ -190,7 +190,7 @@ def test_what_comes_again_waits_for_what_comes_next(repeated: list[int], keep_al
         assert read.counts()["sequence_duplicate"] == len(repeated)
 
 
-def stuck(words: list[str], at: int) -> list[Payload]:
+def stuck(words: list[str], at: int) -> list[dict[str, Any]]:
     """A stream whose number stands still from a place on."""
     chunks = [{**chunk({"content": word}), "mark": place} for place, word in enumerate(words)]
     return [{**each, "sequence_number": min(place, at), "mark": min(place, at)} for place, each in enumerate(chunks)]

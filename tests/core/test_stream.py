@@ -45,7 +45,7 @@ from helpers.stream_builders import (
     usage_chunk,
     watch,
 )
-from streamwatch.core.kinds import ERROR_HIDDEN, PAYLOAD_INVALID, STREAM_STALLED
+from streamwatch.core.kinds import ERROR_HIDDEN, ERROR_IN_STREAM, PAYLOAD_INVALID, STREAM_STALLED
 from streamwatch.core.report import Request
 from streamwatch.core.sse import Event
 from streamwatch.core.stream import StreamWatch
@@ -659,3 +659,56 @@ def test_what_is_held_waits_for_the_server_alone(api: str) -> None:
     now[0] = deadline + 60
     stream.expire()
     assert (len(stream.ready), stream.holding) == (before + 1, False)
+
+
+# --- several payloads in one event
+
+
+@pytest.mark.parametrize("cut", ["whole", "bytes", "one by one"])
+@pytest.mark.parametrize("end", [b"", b"data: [DONE]\n"])
+def test_payloads_whose_blank_lines_were_lost_are_events_of_their_own(cut: str, end: bytes) -> None:
+    """The SDK raises on such an event: each line of it is a JSON object (sub2api#1471)."""
+    chunks = said("One ", "two", "three")
+    lost = b"".join(sse(each).replace(b"\n\n", b"\n") for each in chunks[1:3]) + end + b"\n"
+    wire = body(chunks[:1], done=False) + lost + body([] if end else chunks[3:], done=not end)
+    parts = {"whole": [wire], "bytes": [bytes([byte]) for byte in wire], "one by one": wire.splitlines(keepends=True)}
+    seen = watch("chat", parts[cut])
+
+    assert [each for each in seen.payloads if each] == (chunks[:3] if end else chunks)
+    assert seen.outcome(PAYLOAD_INVALID) == {Outcome.VERIFIED}
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_an_error_that_stands_in_the_event_before_it_is_one(api: str, torn: bool) -> None:
+    """The SDK raises what the server says, or on what is torn: in either case the answer has failed."""
+    events = said("One ", "two")[:2] if api == "chat" else answered("One")[:4]
+    failure = {"error": {"message": "gone"}}
+    before = sse(events[-1])[: -12 if torn else -1]
+    wire = b"".join(map(sse, events[:-1])) + before + b"\n" * torn + sse(failure)
+    seen = watch(api, wire)
+
+    assert seen.report.verdict is Verdict.ERROR
+    assert ERROR_IN_STREAM in seen.report.anomalies
+    assert (failure in seen.payloads) == (not torn)
+
+
+def test_several_payloads_can_be_left_as_they_came() -> None:
+    """By the policy; and where only the name of an event says what it is, of which one came."""
+    text = b"".join(sse(each).replace(b"\n\n", b"\n") for each in said("One ", "two")[:2]) + b"\n"
+    thread = b"event: thread.message.delta\n" + text
+    for seen in (watch("chat", text, "-payload_invalid"), watch("assistants", thread)):
+        (event,) = seen.events
+        assert event.payload is None
+    observed = watch("chat", text, "none")
+    assert len(observed.events) == 1
+    assert observed.report.events == 2
+
+
+def test_more_payloads_in_one_event_than_a_step_takes_all_go_on() -> None:
+    """In their order."""
+    words = [str(number) for number in range(200)]
+    chunks = said(*words)
+    lost = b"".join(sse(each).replace(b"\n\n", b"\n") for each in chunks[:-1]) + b"\n"
+
+    assert watch("chat", lost + body(chunks[-1:])).payloads == chunks

@@ -465,6 +465,53 @@ def test_a_fragment_without_index_belongs_to_the_call_of_its_id() -> None:
     assert seen.outcome(TOOL_CALL_INDEX_MISSING) == {Outcome.VERIFIED}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "rest", "whose"),
+    [
+        ('{"city":', '{"city":"Lima"}', '"Oslo"}', 0),
+        ('{"city":"Oslo"}', '{"city":', '"Lima"}', 1),
+        ('{"city":', "", '{"city":"Lima"}', 1),
+        ('{"x":', '{"y":', "2}", None),
+    ],
+)
+def test_the_rest_of_a_call_that_says_nothing_goes_to_the_only_one_that_is_open(
+    first: str, second: str, rest: str, whose: int | None
+) -> None:
+    """Where two can go on with it, to none: a call of which nobody knows that it was meant must not look whole."""
+    calls = [
+        {"id": f"call_{name}", "type": "function", "function": {"name": name, "arguments": text}}
+        for name, text in (("a", first), ("b", second))
+    ]
+    seen = seen_of(*calls, {"function": {"arguments": rest}})
+    last = fragments_of(seen)[-1][0]
+
+    assert last.get("index") == whose
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("every", [True, False])
+def test_a_role_on_every_chunk_is_no_other_choice_where_each_has_an_index(count: int, every: bool) -> None:
+    """Two calls under one index, in each of the choices that were asked for."""
+    role = {"role": "assistant"} if every else {}
+    deltas = [
+        {"role": "assistant", "content": ""},
+        *({**role, "tool_calls": [fragment(0, f'{{"at":{at}}}', id=f"call_{at}", name="weather")]} for at in range(2)),
+    ]
+    chunks = [chunk(delta, index=index) for delta in deltas for index in range(count)]
+    wire = [*chunks, *(chunk({}, "tool_calls", index=index) for index in range(count))]
+    seen = watch("chat", body(wire), request=Request(n=count, tools=frozenset({"weather"})))
+
+    for index in range(count):
+        fragments = [
+            each["index"]
+            for payload in seen.payloads
+            for choice in payload["choices"]
+            if choice["index"] == index
+            for each in choice["delta"].get("tool_calls", ())
+        ]
+        assert fragments == [0, 1]
+
+
 @pytest.mark.parametrize("repair", ["default", "default,-tool_call_index_sparse"])
 def test_a_fragment_under_an_index_that_nobody_opened_is_not_guessed(repair: str) -> None:
     """Two calls are open: it may be of either."""

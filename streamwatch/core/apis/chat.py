@@ -231,7 +231,7 @@ class Chat(ChatState):
         self.any_audio = self.any_audio or "audio" in delta
         if state.begun and delta.get("role"):
             self.repeats_role = True
-            state.restarts = (self.request.n or 1) > 1
+            state.restarts = (self.request.n or 1) > len(self.choices)  # else each has an index of its own
         if see_delta(delta, state, self.ledger):
             event.fills_content = self.applies
         return carried

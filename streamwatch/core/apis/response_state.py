@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from streamwatch.core.answer_parts import as_number
 from streamwatch.core.apis.base import ApiState
 from streamwatch.core.apis.output_items import Item, OutputItems, Part, Statement, key_of
-from streamwatch.core.apis.response_families import Family, is_index
+from streamwatch.core.apis.response_families import Family
 from streamwatch.core.context import Context
 from streamwatch.core.kinds import RESPONSE_EVENT_MISSING
 from streamwatch.core.vocabulary import Evidence, Level
@@ -19,7 +20,17 @@ class ResponseState(ApiState):
     """The state of one streamed response."""
 
     __slots__ = (
-        *("_first_number", "_number", "_unordered", "answered", "counts_deltas", "items", "kept", "open"),
+        *(
+            "_first_number",
+            "_number",
+            "_unnumbered",
+            "_unordered",
+            "answered",
+            "counts_deltas",
+            "items",
+            "kept",
+            "open",
+        ),
         *("partial", "unproved", "unread"),
     )
 
@@ -35,7 +46,8 @@ class ResponseState(ApiState):
         self.unread = False  #: something came that may be text of any item
         self.unproved = 0  #: parts with text that was put in, and that only its source says
         self.open: dict[tuple[Any, Any, Any], Part] = {}  #: by type, output index and index of the part
-        self._number: Any = None
+        self._number: int | None = None
+        self._unnumbered = 0  # events without a number
         self._first_number: int | None = None
         self._unordered = False
 
@@ -43,22 +55,25 @@ class ResponseState(ApiState):
 
     def see_number(self, number: Any) -> None:
         """Take note of the number of the event that is looked at."""
-        if is_index(number):
-            self._unordered = self._unordered or (is_index(self._number) and number <= self._number)
-            self._first_number = number if self._first_number is None else self._first_number
-        self._number = number
+        known = number if type(number) is int and as_number(number) is not None else None
+        if known is None:
+            self._unnumbered += 1
+        else:
+            self._unordered = self._unordered or (self._number is not None and known <= self._number)
+            self._first_number = known if self._first_number is None else self._first_number
+        self._number = known
 
     @property
     def ordered(self) -> bool:
         """Return whether the numbers say that nothing more comes of what has closed."""
-        return is_index(self._number) and not self._unordered
+        return self._number is not None and not self._unordered
 
     @property
     def lost_events(self) -> bool:
         """Return whether the numbers say that events were lost: then `sequence_gap` counts what is missing."""
-        if self._first_number is None or not is_index(self._number):
+        if self._first_number is None or self._number is None:
             return False
-        return self._number - self._first_number + 1 > sum(self.counts.values())
+        return self._number - self._first_number + 1 > sum(self.counts.values()) - self._unnumbered
 
     def put_in(self, type_: str, **payload: Any) -> None:
         """Hand on an event that never came.
@@ -66,7 +81,7 @@ class ResponseState(ApiState):
         It has the number of the event before it, where events have any: a program compares them, as the SDK's helper
         does, and a client that resumes after that one misses nothing.
         """
-        number = {"sequence_number": max(self._number - 1, 0)} if is_index(self._number) else {}
+        number = {} if self._number is None else {"sequence_number": max(self._number - 1, 0)}
         self.insert({"type": type_, **number, **payload})
 
     # --- items and texts

@@ -101,7 +101,8 @@ class WaitingResponse(ResponseState):
 
     def _announce_late(self, said: dict[str, Any]) -> None:
         held, (_, index) = self.held, self._late or (None, None)
-        last, self._number = self._number, held[0].payload.get("sequence_number")  # it goes before the first of them
+        last, number = self._number, held[0].payload.get("sequence_number")
+        self._number = number if type(number) is int else None  # it goes before the first of them
         introduce(self, meet(self, {"output_index": index}, said, index), {"output_index": index})
         self._number = last
         self._replay(held)

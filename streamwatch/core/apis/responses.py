@@ -95,7 +95,7 @@ class Responses(WaitingResponse):
         self._foreign = False  # an event came that is none
         self._spliced = False  # another response began behind the end
         self._suspect = False  # an event without a type says that the request failed
-        self._last_number: Any = None  # of the terminal event
+        self._last_number: int | None = None  # of the terminal event
 
     # --- one event
 
@@ -207,7 +207,7 @@ class Responses(WaitingResponse):
         """Take note of the first event of this API where it is not `response.created`: resumed, or without a head."""
         self._known = self.began = True
         number = payload.get("sequence_number")
-        if self.request.starting_after is not None or (is_index(number) and number > 0):
+        if self.request.starting_after is not None or (type(number) is int and number > 0):
             self.partial = True
         else:
             self.record(RESPONSE_EVENT_MISSING, Level.NEVER)
@@ -299,7 +299,7 @@ class Responses(WaitingResponse):
         elif not self._spliced:
             self._place_late(payload)
         number, last = payload.get("sequence_number"), self._last_number
-        if not self._spliced and is_index(number) and is_index(last) and number < last:
+        if not self._spliced and type(number) is int and last is not None and number < last:
             return True  # it comes late, and its number says that it belongs to this response
         return not self.record(STREAM_SPLICED)
 

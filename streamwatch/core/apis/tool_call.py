@@ -159,6 +159,14 @@ class Call:
         return not self._kept or is_json(text) or begins_json(text)
 
 
+def free_among(calls: list[Call]) -> int:
+    """Return the next index that none of these calls has."""
+    index, taken = len(calls), {call.index for call in calls}
+    while index in taken:
+        index += 1
+    return index
+
+
 def is_json(text: str) -> bool:
     """Return whether a text is JSON. Most beginnings of one show in their last character."""
     stripped = text.strip()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from streamwatch.core.apis.doubts import Doubts
-from streamwatch.core.apis.tool_call import Budget, Call, Fragment, begins_json, is_json
+from streamwatch.core.apis.tool_call import Budget, Call, Fragment, begins_json, free_among, is_json
 from streamwatch.core.apis.tool_fragments import FragmentRules
 from streamwatch.core.kinds import (
     TOOL_CALL_ARGUMENTS_INVALID,
@@ -318,7 +318,7 @@ class ToolCalls:
         # For the helper, which knows of no rounds, all of them are one list.
         all_are_one = self._ledger.wants(TOOL_CALL_INDEX_REUSED, Level.HELPER)
         round_ = [known for known in self.calls if all_are_one or not known.is_over]
-        return self._opened(fragment, _free_among(round_) if renumbered else fragment.index)
+        return self._opened(fragment, free_among(round_) if renumbered else fragment.index)
 
     def _at_new_index(self, fragment: Fragment, index: int) -> Call | None:
         other = self._by_id.get(fragment.id) if fragment.id else None
@@ -335,7 +335,7 @@ class ToolCalls:
 
     def _place_of(self, fragment: Fragment, index: int) -> int:
         """Return the index that a call is opened under."""
-        place = self._free() if self._is_misplaced(fragment, index) else index
+        place = free_among(self.calls) if self._is_misplaced(fragment, index) else index
         if index != len(self._by_index) and len(self.calls) < _MAX_CALLS:
             wanted = self._ledger.record(TOOL_CALL_INDEX_SPARSE)
             if wanted and place == index:
@@ -362,7 +362,7 @@ class ToolCalls:
             if wanted:
                 self._ledger.unrepaired(TOOL_CALL_INDEX_SPARSE)
             # Under the index that another call was given its readers would take them for that call's.
-            return self._opened(fragment, self._free()) if wanted and index in self._taken else call
+            return self._opened(fragment, free_among(self.calls)) if wanted and index in self._taken else call
         if fragment.says_arguments and len(self._by_index) < _MAX_INDEXES:  # a blank one says nothing of the next
             self._by_index[index] = call
             self._shifts = self._shifts or []
@@ -373,13 +373,12 @@ class ToolCalls:
         wanted = self._ledger.record(TOOL_CALL_INDEX_MISSING)
         call = self._known(fragment)
         if call is None and (fragment.id or fragment.name):
-            call = self._opened(fragment, self._free() if wanted else None)
+            call = self._opened(fragment, free_among(self.calls) if wanted else None)
             self._are_numbered = wanted
             if call is not None and call.id:
                 self._by_id[call.id] = call  # what goes on under an id that comes again is of the last call
         elif call is None:
-            # Where nothing proves it, the nearest: without an index it would be of none of those that got theirs here.
-            call = self._meant(fragment) or (self._last if self._are_numbered else None)
+            call = self._only_open(fragment)
         if not wanted:
             return call
         if call is None:
@@ -411,6 +410,15 @@ class ToolCalls:
         is_late = not call.name and call.goes_on_with(fragment.arguments)
         return not fragment.id and (is_late or call.has_rest(fragment.name, self._tools))
 
+    def _only_open(self, fragment: Fragment) -> Call | None:
+        """Return the call whose arguments go on with those of a fragment; None where those of several do."""
+        said = fragment.arguments if fragment.says_arguments else ""
+        found = [call for call in self.calls if said and call.size and not call.parses() and call.goes_on_with(said)]
+        if found and self.calls[-1].size:
+            return found[0] if len(found) == 1 else None
+        # Where nothing proves it, the nearest: without an index it would be of none of those that got theirs here.
+        return self._meant(fragment) or (self._last if self._are_numbered else None)
+
     def _meant(self, fragment: Fragment) -> Call | None:
         """Return the last call, if no other one can be meant by arguments that say neither index nor id."""
         if not self.calls:
@@ -428,9 +436,6 @@ class ToolCalls:
         if call.index is not None and fragment.fields.get("index") != call.index:
             fragment.fields["index"] = call.index
         return call
-
-    def _free(self) -> int:
-        return _free_among(self.calls)
 
     @property
     def _taken(self) -> set[int | None]:
@@ -458,14 +463,6 @@ class ToolCalls:
         same = fragment.name == other.name and fragment.arguments == other.arguments and is_json(fragment.arguments)
         wanted = same and self._ledger.wants(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
         return wanted and self._ledger.record(TOOL_CALL_ID_CHANGED, Level.OPT_IN)
-
-
-def _free_among(calls: list[Call]) -> int:
-    """Return the next index that none of these calls has."""
-    index, taken = len(calls), {call.index for call in calls}
-    while index in taken:
-        index += 1
-    return index
 
 
 def _follows_whole(fragment: Fragment, call: Call) -> bool:
