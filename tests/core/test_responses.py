@@ -2161,3 +2161,54 @@ def test_events_without_a_number_make_up_for_no_loss(notes: int) -> None:
     wire = [*events[:lost], *[{"type": "codex.rate_limits"}] * notes, *events[lost + 1 :]]
 
     assert set(watch("responses", named(wire)).report.anomalies) == {SEQUENCE_GAP}
+
+
+# --- reasoning that nobody announced in parts
+
+
+def thought(indexes: list[int], closes: int | None, *, kind: str = "reasoning_text") -> list[Payload]:
+    """A response whose reasoning comes in a delta for each index, and closes under another one."""
+    words = [f"{at} " for at in range(len(indexes))]
+    key = "summary_index" if "summary" in kind else "content_index"
+    at = {"item_id": "rs", "output_index": 0}
+    item = {"id": "rs", "type": "reasoning", "summary": []}
+    part = {"type": "summary_text" if "summary" in kind else kind, "text": "".join(words)}
+    done = {**item, "summary": [part]} if "summary" in kind else {**item, "content": [part]}
+    created, *_, completed = answered()
+    events: list[Payload] = [created, {"type": "response.output_item.added", "output_index": 0, "item": item}]
+    for index, word in zip(indexes, words, strict=True):
+        events.append({"type": f"response.{kind}.delta", **at, key: index, "delta": word})
+    if closes is not None:
+        events.append({"type": f"response.{kind}.done", **at, key: closes, "text": "".join(words)})
+    events.append({"type": "response.output_item.done", "output_index": 0, "item": done})
+    said = [{**event, "output_index": 1} for event in message(1, "One")]
+    whole = {**completed["response"], "output": [done, said[-1]["item"]]}
+    return numbered([*events, *said, {**completed, "response": whole}])
+
+
+@pytest.mark.parametrize("kind", ["reasoning_text", "reasoning_summary_text"])
+@pytest.mark.parametrize(
+    ("indexes", "closes"),
+    [([0, 1, 2], 3), ([0, 0, 0], 1), ([0, 1, 2], 0), ([0, 0, 0], 0), ([0, 1, 2], None), ([2, 2, 2], 2)],
+    ids=str,
+)
+def test_reasoning_whose_deltas_have_an_index_each_is_one_text(
+    indexes: list[int], closes: int | None, kind: str
+) -> None:
+    """Nobody announced a part, and all of it is said as one (vllm#35184): nothing of it is lost, and nothing changes."""
+    wire = thought(indexes, closes, kind=kind)
+    seen = watch("responses", named(wire))
+
+    assert seen.payloads == wire
+    assert RESPONSE_TEXT_LOST not in seen.report.anomalies
+    assert RESPONSE_TERMINAL_MISMATCH not in seen.report.anomalies
+
+
+def test_reasoning_that_closes_as_something_else_is_told() -> None:
+    """The pieces are not how the text goes."""
+    wire = thought([0, 1, 2], 3)
+    for event in wire:
+        if event["type"] == "response.reasoning_text.delta" and event["content_index"] == 1:
+            event["delta"] = "x"
+
+    assert watch("responses", named(wire)).report.condition.value != "clean"

@@ -224,6 +224,30 @@ def _meant(state: ResponseState, item: Item, key: str, index: Any, *, closes: bo
     return still_open if still_open.announced and (closes or state.counts_deltas) else None
 
 
+def joined_part(state: ResponseState, item: Item, family: Family, said: str) -> Part | None:
+    """Return the part that has all of a text whose pieces came under an index each; None where they are not that.
+
+    Nobody announced them: vLLM counts the deltas of its reasoning there, and closes them as one text (vllm#35184).
+    """
+    parts = [part for part in item.parts_of(family) if part.is_open]
+    if family.is_answer or item.partial or len(parts) < 2 or any(part.announced for part in parts):
+        return None
+    at = 0
+    for part in parts:
+        end = at + len(part.text)
+        if part.text != said[at:end]:
+            return None
+        at = end
+    if at != len(said):
+        return None
+    first, *others = parts
+    first.text.add(said[len(first.text) :])
+    for part in others:
+        state.forget(part)
+        item.parts.remove(part)
+    return first
+
+
 def noted_part(state: ResponseState, payload: dict[str, Any], item: Item) -> Part | None:
     """Return the part that an annotation belongs to, and set its index right where the server counts there."""
     index = payload.get("content_index")
