@@ -87,6 +87,8 @@ NO_ANSWER = frozenset(
 #: Codes: anything says failure but these. MiniMax: `base_resp.status_code`; Baidu: `error_code`.
 _CODES = (("base_resp", "status_code"), ("error_code",), ("errorCode",))
 _GOOD_CODES = frozenset(("", "0", "200", "none", "ok", "success", "false"))
+#: Messages that say of any other code that it is one of success.
+_GOOD_WORDS = frozenset(("ok", "success"))
 #: Members that are there, or not empty, on failure only. `errors`: Cloudflare; `fault`: Apigee.
 _ERRORS = ("error_type", "error_message", "error_msg", "errorMessage", "errors", "fault")
 #: How the `__type` of a failure ends: AWS.
@@ -109,8 +111,10 @@ def says_failure(payload: Mapping[str, Any]) -> bool:
         return True
     if payload.get("success") is False or any(payload.get(name) for name in _ERRORS):
         return True
-    if error_message(payload).lower() in _GOOD_CODES - {""}:
-        return False
+    return error_message(payload).lower() not in _GOOD_WORDS and _says_bad_status(payload)
+
+
+def _says_bad_status(payload: Mapping[str, Any]) -> bool:
     statuses = [payload.get(name) for name in _STATUSES]
     if any(type(status) is int and status >= _FIRST_ERROR_STATUS for status in statuses):
         return True

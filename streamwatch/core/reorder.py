@@ -30,8 +30,7 @@ from streamwatch.core.sse import Event
 #: The window of numbers that are not proved: nobody takes a quarter of a second for a stop, and relays mix up what is
 #: on its way at the same time.
 _SHORT_SECONDS = 0.25
-_SHORT_EVENTS = 64
-_SHORT_BYTES = 1 << 20
+_SHORT_EVENTS, _SHORT_BYTES = 64, 1 << 20
 #: A wait that the end of a stream cuts short is remembered from here on: what came in one read has not waited.
 _FELT_SECONDS = 0.05
 #: Numbers in a row that settle where a stream begins which does not say so.
@@ -216,8 +215,8 @@ class ReorderBuffer:
         if not places:
             return self._without_order(event)
         self._choose()
-        if self._doubted and places.get(self._numbers, _NOWHERE)[0] in _IN_TURN:
-            self._drop_doubted()  # the numbers go on
+        if self._doubted:
+            self._drop_doubted(places.get(self._numbers, _NOWHERE)[0])
         if self.waiting or any(self._calls_for_wait(each, places[each][0]) for each in self._candidates.all):
             return self._wait(event, places)
         return self._pass(event, places)
@@ -374,10 +373,12 @@ class ReorderBuffer:
             into = self._left = self._left or []
         into.append(event)
 
-    def _drop_doubted(self) -> None:
-        for event in self._doubted:
-            self._go_again(event)
-        self._doubted = NONE_YET
+    def _drop_doubted(self, place: Place = Place.NEXT) -> None:
+        """Drop what came again and had its time, where the numbers go on behind it, or end."""
+        if place in _IN_TURN:
+            for event in self._doubted:
+                self._go_again(event)
+            self._doubted = NONE_YET
 
     def _stop_waiting(self, event: Event) -> Wait:
         self._waiting_bytes -= len(event.raw)

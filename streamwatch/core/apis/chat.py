@@ -62,7 +62,17 @@ class Chat(ChatState):
     """The rules of one streamed chat completion."""
 
     __slots__ = (
-        *("_early", "_fills_attributes", "_fills_dicts", "_fragments", "_holds_finish", "_is_calm", "_last", "_line"),
+        *(
+            "_early",
+            "_fills_attributes",
+            "_fills_dicts",
+            "_fragments",
+            "_holds_finish",
+            "_holds_suspect",
+            "_is_calm",
+            "_last",
+            "_line",
+        ),
         *("_shows_errors", "_suspect", "_takes_out_text", "_texts", "_usage", "_waits"),
     )
 
@@ -82,6 +92,7 @@ class Chat(ChatState):
         self._line: dict[Event, bool] = NOTHING
         self._last: Event | None = None  # the last of `_line`, which waits for the next chunk
         self._suspect: Event | None = None  # says that the request failed, unless an answer follows
+        self._holds_suspect = False  # it is held until then
         self._is_calm = True  # nothing is under way that the shortcut of `push` could miss
         self._texts = self._fragments = 0
 
@@ -149,14 +160,16 @@ class Chat(ChatState):
             self.hold(event)
         elif self._line:
             self._line[event] = self.speaks
+        elif self.speaks and self._takes_out_text:
+            self._release(event, spoke=True)
         else:
-            self._release(event, spoke=self.speaks)
+            self.release(event)
         if self._line and not self._is_waiting:
             self._release_line()
 
     @property
     def _is_waiting(self) -> bool:
-        return bool(self.doubts) or self._last is not None or (self._suspect is not None and self._shows_errors)
+        return bool(self.doubts) or self._last is not None or self._holds_suspect
 
     def _release_line(self) -> None:
         for event, spoke in self._line.items():
@@ -182,14 +195,15 @@ class Chat(ChatState):
             self.count(ChunkType.OTHER)
             return True
         choices = choices_of(chunk)
-        if not choices and is_keepalive(chunk.get("type") or event.event, chunk):
+        self.speaks = any(map(says_something, choices))
+        if choices:
+            if self._suspect is not None and (self.speaks or any(choice.get("finish_reason") for choice in choices)):
+                self._clear()
+        elif is_keepalive(chunk.get("type") or event.event, chunk):
             self.count(ChunkType.OTHER)
             return not self.record(KEEPALIVE_FRAME, Level.HELPER)
-        self.speaks = any(map(says_something, choices))
-        if not choices:
-            self._suspect = event if may_say_failure(chunk, event) else self._suspect
-        elif self._suspect is not None and (self.speaks or any(choice.get("finish_reason") for choice in choices)):
-            self._suspect = None
+        elif may_say_failure(chunk, event):
+            self._suspect, self._holds_suspect = event, self._shows_errors
         for rule in CHUNK_RULES:
             rule(chunk, choices, self)
         carried = ChunkType.USAGE if chunk.get("usage") else ChunkType.OTHER
@@ -352,9 +366,13 @@ class Chat(ChatState):
                 state.finish_reason = state.taken_back
                 self._insert_finish(index, state.taken_back)
 
+    def _clear(self) -> None:
+        self._suspect, self._holds_suspect = None, False
+
     def _convict(self) -> None:
         """Count an error that no answer followed, and show it if it was held until now."""
-        suspect, self._suspect = self._suspect, None
+        suspect = self._suspect
+        self._clear()
         if suspect is None:
             return
         self.error = True

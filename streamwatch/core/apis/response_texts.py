@@ -137,8 +137,7 @@ def close_texts(
     state: ResponseState, item: Item, final: dict[str, Any], payload: dict[str, Any], at: Statement
 ) -> bool:
     """Close what is open of an item, and return whether the item as it is said agrees with what was delivered."""
-    for said in list(said_by(final)):
-        joined_part(state, item, said.family, said.text)
+    _join(state, item, final)
     left = {family: item.parts_of(family) for family in {part.family for part in item.parts}}
     agrees = True
     for said in list(said_by(final)):
@@ -153,6 +152,11 @@ def close_texts(
     for part in unsaid:
         _miss(state, part, final)
     return agrees and not any(part.begun for part in unsaid)
+
+
+def _join(state: ResponseState, item: Item, final: dict[str, Any]) -> None:
+    for said in list(said_by(final)):
+        joined_part(state, item, said.family, said.text)
 
 
 def _said_of(parts: list[Part], said: Said) -> Part:

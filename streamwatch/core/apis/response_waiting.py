@@ -1,4 +1,4 @@
-"""What a response waits for: events that say only later which item they are about, or what their index counts.
+"""The waits of a response: for later events to say which item the first ones are about, or what their index counts.
 
 Without waiting the SDK's helper raises on the first of them, or a text is taken for lost.
 """
