@@ -59,6 +59,7 @@ _numbers("numbers_scattered", lambda count, place: (count * 2654435761) % (1 << 
 _numbers("numbers_string", lambda count, place: str(count))
 _numbers("numbers_fraction", lambda count, place: float(count))
 _numbers("numbers_null", lambda count, place: None)
+_numbers("numbers_stand_still", lambda count, place: min(count, 5))
 _numbers("numbers_in_pairs", lambda count, place: count // 2)
 _numbers("stamps_seq", lambda count, place: count, "seq")
 _numbers("stamps_index_constant", lambda count, place: 0, "index")
@@ -241,6 +242,16 @@ def said_twice(events: Events, chance: Chance) -> Events | None:
     return [*events[:end], *(event.again() for event in events[:end]), *events[end:]]
 
 
+@change(*ALL)
+def blank_line_lost(events: Events, chance: Chance) -> Events | None:
+    """A relay leaves the blank line between two events out."""
+    place = chance.place(events[: end_of(events) - 1], is_data)
+    if place is None or place + 1 >= end_of(events):
+        return None
+    joined = events[place].written()[:-1] + events[place + 1].written()
+    return [*events[:place], Event(raw=joined, tag="made"), *events[place + 2 :]]
+
+
 # --- [DONE]
 
 
@@ -282,6 +293,9 @@ _FRAMES: dict[str, Event] = {
     "vendor": vendor(),
     "vendor_of_responses": vendor("response.vendor"),
     "vendor_named": Event({"progress": 0.5}, "progress", tag="made"),
+    "note_of_failure": made({"tool": "search", "status": "failed"}),
+    "note_of_failure_named": Event({"tool": "search", "success": False}, "tool.progress", tag="made"),
+    "note_of_detail": made({"detail": "one of two upstreams is busy"}),
     "rate_limits": made({"type": "response.rate_limits.updated", "rate_limits": [{"name": "requests", "limit": 5}]}),
     "other_api": made({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x"}}),
     "chunk_of_chat": made({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}),

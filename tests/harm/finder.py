@@ -41,7 +41,7 @@ from .wire import Chance, Stream
 
 #: How often each way of reading is taken, of 20 cases.
 _MODES = (*["create"] * 11, "create_async", "create_async", "raw", *["helper"] * 4, "helper_async", "helper_async")
-_CUTS = (*["event"] * 6, "whole", "small")
+_CUTS = (*["event"] * 5, "blocking event", "whole", "small")
 #: How many changes a case has, of 20.
 _COUNTS = (*[1] * 11, *[2] * 8, 0)
 #: Cases between two switches of Streamwatch, which cost a millisecond each.

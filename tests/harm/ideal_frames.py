@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from .wire import DONE, Event, parsed
 
 Events = list[Event]
 _BOM = b"\xef\xbb\xbf"
+#: A line of data that another line follows.
+_DATA = re.compile(rb"^(data: .*)\n(?!\n)", re.MULTILINE)
 
 
 def reframed(events: Events) -> Iterator[tuple[str, Events]]:
@@ -28,6 +31,7 @@ def reframed(events: Events) -> Iterator[tuple[str, Events]]:
             yield f"with its last event closed, and empty {' and '.join(empty)} in it", [*events[:-1], some]
     yield "without what is no object", [event for event in events if not _is_nothing(event)]
     yield "without a second prefix", [each for event in events for each in _once(event)]
+    yield "with each payload in an event", [each for event in events for each in _apart(event)]
 
 
 def _fill(payload: Any, empty: dict[str, Any]) -> None:
@@ -46,6 +50,14 @@ def _is_nothing(event: Event) -> bool:
         return event.payload.lstrip().startswith(":") or not event.payload.strip()
     # A number, a list, null; or a frame without data, on which the SDK raises where it has a name or an earlier id.
     return True
+
+
+def _apart(event: Event) -> list[Event]:
+    """Return what is written in an event, each line of its data with an object an event: their blank lines were lost."""
+    found = parsed(_DATA.sub(rb"\1\n\n", event.written())) if event.written().count(b"\ndata: ") else []
+    if len(found) < 2 or not all(each.is_object or each.is_done for each in found):
+        return [event]
+    return [replace(each, tag=event.tag) for each in found]
 
 
 def _once(event: Event) -> list[Event]:

@@ -70,13 +70,14 @@ class _Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):  # type: ignore
     def __init__(self) -> None:
         self.reads: list[bytes] = []
         self.stream: Stream = Stream("", "chat", ())
+        self.blocks = False  #: a read may take as long as the server likes, and nothing wakes the reader
 
     def handle_request(self, _request: Any) -> Any:
         return httpx.Response(
             200,
             headers={"content-type": "text/event-stream", **self.stream.headers},
             stream=_Body(self.reads, self.stream.cut),
-            extensions={"http_version": b"HTTP/1.1"},
+            extensions={"http_version": b"HTTP/1.1", **({"network_stream": None} if self.blocks else {})},
         )
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -99,6 +100,7 @@ class Server:
         client = self._async if mode.endswith("_async") else self._sync
         client.base_url = f"http://h{next(self._hosts)}.test/v1"
         self._transport.stream, self._transport.reads = stream, in_reads(stream, cut)
+        self._transport.blocks = cut == "blocking event"
         method = _method(client, stream, mode)
         if method is None:
             return None
@@ -124,9 +126,12 @@ class Server:
 
 
 def in_reads(stream: Stream, cut: str) -> list[bytes]:
-    """Return the body in reads: an event each, all at once, or bits of an odd size."""
+    """Return the body in reads: an event each, all at once, or bits of an odd size.
+
+    Before a read of a `blocking event` nothing is held back: it comes over HTTP/2, or by aiohttp.
+    """
     reads = stream.reads()
-    if cut == "event":
+    if cut.endswith("event"):
         return reads
     whole = b"".join(reads)
     return [whole] if cut == "whole" else [whole[start : start + 61] for start in range(0, len(whole), 61)]
