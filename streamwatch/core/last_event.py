@@ -33,12 +33,18 @@ def can_be_read(api: str, payload: dict[str, Any], before: Mapping[ChunkType, in
     `before` counts what came, `accumulated` says that the SDK's helper reads it all.
     """
     if api not in _CHOICES:
-        is_of_api = api != "responses" or type(payload.get("type")) is str
+        is_of_api = api != "responses" or (type(payload.get("type")) is str and _lists_output(payload))
         return is_of_api and (bool(before) or api not in _OPENED)
     choices = payload.get("choices")
     if type(choices) is list and not choices:
         return accumulated or ChunkType.USAGE in before
     return type(choices) is list and _are_whole(api, choices, before, accumulated=accumulated)
+
+
+def _lists_output(payload: dict[str, Any]) -> bool:
+    """Return whether a response that an event holds has a list of items: programs go through that of the last one."""
+    response = payload.get("response")
+    return type(response) is not dict or type(response.get("output", [])) is list
 
 
 def _are_whole(api: str, choices: list[Any], before: Mapping[ChunkType, int], *, accumulated: bool) -> bool:

@@ -155,3 +155,14 @@ def _ends_well(program: Any, payloads: list[Any]) -> bool:
     except (TypeError, KeyError, IndexError, AttributeError):
         return False
     return True
+
+
+@pytest.mark.parametrize("output", [None, {}, "x"])
+def test_a_response_without_a_list_of_items_is_not_read(output: object) -> None:
+    """A program goes through the items of the last one: it ended without it."""
+    *events, last = response(item(0, "One"))
+    torn = {**last, "response": {**last["response"], "output": output}}
+    for each, goes_on in ((torn, False), (last, True)):
+        seen = watch("responses", named([*events, each])[:-1])
+        assert (seen.payloads[-1] == each) == goes_on
+        assert SSE_EVENT_UNTERMINATED in seen.report.anomalies
