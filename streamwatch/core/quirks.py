@@ -123,6 +123,8 @@ def _says_bad_status(payload: Mapping[str, Any]) -> bool:
         return True
     if isinstance(exception, str) and exception.endswith(_EXCEPTIONS):
         return True
+    if type(code) is int and code < 0 and error_message(payload):
+        return True  # as the errors of C, in gateways that begin at 0
     # DashScope's own form: {"code": "InvalidParameter", "message": "..."}
     return isinstance(code, str) and code.lower() not in _GOOD_CODES and bool(payload.get("message"))
 

@@ -30,6 +30,7 @@ FAILED: list[tuple[Payload, str]] = [
     ({"fault": {"faultstring": "quota"}}, "quota"),
     ({"__type": "ThrottlingException", "message": "slow down"}, "slow down"),
     ({"statusCode": 503, "detail": "down"}, "down"),
+    ({"code": -1, "msg": "busy"}, "busy"),
 ]
 #: What looks like it, and says nothing of a failure.
 FINE: list[Payload] = [

@@ -2212,3 +2212,25 @@ def test_reasoning_that_closes_as_something_else_is_told() -> None:
             event["delta"] = "x"
 
     assert watch("responses", named(wire)).report.condition.value != "clean"
+
+
+def test_reasoning_that_closes_with_more_than_its_pieces_is_not_one_text() -> None:
+    """Something of it was lost, and nobody knows under which index."""
+    wire = thought([0, 1, 2], 3)
+    for event in wire:
+        if event["type"] == "response.reasoning_text.done":
+            event["text"] += "more"
+
+    assert watch("responses", named(wire)).payloads == wire
+
+
+def test_an_annotation_of_a_part_that_never_came_is_left_alone() -> None:
+    """Where deltas are counted, and the item has no part."""
+    events = counted(answered("One ", "two"))
+    last = events.pop()
+    bare_item = {"type": "response.output_item.added", "output_index": 1, "item": {**message(1)[0]["item"], "id": "b"}}
+    about = {"item_id": "b", "output_index": 1, "content_index": 4, "annotation_index": 0, "annotation": {}}
+    note = {"type": "response.output_text.annotation.added", **about}
+    seen = watch("responses", named([*events, bare_item, note, last]))
+
+    assert note in seen.payloads

@@ -712,3 +712,13 @@ def test_more_payloads_in_one_event_than_a_step_takes_all_go_on() -> None:
     lost = b"".join(sse(each).replace(b"\n\n", b"\n") for each in chunks[:-1]) + b"\n"
 
     assert watch("chat", lost + body(chunks[-1:])).payloads == chunks
+
+
+def test_nothing_is_asked_at_the_end_of_what_failed() -> None:
+    """The reader leaves a stream that could not be watched: no rule looks at it any more."""
+    stream = StreamWatch("chat")
+    stream.receive(body([*said("One")[:2], {"success": False}], done=False))
+    stream.leave("broken", failed=True)
+    stream.close(abandoned=True)
+
+    assert ERROR_HIDDEN not in stream.report().anomalies

@@ -43,7 +43,6 @@ class WaitingResponse(ResponseState):
 
     def take(self, event: Event) -> None:
         """Look at an event in its turn, and hand it on or drop it."""
-        raise NotImplementedError
 
     def see(self, event: Event) -> None:
         if self._late is not None:
