@@ -32,6 +32,8 @@ def can_be_read(api: str, payload: dict[str, Any], before: Mapping[ChunkType, in
 
     `before` counts what came, `accumulated` says that the SDK's helper reads it all.
     """
+    if not payload:
+        return False  # nothing is lost with it
     if api not in _CHOICES:
         is_of_api = api != "responses" or (type(payload.get("type")) is str and _lists_output(payload))
         return is_of_api and (bool(before) or api not in _OPENED)

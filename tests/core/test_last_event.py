@@ -166,3 +166,12 @@ def test_a_response_without_a_list_of_items_is_not_read(output: object) -> None:
         seen = watch("responses", named([*events, each])[:-1])
         assert (seen.payloads[-1] == each) == goes_on
         assert SSE_EVENT_UNTERMINATED in seen.report.anomalies
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "transcriptions", "assistants", "other"])
+def test_what_says_nothing_is_not_handed_on(api: str) -> None:
+    """A ping, on whose type somebody looks."""
+    before = {"type": "transcript.text.delta", "delta": "One"}
+    seen = watch(api, named([before]) + b"event: ping\ndata: {}\n")
+
+    assert seen.payloads == [before]
