@@ -95,7 +95,8 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
         click.echo(_written(executed, chosen, environ))
         return
     os.environ.update(chosen)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # it is None where it was closed before the start
+        sys.stdout.flush()
     try:
         if sys.platform == "win32":
             sys.exit(_run_below(executed))
