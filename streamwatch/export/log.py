@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
+from streamwatch.core.stream_cases import FIXED
 from streamwatch.core.vocabulary import Outcome, Severity, Strategy, StreamState
 from streamwatch.export import labels, own_log
 from streamwatch.export.request import RequestInfo
@@ -111,7 +112,8 @@ def _done(report: Report, kind: AnomalyKind) -> str:
     if set(outcomes) <= {Outcome.UNREPAIRED}:
         return "left as it is"
     told = ", ".join(f"{count} {outcome.value}" for outcome, count in outcomes.items())
-    what = "repaired" if report.applied else "observed only, a repair would have come to"
+    tried = "repaired" if any(outcomes.get(each) for each in FIXED) else "a repair was tried"
+    what = tried if report.applied else "observed only, a repair would have come to"
     return f"{what} ({kind.strategy.value}): {told}"
 
 
