@@ -8,10 +8,12 @@ progress and errors go to standard error.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
 from streamwatch.cli.common.plain import use_what_the_encoding_has
+from streamwatch.cli.common.results import written
 from streamwatch.version import __version__
 
 #: In the order of `--help`: the modules of this package, each with a command of that name.
@@ -30,6 +32,10 @@ COMMANDS = {
 
 class _Commands(click.Group):
     """The commands of the table; `streamwatch kinds` does not wait for what another command imports."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with written():
+            return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -37,6 +38,12 @@ _OPTIONS = {
 }
 #: Bytes of a program that are looked at for its first line: no system takes a longer one.
 _SHEBANG = 512
+_PYTHON = re.compile(r"(python|pypy)[0-9.]*w?t?(\.exe)?", re.IGNORECASE)
+#: Options of Python's: those that keep Streamwatch out, those whose value is the next argument, and what comes last and
+#: names the program. Letters may stand together.
+_ISOLATING = re.compile(r"-[^-cmWXIES]*([IES])")
+_WITH_VALUE = re.compile(r"-[^-cmWXIES]*[WX]|--check-hash-based-pycs")
+_PROGRAM = re.compile(r"-[^-cmWXIES]*[cm].*|[^-].*|-?", re.DOTALL)
 
 
 class _CannotRunError(click.ClickException):
@@ -85,7 +92,7 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
     chosen = {_OPTIONS[name]: str(value) for name, value in options.items() if value is not None}
     environ = {**os.environ, **chosen}
     executed = [instrument_program(), _program(command[0]), *command[1:]]
-    said = [*_replaced(chosen, os.environ), *_doubts(executed[1], environ)]
+    said = [*_replaced(chosen, os.environ), *_doubts(executed[1:], environ)]
     if as_json:
         click.echo(json.dumps(_plan(executed, chosen, environ, said), indent=2))
         return
@@ -95,7 +102,8 @@ def run(command: tuple[str, ...], dry_run: bool, as_json: bool, **options: Any) 
         click.echo(_written(executed, chosen, environ))
         return
     os.environ.update(chosen)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # it is None where it was closed before the start
+        sys.stdout.flush()
     try:
         if sys.platform == "win32":
             sys.exit(_run_below(executed))
@@ -148,8 +156,9 @@ def _replaced(chosen: Mapping[str, str], environ: Mapping[str, str]) -> Iterator
             yield f"{name}={shown(name, environ[name])} of the environment gives way to {shown(name, value)}."
 
 
-def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
+def _doubts(command: list[str], environ: Mapping[str, str]) -> Iterator[str]:
     """Yield why the application may run without Streamwatch, or without what it is expected to do."""
+    program, *arguments = command
     foreign = _foreign_python(program)
     if foreign is not None:
         runs = "is" if str(foreign) == program else f"runs with {foreign}, which is"
@@ -159,7 +168,26 @@ def _doubts(program: str, environ: Mapping[str, str]) -> Iterator[str]:
         )
     else:
         yield from (f"{what} {remedy}" for what, remedy in unsupported())
+    option = _isolation(arguments) if _PYTHON.fullmatch(Path(program).name) else ""
+    if option:
+        yield (
+            f"Python's option {option} keeps Streamwatch out, which is loaded by way of PYTHONPATH: streams go"
+            " unwatched. Leave it out, or call streamwatch.instrument() in the program."
+        )
     yield from (f"{one.what} {one.remedy}" for one in obstacles(environ))
+
+
+def _isolation(arguments: list[str]) -> str:
+    """Return the option of Python's that leaves PYTHONPATH or the module `site` out, or nothing."""
+    given = iter(arguments)
+    for argument in given:
+        if _PROGRAM.fullmatch(argument):
+            break
+        if found := _ISOLATING.match(argument):
+            return f"-{found[1]}"
+        if _WITH_VALUE.fullmatch(argument):
+            next(given, None)
+    return ""
 
 
 def unsupported() -> Iterator[tuple[str, str]]:

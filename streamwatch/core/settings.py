@@ -79,7 +79,8 @@ class Settings:
 
     #: STREAMWATCH_WINDOW_EVENTS, _BYTES, _SECONDS: how much a gap may hold back before it is given up.
     #: 64 events are a second or so of a fast model, 1 MiB bounds what 10,000 broken streams can cost,
-    #: and 2 s is about what a person waits before taking a stream for dead.
+    #: and 2 s is about what a person waits before taking a stream for dead. Numbers that are not proved yet, or that
+    #: no protocol promises and that have not filled a gap before, hold events back for 0.25 s at most.
     window_events: int = 64
     window_bytes: int = 1 << 20
     window_seconds: float = 2.0

@@ -18,9 +18,7 @@ from typing import Any
 
 from streamwatch.core.report import Report
 from streamwatch.core.vocabulary import Severity, Verdict
-from streamwatch.export import labels
-
-logger = logging.getLogger("streamwatch")
+from streamwatch.export import labels, own_log
 
 _HEADER = b": streamwatch "
 #: Choices that can be asked for: the API takes 128, and Python writes no integer of 5,000 digits.
@@ -68,7 +66,9 @@ class Captures:
             free, writer = threading.Semaphore(_MAX_WAITING), ThreadPoolExecutor(1, "streamwatch-captures")
             self._queue = os.getpid(), free, writer
         if not free.acquire(blocking=False):
-            logger.debug("streamwatch: a stream is not captured, as %d others wait to be written", _MAX_WAITING)
+            own_log.write(
+                logging.DEBUG, "streamwatch: a stream is not captured, as %d others wait to be written", _MAX_WAITING
+            )
             return
         write = functools.partial(self._write_waiting, free, report, bytes(body), ended, version)
         try:
@@ -115,7 +115,8 @@ class Captures:
         except OSError as error:
             if not self._warned:
                 self._warned = True
-                logger.warning("STREAMWATCH_CAPTURE_DIR=%s cannot be written (%s): no capture", path.parent, error)
+                line = "STREAMWATCH_CAPTURE_DIR=%s cannot be written (%s): no capture"
+                own_log.write(logging.WARNING, line, path.parent, error)
             return None
         return path
 

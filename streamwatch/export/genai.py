@@ -20,10 +20,9 @@ from opentelemetry.metrics import Meter
 
 from streamwatch.core.report import Report
 from streamwatch.core.vocabulary import BROKEN_VERDICTS
+from streamwatch.export import own_log
 from streamwatch.export.instruments import Instrument
 from streamwatch.export.request import RequestInfo
-
-logger = logging.getLogger("streamwatch")
 
 #: The conventions' own boundaries.
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -143,5 +142,6 @@ class GenAIMetrics:
         other = next((name for name in OTHERS if name in sys.modules), None)
         if other is not None and not self._said:
             self._said = True
-            logger.info("STREAMWATCH_GENAI_METRICS has no effect: %s is loaded, which records these metrics.", other)
+            line = "STREAMWATCH_GENAI_METRICS has no effect: %s is loaded, which records these metrics."
+            own_log.write(logging.INFO, line, other)
         return other is not None

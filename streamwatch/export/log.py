@@ -10,11 +10,10 @@ from pathlib import Path
 
 from streamwatch.core.kinds import AnomalyKind
 from streamwatch.core.report import Report
+from streamwatch.core.stream_cases import FIXED
 from streamwatch.core.vocabulary import Outcome, Severity, Strategy, StreamState
-from streamwatch.export import labels
+from streamwatch.export import labels, own_log
 from streamwatch.export.request import RequestInfo
-
-logger = logging.getLogger("streamwatch")
 
 #: Seconds between two lines about the same kind, model and server: a broken server is reported, without a flood.
 _EVERY = 60.0
@@ -43,8 +42,8 @@ class FindingsLog:
         server = labels.host(address) or "an unknown server"
         for kind, count in report.anomalies.items():
             level = _LEVELS[kind.severity]
-            if logger.isEnabledFor(level) and self._is_due((kind.name, model, server)):
-                logger.log(
+            if own_log.logger.isEnabledFor(level) and self._is_due((kind.name, model, server)):
+                own_log.write(
                     level,
                     "%s: %s Found %d in a stream of %s from %s; %s. More: streamwatch explain %s",
                     kind.name,
@@ -93,7 +92,7 @@ class SilenceLog:
         self._told += 1
         untold, self._untold = self._untold, 0
         late = state is StreamState.UNANSWERED
-        logger.log(
+        own_log.write(
             logging.INFO if late else logging.WARNING,
             "A stream of %s from %s %s: nothing for %.0f s while its reader waits (request %s).%s",
             labels.model(call.request_model) or "an unknown model",
@@ -113,7 +112,8 @@ def _done(report: Report, kind: AnomalyKind) -> str:
     if set(outcomes) <= {Outcome.UNREPAIRED}:
         return "left as it is"
     told = ", ".join(f"{count} {outcome.value}" for outcome, count in outcomes.items())
-    what = "repaired" if report.applied else "observed only, a repair would have come to"
+    tried = "repaired" if any(outcomes.get(each) for each in FIXED) else "a repair was tried"
+    what = tried if report.applied else "observed only, a repair would have come to"
     return f"{what} ({kind.strategy.value}): {told}"
 
 

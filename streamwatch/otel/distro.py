@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.dependencies import DependencyConflictError
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined, unused-ignore]
 from opentelemetry.util._importlib_metadata import EntryPoint, entry_points
 
+from streamwatch.export import own_log
 from streamwatch.export.summary import summary
 from streamwatch.otel.endpoint import Endpoint
 from streamwatch.otel.late import LateInstrumentor
@@ -28,8 +29,6 @@ from streamwatch.otel.notices import warned
 from streamwatch.otel.once import Once
 from streamwatch.otel.pipeline import Pipeline, can_wait
 from streamwatch.otel.whereabouts import whereabouts
-
-logger = logging.getLogger("streamwatch")
 
 _NAME = "streamwatch"  # of Streamwatch's entry points among the distros and the configurators
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
@@ -83,7 +82,8 @@ class StreamwatchDistro(BaseDistro):  # type: ignore[misc, unused-ignore] # unty
                 try:
                     load(entry_point, **kwargs)
                 except (ImportError, DependencyConflictError) as error:
-                    logger.debug("streamwatch: %s is not instrumented: %s", entry_point.name, error)
+                    line = "streamwatch: %s is not instrumented: %s"
+                    own_log.write(logging.DEBUG, line, entry_point.name, error)
             # A client of openai makes one of its HTTP library. What that needs is imported now, while other threads
             # wait: the SDK looks into modules that are half imported, and raises.
             for each in _http if entry_point.name == _NAME else ():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-logger = logging.getLogger("streamwatch")
+from streamwatch.export import own_log
 
 
 @contextmanager
@@ -22,9 +23,10 @@ def warned(message: str, *expected: type[Exception]) -> Iterator[None]:
 
 
 def say(message: str, level: int = logging.WARNING, error: Exception | None = None) -> None:
-    """Log it; a warning also reaches stderr while the only handlers are such as OpenTelemetry's, which show nothing."""
+    """Log a message; a warning also reaches stderr where all handlers are like OpenTelemetry's and show nothing."""
     reason = f" ({type(error).__name__}: {error})"[:300] if error else ""
-    logger.log(level, "streamwatch: %s%s", message, reason)
-    handlers = logging.getLogger().handlers + logger.handlers
+    own_log.write(level, "streamwatch: %s%s", message, reason)
+    handlers = logging.getLogger().handlers + own_log.logger.handlers
     if level >= logging.WARNING and handlers and not any(isinstance(one, logging.StreamHandler) for one in handlers):
-        sys.stderr.write(f"streamwatch: {message}{reason}\n")
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # there is none, or it is full or closed
+            sys.stderr.write(f"streamwatch: {message}{reason}\n")

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from wrapt import register_post_import_hook
 
+from streamwatch.export import own_log
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
     from streamwatch.otel.prometheus_families import Exemplars, Key
-
-logger = logging.getLogger("streamwatch")
 
 #: Seconds that a scrape waits for another one: longer than the 10 s that OpenTelemetry gives to a collection. A
 #: callback of the application's that never returns holds one thread, and not one more for each scrape.
@@ -97,7 +97,8 @@ class PrometheusReader(MetricReader):
         if what not in self._complaints and len(self._complaints) < _COMPLAINTS:
             self._complaints.add(what)
             reason = f"{type(error).__name__}: {error}"[:300]
-            logger.warning("streamwatch: the Prometheus endpoint leaves out %s (%s)", what, reason)
+            line = "streamwatch: the Prometheus endpoint leaves out %s (%s)"
+            own_log.write(logging.WARNING, line, what, reason)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Leave the registry."""

@@ -17,9 +17,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
+from streamwatch.export import own_log
 from streamwatch.otel import making_room
-
-logger = logging.getLogger("streamwatch")
 
 #: Seconds that a client may take to ask, or to take a part of the answer: a scrape takes 10 at most by default, and who
 #: connects and says nothing is to hold no thread for longer.
@@ -51,7 +50,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that goes away: the application would get a traceback on stderr."""
-        logger.debug("streamwatch: %s left the Prometheus endpoint", client_address)
+        own_log.write(logging.DEBUG, "streamwatch: %s left the Prometheus endpoint", client_address)
 
 
 class _Exchange(WSGIRequestHandler):

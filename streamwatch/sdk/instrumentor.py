@@ -39,6 +39,7 @@ from streamwatch.core.report import Report
 from streamwatch.core.settings import Policy, Settings
 from streamwatch.core.sse import Event
 from streamwatch.core.vocabulary import SILENT_STATES, StreamState
+from streamwatch.export import own_log
 from streamwatch.export.capture import Captures
 from streamwatch.export.labels import error_type
 from streamwatch.export.log import FindingsLog, SilenceLog, places_of
@@ -53,8 +54,6 @@ from streamwatch.sdk.request_info import openai_version
 from streamwatch.sdk.session import CastTo, DecoderProxy, StreamSession
 from streamwatch.sdk.socket_protocols import PROTOCOLS
 from streamwatch.sdk.websocket import Connections
-
-logger = logging.getLogger("streamwatch")
 
 
 class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped in some releases
@@ -72,7 +71,7 @@ class StreamwatchInstrumentor(BaseInstrumentor):  # type: ignore[misc] # untyped
         if settings is None:
             settings, complaints = Settings.from_environ(os.environ)
             for complaint in complaints:
-                logger.warning("%s", complaint)
+                own_log.write(logging.WARNING, "%s", complaint)
         if options.get("repair") is not None:
             settings = dataclasses.replace(settings, repair=Policy(options["repair"]))
         telemetry = agent.telemetry_for(options.get("tracer_provider"), options.get("meter_provider"), settings)
@@ -272,7 +271,7 @@ class Agent:
         with unless_interrupted():
             level = logging.DEBUG if self._warned else logging.WARNING
             self._warned = True
-            logger.log(
+            own_log.write(
                 level,
                 "Streamwatch failed while %s (%s: %s). The application is not affected, and this stream is not watched"
                 " any further. Further failures are counted in streamwatch.internal_errors and logged at level DEBUG.",
@@ -326,7 +325,7 @@ def _flush(provider: Any, milliseconds: int) -> bool:
     except Exception as error:
         if is_interruption(error):
             raise
-        logger.debug("streamwatch: %s could not be flushed: %s", type(provider).__name__, error)
+        own_log.write(logging.DEBUG, "streamwatch: %s could not be flushed: %s", type(provider).__name__, error)
         return False
 
 
@@ -339,7 +338,8 @@ def _patch(streaming: ModuleType) -> None:
     except Exception as error:
         if is_interruption(error):
             raise
-        logger.warning(
+        own_log.write(
+            logging.WARNING,
             "openai %s is not built as Streamwatch knows it (%s: %s): its streams are not watched and not repaired."
             " See whether a newer openai-streamwatch knows this release.",
             openai_version(),

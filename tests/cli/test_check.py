@@ -742,6 +742,24 @@ def test_a_policy_that_repairs_nothing_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out.sse").exists()
 
 
+NESTED = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("payload", [NESTED, b'{"choices":[],"x":' + NESTED + b"}"], ids=["alone", "in a chunk"])
+@pytest.mark.parametrize("options", [(), ("--sdk",), ("--repair", "all"), ("--api", "responses")], ids=" ".join)
+def test_a_payload_that_is_nested_too_deep_is_one_that_cannot_be_read(
+    payload: bytes, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As the SDK cannot read it; what stands around it is checked as ever."""
+    first, *rest = HEALTHY.split(b"\n\n")
+    path = tmp_path / "deep.sse"
+    path.write_bytes(b"\n\n".join([first, b"data: " + payload, *rest]))
+    (record,) = checked(path, *options)
+
+    assert "payload_invalid" in kinds(record)
+    assert not record["well"]
+
+
 # --- what can't be read
 
 BAD: dict[str, tuple[bytes, str]] = {

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import streamwatch
+from helpers.stream_builders import body, said
+from streamwatch.cli.common.results import written
 
 ROOT = str(Path(__file__).parents[2])
 CODE = "import sys; from streamwatch.cli import main; sys.argv[0] = 'streamwatch'; main()"
@@ -80,6 +82,69 @@ def test_a_reader_may_stop_early(arguments: str) -> None:
 
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+ELSEWHERE = [
+    *("kinds", "kinds --json", "explain choices_empty --more", "explain --help", "--help", "completion bash"),
+    *("run --dry-run -- echo", "dashboards --output dashboards", "doctor"),
+    *("check answer.sse --no-sdk", "check answer.sse --no-sdk --json"),
+]
+
+
+def elsewhere(arguments: str, redirected: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command with its standard output redirected, in a folder with a stream."""
+    (folder / "answer.sse").write_bytes(body(said("One")))
+    line = f'"{sys.executable}" -W error -c "{CODE}" {arguments} {redirected}'
+    environ = {**os.environ, "PYTHONPATH": ROOT}
+    return subprocess.run(line, shell=True, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", ELSEWHERE)
+def test_results_that_cannot_be_written_are_an_error(arguments: str, tmp_path: Path) -> None:
+    """A full disk under standard output: exit code 2, a line, and no traceback, whatever the command."""
+    done = elsewhere(arguments, ">/dev/full", tmp_path)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "Error: The results cannot be written: No space left on device."
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.skipif(os.name == "nt", reason="a shell of its own")
+@pytest.mark.parametrize("arguments", ELSEWHERE)
+def test_standard_output_may_be_closed(arguments: str, tmp_path: Path) -> None:
+    """As a program that starts others may leave it: the work is done, and the exit code is that of the command."""
+    done = elsewhere(arguments, ">&-", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of its own")
+def test_a_program_starts_where_standard_output_is_closed(tmp_path: Path) -> None:
+    """`streamwatch run` has nothing to write there."""
+    done = elsewhere("run -- touch started", ">&-", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "started").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of its own")
+def test_a_repaired_stream_needs_a_standard_output_that_is_open(tmp_path: Path) -> None:
+    """`--fix -` is refused where there is none."""
+    done = elsewhere("check answer.sse --no-sdk --fix -", ">&-", tmp_path)
+
+    assert (done.returncode, done.stderr) == (2, "Error: --fix - has nowhere to write: standard output is closed.\n")
+
+
+def test_an_error_of_another_kind_is_not_one_of_the_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is missing, and a server that does not answer, are not what standard output is to blame for."""
+    for error in (FileNotFoundError(2, "No such file", "x"), ConnectionRefusedError(111, "refused"), OSError("x")):
+        with pytest.raises(type(error)), written():
+            raise error
+    assert capsys.readouterr().err == ""
 
 
 def test_the_package_shows_its_public_names() -> None:

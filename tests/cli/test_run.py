@@ -286,6 +286,34 @@ def test_a_program_of_another_environment_is_told(tmp_path: Path) -> None:
     assert "" == said[native] == said[Path(sys.executable)]
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        *(("-I", "-I"), ("-E", "-E"), ("-S", "-S"), ("-IE", "-I"), ("-OE", "-E"), ("-W error -E", "-E")),
+        *(("-X dev -I", "-I"), ("-Xdev -I", "-I"), ("--check-hash-based-pycs never -I", "-I")),
+        *(("", ""), ("-O", ""), ("-W -I", ""), ("-XI", ""), ("-c -I", ""), ("-Bc pass -E", ""), ("-m app -E", "")),
+        *(("app.py -I", ""), ("- -I", "")),
+    ],
+)
+def test_an_option_of_python_that_keeps_streamwatch_out_is_told(options: str, named: str) -> None:
+    """Python takes no PYTHONPATH then, which is the way in."""
+    said = run("--dry-run", "--", sys.executable, *options.split(), "app.py").stderr
+
+    assert (f"streamwatch: Python's option {named} keeps Streamwatch out" in said) is bool(named)
+    assert named or said == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="programs with a first line")
+@pytest.mark.parametrize(("name", "is_python"), [("python3.12", True), ("python", True), ("pythonic", False)])
+def test_another_program_has_options_of_its_own(name: str, is_python: bool, tmp_path: Path) -> None:
+    """A Python is known by its name, wherever it lies."""
+    program = tmp_path / name
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+
+    assert ("keeps Streamwatch out" in run("--dry-run", "--", str(program), "-I").stderr) is is_python
+
+
 # --- what it shares with `streamwatch doctor`
 
 

@@ -18,7 +18,7 @@ from helpers.quick import examples
 from helpers.stream_builders import begin, body, chunk, fragment, said, tool_call, watch
 from streamwatch.core.kinds import KINDS, AnomalyKind
 from streamwatch.core.report import Report, Request
-from streamwatch.core.vocabulary import Severity
+from streamwatch.core.vocabulary import Outcome, Severity
 from streamwatch.export import log
 from streamwatch.export.log import FindingsLog
 
@@ -208,6 +208,25 @@ def test_what_was_done_is_told_in_words(
     (line,) = [each.getMessage() for each in caplog.records if each.getMessage().startswith("tool_call_index_missing")]
 
     assert f"Found 3 in a stream of gpt-4o-2024-05-13 from server.test; {done}. More: " in line
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "done"),
+    [
+        ({Outcome.FAILED: 1}, "a repair was tried (reorder_buffer): 1 failed"),
+        ({Outcome.FAILED: 1, Outcome.UNREPAIRED: 2}, "a repair was tried (reorder_buffer): 1 failed, 2 unrepaired"),
+        ({Outcome.FAILED: 1, Outcome.VERIFIED: 1}, "repaired (reorder_buffer): 1 failed, 1 verified"),
+        ({Outcome.UNVERIFIED: 1}, "repaired (reorder_buffer): 1 unverified"),
+    ],
+)
+def test_a_repair_that_failed_is_not_called_one(
+    findings: FindingsLog, caplog: pytest.LogCaptureFixture, outcomes: dict[Outcome, int], done: str
+) -> None:
+    """Repaired is what is so now, be it verified or not."""
+    kind = KINDS["sequence_out_of_order"]
+    findings.tell(truncated(anomalies={kind: 1}, outcomes={kind: outcomes}, applied=True), "server.test")
+
+    assert f"from server.test; {done}. More: " in caplog.records[0].getMessage()
 
 
 def test_what_cannot_be_repaired_is_told_so(findings: FindingsLog, caplog: pytest.LogCaptureFixture) -> None:

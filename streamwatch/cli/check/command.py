@@ -59,18 +59,7 @@ def check(files: tuple[str, ...], repair: str | None, **options: Any) -> None:
     streamwatch check broken.sse --fix repaired.sse
     streamwatch check devtools.har --json | jq -r 'select(.well | not).verdict'
     """  # noqa: D301 -- click keeps the lines after this character as they are
-    checking = _Checking(_settings(repair), Options(**options))
-    try:
-        code = checking.run(files)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # What stdout still holds would be tried again at exit, and fail again.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise _Refused(f"The results cannot be written: {error.strerror or error}.") from error
-    sys.exit(code)
+    sys.exit(_Checking(_settings(repair), Options(**options)).run(files))
 
 
 class _Refused(click.ClickException):

@@ -41,6 +41,8 @@ class Fixes:
         """Refuse at once what can't work."""
         if settings.repair.observe:
             raise Unwritten("--fix has nothing to write: the policy repairs nothing", is_final=True)
+        if self._out == "-" and sys.stdout is None:
+            raise Unwritten("--fix - has nowhere to write: standard output is closed", is_final=True)
         several = len(paths) > 1 or any(Path(path).is_dir() for path in paths)
         is_directory = Path(self._out).is_dir() or self._out.endswith(("/", os.sep))
         if self._out == "-" or not (several or is_directory):
