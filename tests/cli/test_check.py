@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from click.testing import CliRunner, Result
 from openai import _streaming
@@ -740,6 +741,23 @@ def test_a_policy_that_repairs_nothing_writes_nothing(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "the policy repairs nothing" in result.stderr
     assert not (tmp_path / "out.sse").exists()
+
+
+@pytest.mark.slow
+def test_what_takes_a_while_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, for people alone, and where the SDK reads along."""
+    monkeypatch.setattr(command, "_LARGE", len(CUT) + 1)
+    small, large, another = (tmp_path / f"{name}.sse" for name in ("small", "large", "another"))
+    small.write_bytes(CUT)
+    large.write_bytes(CUT + b": a comment of a server\n\n")
+    another.write_bytes(CUT + b": another comment of a server\n\n")
+    said = f"{large} is large ({large.stat().st_size} bytes), and openai {openai.__version__} reads it 8 times: "
+    lines = run(small, large, another).stderr.splitlines()
+
+    assert [said] == [line[: len(said)] for line in lines]
+    assert "--no-sdk" in lines[0]
+    for arguments in ((small,), (large, "--no-sdk"), (large, "--json"), (large, "--quiet")):
+        assert "" == run(*arguments).stderr
 
 
 NESTED = b"[" * 100_000 + b"]" * 100_000
