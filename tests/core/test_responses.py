@@ -319,7 +319,7 @@ def test_what_comes_between_decides_nothing_about_the_count() -> None:
     events = counted(answered("One ", "two"))
     place = next(place for place, e in enumerate(events) if e["type"] == DELTA) + 1
     other = {"type": "response.output_item.added", "output_index": 1, "item": {"id": "ws", "type": "web_search_call"}}
-    between = [{"type": "keepalive"}, other]
+    between: list[Payload] = [{"type": "keepalive"}, other]
     seen = watch("responses", named([*events[:place], *between, *events[place:]]))
 
     assert [e["content_index"] for e in seen.payloads if e["type"] == DELTA] == [0, 0]

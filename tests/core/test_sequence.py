@@ -371,7 +371,7 @@ def test_choices_of_any_shape_say_nothing_and_break_nothing(value: object) -> No
 
     assert [each["mark"] for each in watch("other", body(chunks)).payloads] == [0, *range(8, 22)]
     reorder = StreamWatch("chat")._reorder
-    went = []
+    went: list[Event] = []
     for payload in chunks:
         event = Event("", json.dumps(payload).encode())
         event.payload = payload

@@ -493,7 +493,7 @@ def test_the_rest_of_a_call_that_says_nothing_goes_to_the_only_one_that_is_open(
 def test_a_role_on_every_chunk_is_no_other_choice_where_each_has_an_index(count: int, every: bool) -> None:
     """Two calls under one index, in each of the choices that were asked for."""
     role = {"role": "assistant"} if every else {}
-    deltas = [
+    deltas: list[dict[str, Any]] = [
         {"role": "assistant", "content": ""},
         *({**role, "tool_calls": [fragment(0, f'{{"at":{at}}}', id=f"call_{at}", name="weather")]} for at in range(2)),
     ]
