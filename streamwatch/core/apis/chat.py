@@ -200,8 +200,9 @@ class Chat(ChatState):
             if self._suspect is not None and (self.speaks or any(choice.get("finish_reason") for choice in choices)):
                 self._clear()
         elif is_keepalive(chunk.get("type") or event.event, chunk):
-            self.count(ChunkType.OTHER)
-            return not self.record(KEEPALIVE_FRAME, Level.HELPER)
+            if self.record(KEEPALIVE_FRAME, Level.HELPER):
+                self.count(ChunkType.OTHER)
+                return False
         elif may_say_failure(chunk, event):
             self._suspect, self._holds_suspect = event, self._shows_errors
         for rule in CHUNK_RULES:

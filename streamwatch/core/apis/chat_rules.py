@@ -26,6 +26,7 @@ from streamwatch.core.quirks import (
     PLACEHOLDERS,
     finish_word,
     is_failure,
+    is_keepalive,
     is_of_another_api,
     show_error,
     tells_failure,
@@ -87,7 +88,7 @@ def choices_empty(chunk: dict[str, Any], choices: list[dict[str, Any]], chat: Ch
     said = chunk.get("choices", _ABSENT)
     if said is _ABSENT:
         chat.is_foreign = chat.is_foreign or is_of_another_api(chunk)
-        if chunk:
+        if chunk and not is_keepalive(chunk.get("type"), chunk):
             _see_unknown(chunk, chat)
     chat.any_choices = chat.any_choices or said is not _ABSENT
     if said is _ABSENT or said is None:
