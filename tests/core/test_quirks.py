@@ -338,13 +338,13 @@ def test_a_finish_reason_that_says_failure_is_an_error(word: str) -> None:
     ("frame", "name"), [({}, "keepalive"), ({"x": 1}, "keep-alive"), ({"type": "ping"}, None), ({}, "ping")], ids=str
 )
 def test_a_chunk_that_keeps_the_connection_open_is_told_as_one(frame: Payload, name: str | None) -> None:
-    """By its type, or its name: dropped for the SDK's helper, and others get a list of choices to go through."""
+    """By its type, or its name: dropped for the SDK's helper; others get a list of choices where they asked for it."""
     chunks = said("One ", "two")
     wire = body(chunks[:2], done=False) + sse(frame, event=name) + body(chunks[2:])
     reader, helper = (watch("chat", wire, request=Request(n=1, accumulated=each)) for each in (False, True))
 
     assert reader.report.anomalies[KEEPALIVE_FRAME] == 1
     assert reader.report.condition.value == watch("chat", body(chunks)).report.condition.value == "clean"
-    (kept,) = [each for each in reader.payloads if not each["choices"]]
-    assert kept.items() >= frame.items()
+    assert frame in reader.payloads
+    assert {**frame, "choices": []} in watch("chat", wire, "default,+choices_empty").payloads
     assert helper.payloads == watch("chat", body(chunks), request=Request(n=1, accumulated=True)).payloads
