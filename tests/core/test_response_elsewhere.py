@@ -338,3 +338,24 @@ def test_an_item_without_its_id_at_the_end_has_the_one_that_it_was_announced_wit
     assert done == item[-1]["item"]
     assert said == (nameless if item[0]["item"]["type"] == "message" else item[-1]["item"])
     assert plain.payloads == wire
+
+
+def test_arguments_under_an_older_name_are_not_lost() -> None:
+    """The SDK's own, before it called them `mcp_call_arguments` (ogx#3126): neither at the item's end nor at the last."""
+    item = {"id": "mcp", "type": "mcp_call", "server_label": "s", "name": "roll", "arguments": "{}", "output": "4"}
+    at = {"item_id": "mcp", "output_index": 0}
+    created, *said, completed = response(message(1, "One"))
+    whole = {**completed["response"], "output": [item, *completed["response"]["output"]]}
+    wire = [
+        created,
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "arguments": ""}},
+        {"type": "response.mcp_call.arguments.delta", **at, "delta": {}},
+        {"type": "response.mcp_call.arguments.done", **at, "arguments": {}},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        *said,
+        {**completed, "response": whole},
+    ]
+    seen = watch("responses", named(numbered(wire)))
+
+    assert seen.payloads == numbered(wire)
+    assert RESPONSE_TEXT_LOST not in seen.report.anomalies

@@ -197,6 +197,8 @@ def _hear(state: ResponseState, item: Item, part: Part, said: str, payload: dict
             state.confirm(part, at)
     elif not part.begun and not part.family.is_answer and at > Statement.TEXT:
         pass  # reasoning may come in its item alone
+    elif not part.begun and (state.unread or item.unread):
+        pass  # it may have come elsewhere
     elif match is Match.TAIL and part.is_open and not item.done and not part.disputed:
         _restore_tail(state, item, part, said, payload, at)
     else:
