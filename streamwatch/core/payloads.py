@@ -44,7 +44,7 @@ class Payloads:
         """Return the JSON value of a payload; `BROKEN` where it has none."""
         try:
             return self._loads(raw)
-        except ValueError:  # jiter takes neither lone surrogates nor deep nesting
+        except (ValueError, RecursionError):  # jiter takes neither lone surrogates nor deep nesting
             return read_json(raw)
 
     def see(self, event: Event, value: Any) -> bytes | None:

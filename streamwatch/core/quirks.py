@@ -111,10 +111,11 @@ def says_failure(payload: Mapping[str, Any]) -> bool:
         return True
     if payload.get("success") is False or any(payload.get(name) for name in _ERRORS):
         return True
-    return error_message(payload).lower() not in _GOOD_WORDS and _says_bad_status(payload)
+    return error_message(payload).lower() not in _GOOD_WORDS and _has_code_of_failure(payload)
 
 
-def _says_bad_status(payload: Mapping[str, Any]) -> bool:
+def _has_code_of_failure(payload: Mapping[str, Any]) -> bool:
+    """Return whether a status, a code or the name of an exception says it."""
     statuses = [payload.get(name) for name in _STATUSES]
     if any(type(status) is int and status >= _FIRST_ERROR_STATUS for status in statuses):
         return True

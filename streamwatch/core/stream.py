@@ -313,7 +313,7 @@ class StreamWatch:
             return False  # no release of the SDK delivers anything after [DONE]
         try:
             payload = self._loads(event.raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             payload = self._payloads.read(event.raw)
         if type(payload) is dict:
             event.payload = payload

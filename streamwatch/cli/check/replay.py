@@ -76,7 +76,7 @@ def fixed(first: Replay, settings: Settings) -> Replay:
 
 def replay(recording: Recording, settings: Settings) -> Replay:
     """Put a recording through the core."""
-    watch = StreamWatch(recording.api, request_of(recording), settings, loads=_loads, clock=lambda: 0.0)
+    watch = StreamWatch(recording.api, request_of(recording), settings, clock=lambda: 0.0)
     handed_on, positions = bytearray(), dict[AnomalyKind, list[Position]]()
 
     def found(position: Position) -> None:
@@ -102,15 +102,6 @@ def replay(recording: Recording, settings: Settings) -> Replay:
     left, rest = watch.undelivered()
     handed_on += b"".join(map(written, left)) + (rest + recording.body[at:] if watch.rest is not None else b"")
     return Replay(recording, watch.report(), positions, bytes(handed_on), settings.repair)
-
-
-def _loads(raw: bytes) -> Any:
-    """Return the value of a JSON text, as the core wants it: what is nested too deep is none."""
-    try:
-        return json.loads(raw)
-    except RecursionError as error:
-        msg = "nested too deep"
-        raise ValueError(msg) from error
 
 
 def positions(recording: Recording) -> Iterator[tuple[int, Position]]:

@@ -62,18 +62,8 @@ class Chat(ChatState):
     """The rules of one streamed chat completion."""
 
     __slots__ = (
-        *(
-            "_early",
-            "_fills_attributes",
-            "_fills_dicts",
-            "_fragments",
-            "_holds_finish",
-            "_holds_suspect",
-            "_is_calm",
-            "_last",
-            "_line",
-        ),
-        *("_shows_errors", "_suspect", "_takes_out_text", "_texts", "_usage", "_waits"),
+        *("_early", "_fills_attributes", "_fills_dicts", "_fragments", "_holds_finish", "_holds_suspect"),
+        *("_is_calm", "_last", "_line", "_shows_errors", "_suspect", "_takes_out_text", "_texts", "_usage", "_waits"),
     )
 
     def __init__(self, name: str, context: Context) -> None:
@@ -198,7 +188,7 @@ class Chat(ChatState):
         self.speaks = any(map(says_something, choices))
         if choices:
             if self._suspect is not None and (self.speaks or any(choice.get("finish_reason") for choice in choices)):
-                self._clear()
+                self._acquit()
         elif is_keepalive(chunk.get("type") or event.event, chunk):
             if self.record(KEEPALIVE_FRAME, Level.HELPER):
                 self.count(ChunkType.OTHER)
@@ -367,13 +357,13 @@ class Chat(ChatState):
                 state.finish_reason = state.taken_back
                 self._insert_finish(index, state.taken_back)
 
-    def _clear(self) -> None:
+    def _acquit(self) -> None:
         self._suspect, self._holds_suspect = None, False
 
     def _convict(self) -> None:
         """Count an error that no answer followed, and show it if it was held until now."""
         suspect = self._suspect
-        self._clear()
+        self._acquit()
         if suspect is None:
             return
         self.error = True

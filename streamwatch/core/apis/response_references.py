@@ -227,10 +227,13 @@ def _meant(state: ResponseState, item: Item, key: str, index: Any, *, closes: bo
 def joined_part(state: ResponseState, item: Item, family: Family, said: str) -> Part | None:
     """Return the part that has all of a text whose pieces came under an index each; None where they are not that.
 
-    Nobody announced them: vLLM counts the deltas of its reasoning there, and closes them as one text (vllm#35184).
+    A single one may close under another index. Nobody announced them: vLLM counts the deltas of its reasoning there,
+    and closes them as one text (vllm#35184).
     """
+    if family.is_answer or item.partial:
+        return None
     parts = [part for part in item.parts_of(family) if part.is_open]
-    if family.is_answer or item.partial or len(parts) < 2 or any(part.announced for part in parts):
+    if not parts or any(part.announced for part in parts):
         return None
     at = 0
     for part in parts:

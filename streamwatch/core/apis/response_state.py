@@ -20,18 +20,8 @@ class ResponseState(ApiState):
     """The state of one streamed response."""
 
     __slots__ = (
-        *(
-            "_first_number",
-            "_number",
-            "_unnumbered",
-            "_unordered",
-            "answered",
-            "counts_deltas",
-            "items",
-            "kept",
-            "open",
-        ),
-        *("partial", "unproved", "unread"),
+        *("_first_number", "_number", "_unnumbered", "_unordered", "answered", "counts_deltas", "items"),
+        *("kept", "open", "partial", "unproved", "unread"),
     )
 
     number_member = "sequence_number"

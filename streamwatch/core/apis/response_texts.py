@@ -75,21 +75,12 @@ def see_text_done(state: ResponseState, family: Family, payload: dict[str, Any])
     if not isinstance(said, str):
         return
     item = item_of(state, payload, family.item, family, said)
-    part = joined_part(state, item, family, said) or _closed_elsewhere(item, family, payload, said)
-    part = part or part_of(state, payload, family, item, closes=True)
+    part = joined_part(state, item, family, said) or part_of(state, payload, family, item, closes=True)
     _hear(state, item, part, said, payload, Statement.TEXT)
     introduce(state, item, payload)
     _introduce_part(state, item, part)
     part.text_done = True
     state.forget(part)
-
-
-def _closed_elsewhere(item: Item, family: Family, payload: dict[str, Any], said: str) -> Part | None:
-    """Return the only part of reasoning, where its text closes under an index that nobody announced."""
-    parts = item.parts_of(family)
-    if family.is_answer or len(parts) != 1 or parts[0].announced or item.part(family.key, payload.get(family.key)):
-        return None
-    return parts[0] if parts[0].is_open and parts[0].text == said else None
 
 
 def see_part(state: ResponseState, name: str, verb: str, payload: dict[str, Any]) -> None:
